@@ -1,0 +1,74 @@
+"""Frozen settings models: a typo is an error that names the nearest key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from medgen.errors import UsageError
+
+
+class Config(BaseModel):
+    """Base of everything a run can be told: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+Settings = TypeVar("Settings", bound=Config)
+
+
+def build(kind: type[Settings], values: Mapping[str, Any], *, where: str | Path | None = None) -> Settings:
+    """Make ``kind`` from plain ``values``.
+
+    Args:
+        kind: the settings model.
+        values: plain YAML or JSON values.
+        where: the file that the values come from, for the message.
+
+    Raises:
+        UsageError: an unknown key (with the nearest valid one) or a wrong value.
+
+    >>> class Schedule(Config):
+    ...     steps: int = 10
+    >>> build(Schedule, {"steps": 5})
+    Schedule(steps=5)
+    >>> build(Schedule, {"stps": 5})
+    Traceback (most recent call last):
+    medgen.errors.UsageError: unknown key 'stps'
+      do: did you mean 'steps'?
+    """
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        raise _explain(kind, error, where) from None
+
+
+def _explain(kind: type[BaseModel], error: ValidationError, where: str | Path | None) -> UsageError:
+    first = error.errors(include_url=False)[0]
+    location = [str(part) for part in first["loc"]]
+    name = ".".join(location)
+    if first["type"] == "extra_forbidden":
+        known = _keys(kind, location[:-1])
+        near = get_close_matches(location[-1], known, 1)
+        fix = f"did you mean '{near[0]}'?" if near else f"the keys are: {', '.join(sorted(known))}"
+        return UsageError(f"unknown key '{name}'", where=where, fix=fix)
+    if first["type"] == "missing":
+        return UsageError(f"the key '{name}' is missing", where=where, fix=f"add '{name}: ...'")
+    return UsageError(f"'{name}' is {first['input']!r}: {first['msg']}", where=where, fix=f"change '{name}'")
+
+
+def _keys(kind: type[BaseModel], location: list[str]) -> list[str]:
+    """Valid keys of the model that stands at ``location`` inside ``kind``."""
+    for part in location:
+        field = kind.model_fields.get(part)
+        annotation = field.annotation if field else None
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        inner = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+        if inner is None:
+            return []
+        kind = inner
+    return list(kind.model_fields)
