@@ -1,0 +1,1 @@
+"""One file, one published method: its ``Config``, its class and ``METHOD``."""

@@ -1,0 +1,1 @@
+"""Networks: ``nn.Module`` objects with raw logits or linear outputs, and nothing else."""

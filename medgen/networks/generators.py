@@ -1,0 +1,38 @@
+"""Image-to-image generators by name: the published FCN, and MONAI's residual U-Net."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import nn
+
+from medgen.networks.fcn import ContextAwareFCN, Preset
+
+Generator = Literal["fcn", "unet"]
+
+UNET_CHANNELS = (32, 64, 128, 256)
+
+
+def build_generator(
+    name: Generator, inputs: int, outputs: int, *, preset: Preset = "code", width: float = 1.0
+) -> tuple[nn.Module, int, int]:
+    """A generator with its margin and the number that the sides of its input must be divisible by.
+
+    Args:
+        name: ``"fcn"`` (Nie et al. 2017; output 16 voxels smaller) or ``"unet"`` (residual, same size).
+        inputs: channels of the image.
+        outputs: channels of the result.
+        preset: published form of the FCN.
+        width: factor on the filters; the U-Net has 32, 64, 128, 256 at 1.
+
+    Returns:
+        The network, voxels lost on each side, and the divisor.
+    """
+    if name == "fcn":
+        fcn = ContextAwareFCN(inputs, outputs, preset=preset, width=width)
+        return fcn, fcn.margin, 1
+    from monai.networks.nets import UNet  # seconds to import
+
+    channels = tuple(max(4, round(count * width)) for count in UNET_CHANNELS)
+    unet = UNet(3, inputs, outputs, channels, strides=(2,) * (len(channels) - 1), num_res_units=2, norm="INSTANCE")
+    return unet, 0, 2 ** (len(channels) - 1)
