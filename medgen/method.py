@@ -121,12 +121,19 @@ def resolve(name: str, *, allow_modules: Sequence[str] = ()) -> type[Method]:
     try:
         method: type[Method] = import_module(module).METHOD
     except ModuleNotFoundError as error:
-        raise UsageError(f"the module '{error.name}' is not installed", fix=f"install it, or remove '{name}'") from error
+        raise UsageError(
+            f"the module '{error.name}' is not installed", fix=f"install it, or remove '{name}'"
+        ) from error
     return method
 
 
 def create(
-    name: str, config: dict[str, Any], channels: Channels, *, allow_modules: Sequence[str] = (), where: str | Path | None = None
+    name: str,
+    config: dict[str, Any],
+    channels: Channels,
+    *,
+    allow_modules: Sequence[str] = (),
+    where: str | Path | None = None,
 ) -> Method:
     """A new, untrained method from its name and plain settings."""
     kind = resolve(name, allow_modules=allow_modules)

@@ -137,7 +137,9 @@ def _override(values: dict[str, Any], override: str) -> dict[str, Any]:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
-        raise UsageError(f"the value of '{override}' is not YAML", fix="quote it, e.g. --set 'patches.size=[32,32,32]'") from None
+        raise UsageError(
+            f"the value of '{override}' is not YAML", fix="quote it, e.g. --set 'patches.size=[32,32,32]'"
+        ) from None
     first, _, rest = key.partition(".")
     if rest:
         inner = values.get(first)

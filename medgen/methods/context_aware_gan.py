@@ -99,7 +99,10 @@ class ContextAwareGAN(Method):
         judged = binary_cross_entropy(self.discriminator(fake), real=True)
         yield Update(
             "generator",
-            {"adversarial": self.adversarial_weight * judged, **reconstruction(fake, batch, self.config, self.reduction)},
+            {
+                "adversarial": self.adversarial_weight * judged,
+                **reconstruction(fake, batch, self.config, self.reduction),
+            },
         )
 
     def predict(self, image: Tensor) -> Tensor:

@@ -1,0 +1,165 @@
+"""Where training runs: device, precision, processes and nodes, on Lightning Fabric."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Literal, TypeVar
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from medgen.errors import UsageError
+
+Batch = TypeVar("Batch", bound=tuple[Any, ...])
+
+
+class Engine:
+    """One process of a run.
+
+    Fabric launches the processes, places tensors and chooses the precision. Gradients are averaged here and
+    not by a wrapper around the network, because the loss of one network may run through another one, and a
+    wrapper would reduce the gradients of both.
+
+    Args:
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+        devices: processes on this machine.
+        nodes: machines.
+        precision: ``32`` or ``bf16`` (autocast; the weights stay in 32 bits).
+
+    Raises:
+        UsageError: the device does not exist here; the message names those that do.
+    """
+
+    def __init__(
+        self,
+        device: str = "auto",
+        *,
+        devices: int = 1,
+        nodes: int = 1,
+        precision: Literal["32", "bf16"] = "32",
+    ) -> None:
+        accelerator, index = parse_device(device)
+        if index is not None and devices > 1:
+            raise UsageError(f"'{device}' is one device, and {devices} were asked for", fix="write --device cuda")
+        self.fabric = Fabric(
+            accelerator=accelerator,
+            devices=[index] if index is not None else devices,
+            num_nodes=nodes,
+            strategy="ddp" if devices * nodes > 1 else "auto",
+            precision="bf16-mixed" if precision == "bf16" else "32-true",
+        )
+        if devices * nodes > 1:
+            self.fabric.launch()
+
+    @property
+    def rank(self) -> int:
+        """Number of this process, from 0."""
+        return int(self.fabric.global_rank)
+
+    @property
+    def world(self) -> int:
+        """Number of processes."""
+        return int(self.fabric.world_size)
+
+    @property
+    def device(self) -> torch.device:
+        """Device of this process."""
+        return self.fabric.device
+
+    def place(self, method: nn.Module) -> None:
+        """Move a network to the device in place, channels last, with the weights of process 0."""
+        method.to(self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        if self.world > 1:
+            for tensor in method.state_dict().values():
+                torch.distributed.broadcast(tensor, src=0)
+
+    def to_device(self, batch: Batch) -> Batch:
+        """Move a batch to the device; five-dimensional tensors channels last."""
+        return type(batch)(*(self._move(tensor) for tensor in batch))
+
+    def _move(self, tensor: Tensor) -> Tensor:
+        layout = torch.channels_last_3d if tensor.dim() == 5 else torch.contiguous_format
+        return tensor.to(self.device, memory_format=layout, non_blocking=True)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Mixed precision where it was asked for."""
+        context: AbstractContextManager[Any] = self.fabric.autocast()
+        return context
+
+    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Replace each gradient by its mean over the processes."""
+        if self.world == 1:
+            return
+        for parameter in parameters:
+            if parameter.grad is None:  # unused by this process, perhaps not by another
+                parameter.grad = torch.zeros_like(parameter)
+            torch.distributed.all_reduce(parameter.grad)
+            parameter.grad /= self.world
+
+    def average_buffers(self, method: nn.Module) -> None:
+        """Make running statistics equal in all processes, by their mean."""
+        if self.world > 1:
+            for buffer in method.buffers():
+                if buffer.is_floating_point():
+                    torch.distributed.all_reduce(buffer)
+                    buffer /= self.world
+
+    def everywhere(self, flag: bool) -> bool:
+        """Whether ``flag`` holds in every process."""
+        if self.world == 1:
+            return flag
+        return bool(
+            self.fabric.all_reduce(torch.tensor(float(flag), device=self.device), reduce_op="sum") == self.world
+        )
+
+    def gather(self, value: Any) -> list[Any]:
+        """The plain Python ``value`` of every process, in the order of their numbers."""
+        if self.world == 1:
+            return [value]
+        values: list[Any] = [None] * self.world
+        torch.distributed.all_gather_object(values, value)
+        return values
+
+    def barrier(self) -> None:
+        """Wait for all processes."""
+        self.fabric.barrier()
+
+    @contextmanager
+    def reproducible(self, seed: int, number: int) -> Iterator[None]:
+        """Seed torch by (seed, number, process) inside the block and give its state back afterwards.
+
+        What is random inside a step (dropout, noise) is then a function of the step, like its patches, and no
+        random state has to be saved to resume a run exactly.
+        """
+        accelerators = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(accelerators):
+            # splitmix-like spread: neighbouring steps must not get neighbouring states
+            mixed = (seed * 0x9E3779B97F4A7C15 + number * 0xBF58476D1CE4E5B9 + self.rank * 0x94D049BB133111EB) % 2**63
+            torch.manual_seed(mixed)
+            yield
+
+
+def parse_device(device: str) -> tuple[str, int | None]:
+    """Split ``cuda:1`` into its kind and number, after checking that it exists.
+
+    Raises:
+        UsageError: there is no such device here.
+    """
+    kind, _, number = device.partition(":")
+    present = available_devices()
+    if device == "auto":
+        return present[-1].partition(":")[0], None
+    known = device in present or (kind in {name.partition(":")[0] for name in present} and not number)
+    if not known:
+        raise UsageError(f"there is no device '{device}' here", fix=f"choose one of: auto, {', '.join(present)}")
+    return kind, int(number) if number else None
+
+
+def available_devices() -> list[str]:
+    """Names of the devices of this machine, the CPU first."""
+    names = ["cpu"]
+    if torch.backends.mps.is_available():
+        names.append("mps")
+    return names + [f"cuda:{index}" for index in range(torch.cuda.device_count())]
