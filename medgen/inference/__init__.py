@@ -1,0 +1,1 @@
+"""Prediction: tiles, one volume, a cohort. Importing this package imports no torch."""

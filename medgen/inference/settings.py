@@ -1,0 +1,74 @@
+"""How a volume is predicted: the recipe's ``inference:`` block; imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from medgen.config import Config
+
+Edge = Annotated[int, Field(ge=1)]
+
+SAME_SIZE_OVERLAP = 0.5
+"""Overlap of tiles of a same-size network: its border voxels saw padding, so they should count for little."""
+
+VALID_SIZE_IN_MARGINS = 10
+"""Tile edge of a valid-convolution network in margins: at 10 the input is 1.95 times the output, at 4 it is 8 times."""
+
+
+class InferenceConfig(Config):
+    """Tiles of prediction.
+
+    Attributes:
+        blend: weight of a tile's voxels where tiles overlap: ``gaussian`` (standard deviation an eighth of the
+            tile's edge) or ``constant`` (plain average).
+        overlap: fraction of a tile's output that the next tile covers again, from 0 to below 1. ``None``: 0.5
+            for networks whose output is as large as their input, 0 for valid convolutions, whose output has no
+            border effect.
+        size: edges of a tile's input in voxels. ``None``: the size of the training patch, enlarged for valid
+            convolutions, where a small tile wastes most of the work on the margin.
+        batch: tiles that go through the network together.
+    """
+
+    blend: Literal["gaussian", "constant"] = "gaussian"
+    overlap: Annotated[float, Field(ge=0, lt=1)] | None = None
+    size: tuple[Edge, Edge, Edge] | None = None
+    batch: Annotated[int, Field(ge=1)] = 1
+
+    def tile_size(self, patch: Sequence[int], *, margin: int = 0, multiple: int = 1) -> tuple[int, int, int]:
+        """Edges of a tile's input in voxels, each divisible by ``multiple`` and larger than the two margins.
+
+        Args:
+            patch: the size of the training patch, three voxel counts.
+            margin: voxels that the network loses on each side.
+            multiple: what the network's input must be divisible by.
+
+        >>> InferenceConfig().tile_size((32, 32, 32), margin=8)
+        (80, 80, 80)
+        >>> InferenceConfig(size=(40, 40, 24)).tile_size((32, 32, 32), multiple=16)
+        (48, 48, 32)
+        """
+        wanted = self.size or tuple(max(edge, VALID_SIZE_IN_MARGINS * margin) for edge in patch)
+        x, y, z = (round_up(max(edge, 2 * margin + 1), multiple) for edge in wanted)
+        return x, y, z
+
+    def tile_overlap(self, margin: int = 0) -> float:
+        """The overlap in force for a network with this margin.
+
+        >>> InferenceConfig().tile_overlap(), InferenceConfig().tile_overlap(margin=8)
+        (0.5, 0.0)
+        """
+        if self.overlap is not None:
+            return self.overlap
+        return 0.0 if margin else SAME_SIZE_OVERLAP
+
+
+def round_up(number: int, multiple: int) -> int:
+    """The smallest number divisible by ``multiple`` that is not below ``number``.
+
+    >>> round_up(33, 16), round_up(32, 16)
+    (48, 32)
+    """
+    return -(-number // multiple) * multiple
