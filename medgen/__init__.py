@@ -1,3 +1,83 @@
-"""medgen: generative models and domain adaptation for 3D medical images (research software)."""
+"""medgen: generative models and domain adaptation for 3D medical images (research software).
+
+Every command of the command line is one function of this package. The names below are imported when
+they are first used, so that ``import medgen`` is quick and loads neither numpy nor torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from medgen.cases import Case, CaseTable, from_bids, from_msd, from_nnunet, read_cases, write_cases
+    from medgen.checks import Fault, check_cases
+    from medgen.demo import run_demo
+    from medgen.evaluation import evaluate
+    from medgen.experiment import load_model, prepare, train
+    from medgen.inference.cohort import predict
+    from medgen.method import list_methods
+    from medgen.phantom import make_head_phantom
+    from medgen.report import write_report
+    from medgen.volume import Volume, read_volume, write_volume
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Case",
+    "CaseTable",
+    "Fault",
+    "Volume",
+    "check_cases",
+    "evaluate",
+    "from_bids",
+    "from_msd",
+    "from_nnunet",
+    "list_methods",
+    "load_model",
+    "make_head_phantom",
+    "predict",
+    "prepare",
+    "read_cases",
+    "read_volume",
+    "run_demo",
+    "train",
+    "write_cases",
+    "write_report",
+    "write_volume",
+]
+
+_HOMES = {
+    "medgen.cases": (
+        "Case",
+        "CaseTable",
+        "from_bids",
+        "from_msd",
+        "from_nnunet",
+        "read_cases",
+        "write_cases",
+    ),
+    "medgen.checks": ("Fault", "check_cases"),
+    "medgen.demo": ("run_demo",),
+    "medgen.evaluation": ("evaluate",),
+    "medgen.experiment": ("load_model", "prepare", "train"),
+    "medgen.inference.cohort": ("predict",),
+    "medgen.method": ("list_methods",),
+    "medgen.phantom": ("make_head_phantom",),
+    "medgen.report": ("write_report",),
+    "medgen.volume": ("Volume", "read_volume", "write_volume"),
+}
+_MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module the first time it is asked for."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'medgen' has no attribute '{name}'")
+    value = getattr(import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,87 @@
+"""The command line: one file a command, each a thin skin over one public function.
+
+Nothing heavy is imported before a command really runs, so help appears at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, NoReturn
+
+from cyclopts import App, Group, Parameter
+
+from medgen import __version__
+from medgen.cli.cases import app as cases
+from medgen.cli.check import check
+from medgen.cli.demo import demo
+from medgen.cli.evaluate import app as evaluate
+from medgen.cli.failures import exit_code_of
+from medgen.cli.models import models
+from medgen.cli.phantom import app as phantom
+from medgen.cli.predict import predict
+from medgen.cli.prepare import prepare
+from medgen.cli.report import report
+from medgen.cli.train import train
+
+HELP = """Generative models for 3D medical images: CT from MR, measured in HU.
+
+Start with:
+
+    medgen demo             the whole job on a phantom, with a report
+    medgen COMMAND --help   what a command does, with an example
+
+Exit codes: 0 ok, 1 bug, 2 usage, 3 input invalid, 4 some cases failed,
+5 memory, 6 model or weights, 7 disk or permission, 75 stopped and
+resumable, 130 interrupted."""
+
+
+def _shown_default(value: object) -> str | None:
+    """A flag that is off, a list that is empty and a value that is not set need no '[default: ...]'."""
+    return None if value is False or value is None or value == () else str(value)
+
+
+app = App(
+    name="medgen",
+    help=HELP,
+    help_epilogue="Research software, not for clinical use.",
+    help_format="plaintext",
+    version=f"medgen {__version__}",
+    default_parameter=Parameter(negative=(), show_default=_shown_default),
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,
+)
+app.command(demo, sort_key=1)
+app.command(phantom)
+app.command(cases)
+app.command(check, sort_key=4)
+app.command(prepare, sort_key=5)
+app.command(train, sort_key=6)
+app.command(predict, sort_key=7)
+app.command(evaluate)
+app.command(report, sort_key=9)
+app.command(models, sort_key=10)
+
+
+@app.meta.default
+def _launch(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    debug: Annotated[bool, Parameter(group=Group("Everywhere", sort_key=99))] = False,
+) -> None:
+    """Run one command.
+
+    Args:
+        tokens: the command and its arguments.
+        debug: show the traceback of an error.
+    """
+    app(tokens, exit_on_error=False, print_error=False)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run ``medgen`` with ``arguments`` (default: those of the process) and exit with its code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+
+    def run() -> None:
+        app.meta(words, exit_on_error=False, print_error=False)
+
+    sys.exit(exit_code_of(run, debug="--debug" in words))

@@ -1,0 +1,114 @@
+"""Every error of the command line ends here: three lines on stderr and an exit code."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from cyclopts import CycloptsError
+
+from medgen.errors import MedgenError, MemoryExhausted, StorageError, UsageError
+from medgen.files import storage_errors
+
+BUG, INTERRUPTED = 1, 130
+_ABSOLUTE_PATH = re.compile(r"(?<![\w.:/<])/(?:[^'\":,\n]+/)+[^\s'\":,]*")
+
+
+def exit_code_of(run: Callable[[], object], *, debug: bool = False) -> int:
+    """Call ``run``; say on stderr what went wrong, if anything did, and give the exit code.
+
+    Args:
+        run: the parsed command.
+        debug: also show the traceback, with relative paths only.
+    """
+    try:
+        run()
+        sys.stdout.flush()
+        return 0
+    except BrokenPipeError:  # the reader of `medgen models | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return INTERRUPTED
+    except Exception as error:
+        if debug:
+            sys.stderr.write(relative_traceback(error))
+        known = as_user_error(error)
+        if known is not None:
+            sys.stderr.write(f"error: {known}\n")
+            return known.exit_code
+        sys.stderr.write(f"this is a bug in medgen: {type(error).__name__}: {without_folders(str(error))}\n")
+        if not debug:
+            sys.stderr.write("  do: run the same command with --debug and report what it prints\n")
+        return BUG
+
+
+def as_user_error(error: Exception) -> MedgenError | None:
+    """The error as one that the user can act on, or None where it is a bug."""
+    if isinstance(error, MedgenError):
+        return error
+    if isinstance(error, CycloptsError):
+        return UsageError(str(error), fix=f"see '{_help_command(error)}'")
+    if _out_of_memory(error):
+        what = f"out of memory: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        return MemoryExhausted(what, fix="use a smaller patch, batch or volume, or a device with more memory")
+    if isinstance(error, OSError):
+        return _storage_error(error)
+    return None
+
+
+def relative_traceback(error: BaseException) -> str:
+    """The traceback of ``error`` without the folders of this machine, so that it can be sent to anyone."""
+    return "".join(without_folders(line) for line in traceback.format_exception(error))
+
+
+def without_folders(text: str) -> str:
+    """``text`` with each absolute path cut down to its place in a package, or to its last name.
+
+    A folder name can hold a space and a patient's name, so rather too much is cut than too little.
+
+    >>> without_folders('File "/home/ada/env/lib/site-packages/numpy/core.py", line 3')
+    'File "numpy/core.py", line 3'
+    >>> without_folders("cannot read /data/Ada Lovelace/t1.nii.gz, 3/4 of it is missing")
+    'cannot read t1.nii.gz, 3/4 of it is missing'
+    """
+    return _ABSOLUTE_PATH.sub(_shorten, text)
+
+
+def _shorten(match: re.Match[str]) -> str:
+    path = Path(match.group())
+    package = Path(__file__).resolve().parents[2]
+    if "site-packages" in path.parts:
+        return "/".join(path.parts[path.parts.index("site-packages") + 1 :])
+    for root in (package, Path(os.__file__).parent):
+        if path.is_relative_to(root):
+            return path.relative_to(root).as_posix()
+    return path.name
+
+
+def _help_command(error: CycloptsError) -> str:
+    return " ".join(["medgen", *(error.command_chain or ()), "--help"])
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, in Python, numpy, torch on the CPU or on a GPU (torch stays unimported)."""
+    torch = sys.modules.get("torch")
+    on_device = getattr(torch, "OutOfMemoryError", None)
+    if isinstance(error, MemoryError) or (on_device is not None and isinstance(error, on_device)):
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
+
+
+def _storage_error(error: OSError) -> StorageError | None:
+    try:
+        with storage_errors(error.filename or Path.cwd()):
+            raise error
+    except StorageError as found:
+        return found
+    except OSError:
+        return None

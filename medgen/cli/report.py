@@ -1,0 +1,35 @@
+"""``medgen report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def report(
+    folder: Path,
+    /,
+    *,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+) -> None:
+    """Write one HTML file with images, errors in HU, losses and scores.
+
+    The file opens anywhere, without a network.
+
+    For example:
+
+        medgen report demo
+        medgen report run -o report.html
+
+    Args:
+        folder: a run folder, or a folder that holds some of 'run', 'predictions', 'scores', 'data/cases.csv'.
+        output: the file to write; 'report.html' in the folder by default.
+    """
+    from medgen.cli.output import say
+    from medgen.cli.progress import progress_display
+    from medgen.report import write_report
+
+    with progress_display() as progress:
+        say(str(write_report(folder, output, progress=progress)))

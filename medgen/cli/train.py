@@ -1,0 +1,71 @@
+"""``medgen train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+
+def train(
+    recipe: Path,
+    /,
+    *,
+    cases: Path,
+    out: Path,
+    overrides: Annotated[tuple[str, ...], Parameter(name="--set", metavar="KEY=VALUE")] = (),
+    resume: bool = False,
+    max_minutes: float | None = None,
+    device: str = "auto",
+    devices: int = 1,
+    nodes: int = 1,
+    precision: Literal["32", "bf16"] | None = None,
+    allow_module: tuple[str, ...] = (),
+) -> None:
+    """Train what a recipe describes on the cases of a table.
+
+    The run folder ends with the model: all that 'medgen predict' needs.
+    A run that was stopped, by Ctrl-C, a time limit or a power cut, goes on
+    where it was with --resume.
+
+    For example:
+
+        medgen train recipe.yaml --cases cases.csv --out run
+        medgen train recipe.yaml --cases cases.csv --out run --device cuda
+        medgen train recipe.yaml --cases cases.csv --out run --set seed=1
+        medgen train recipe.yaml --cases cases.csv --out run --resume
+
+    Args:
+        recipe: the YAML file that describes the run.
+        cases: the case table; cases of split 'train' are learnt from, those of 'val' choose the best model.
+        out: the run folder to write.
+        overrides: replace a key of the recipe, for example 'patches.size=[32,32,32]'; repeatable.
+        resume: go on with the run that the folder holds.
+        max_minutes: stop in time, save, and exit 75; --resume goes on.
+        device: 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.
+        devices: processes on this machine, one for each GPU or share of the CPU.
+        nodes: machines that train together.
+        precision: '32' or 'bf16'; the recipe's own by default.
+        allow_module: a module outside medgen that the recipe may name as its method; repeatable.
+    """
+    from medgen.cli.output import say
+    from medgen.cli.progress import progress_display
+    from medgen.experiment import train as train_recipe
+
+    with progress_display() as progress:
+        run = train_recipe(
+            recipe,
+            cases,
+            out,
+            overrides=overrides,
+            resume=resume,
+            max_minutes=max_minutes,
+            device=device,
+            devices=devices,
+            nodes=nodes,
+            precision=precision,
+            allow_modules=allow_module,
+            progress=progress,
+        )
+    say(str(run))
