@@ -5,18 +5,28 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import os
 import shutil
+import socket
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from medgen.errors import StorageError
+from medgen.errors import StorageError, UsageError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+HEARTBEAT_SECONDS = 15.0
+STALE_SECONDS = 120.0
+"""A lock whose holder has not been heard of for so long is taken over."""
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -62,7 +72,9 @@ def storage_errors(path: str | Path) -> Iterator[None]:
                 fix="free some space or choose another folder; what was there before is intact",
             ) from error
         if error.errno in _DENIED:
-            raise StorageError("the folder cannot be written", where=path, fix="choose a folder that you may write") from error
+            raise StorageError(
+                "the folder cannot be written", where=path, fix="choose a folder that you may write"
+            ) from error
         raise
 
 
@@ -82,6 +94,84 @@ def remove_partial_files(folder: str | Path) -> None:
     """Delete what a killed process left under temporary names in ``folder`` and below."""
     for path in Path(folder).rglob(".partial-*"):
         path.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_lock(folder: str | Path) -> Iterator[None]:
+    """Keep every other run out of ``folder``, which is made if it is missing, until the block ends.
+
+    The operating system's lock on ``.lock`` dies with its process. Over a network folder it may not reach the other
+    machine, so ``.lock.json`` also names the holder and is touched every 15 seconds. A holder that is dead (same
+    machine) or silent for two minutes (another machine) is replaced, with a warning.
+
+    Raises:
+        UsageError: another run is at work there; the message names its host, process and start.
+        StorageError: the folder cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    folder = Path(folder)
+    owner = folder / ".lock.json"
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise _occupied(folder, _owner(owner)) from None
+    try:
+        _take_over(folder, owner)
+        stop = threading.Event()
+        heart = threading.Thread(target=_beat, args=(owner, stop), name="folder lock", daemon=True)
+        heart.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            heart.join()
+            owner.unlink(missing_ok=True)
+    finally:
+        lock.release()
+
+
+def _take_over(folder: Path, owner: Path) -> None:
+    """Write our name, unless a holder on another machine, which the system's lock may not see, is alive."""
+    previous, host = _owner(owner), socket.gethostname()
+    if previous:
+        silent = time.time() - owner.stat().st_mtime
+        if previous.get("host") != host and silent < STALE_SECONDS:
+            raise _occupied(folder, previous)
+        log.warning("taking over the folder of a run that ended without a word (%s)", _describe(previous))
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    write_json(owner, {"host": host, "pid": os.getpid(), "started": started})
+
+
+def _beat(owner: Path, stop: threading.Event) -> None:
+    while not stop.wait(HEARTBEAT_SECONDS):
+        if owner.exists():
+            os.utime(owner)
+
+
+def _owner(path: Path) -> dict[str, Any]:
+    """Who holds the lock; empty where nobody does or the holder has not written its name yet."""
+    try:
+        content = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _describe(owner: dict[str, Any]) -> str:
+    keys = {"host": "host", "process": "pid", "since": "started"}
+    return ", ".join(f"{name} {owner.get(key, 'unknown')}" for name, key in keys.items())
+
+
+def _occupied(folder: Path, owner: dict[str, Any]) -> UsageError:
+    return UsageError(
+        f"another run is working in this folder: {_describe(owner)}",
+        where=folder,
+        fix="wait until it has ended, or choose another folder",
+    )
 
 
 def _plain(value: Any) -> Any:
