@@ -127,7 +127,7 @@ class Engine:
         self.fabric.barrier()
 
     @contextmanager
-    def reproducible(self, seed: int, number: int) -> Iterator[None]:
+    def reproducible(self, seed: int, number: int, *, same_everywhere: bool = False) -> Iterator[None]:
         """Seed torch by (seed, number, process) inside the block and give its state back afterwards.
 
         What is random inside a step (dropout, noise) is then a function of the step, like its patches, and no
@@ -136,7 +136,8 @@ class Engine:
         accelerators = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(accelerators):
             # splitmix-like spread: neighbouring steps must not get neighbouring states
-            mixed = (seed * 0x9E3779B97F4A7C15 + number * 0xBF58476D1CE4E5B9 + self.rank * 0x94D049BB133111EB) % 2**63
+            rank = 0 if same_everywhere else self.rank
+            mixed = (seed * 0x9E3779B97F4A7C15 + number * 0xBF58476D1CE4E5B9 + rank * 0x94D049BB133111EB) % 2**63
             torch.manual_seed(mixed)
             yield
 

@@ -77,7 +77,7 @@ def train(
         skipped_in_a_row = 0 if finite else skipped_in_a_row + 1
         if skipped_in_a_row >= PATIENCE:
             raise InputError(
-                f"{PATIENCE} steps in a row had a loss or gradient that is not finite, the last at step {step}: {losses}",
+                f"{PATIENCE} steps in a row had a loss or gradient that is not finite, up to step {step}: {losses}",
                 fix="lower the learning rate, set schedule.clip, or look for bad voxels with 'medgen check'",
             )
         yield Record(step, losses, rates, skipped=not finite)
@@ -116,6 +116,7 @@ def _step(
     losses: dict[str, float] = {}
     for index, batch in enumerate(micro):
         updates, seen = method.updates(batch, progress), set[str]()
+        current: dict[str, float] = {}
         while (update := _advance(updates, engine)) is not None:
             name = update.optimizer
             if len(micro) > 1 and name in seen:
@@ -129,18 +130,17 @@ def _step(
             total = torch.stack([loss.float() for loss in update.losses.values()]).sum() / len(micro)
             total.backward(inputs=owned[name])  # no other network gets a gradient
             values = torch.stack([loss.detach().float() for loss in update.losses.values()]).tolist()
-            for term, value in zip(update.losses, values, strict=True):
-                key = f"{name}/{term}"
-                losses[key] = losses.get(key, 0.0) * (name in seen) + value / len(micro)
+            current |= {f"{name}/{term}": value for term, value in zip(update.losses, values, strict=True)}
             finite = all(math.isfinite(value) for value in values)
             if index == len(micro) - 1:
                 engine.average_gradients(owned[name])
                 norm = clip_grad_norm_(owned[name], clip or math.inf)
                 finite = finite and bool(torch.isfinite(norm))
             if not engine.everywhere(finite):
-                return losses, False
+                return current, False
             if index == len(micro) - 1:
                 optimizers[name].step()
+        losses = {key: losses.get(key, 0.0) + value / len(micro) for key, value in current.items()}
     return losses, True
 
 

@@ -1,0 +1,93 @@
+"""The auto-context cascade: stage after stage, each with the whole-volume estimate of the stage before.
+
+What a stage sees while it is trained must look like what it will see of a new patient. A network's output on its own
+training subjects is too good, so the training context of stage s comes from *out-of-fold* estimates: the training
+subjects are split into folds, for each fold stage s - 1 is trained without it, and predicts it. Subjects that no
+stage was trained on (validation, new patients) get their context from the stage that was trained on all.
+
+The folds are the same at every stage. The fold networks of stage s >= 1 see contexts that came from networks which had
+seen some of their held-out subjects, one stage removed; nesting the folds again would cost folds^s trainings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from medgen.errors import UsageError
+from medgen.files import atomic_path
+from medgen.fitting import Contexts, Part, Session, fit
+from medgen.method import Method
+from medgen.preparation import StoredCase
+from medgen.validation import estimate
+
+
+def fit_cascade(
+    session: Session, cases: Sequence[StoredCase], held_out: Sequence[StoredCase], *, stages: int, folds: int
+) -> list[Method]:
+    """Train all stages; what is done already is loaded.
+
+    Args:
+        session: the run.
+        cases: training subjects.
+        held_out: validation subjects.
+        stages: networks in the cascade.
+        folds: inner folds; at most as many as there are training subjects.
+
+    Returns:
+        The networks in their order, in evaluation mode.
+
+    Raises:
+        UsageError: a cascade was asked for and there is only one training subject.
+    """
+    if stages > 1 and len(cases) < 2:
+        raise UsageError(
+            f"auto-context needs at least 2 training subjects, there is {len(cases)}",
+            fix="set config.stages to 1, or add subjects with split 'train'",
+        )
+    folds = min(folds, len(cases))
+    contexts: Contexts | None = None
+    networks: list[Method] = []
+    for stage in range(stages):
+        part = Part(f"stage{stage}", stage * (folds + 1), tuple(cases), tuple(held_out), contexts)
+        networks.append(fit(session, part))
+        if stage + 1 < stages:
+            contexts = _contexts(session, part, networks[-1], folds)
+    return networks
+
+
+def fold_of(position: int, folds: int) -> int:
+    """The fold of the training subject at ``position`` of the table: they are dealt like cards."""
+    return position % folds
+
+
+def _contexts(session: Session, part: Part, network: Method, folds: int) -> dict[str, Path]:
+    """Estimates of one stage for every subject: out of fold for training, by the full network for validation."""
+    folder = session.folder / "contexts" / part.name
+    paths: dict[str, Path] = {}
+    for fold in range(folds):
+        inside = [case for position, case in enumerate(part.cases) if fold_of(position, folds) == fold]
+        outside = tuple(case for case in part.cases if case not in inside)
+        fold_part = Part(f"{part.name}-fold{fold}", part.number + 1 + fold, outside, contexts=part.contexts)
+        if not all((folder / f"{case.name}.npy").is_file() for case in inside):
+            fold_network = fit(session, fold_part)
+            _write_estimates(session, fold_network, inside, part.contexts, folder)
+        paths |= {case.name: folder / f"{case.name}.npy" for case in inside}
+    _write_estimates(session, network, part.held_out, part.contexts, folder)
+    return paths | {case.name: folder / f"{case.name}.npy" for case in part.held_out}
+
+
+def _write_estimates(
+    session: Session, network: Method, cases: Sequence[StoredCase], contexts: Contexts | None, folder: Path
+) -> None:
+    """Whole-volume estimates, shared between the processes; those on the disk already stay."""
+    engine = session.engine
+    missing = [case for case in cases if not (folder / f"{case.name}.npy").is_file()]
+    for case in missing[engine.rank :: engine.world]:
+        if session.progress is not None:
+            session.progress(cases.index(case), len(cases), f"context {folder.name}  {case.name}")
+        with atomic_path(folder / f"{case.name}.npy") as temporary, temporary.open("wb") as file:
+            np.save(file, estimate(network, case, contexts, session.recipe, engine), allow_pickle=False)
+    engine.barrier()

@@ -1,0 +1,249 @@
+"""A recipe becomes a run: the folder, the store, the cascade, the model and the facts about them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Literal
+
+import medgen
+from medgen.cascade import fit_cascade
+from medgen.cases import Case, CaseTable, read_cases
+from medgen.checkpoint import save_model
+from medgen.config import build
+from medgen.engine import Engine
+from medgen.errors import InputError, UsageError
+from medgen.files import atomic_path, folder_lock, remove_partial_files, sha256, storage_errors, write_json
+from medgen.fitting import Session
+from medgen.method import Channels, resolve, stages_of
+from medgen.preparation import Preparation, Store, build_store
+from medgen.recipe import Recipe, load_recipe, save_recipe
+from medgen.runlog import RunLog
+from medgen.stopping import StopRequest
+
+Progress = Callable[[int, int, str], None]
+
+FREE_TO_CHANGE = {"workers", "tensorboard", "save_every"}
+"""Keys of the schedule that may differ when a run is resumed: they do not change the result."""
+
+
+def train(
+    recipe: str | Path | Mapping[str, Any] | Recipe,
+    cases: str | Path,
+    out: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+    max_minutes: float | None = None,
+    device: str = "auto",
+    devices: int = 1,
+    nodes: int = 1,
+    precision: Literal["32", "bf16"] | None = None,
+    store: str | Path | None = None,
+    allow_modules: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Path:
+    """Train a model from a recipe and a case table.
+
+    Args:
+        recipe: a YAML file, plain values, or a :class:`~medgen.recipe.Recipe`.
+        cases: the case table; rows of split ``train`` are trained on, rows of split ``val`` choose the best weights.
+        out: the run folder to make.
+        overrides: ``key=value`` changes to the recipe.
+        resume: go on with the run in ``out``.
+        max_minutes: save the state and stop after this long.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        devices: processes on this machine.
+        nodes: machines.
+        precision: overrides ``schedule.precision``.
+        store: folder of prepared volumes, to share it between runs; by default ``out/store``.
+        allow_modules: modules outside medgen that the recipe may name as its method.
+        progress: called with (done, total, what).
+
+    Returns:
+        The run folder; ``out/model`` is what prediction needs.
+
+    Raises:
+        UsageError: the recipe, the device or the folder does not allow this run.
+        InputError: the cases cannot be trained on.
+        Preempted: the run was asked to stop; it can be resumed.
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    if precision is not None:
+        overrides = [*overrides, f"schedule.precision='{precision}'"]
+    settings = load_recipe(recipe, overrides)
+    folder, table = Path(out), read_cases(cases)
+    kind = resolve(settings.method, allow_modules=allow_modules)
+    config = build(kind.Config, settings.config, where=recipe if isinstance(recipe, str | Path) else None)
+    engine = Engine(device, devices=devices, nodes=nodes, precision=settings.schedule.precision)
+    _require_divisible(settings, engine.world)
+    stop = StopRequest(max_minutes)
+    with ExitStack() as stack:
+        stack.enter_context(stop.listening())
+        if engine.rank == 0:
+            stack.enter_context(_opened(folder, settings, resume=resume))
+        engine.barrier()
+        began = time.monotonic()
+        prepared = _prepare(settings, table, Path(store) if store else folder / "store", engine, progress)
+        preparation = prepared.preparation
+        channels = Channels(len(settings.data.inputs), 1)
+        log = RunLog(folder, tensorboard=settings.schedule.tensorboard and engine.rank == 0)
+        stack.callback(log.close)
+        session = Session(
+            settings, folder, engine, log, stop, channels, preparation.target_from_network, allow_modules, progress
+        )
+        training = [case for case in prepared.cases if case.split == "train"]
+        held_out = [case for case in prepared.cases if case.split == "val"]
+        networks = fit_cascade(
+            session, training, held_out, stages=stages_of(config), folds=getattr(config, "context_folds", 2)
+        )
+        if engine.rank == 0:
+            description = _description(settings, config, preparation, training, held_out)
+            save_model(folder / "model", networks, description)
+            _write_facts(folder, settings, table, engine, time.monotonic() - began)
+        engine.barrier()
+    return folder
+
+
+def prepare(
+    recipe: str | Path | Mapping[str, Any] | Recipe,
+    cases: str | Path,
+    store: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Store:
+    """Prepare all cases once, as memory-mapped arrays; what is there already and still right is kept.
+
+    Args:
+        recipe: see :func:`train`.
+        cases: the case table.
+        store: the folder to make.
+        overrides: ``key=value`` changes to the recipe.
+        workers: processes.
+        progress: called with (done, total, what).
+
+    Returns:
+        The store.
+    """
+    settings = load_recipe(recipe, overrides)
+    preparation = Preparation(settings.data, settings.preparation)
+    return build_store(
+        _with_target(read_cases(cases), settings), preparation, store, workers=workers, progress=progress
+    )
+
+
+def _prepare(settings: Recipe, table: CaseTable, folder: Path, engine: Engine, progress: Progress | None) -> Store:
+    """The store of the training and validation cases; process 0 builds it, the others find it built."""
+    cases = [case for case in _with_target(table, settings) if case.split != "test"]
+    if not any(case.split == "train" for case in cases):
+        raise InputError("no case has split 'train'", where=table.path, fix="write 'train' into the column 'split'")
+    preparation = Preparation(settings.data, settings.preparation)
+    if engine.rank == 0:
+        build_store(cases, preparation, folder, workers=1, progress=progress)
+    engine.barrier()
+    return build_store(cases, preparation, folder, workers=1)
+
+
+def _with_target(table: CaseTable, settings: Recipe) -> tuple[Case, ...]:
+    """The cases, after checking that those to learn from have every image that the recipe names."""
+    roles = [*settings.data.inputs, *(role for role in (settings.data.target,) if role)]
+    for case in table.cases:
+        missing = [role for role in roles if case.path(role) is None]
+        if missing and case.split != "test":
+            raise InputError(
+                f"case '{case.name}' has no image for {', '.join(missing)}",
+                where=table.path,
+                fix="add it, or take the case out of the table",
+            )
+    return table.cases
+
+
+def _require_divisible(settings: Recipe, world: int) -> None:
+    schedule = settings.schedule
+    if schedule.batch % (schedule.accumulate * world):
+        raise UsageError(
+            f"a batch of {schedule.batch} cannot be cut into {schedule.accumulate} micro-batches for {world} processes",
+            fix="make schedule.batch a multiple of schedule.accumulate times the processes",
+        )
+
+
+def _opened(folder: Path, settings: Recipe, *, resume: bool) -> Any:
+    """Make or reopen the run folder; the lock that keeps a second run out of it."""
+    recipe = folder / "recipe.yaml"
+    if recipe.is_file() and not resume:
+        raise UsageError("there is a run in this folder already", where=folder, fix="add --resume, or choose another")
+    if resume and not recipe.is_file():
+        raise UsageError("there is no run to resume in this folder", where=folder, fix="leave --resume out")
+    if resume:
+        _require_same(load_recipe(recipe), settings, recipe)
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_path(folder / ".probe"):  # a folder that cannot be written is found now, not at the first save
+            pass
+        (folder / ".probe").unlink()
+    remove_partial_files(folder)
+    save_recipe(settings, recipe)
+    return folder_lock(folder)
+
+
+def _require_same(before: Recipe, now: Recipe, where: Path) -> None:
+    old, new = before.model_dump(mode="json"), now.model_dump(mode="json")
+    for table in (old, new):
+        for key in FREE_TO_CHANGE:
+            table["schedule"].pop(key)
+    changed = [key for key in old if old[key] != new[key]]
+    if changed:
+        raise UsageError(
+            f"the recipe differs from the run's in: {', '.join(changed)}",
+            where=where,
+            fix="resume with the same recipe and --set options, or start a new run in another folder",
+        )
+
+
+def _description(
+    settings: Recipe, config: Any, preparation: Preparation, training: Sequence[Any], held_out: Sequence[Any]
+) -> dict[str, Any]:
+    return {
+        "method": settings.method,
+        "stages": stages_of(config),
+        "preparation": preparation.as_dict(),
+        "inference": settings.inference.model_dump(mode="json"),
+        "patches": list(settings.patches.size),
+        "recipe": settings.model_dump(mode="json"),
+        "trained_on": {"train": len(training), "val": len(held_out)},
+    }
+
+
+def _write_facts(folder: Path, settings: Recipe, table: CaseTable, engine: Engine, seconds: float) -> None:
+    """``run.json``: what ran where, for how long and on which bytes; no patient data and no absolute path."""
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "monai", "numpy", "nibabel")}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    write_json(
+        folder / "run.json",
+        {
+            "research_use_only": True,
+            "medgen": medgen.__version__,
+            "python": platform.python_version(),
+            "versions": versions,
+            "device": str(engine.device),
+            "processes": engine.world,
+            "seed": settings.seed,
+            "seconds": round(seconds, 1),
+            "peak_memory_bytes": peak,
+            "model_sha256": sha256(folder / "model" / "weights.safetensors"),
+            "files": {
+                f"{case.name}/{role}": sha256(path)
+                for case in table.cases
+                if case.split != "test"
+                for role, path in case.images.items()
+            },
+        },
+    )

@@ -1,0 +1,247 @@
+"""Fitting one network of a run: the ``for`` body of train(), with its log, validation and checkpoints."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
+
+from medgen.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
+from medgen.engine import Engine
+from medgen.errors import Preempted
+from medgen.files import sha256, write_json
+from medgen.method import Channels, Method, create
+from medgen.patches import PatchSource, patch_batches
+from medgen.preparation import StoredCase
+from medgen.recipe import Recipe
+from medgen.runlog import RunLog
+from medgen.stopping import StopRequest
+from medgen.training import Record, moving_average, train
+from medgen.validation import validate
+
+LOG_EVERY = 10
+"""Steps from one line of losses in the log to the next."""
+
+Progress = Callable[[int, int, str], None]
+Contexts = Mapping[str, Path]
+
+
+@dataclass(frozen=True)
+class Session:
+    """What all networks of one run share."""
+
+    recipe: Recipe
+    folder: Path
+    engine: Engine
+    log: RunLog
+    stop: StopRequest
+    channels: Channels
+    hu: Callable[[Any], Any]
+    """From the network's range to the units of the target."""
+    allow_modules: Sequence[str] = ()
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """One network to fit.
+
+    Attributes:
+        name: of its folder and its lines in the log, e.g. ``stage1`` or ``stage0-fold2``.
+        number: makes its seed differ from those of the other parts.
+        cases: to train on.
+        held_out: to validate on; may be empty.
+        contexts: by case, the estimate of the stage before, as an ``.npy`` file ``(K, X, Y, Z)``.
+    """
+
+    name: str
+    number: int
+    cases: tuple[StoredCase, ...]
+    held_out: tuple[StoredCase, ...] = ()
+    contexts: Contexts | None = None
+
+
+class _State:
+    """A network in training, as it is saved and restored."""
+
+    def __init__(self, session: Session, part: Part) -> None:
+        self.seed = session.recipe.seed * 1000 + part.number
+        self.method = new_method(session, part)
+        session.engine.place(self.method)
+        self.optimizers: dict[str, Optimizer] = self.method.optimizers()
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["initial_lr"] = group["lr"]
+        decay = session.recipe.schedule.averaging
+        self.average: AveragedModel | None = moving_average(self.method, decay) if decay else None
+        self.step, self.seconds, self.clock = 0, 0.0, time.monotonic()
+        self.best: dict[str, Any] = {}
+
+    @property
+    def current(self) -> Method:
+        """The network that is validated and kept: the moving average where there is one."""
+        return self.method if self.average is None else self.average.module
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values."""
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "method": self.method.state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "average": None if self.average is None else self.average.state_dict(),
+            "best": self.best,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go back to a saved step."""
+        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        self.method.load_state_dict(state["method"])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+
+    def keep_if_best(self, scores: Mapping[str, float]) -> None:
+        """Remember the weights when the first score is the lowest so far."""
+        value = next(iter(scores.values()))
+        if not self.best or value < self.best["value"]:
+            self.best = {"step": self.step, "value": value, "weights": _weights(self.current)}
+
+
+def new_method(session: Session, part: Part) -> Method:
+    """An untrained network whose start depends on the seed of the run and the number of the part."""
+    channels = session.channels
+    if part.contexts is not None:
+        channels = Channels(channels.inputs + channels.outputs, channels.outputs)
+    recipe = session.recipe
+    with session.engine.reproducible(recipe.seed * 1000 + part.number, -1, same_everywhere=True):
+        return create(recipe.method, recipe.config, channels, allow_modules=session.allow_modules)
+
+
+def fit(session: Session, part: Part) -> Method:
+    """Train one network, or go on where an earlier session stopped.
+
+    Returns:
+        The network in evaluation mode, with the weights of the best validation, or of the end without one.
+
+    Raises:
+        Preempted: the run was asked to stop; its state is saved.
+    """
+    folder = session.folder / "checkpoints" / part.name
+    finished = _finished(session, part, folder)
+    if finished is not None:
+        return finished
+    state = _State(session, part)
+    saved = load_checkpoint(folder)
+    if saved is not None:
+        state.load_state_dict(saved)
+    main = session.engine.rank == 0
+    if main:
+        session.log.rewind(part.name, state.step)
+    source = PatchSource(part.cases, session.recipe.patches, seed=state.seed, contexts=part.contexts)
+    for record in _records(session, state, source):
+        _after_step(session, part, state, record, folder)
+    method = state.current
+    if state.best:
+        method.load_state_dict(state.best["weights"])
+    if main:
+        _finish(folder, method, state)
+    session.engine.barrier()
+    return method.eval()
+
+
+def _records(session: Session, state: _State, source: PatchSource) -> Iterator[Record]:
+    schedule, engine = session.recipe.schedule, session.engine
+    batches = patch_batches(
+        source,
+        state.method.Batch,
+        batch=schedule.batch // schedule.accumulate,
+        start=state.step * schedule.accumulate,
+        stop=schedule.steps * schedule.accumulate,
+        workers=schedule.workers,
+        rank=engine.rank,
+        world=engine.world,
+    )
+    return train(
+        state.method,
+        state.optimizers,
+        batches,
+        schedule,
+        engine,
+        average=state.average,
+        start=state.step,
+        seed=state.seed,
+    )
+
+
+def _after_step(session: Session, part: Part, state: _State, record: Record, folder: Path) -> None:
+    """Everything that is not training: log, progress, validation, checkpoint, leaving in time."""
+    schedule, main = session.recipe.schedule, session.engine.rank == 0
+    now = time.monotonic()
+    state.seconds, state.clock = state.seconds + now - state.clock, now
+    state.step = record.step + 1
+    last = state.step == schedule.steps
+    if main and (record.step % LOG_EVERY == 0 or last or record.skipped):
+        extra = {"skipped": True} if record.skipped else {}
+        session.log.write(part.name, record.step, losses=record.losses, learning_rate=record.learning_rate, **extra)
+    if session.progress is not None and main:
+        session.progress(state.step, schedule.steps, f"{part.name}  {_readable(record.losses)}")
+    if part.held_out and (state.step % schedule.validate_every == 0 or last):
+        scores = validate(state.current, part.held_out, part.contexts, session)
+        state.keep_if_best(scores)
+        if main:
+            session.log.write(part.name, record.step, validation=scores)
+    stop = not session.engine.everywhere(not session.stop.reason)
+    if main and (state.step % schedule.save_every == 0 or last or stop):
+        save_checkpoint(folder, state.step, state.state_dict())
+    if stop and not last:
+        session.engine.barrier()
+        raise Preempted(
+            f"stopped by {session.stop.reason or 'another process'} at step {state.step} of {schedule.steps} "
+            f"({part.name}); the state is saved",
+            where=session.folder.name,
+            fix="run the same command with --resume",
+        )
+
+
+def _finish(folder: Path, method: Method, state: _State) -> None:
+    """Write the weights and the note that this part is done; its checkpoints are no longer needed."""
+    path = folder / "final.safetensors"
+    save_weights(path, _weights(method))
+    best = {"best_step": state.best["step"], "best_value": state.best["value"]} if state.best else {}
+    content = {"steps": state.step, "seconds": state.seconds, "weights_sha256": sha256(path), **best}
+    write_json(folder / "done.json", content)
+    for checkpoint in folder.glob("step-*.pt"):
+        checkpoint.unlink()
+    (folder / "index.json").unlink(missing_ok=True)
+
+
+def _finished(session: Session, part: Part, folder: Path) -> Method | None:
+    if not (folder / "done.json").is_file():
+        return None
+    method = new_method(session, part)
+    method.load_state_dict(load_weights(folder / "final.safetensors"))
+    session.engine.place(method)
+    return method.eval()
+
+
+def _weights(method: Method) -> dict[str, Tensor]:
+    return {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in method.state_dict().items()
+    }
+
+
+def _readable(losses: Mapping[str, float]) -> str:
+    return "  ".join(
+        f"{name.replace('generator/', '').replace('discriminator/', 'D ')} {value:.3g}"
+        for name, value in losses.items()
+    )

@@ -1,0 +1,50 @@
+"""Stopping a run in time: signals of a scheduler, a limit in minutes."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
+
+
+class StopRequest:
+    """Whether the run was asked to end; it then saves its state and leaves with exit code 75.
+
+    Args:
+        minutes: wall-clock limit from now on.
+    """
+
+    def __init__(self, minutes: float | None = None) -> None:
+        self._deadline = None if minutes is None else time.monotonic() + 60 * minutes
+        self._signal = ""
+
+    @property
+    def reason(self) -> str:
+        """Why to stop; empty while the run may go on."""
+        if self._signal:
+            return f"signal {self._signal}"
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            return "the limit in minutes"
+        return ""
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Catch SIGTERM and SIGUSR1 inside the block; only the main thread can."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def note(number: int, frame: FrameType | None) -> None:
+            self._signal = signal.Signals(number).name
+
+        before = {number: signal.signal(number, note) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
