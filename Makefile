@@ -1,0 +1,63 @@
+# make demo | test | check | docs: each makes the virtual environment that it needs, if there is none.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+# One core a worker: several test processes that each start threads for every core slow each other down.
+TEST_ENVIRONMENT := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+WORKERS ?= auto
+OUT ?= demo
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check docs format clean
+
+help:
+	@echo "make demo    phantom -> training -> synthetic CT -> report, in $(OUT)/ (some minutes on two cores)"
+	@echo "make test    the tests"
+	@echo "make check   format, lint, types, docstrings and doctests"
+	@echo "make docs    the documentation, in site/"
+	@echo "make format  rewrite the sources in the project's format"
+	@echo "make clean   remove what these made, but not $(VENV)"
+	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) WORKERS=$(WORKERS) OUT=$(OUT)"
+
+demo: $(VENV)/.with-report
+	$(BIN)/medgen demo --out $(OUT)
+
+test: $(VENV)/.with-dev
+	$(TEST_ENVIRONMENT) $(BIN)/python -m pytest -n $(WORKERS) tests
+
+check: $(VENV)/.with-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pydoclint --quiet medgen
+	$(TEST_ENVIRONMENT) $(BIN)/python -m pytest --doctest-modules medgen
+
+docs: $(VENV)/.with-dev
+	$(BIN)/mkdocs build --strict --quiet
+
+format: $(VENV)/.with-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+		echo "medgen needs Python 3.11, 3.12 or 3.13, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1)."; \
+		echo "  do: install one of them and name it, for example: make demo PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "the virtual environment could not be made."; \
+		echo "  do: install Python's venv module (on Debian and Ubuntu: apt install python3-venv)"; exit 1; }
+
+$(VENV)/.with-report: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing medgen into $(VENV); the first time this downloads torch"
+	$(PIP) -e '.[report]'
+	@touch $@
+
+$(VENV)/.with-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing medgen and its development tools into $(VENV); the first time this downloads torch"
+	$(PIP) -e '.[dev]'
+	@touch $(VENV)/.with-report $@
