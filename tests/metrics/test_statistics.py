@@ -1,0 +1,127 @@
+"""Summaries and tests against values done by hand or by scipy."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from medgen.metrics.statistics import compare, holm, summarise, summarise_runs
+
+NAN, INF = float("nan"), float("inf")
+
+
+def test_summary_by_hand():
+    summary = summarise([1, 2, 3, 6])
+    assert summary["mean"] == 3
+    assert summary["sd"] == pytest.approx(math.sqrt((4 + 1 + 0 + 9) / 3))
+    assert (summary["n"], summary["n_failed"], summary["n_infinite"]) == (4, 0, 0)
+    low, high = summary["ci95"]
+    assert 1 <= low < 3 < high <= 6
+
+
+def test_failures_and_infinities_are_counted():
+    summary = summarise([30.0, INF, NAN, 32.0, NAN])
+    assert (summary["mean"], summary["n"], summary["n_failed"], summary["n_infinite"]) == (31.0, 2, 2, 1)
+
+
+def test_all_perfect_and_all_failed():
+    assert summarise([INF, INF, NAN])["mean"] == INF
+    assert math.isnan(summarise([INF, -INF])["mean"])
+    nothing = summarise([NAN, NAN])
+    assert math.isnan(nothing["mean"])
+    assert nothing["n_failed"] == 2
+    assert summarise([])["n"] == 0
+
+
+def test_one_case_has_no_interval():
+    summary = summarise([4.0])
+    assert summary["mean"] == 4
+    assert math.isnan(summary["sd"])
+    assert all(math.isnan(edge) for edge in summary["ci95"])
+
+
+def test_interval_is_that_of_the_mean():
+    values = np.random.default_rng(0).normal(50, 10, 200)
+    low, high = summarise(values)["ci95"]
+    half = 1.96 * values.std(ddof=1) / math.sqrt(200)
+    assert low == pytest.approx(values.mean() - half, abs=0.25)
+    assert high == pytest.approx(values.mean() + half, abs=0.25)
+
+
+def test_interval_repeats_with_its_seed():
+    values = np.random.default_rng(0).normal(size=9)
+    assert summarise(values, seed=1) == summarise(values, seed=1)
+    assert summarise(values, seed=1)["ci95"] != summarise(values, seed=2)["ci95"]
+
+
+def test_comparison_is_paired():
+    generator = np.random.default_rng(1)
+    second = generator.normal(80, 30, 12)
+    first = second - 2 + generator.normal(0, 0.5, 12)
+    result = compare(first, second)
+    assert result["mean_difference"] == pytest.approx((first - second).mean())
+    assert result["ci95"][1] < 0  # unpaired, a shift of 2 in a spread of 30 would be lost
+    assert result["p"] == pytest.approx(stats.wilcoxon(first, second).pvalue)
+    assert result["p"] == pytest.approx(2 / 2**12)  # all twelve signs agree
+
+
+def test_comparison_counts_broken_pairs():
+    result = compare([1, 2, NAN, 4, 5], [0, 0, 0, INF, 4])
+    assert (result["n"], result["n_failed"]) == (3, 2)
+    assert result["mean_difference"] == pytest.approx(4 / 3)
+
+
+def test_comparison_of_equal_and_of_single_values():
+    assert compare([1, 2, 3], [1, 2, 3])["p"] == 1
+    assert math.isnan(compare([1], [2])["p"])
+    with pytest.raises(ValueError, match="paired"):
+        compare([1, 2], [1])
+
+
+def test_holm_by_hand():
+    adjusted = holm({"a": 0.04, "b": 0.01, "c": 0.02, "d": 0.5, "e": NAN})
+    # ranks: .01 x 4, .02 x 3, .04 x 2, .5 x 1; never below the one before
+    assert adjusted["b"] == pytest.approx(0.04)
+    assert adjusted["c"] == pytest.approx(0.06)
+    assert adjusted["a"] == pytest.approx(0.08)
+    assert adjusted["d"] == pytest.approx(0.5)
+    assert math.isnan(adjusted["e"])
+    assert holm({"a": 0.6, "b": 0.7}) == {"a": 1.0, "b": 1.0}
+
+
+def test_runs_by_hand():
+    summary = summarise_runs([[1, 2, 3], [3, 4, 8]])
+    assert summary["mean"] == pytest.approx((2 + 5) / 2)
+    assert summary["sd_seeds"] == pytest.approx(math.sqrt(2 * 1.5**2))
+    assert summary["sd_cases"] == pytest.approx(np.std([2, 3, 5.5], ddof=1))
+    assert (summary["n_seeds"], summary["n_cases"], summary["n_failed"]) == (2, 3, 0)
+
+
+def test_runs_leave_out_and_count_failures():
+    summary = summarise_runs([[1, NAN], [3, 5]])
+    assert summary["mean"] == pytest.approx((1 + 4) / 2)
+    assert summary["n_failed"] == 1
+    assert np.isfinite(summary["ci95"]).all()
+
+
+def test_runs_interval_has_both_sources_of_variation():
+    generator = np.random.default_rng(0)
+    cases, seeds = generator.normal(0, 1, 40), np.array([-3.0, 0.0, 3.0])
+    table = seeds[:, None] + cases[None]
+    low, high = summarise_runs(table)["ci95"]
+    only_cases = summarise(table.mean(axis=0))["ci95"]
+    assert high - low > 3 * (only_cases[1] - only_cases[0])
+    # three seeds drawn with replacement: the variance of their mean is 6 / 3, plus that of the cases
+    expected = math.sqrt(2 + cases.var() / 40)
+    assert (high - low) / (2 * 1.96) == pytest.approx(expected, rel=0.15)
+
+
+def test_runs_with_one_seed_are_the_summary_over_cases():
+    values = np.random.default_rng(4).normal(60, 8, 30)
+    runs, cases = summarise_runs([values]), summarise(values)
+    assert runs["mean"] == pytest.approx(cases["mean"])
+    assert runs["ci95"] == pytest.approx(cases["ci95"], abs=0.3)
+    assert math.isnan(runs["sd_seeds"])
+    with pytest.raises(ValueError, match="seeds by cases"):
+        summarise_runs([1.0, 2.0])
