@@ -14,6 +14,10 @@ Edge = Annotated[int, Field(ge=1)]
 SAME_SIZE_OVERLAP = 0.5
 """Overlap of tiles of a same-size network: its border voxels saw padding, so they should count for little."""
 
+VALID_OVERLAP = 0.25
+"""Overlap of tiles of a network with a margin. Pure valid convolutions need none, but the published generator of
+Nie et al. also pads inside, and a few border voxels of its output differ from what a larger tile would give."""
+
 VALID_SIZE_IN_MARGINS = 10
 """Tile edge of a valid-convolution network in margins: at 10 the input is 1.95 times the output, at 4 it is 8 times."""
 
@@ -24,11 +28,11 @@ class InferenceConfig(Config):
     Attributes:
         blend: weight of a tile's voxels where tiles overlap: ``gaussian`` (standard deviation an eighth of the
             tile's edge) or ``constant`` (plain average).
-        overlap: fraction of a tile's output that the next tile covers again, from 0 to below 1. ``None``: 0.5
-            for networks whose output is as large as their input, 0 for valid convolutions, whose output has no
-            border effect.
-        size: edges of a tile's input in voxels. ``None``: the size of the training patch, enlarged for valid
-            convolutions, where a small tile wastes most of the work on the margin.
+        overlap: least fraction of a tile's output that the next tile covers again, from 0 to below 1. ``None``:
+            0.5 for networks whose output is as large as their input, 0.25 for those that lose a margin. At 0 the
+            tiles of the latter abut.
+        size: largest edges of a tile's input in voxels. ``None``: the size of the training patch, enlarged for
+            networks with a margin, where a small tile wastes most of the work on it.
         batch: tiles that go through the network together.
     """
 
@@ -58,11 +62,11 @@ class InferenceConfig(Config):
         """The overlap in force for a network with this margin.
 
         >>> InferenceConfig().tile_overlap(), InferenceConfig().tile_overlap(margin=8)
-        (0.5, 0.0)
+        (0.5, 0.25)
         """
         if self.overlap is not None:
             return self.overlap
-        return 0.0 if margin else SAME_SIZE_OVERLAP
+        return VALID_OVERLAP if margin else SAME_SIZE_OVERLAP
 
 
 def round_up(number: int, multiple: int) -> int:

@@ -71,14 +71,17 @@ def predict_tiles(
     """Run ``function`` over a volume that does not fit through it at once.
 
     The volume is read tile by tile (a memory-mapped array stays on the disk); besides the result no array
-    of the volume's size is made. Precision, evaluation mode and memory format are the caller's. Along an
-    axis that is shorter than the tile, the tile shrinks to the volume, so a volume that fits is predicted
-    in one piece.
+    of the volume's size is made. Precision, evaluation mode and memory format are the caller's.
+
+    Along an axis that is shorter than the tile, the tile shrinks to the volume, so a volume that fits is
+    predicted in one piece. With a margin the tiles of an axis also shrink as far as their number allows, rather
+    than doing the work of the last ones twice; without one they keep the size, because a same-size network that
+    normalises by its input (instance normalisation) is best fed with what it was trained on.
 
     Args:
         function: float32 (B, C, x, y, z) on ``device`` -> (B, K, x - 2 margin, y - 2 margin, z - 2 margin).
         image: (C, X, Y, Z), any real type, array or memory map.
-        size: largest input tile in voxels, rounded up to ``multiple``.
+        size: largest input tile in voxels, three edges, rounded up to ``multiple``.
         margin: voxels that ``function`` loses on each side.
         channels: K.
         blend: weight of a tile where tiles overlap.
@@ -101,7 +104,11 @@ def predict_tiles(
         ModelError: ``function`` returned another shape than margin and channels say.
     """
     shape = _checked_shape(image, mask, overlap)
-    tile = _tile_size(size, shape, margin, multiple)
+    _require_room(size, margin)
+    tile = [
+        tile_edge(edge, length, margin=margin, multiple=multiple, overlap=overlap)
+        for edge, length in zip(size, shape, strict=True)
+    ]
     output = [edge - 2 * margin for edge in tile]
     axes = [
         axis_spans(length, edge, overlap=overlap, blend=blend, abut=margin > 0 and overlap == 0)
@@ -123,6 +130,31 @@ def predict_tiles(
     return _fill_outside(result.cpu().numpy(), mask, fill)
 
 
+def tile_edge(edge: int, length: int, *, margin: int, multiple: int, overlap: float) -> int:
+    """Edge of the input tile along one axis, at most ``edge`` rounded up to ``multiple``.
+
+    Args:
+        edge: the largest wanted.
+        length: voxels of the volume along the axis.
+        margin: voxels that the network loses on each side.
+        multiple: what the edge must be divisible by.
+        overlap: fraction of a tile's output shared with the next tile.
+
+    >>> tile_edge(80, 50, margin=8, multiple=1, overlap=0), tile_edge(80, 130, margin=8, multiple=1, overlap=0)
+    (66, 60)
+    """
+    largest = round_up(edge, multiple)
+    # Two multiples at least: at one, the innermost feature map is a single voxel, which instance
+    # normalisation cannot take.
+    smallest = 2 * multiple if multiple > 1 else 1
+    if length + 2 * margin <= largest or margin == 0:
+        return min(largest, max(smallest, round_up(length + 2 * margin, multiple)))
+    count = len(_starts(length, largest - 2 * margin, overlap))
+    candidates = range(round_up(max(smallest, 2 * margin + 1), multiple), largest, multiple)
+    fewest = (each for each in candidates if len(_starts(length, each - 2 * margin, overlap)) == count)
+    return next(fewest, largest)
+
+
 def axis_spans(length: int, output: int, *, overlap: float, blend: Blend, abut: bool) -> tuple[Span, ...]:
     """Cover ``length`` voxels with tiles of ``output`` voxels; the last tile is shifted back to end at the border.
 
@@ -135,8 +167,7 @@ def axis_spans(length: int, output: int, *, overlap: float, blend: Blend, abut: 
     """
     if output >= length:
         return (Span(-((output - length) // 2), 0, length, torch.ones(length)),)
-    step = max(1, int(output * (1 - overlap) + 1e-6))
-    starts = [*range(0, length - output, step), length - output]
+    starts = _starts(length, output, overlap)
     if abut:
         lows = [0, *(start + output for start in starts[:-1])]
         return tuple(
@@ -173,19 +204,18 @@ def _checked_shape(image: NDArray[Any], mask: NDArray[Any] | None, overlap: floa
     return image.shape[1:]
 
 
-def _tile_size(size: Sequence[int], shape: Sequence[int], margin: int, multiple: int) -> tuple[int, ...]:
+def _require_room(size: Sequence[int], margin: int) -> None:
     if min(size) <= 2 * margin:
         raise UsageError(
             f"the tile {tuple(size)} is not larger than the network's two margins of {margin} voxels",
             fix=f"set inference.size above {2 * margin}, for example {[10 * margin] * 3}",
         )
-    # Two multiples at least: at one, the innermost feature map is a single voxel, which instance
-    # normalisation cannot take.
-    smallest = 2 * multiple if multiple > 1 else 1
-    return tuple(
-        min(round_up(edge, multiple), max(smallest, round_up(length + 2 * margin, multiple)))
-        for edge, length in zip(size, shape, strict=True)
-    )
+
+
+def _starts(length: int, output: int, overlap: float) -> list[int]:
+    """Where the outputs of tiles begin, for ``output`` below ``length``."""
+    step = max(1, int(output * (1 - overlap) + 1e-6))
+    return [*range(0, length - output, step), length - output]
 
 
 def _window(edge: int, blend: Blend) -> NDArray[np.float64]:

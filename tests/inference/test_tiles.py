@@ -113,8 +113,8 @@ class TestValidConvolutions:
         def number(tile: torch.Tensor) -> torch.Tensor:
             return torch.full((1, 1, *(n - 6 for n in tile.shape[2:])), float(next(counter)))
 
-        result = predict_tiles(number, noise(1, 4, 4, 11), size=(10, 10, 10), margin=3, overlap=0.0)
-        assert result[0, 0, 0].tolist() == [0] * 4 + [1] * 4 + [2] * 3
+        result = predict_tiles(number, noise(1, 4, 4, 10), size=(10, 10, 10), margin=3, overlap=0.0, multiple=2)
+        assert result[0, 0, 0].tolist() == [0] * 4 + [1] * 4 + [2] * 2
 
     def test_authors_stride_averaging(self) -> None:
         """Output edge 4, overlap 0.5, 6 voxels: tiles at 0 and 2, so voxels 2 and 3 average both."""
@@ -125,6 +125,18 @@ class TestValidConvolutions:
 
         result = predict_tiles(constant, noise(1, 1, 1, 6), size=(6, 6, 6), margin=1, blend="constant", overlap=0.5)
         assert result[0, 0, 0].tolist() == [10, 10, 15, 15, 20, 20]
+
+    def test_tiles_shrink_as_far_as_their_number_allows(self) -> None:
+        seen = []
+
+        def spy(tile: torch.Tensor) -> torch.Tensor:
+            seen.append(tile.shape[4])
+            return tile[:, :, 3:-3, 3:-3, 3:-3]
+
+        image = noise(1, 1, 1, 31)
+        result = predict_tiles(spy, image, size=(16, 16, 16), margin=3)  # output 10: 4 tiles, of 8 rather than 10
+        np.testing.assert_array_equal(result, image)
+        assert seen == [14] * 4
 
     def test_monai_misplaces_smaller_outputs(self) -> None:
         """MONAI reads a smaller output as a zoom: without an error the shape and the places are wrong."""
@@ -197,7 +209,7 @@ class TestBookkeeping:
     def test_wrong_margin_is_named(self) -> None:
         with pytest.raises(ModelError, match="margin") as caught:
             predict_tiles(valid_network(), noise(1, 20, 20, 20), size=(12, 12, 12), margin=2)
-        assert "(1, 1, 12, 12, 12)" in caught.value.what
+        assert "(1, 1, 11, 11, 11)" in caught.value.what
         assert "2 voxels" in caught.value.fix
 
     def test_tile_inside_the_margins(self) -> None:
