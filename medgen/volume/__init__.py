@@ -1,0 +1,30 @@
+"""Volumes in the patient's own coordinates: read, write, turn and compare.
+
+Axis order everywhere is nibabel's, (C, X, Y, Z); affines map voxel indices to RAS+ millimetres. NIfTI is read with
+nibabel alone, because a reader that fills a truncated file with zeros must never be used on a patient.
+"""
+
+from medgen.volume.grid import SAME_GRID, Grid, HasGrid, corner_distance, overlap, ras_grid, require_same_grid
+from medgen.volume.image import Volume, read_header, read_volume, reorient_like, to_ras
+from medgen.volume.labels import read_label
+from medgen.volume.nifti import Geometry
+from medgen.volume.writing import Kind, write_volume
+
+__all__ = [
+    "SAME_GRID",
+    "Geometry",
+    "Grid",
+    "HasGrid",
+    "Kind",
+    "Volume",
+    "corner_distance",
+    "overlap",
+    "ras_grid",
+    "read_header",
+    "read_label",
+    "read_volume",
+    "reorient_like",
+    "require_same_grid",
+    "to_ras",
+    "write_volume",
+]

@@ -1,0 +1,219 @@
+# mypy: allow-untyped-calls
+# nibabel and isal carry annotations in part only.
+"""NIfTI headers and raw voxels, read with nibabel alone; damage is named, never filled in."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+import nibabel
+import numpy as np
+from isal import igzip
+from nibabel.arrayproxy import ArrayProxy
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from medgen.errors import InputError
+from medgen.volume.damage import BLOCK, first_line, require_complete, require_plausible_start
+from medgen.volume.grid import SAME_GRID, STRAIGHT, Affine, Grid, corner_distance, spacing_of, straighten
+
+Geometry = Literal["sform", "qform"]
+
+_LENGTH_UNITS = ("mm", "unknown")
+
+
+def open_image(path: Path) -> Any:
+    """The nibabel image of a NIfTI-1 or NIfTI-2 file or pair, voxels not read yet.
+
+    Raises:
+        InputError: there is no such file, it is another format, or its image half is missing or too short.
+    """
+    if path.is_dir():
+        raise InputError("a folder was given in place of a volume", where=path, fix="name the .nii or .nii.gz file")
+    if not path.exists():
+        raise InputError("there is no such file", where=path, fix="check the name and the folder")
+    require_plausible_start(path)
+    try:
+        image: Any = nibabel.load(path)
+    except FileNotFoundError as error:
+        missing = Path(error.filename or "").name
+        raise InputError(
+            f"the header has no image beside it ({missing or 'the .img file'} is missing)",
+            where=path,
+            fix="copy the .hdr and the .img file together",
+        ) from error
+    if not isinstance(image, nibabel.Nifti1Pair):  # also the base of Nifti1Image, Nifti2Pair and Nifti2Image
+        raise InputError(
+            f"the file is {type(image).__name__.removesuffix('Image')}, not NIfTI: its orientation is not defined",
+            where=path,
+            fix="convert the original to .nii.gz, for example with dcm2niix",
+        )
+    require_complete(image, path)
+    return image
+
+
+def read_voxels(image: Any, path: Path, frame: int | None) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """The stored numbers of one 3D frame, without slope and intercept, (X, Y, Z) in the file's memory order.
+
+    The whole stream of a packed file is read even where one frame is wanted: its checksum stands at the end.
+    """
+    proxy = image.dataobj
+    shape, notes, frame = _spatial_shape(tuple(proxy.shape), path, frame)
+    if proxy.dtype.kind not in "iufb":
+        kind = "colour (RGB)" if proxy.dtype.names else f"{proxy.dtype}"
+        raise InputError(
+            f"the voxels are {kind}, expected one real number each",
+            where=path,
+            fix="export the scanner's own values in place of a rendered or complex image",
+        )
+    file = Path(image.file_map["image"].filename)
+    layout = (proxy.shape, proxy.dtype, proxy.offset, 1.0, 0.0)
+    if file.suffix.lower() == ".gz":
+        with igzip.open(file, "rb") as stream:
+            raw = _pick(ArrayProxy(stream, layout), frame)
+            while stream.read(BLOCK):
+                pass
+    else:
+        raw = _pick(ArrayProxy(str(file), layout), frame)
+    return raw.reshape(shape, order="F"), notes
+
+
+def read_grid(image: Any, path: Path, geometry: Geometry | None, frame: int | None) -> Grid:
+    """The grid that the header describes, in millimetres, free of shear.
+
+    Raises:
+        InputError: sform and qform disagree and nothing was chosen, the grid is sheared or degenerate, or the
+            unit is not the millimetre.
+    """
+    header = image.header
+    shape, notes, _ = _spatial_shape(tuple(image.shape), path, frame)
+    notes += _unit_notes(header, path)
+    affine, source, chosen = _chosen_affine(image, shape, path, geometry)
+    _require_regular(affine, path)
+    straight, angle, moved = straighten(affine, shape)
+    if moved > STRAIGHT:
+        other = "qform" if source == "sform" and int(header["qform_code"]) > 0 else ""
+        raise InputError(
+            f"the {source} is sheared: two axes are {angle:.2f} degrees off the right angle",
+            where=path,
+            fix="resample it onto a straight grid"
+            + (f", or choose --geometry {other} if that is right" if other else ""),
+        )
+    # What a NIfTI-1 header can hold is what is kept, so that writing the grid again changes no bit of it.
+    held = np.asarray(straight, np.float32).astype(np.float64)
+    return Grid(shape, held, int(header["qform_code"]), int(header["sform_code"]), str(path), notes + chosen)
+
+
+def base_affine(spacing: tuple[float, float, float], shape: tuple[int, int, int]) -> Affine:
+    """The affine that a reader makes up for a header without world position (centred, left-handed as ANALYZE)."""
+    header = nibabel.Nifti1Header()
+    header.set_data_shape(shape)
+    header.set_zooms(spacing)
+    return np.asarray(header.get_base_affine(), np.float32).astype(np.float64)
+
+
+def _chosen_affine(
+    image: Any, shape: tuple[int, int, int], path: Path, geometry: Geometry | None
+) -> tuple[Affine, str, tuple[str, ...]]:
+    """The affine to use, what it is called, and what had to be decided."""
+    header = image.header
+    sform = np.asarray(header.get_sform(), np.float64) if int(header["sform_code"]) > 0 else None
+    qform = _qform(header, path, needed=geometry != "sform" or sform is None)
+    if sform is None and qform is not None:
+        return qform, "qform", ()
+    if sform is not None and qform is None:
+        return sform, "sform", ()
+    if sform is None or qform is None:
+        note = "no world position: sform and qform codes are 0"
+        return np.asarray(header.get_base_affine(), np.float64), "voxel size", (note,)
+    for affine in (sform, qform):
+        _require_regular(affine, path)
+    distance = corner_distance(Grid(shape, sform), Grid(shape, qform))
+    smallest = min(*spacing_of(sform), *spacing_of(qform))
+    agree = distance <= SAME_GRID * smallest
+    if geometry is None and not agree:
+        raise InputError(
+            f"sform and qform disagree by {distance:.2f} mm (spacing {_mm(sform)} and {_mm(qform)} mm)",
+            where=path,
+            fix="choose the right one with --geometry sform or --geometry qform",
+        )
+    name = geometry or "sform"
+    notes = () if agree else (f"{name} chosen; the other lies {distance:.2f} mm away",)
+    return (sform if name == "sform" else qform), name, notes
+
+
+def _qform(header: Any, path: Path, *, needed: bool) -> Affine | None:
+    if int(header["qform_code"]) <= 0:
+        return None
+    try:
+        return np.asarray(header.get_qform(), np.float64)
+    except (ValueError, HeaderDataError) as error:
+        if not needed:
+            return None
+        raise InputError(
+            f"the qform is no rotation: {first_line(error)}",
+            where=path,
+            fix="choose --geometry sform if the file has one, or convert it again",
+        ) from error
+
+
+def _require_regular(affine: Affine, path: Path) -> None:
+    spacing = np.array(spacing_of(affine))
+    if np.all(np.isfinite(affine)) and np.all(spacing > 0):
+        volume = abs(np.linalg.det(affine[:3, :3] / spacing))
+        if volume > 1e-3:
+            return
+    raise InputError(
+        f"the voxel grid is degenerate: spacing {_mm(affine)} mm", where=path, fix="convert the image again"
+    )
+
+
+def _unit_notes(header: Any, path: Path) -> tuple[str, ...]:
+    try:
+        unit = str(header.get_xyzt_units()[0])
+    except KeyError:
+        unit = f"code {int(header['xyzt_units']) & 7}"
+    if unit not in _LENGTH_UNITS:
+        raise InputError(
+            f"the header gives lengths in '{unit}', expected mm", where=path, fix="write the header again in mm"
+        )
+    return () if unit == "mm" else ("no unit of length in the header, millimetres taken",)
+
+
+def _spatial_shape(
+    shape: tuple[int, ...], path: Path, frame: int | None
+) -> tuple[tuple[int, int, int], tuple[str, ...], int | None]:
+    """The (X, Y, Z) part of a stored shape, what was dropped, and which frame to take."""
+    if len(shape) < 2 or min(shape) < 1:
+        raise InputError(f"the image has shape {shape}, expected three axes", where=path, fix="convert it again")
+    if len(shape) == 2:
+        return (shape[0], shape[1], 1), ("one slice: third axis of 1 added",), None
+    spatial = (shape[0], shape[1], shape[2])
+    frames = math.prod(shape[3:])
+    if frames > 1 and frames != shape[3]:
+        raise InputError(
+            f"the image has shape {shape}: several values a voxel", where=path, fix="split it into 3D volumes"
+        )
+    if frame is not None and not 0 <= frame < frames:
+        raise InputError(
+            f"there is no frame {frame}: the image has {frames}", where=path, fix=f"choose --frame 0 to {frames - 1}"
+        )
+    if frames == 1:
+        return spatial, (f"last axis of 1 dropped (shape {shape})",) if len(shape) > 3 else (), None
+    if frame is None:
+        raise InputError(
+            f"the image is 4D with {frames} frames, expected 3D",
+            where=path,
+            fix=f"choose one with --frame 0 to {frames - 1}",
+        )
+    return spatial, (f"frame {frame} of {frames} taken",), frame
+
+
+def _pick(proxy: ArrayProxy, frame: int | None) -> NDArray[Any]:
+    return np.asanyarray(proxy.get_unscaled() if frame is None else proxy[..., frame])
+
+
+def _mm(affine: Affine) -> str:
+    return " x ".join(f"{size:.4g}" for size in spacing_of(affine))
