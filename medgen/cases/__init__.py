@@ -1,0 +1,19 @@
+"""The case table ``cases.csv``, and how to make one from folders in layouts that others defined."""
+
+from medgen.cases.foreign import from_bids, from_msd, from_nnunet
+from medgen.cases.splits import assign_splits
+from medgen.cases.table import DOMAINS, SPLITS, Case, CaseTable, Split, read_cases, write_cases
+
+__all__ = [
+    "DOMAINS",
+    "SPLITS",
+    "Case",
+    "CaseTable",
+    "Split",
+    "assign_splits",
+    "from_bids",
+    "from_msd",
+    "from_nnunet",
+    "read_cases",
+    "write_cases",
+]

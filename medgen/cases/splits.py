@@ -1,0 +1,44 @@
+"""Splits that depend on names alone, so that the same folder always gives the same split."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from medgen.cases.table import Split
+from medgen.errors import UsageError
+
+
+def assign_splits(groups: Sequence[str], *, validation: float = 0.2, test: float = 0.0) -> dict[str, Split]:
+    """Give each group (a patient) a split by the rank of its name's SHA-256.
+
+    Everything of one patient goes to one split. The order of ``groups`` and repetitions do not matter.
+
+    Args:
+        groups: names of patients.
+        validation: fraction in [0, 1) for ``val``; at least one patient where there are two or more and it is not 0.
+        test: fraction in [0, 1) for ``test``, likewise.
+
+    Raises:
+        UsageError: the fractions leave nothing to train on.
+
+    >>> assign_splits(["anna", "ben", "cara", "dora"], validation=0.25)
+    {'anna': 'val', 'ben': 'train', 'cara': 'train', 'dora': 'train'}
+    """
+    if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
+        raise UsageError(
+            f"fractions of {validation:g} for validation and {test:g} for test leave nothing to train on",
+            fix="choose fractions that add up to less than 1",
+        )
+    names = sorted(set(groups))
+    ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    tests = _count(test, len(names), keep=1)
+    held = _count(validation, len(names), keep=1 + tests)
+    chosen = set(ranked[:tests]), set(ranked[tests : tests + held])
+    return {name: "test" if name in chosen[0] else "val" if name in chosen[1] else "train" for name in names}
+
+
+def _count(fraction: float, number: int, keep: int) -> int:
+    """How many of ``number`` make up ``fraction``, leaving ``keep`` at least."""
+    wanted = max(round(fraction * number), 1) if fraction > 0 else 0
+    return max(min(wanted, number - keep), 0)
