@@ -1,0 +1,49 @@
+"""A report: figures and one HTML file that opens offline and asks the network for nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+Progress = Callable[[int, int, str], None]
+
+
+def write_report(
+    folder: str | Path,
+    output: str | Path | None = None,
+    *,
+    cases: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Write one HTML file that shows a run or a study, and its pictures as PNG files beside it.
+
+    Args:
+        folder: a run folder, or a folder that holds some of ``run/``, ``scores/<method>.json`` or
+            ``scores.json``, ``predictions/<case>/<case>_<role>.nii.gz``, ``data/cases.csv`` or ``cases.csv``.
+        output: the file to write, ``report.html`` in the folder by default; pictures go to ``figures/`` beside it.
+        cases: the case table, where it is not in the folder.
+        progress: called with (done, total, what).
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: there is nothing to report, or a file is damaged.
+        UsageError: matplotlib is not installed.
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    from medgen.files import atomic_path
+    from medgen.report.figures import draw_figures
+    from medgen.report.page import render_page
+    from medgen.report.sources import find_sources
+
+    folder = Path(folder)
+    path = Path(output) if output is not None else folder / "report.html"
+    sources = find_sources(folder, cases=Path(cases) if cases is not None else None)
+    figures = draw_figures(sources, progress=progress)
+    for figure in figures:
+        with atomic_path(path.parent / "figures" / f"{figure.name}.png") as temporary:
+            temporary.write_bytes(figure.light)
+    with atomic_path(path) as temporary:
+        temporary.write_text(render_page(sources, figures), encoding="utf-8")
+    return path

@@ -1,0 +1,239 @@
+"""What a report shows, read from the files that other commands wrote: curves, scores, facts."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medgen.errors import InputError
+
+Series = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""Steps and values of one curve."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """How one metric is shown.
+
+    Args:
+        key: its name in a file of scores.
+        heading: for people, without the unit.
+        unit: "HU", "dB" or nothing.
+        better: which direction is good.
+        decimals: after the point.
+    """
+
+    key: str
+    heading: str
+    unit: str = ""
+    better: Literal["lower", "higher", "zero", ""] = ""
+    decimals: int = 3
+
+    @property
+    def arrow(self) -> str:
+        """A sign for the good direction."""
+        return {"lower": "↓", "higher": "↑", "zero": "→ 0", "": ""}[self.better]
+
+    def text(self, value: float | None) -> str:
+        """``value`` with this metric's number of decimals; a dash where there is none.
+
+        >>> Column("me", "mean error", "HU", "zero", 1).text(-3.14)
+        '−3.1'
+        """
+        if value is None or not math.isfinite(value):
+            return "–"
+        return f"{value:.{self.decimals}f}".replace("-", "−")
+
+    def badness(self, mean: float) -> float:
+        """A number that is smaller the better ``mean`` is; NaN where no direction is known."""
+        return {"lower": mean, "higher": -mean, "zero": abs(mean), "": math.nan}[self.better]
+
+    @classmethod
+    def of(cls, key: str) -> Column:
+        """The column of a metric; one that is not known is shown under its own name."""
+        return _COLUMNS.get(key) or cls(key, key.replace("_", " "))
+
+
+_COLUMNS = {
+    column.key: column
+    for column in (
+        Column("mae", "MAE", "HU", "lower", 1),
+        Column("mae_soft", "MAE soft tissue", "HU", "lower", 1),
+        Column("mae_bone", "MAE bone", "HU", "lower", 1),
+        Column("mae_air", "MAE air", "HU", "lower", 1),
+        Column("me", "mean error", "HU", "zero", 1),
+        Column("psnr", "PSNR", "dB", "higher", 2),
+        Column("ssim", "SSIM", "", "higher", 3),
+        Column("ms_ssim", "MS-SSIM", "", "higher", 3),
+        Column("dice_bone", "Dice bone", "", "higher", 3),
+        Column("dice", "Dice", "", "higher", 3),
+        Column("hd95", "HD95", "mm", "lower", 2),
+        Column("nsd", "NSD", "", "higher", 3),
+        Column("recall", "recall", "", "higher", 3),
+        Column("precision", "precision", "", "higher", 3),
+        Column("auroc", "AUROC", "", "higher", 3),
+        Column("ap", "AP", "", "higher", 3),
+    )
+}
+
+
+class Summary(NamedTuple):
+    """One metric of one method over all cases."""
+
+    mean: float | None
+    sd: float | None
+    interval: tuple[float, float] | None
+    n: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class MethodScores:
+    """The scores of one method: by case and in summary, by metric."""
+
+    name: str
+    cases: Mapping[str, Mapping[str, float]]
+    summary: Mapping[str, Summary]
+
+    @property
+    def label(self) -> str:
+        """The name for people."""
+        return self.name.replace("_", " ")
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the metrics, in the order of the file."""
+        return list(self.summary)
+
+
+@dataclass
+class Curves:
+    """What one part of a run logged."""
+
+    losses: dict[str, Series] = field(default_factory=dict)
+    validation: dict[str, Series] = field(default_factory=dict)
+
+    @cached_property
+    def optimizers(self) -> list[str]:
+        """The optimisers, in the order of their first step; a loss is called ``optimizer/term``."""
+        return list(dict.fromkeys(name.split("/")[0] for name in self.losses))
+
+
+def read_scores(path: Path, *, name: str | None = None) -> MethodScores:
+    """Read a file that ``medgen evaluate`` wrote.
+
+    Args:
+        path: the JSON file.
+        name: of the method; by default that of the file.
+
+    Raises:
+        InputError: the file is not one of scores.
+    """
+    content = _json(path)
+    try:
+        cases = {str(row["case"]): _numbers(row) for row in content["cases"]}
+        summary = {metric: _summary(values) for metric, values in content["summary"].items()}
+    except (KeyError, TypeError, ValueError) as error:
+        problem = f"the file holds no scores ({type(error).__name__}: {error})"
+        raise InputError(problem, where=path, fix="write it with 'medgen evaluate'") from None
+    return MethodScores(name or path.stem, cases, summary)
+
+
+def read_curves(path: Path) -> dict[str, list[Curves]]:
+    """Read ``metrics.jsonl``: by stage its own curves, then those of the networks of its inner folds."""
+    records: dict[str, dict[str, dict[str, list[tuple[int, float]]]]] = {}
+    for line in path.read_text().splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:  # the last line of a run that was killed or still writes
+            continue
+        part = records.setdefault(str(record["part"]), {"losses": {}, "validation": {}})
+        for group, series in part.items():
+            for name, value in record.get(group, {}).items():
+                series.setdefault(name, []).append(
+                    (int(record["step"]), math.nan if value is None else float(value))
+                )
+    stages: dict[str, list[Curves]] = {name: [] for name in records if "-fold" not in name}
+    for name in sorted(records, key=lambda name: "-fold" in name):
+        curves = Curves(
+            *({key: _series(points) for key, points in group.items()} for group in records[name].values())
+        )
+        stages.setdefault(name.split("-fold")[0], []).append(curves)
+    return {name: curves for name, curves in stages.items() if curves[0].losses or curves[0].validation}
+
+
+def read_facts(path: Path) -> dict[str, str]:
+    """The facts of ``run.json`` that people ask for, as text."""
+    content = _json(path)
+    versions = content.get("versions") or {}
+    facts = {
+        "device": str(content.get("device", "")),
+        "processes": str(content.get("processes", "")),
+        "time": _duration(content.get("seconds")),
+        "peak memory": _memory(content.get("peak_memory_bytes")),
+        "seed": str(content.get("seed", "")),
+        "medgen": str(content.get("medgen", "")),
+        "Python": str(content.get("python", "")),
+        **{str(name): str(version) for name, version in versions.items()},
+        "SHA-256 of the weights": str(content.get("model_sha256", "")),
+    }
+    return {name: text for name, text in facts.items() if text}
+
+
+def _series(points: list[tuple[int, float]]) -> Series:
+    ordered = sorted(points, key=lambda point: point[0])
+    return np.array([step for step, _ in ordered], dtype=np.int64), np.array([value for _, value in ordered])
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"the file is not JSON: {error}", where=path, fix="write it again") from None
+    if not isinstance(content, dict):
+        raise InputError("the file holds no JSON object", where=path, fix="write it again")
+    return content
+
+
+def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics of a row; null is NaN."""
+    return {
+        key: math.nan if value is None else float(value)
+        for key, value in row.items()
+        if value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+    }
+
+
+def _summary(values: Mapping[str, Any]) -> Summary:
+    interval = values.get("ci95") or (None, None)
+    return Summary(
+        mean=_number(values["mean"]),
+        sd=_number(values.get("sd")),
+        interval=(float(interval[0]), float(interval[1])) if None not in interval else None,
+        n=int(values["n"]),
+        failed=int(values.get("n_failed") or 0),
+    )
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _duration(seconds: Any) -> str:
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(float(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def _memory(count: Any) -> str:
+    return "" if count is None else f"{float(count) / 2**30:.2f} GiB"

@@ -1,0 +1,131 @@
+"""All figures of a report, as PNG bytes with their captions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from medgen.report.charts import score_chart, training_chart
+from medgen.report.content import Column
+from medgen.report.drawing import DARK, LIGHT, Theme, png
+from medgen.report.montage import CT_WINDOW, montage
+from medgen.report.sources import Sources, choose_cases, load_images
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Progress = Callable[[int, int, str], None]
+MOST_PANELS = 8  # metrics in the chart of scores; the table has all
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One figure.
+
+    Args:
+        name: of its file, without suffix.
+        kind: "case", "scores" or "training".
+        heading: a short title.
+        caption: what is seen, with orientation and units.
+        light: PNG for a light page.
+        dark: PNG for a dark page; the same where the picture is dark anyway.
+    """
+
+    name: str
+    kind: str
+    heading: str
+    caption: str
+    light: bytes
+    dark: bytes
+
+
+def draw_figures(sources: Sources, *, progress: Progress | None = None) -> list[Picture]:
+    """Draw what there is to draw: chosen cases, the scores of the methods, the curves of the training."""
+    chosen = choose_cases(sources)
+    total = len(chosen) + bool(sources.methods) + bool(sources.curves)
+    pictures: list[Picture] = []
+
+    def report(what: str) -> None:
+        if progress is not None:
+            progress(len(pictures), total, what)
+
+    for name, remark in chosen:
+        report(f"case {name}")
+        pictures.append(_case_picture(sources, name, remark))
+    if sources.methods:
+        report("scores")
+        pictures.append(_scores_picture(sources))
+    if sources.curves:
+        report("training curves")
+        pictures.append(_training_picture(sources))
+    report("done")
+    return pictures
+
+
+def _case_picture(sources: Sources, name: str, remark: str) -> Picture:
+    images, notes = load_images(sources, name)
+    score = _case_scores(sources, name)
+    window = CT_WINDOW if images.unit == "HU" else None
+    drawn = png(montage(images, title=" · ".join(part for part in (name, score) if part), window=window))
+    spacing = " × ".join(f"{size:g}" for size in images.spacing)
+    sentences = [
+        "Planes through the middle of the body in radiological convention: the patient's right (R) is "
+        "on the left of the picture, anterior (A) on the left of the sagittal plane."
+        if images.oriented
+        else "The file does not say which side is left: the sides are unknown.",
+        f"Voxels of {spacing} mm.",
+    ]
+    if images.unit == "HU":
+        low, high = (f"{value:g}".replace("-", "−") for value in CT_WINDOW)
+        sentences.append(f"CT from {low} (black) to {high} HU (white).")
+    if images.truth is not None:
+        inside = " inside the mask" if images.mask is not None else ""
+        sentences.append(
+            f"Error{inside}: red where the synthetic value is too high, blue where it is too low."
+        )
+    caption = " ".join([*sentences, *(f"{note[0].upper()}{note[1:]}." for note in notes)])
+    heading = f"{name}, {remark}" if remark else name
+    return Picture(f"case_{name}", "case", heading, caption, drawn, drawn)
+
+
+def _case_scores(sources: Sources, name: str) -> str:
+    """The first scores of a case in words, for the title of its picture."""
+    if sources.main is None:
+        return ""
+    scores = sources.main.cases.get(name, {})
+    columns = [Column.of(metric) for metric in ("mae", "mae_soft", "mae_bone", "psnr") if metric in scores]
+    texts = [
+        f"{column.heading} {column.text(scores[column.key])} {column.unit}".strip() for column in columns
+    ]
+    return ", ".join(texts)
+
+
+def _scores_picture(sources: Sources) -> Picture:
+    methods = sources.methods
+    columns = shared_columns(sources)[:MOST_PANELS]
+    caption = (
+        "A dot is a case, a diamond the mean, the bar its 95 % interval. "
+        "Arrows point to the good side; methods are ordered by the first metric, the worst on top."
+    )
+    return _themed("scores", "Scores by case", caption, lambda theme: score_chart(methods, columns, theme))
+
+
+def _training_picture(sources: Sources) -> Picture:
+    caption = "Losses as logged (pale) and as a running mean; the circle marks the weights that were kept."
+    if any(len(stage) > 1 for stage in sources.curves.values()):
+        caption += (
+            " Faint lines are the networks of the inner folds, whose estimates the next stage was trained on."
+        )
+    return _themed("training", "Training", caption, lambda theme: training_chart(sources.curves, theme))
+
+
+def _themed(kind: str, heading: str, caption: str, draw: Callable[[Theme], Figure]) -> Picture:
+    return Picture(kind, kind, heading, caption, png(draw(LIGHT)), png(draw(DARK)))
+
+
+def shared_columns(sources: Sources) -> list[Column]:
+    """The metrics of all methods, in the order of the first file that has them."""
+    return [
+        Column.of(key) for key in dict.fromkeys(key for method in sources.methods for key in method.metrics)
+    ]

@@ -1,0 +1,232 @@
+"""A picture of one case: input, prediction, truth and error in three planes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medgen.report.drawing import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CT_WINDOW = (-500.0, 1300.0)
+"""Range of HU shown from black to white: wide enough for air, soft tissue and bone in one picture."""
+
+_BLACK, _WHITE, _GREY = "#000000", "#f2f2f2", "#9a9a9a"
+_INCHES_A_COLUMN = 2.35
+_BAR_INCHES, _TITLE_INCHES, _LEFT_INCHES = 0.62, 0.62, 0.34
+
+
+@dataclass(frozen=True, eq=False)
+class CaseImages:
+    """The volumes of one case on one RAS+ grid, each (X, Y, Z).
+
+    Args:
+        inputs: by role, in the image's own unit.
+        prediction: HU, or the unit of ``unit``.
+        truth: the same, or None where it is not known.
+        mask: where errors count (non-zero), or None for everywhere.
+        spacing: voxel size in mm.
+        oriented: whether the files say where left and right are.
+        unit: of prediction and truth.
+    """
+
+    inputs: dict[str, NDArray[Any]]
+    prediction: NDArray[Any]
+    truth: NDArray[Any] | None
+    mask: NDArray[Any] | None
+    spacing: tuple[float, float, float]
+    oriented: bool = True
+    unit: str = "HU"
+
+
+class _Plane(NamedTuple):
+    name: str
+    axis: int
+    sides: tuple[str, str]  # patient sides at the left and the right edge of the picture
+
+
+# Radiological convention: the viewer faces the patient, whose right is on the left of the picture.
+_PLANES = (
+    _Plane("axial", 2, ("R", "L")),
+    _Plane("coronal", 1, ("R", "L")),
+    _Plane("sagittal", 0, ("A", "P")),
+)
+
+
+class _Column(NamedTuple):
+    title: str
+    volume: NDArray[Any]
+    colours: str
+    limits: tuple[float, float]
+    kind: Literal["input", "value", "error"]
+
+
+def montage(images: CaseImages, *, title: str, window: tuple[float, float] | None = CT_WINDOW) -> Figure:
+    """Draw one case: a row for each plane, a column for each volume, the last one the error.
+
+    Pictures are in radiological convention (the patient's right on the left), planes go through the middle of
+    the body, and voxels keep their proportions in millimetres.
+
+    Args:
+        images: the volumes.
+        title: a line above the picture.
+        window: values shown as black and as white; by default the range of the truth or the prediction.
+
+    Returns:
+        A figure on black.
+    """
+    columns = _columns(images, window or _robust_range(_first(images.truth, images.prediction)))
+    centre = _middle(images)
+    extents = [_extent(plane, images) for plane in _PLANES]
+    heights = [_INCHES_A_COLUMN * height / max(width for width, _ in extents) for _, height in extents]
+    width = _LEFT_INCHES + _INCHES_A_COLUMN * len(columns)
+    total = _TITLE_INCHES + sum(heights) + _BAR_INCHES
+    figure = new_figure(width, total, background=_BLACK)
+    figure.text(0.11 / width, 1 - 0.09 / total, title, color=_WHITE, size=10.5, va="top", weight="bold")
+    layout = figure.add_gridspec(
+        len(_PLANES),
+        len(columns),
+        height_ratios=heights,
+        left=_LEFT_INCHES / width,
+        right=1.0,
+        bottom=_BAR_INCHES / total,
+        top=1 - _TITLE_INCHES / total,
+        wspace=0.03,
+        hspace=0.03,
+    )
+    for row, plane in enumerate(_PLANES):
+        for number, column in enumerate(columns):
+            axes = figure.add_subplot(layout[row, number])
+            shown = _draw(axes, column, plane, centre[plane.axis], images.spacing)
+            if row == 0:
+                axes.set_title(column.title, color=_WHITE, size=10, pad=5)
+            if number == 0:
+                axes.set_ylabel(plane.name, color=_GREY, size=9)
+                _mark_sides(axes, plane, images.oriented)
+            if row == len(_PLANES) - 1 and column.kind != "input":
+                _colour_bar(figure, axes, shown, column, images.unit, total)
+    return figure
+
+
+def _columns(images: CaseImages, window: tuple[float, float]) -> list[_Column]:
+    columns = []
+    for role, volume in images.inputs.items():
+        columns.append(_Column(role.upper(), volume, "gray", _robust_range(volume), "input"))
+    name = "CT" if images.unit == "HU" else "image"
+    columns.append(_Column(f"synthetic {name}", images.prediction, "gray", window, "value"))
+    if images.truth is not None:
+        error = (images.prediction - images.truth).astype(np.float32)
+        if images.mask is not None:
+            error = np.where(images.mask > 0, error, np.nan)
+        limit = error_limit(error)
+        columns.append(_Column(f"true {name}", images.truth, "gray", window, "value"))
+        columns.append(_Column("error (synthetic − true)", error, "RdBu_r", (-limit, limit), "error"))
+    return columns
+
+
+def error_limit(error: NDArray[Any]) -> float:
+    """The end of the symmetric colour scale of an error map: a round number that 2 % of the voxels exceed.
+
+    >>> error_limit(np.linspace(-230, 230, 1001))
+    250.0
+    """
+    finite = np.abs(error[np.isfinite(error)])
+    if finite.size == 0:
+        return 100.0
+    wanted = float(np.percentile(finite, 98))
+    steps = [
+        mantissa * 10.0**exponent for exponent in range(-3, 5) for mantissa in (1, 1.5, 2, 2.5, 3, 4, 5, 7.5)
+    ]
+    return next((step for step in steps if step >= wanted), wanted)
+
+
+def _first(truth: NDArray[Any] | None, prediction: NDArray[Any]) -> NDArray[Any]:
+    return prediction if truth is None else truth
+
+
+def _robust_range(volume: NDArray[Any]) -> tuple[float, float]:
+    """Black at zero or the minimum, white at the 99.5th percentile of what is not background."""
+    finite = volume[np.isfinite(volume)]
+    low = float(min(0.0, finite.min())) if finite.size else 0.0
+    inside = finite[finite > low]
+    high = float(np.percentile(inside, 99.5)) if inside.size else low + 1.0
+    return low, max(high, low + 1e-6)
+
+
+def _middle(images: CaseImages) -> tuple[int, int, int]:
+    """Voxel through which the planes go: the centre of mass of the mask, or of what is denser than air."""
+    body = images.mask if images.mask is not None else images.prediction > -300
+    index = np.argwhere(np.asarray(body) > 0)
+    if index.size == 0:
+        index = np.argwhere(np.ones(images.prediction.shape, dtype=bool))
+    x, y, z = (int(value) for value in np.round(index.mean(axis=0)))
+    return x, y, z
+
+
+def _extent(plane: _Plane, images: CaseImages) -> tuple[float, float]:
+    """Width and height of a plane in millimetres."""
+    sizes = [n * mm for n, mm in zip(images.prediction.shape, images.spacing, strict=True)]
+    width, height = (size for axis, size in enumerate(sizes) if axis != plane.axis)
+    return width, height
+
+
+def picture(volume: NDArray[Any], axis: int, index: int) -> NDArray[Any]:
+    """One slice of an RAS+ volume as an image: first row at the top, first column at the left.
+
+    Axial and coronal: the patient's right is on the left. Sagittal: anterior is on the left. At the top is
+    superior, in an axial slice anterior.
+
+    Args:
+        volume: (X, Y, Z), axes pointing right, anterior, superior.
+        axis: the axis that the slice is perpendicular to.
+        index: which slice.
+    """
+    return np.asarray(np.take(volume, index, axis=axis)[::-1, ::-1].T)
+
+
+def _draw(axes: Axes, column: _Column, plane: _Plane, index: int, spacing: tuple[float, float, float]) -> Any:
+    across, down = (mm for axis, mm in enumerate(spacing) if axis != plane.axis)
+    axes.set_facecolor("#1b1b1b" if column.kind == "error" else _BLACK)
+    shown = axes.imshow(
+        picture(column.volume, plane.axis, index),
+        cmap=column.colours,
+        vmin=column.limits[0],
+        vmax=column.limits[1],
+        aspect=down / across,
+        interpolation="nearest" if column.kind == "error" else "bilinear",
+    )
+    axes.set_anchor("C")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return shown
+
+
+def _mark_sides(axes: Axes, plane: _Plane, oriented: bool) -> None:
+    sides = plane.sides if oriented else ("?", "?")
+    for x, side, alignment in ((0.02, sides[0], "left"), (0.98, sides[1], "right")):
+        axes.text(x, 0.5, side, transform=axes.transAxes, color="#ffd166", size=9, ha=alignment, va="center")
+
+
+def _colour_bar(figure: Figure, axes: Axes, shown: Any, column: _Column, unit: str, total: float) -> None:
+    box = axes.get_position()
+    place = figure.add_axes((box.x0 + 0.12 * box.width, 0.36 / total, 0.76 * box.width, 0.085 / total))
+    bar = figure.colorbar(
+        shown, cax=place, orientation="horizontal", extend="both" if column.kind == "error" else None
+    )
+    low, high = column.limits
+    bar.set_ticks([low, (low + high) / 2, high])
+    bar.ax.set_xticklabels([_readable(low), _readable((low + high) / 2), f"{_readable(high)} {unit}"])
+    bar.ax.tick_params(colors=_GREY, labelsize=7.5, length=2)
+    bar.outline.set_edgecolor(_GREY)
+
+
+def _readable(value: float) -> str:
+    return f"{value:g}".replace("-", "−")

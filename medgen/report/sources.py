@@ -1,0 +1,192 @@
+"""Where a report finds things: the files of a run, or of a folder that holds a whole study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from medgen.cases import Case, read_cases
+from medgen.errors import InputError
+from medgen.report.content import Curves, MethodScores, read_curves, read_facts, read_scores
+from medgen.report.montage import CaseImages
+from medgen.volume import Volume, read_volume, require_same_grid, to_ras
+
+MOST_INPUTS = 2  # columns of input images in a picture; more would make it too small to read
+_NOT_INPUTS = {"ct", "label", "mask"}
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What was found below one folder; a part that is not there is empty.
+
+    Args:
+        recipe: text of ``recipe.yaml``.
+        facts: of ``run.json``.
+        curves: by stage.
+        methods: scores, the worst method first.
+        predictions: by case, the predicted file.
+        cases: rows of the case table, by name.
+        phantom: whether the images are of a phantom.
+    """
+
+    recipe: str
+    facts: dict[str, str]
+    curves: dict[str, list[Curves]]
+    methods: tuple[MethodScores, ...]
+    predictions: dict[str, Path]
+    cases: dict[str, Case]
+    phantom: bool
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The recipe as plain values."""
+        values = yaml.safe_load(self.recipe) if self.recipe else None
+        return values if isinstance(values, dict) else {}
+
+    @property
+    def main(self) -> MethodScores | None:
+        """The method that the run trained, or else the best one."""
+        named = [method for method in self.methods if method.name == self.settings.get("method")]
+        return named[0] if named else (self.methods[-1] if self.methods else None)
+
+
+def find_sources(folder: Path, *, cases: Path | None = None) -> Sources:
+    """Look for a run, scores, predictions and a case table in ``folder``.
+
+    Args:
+        folder: a run folder, or one that holds ``run/``, ``scores/`` or ``scores.json``, ``predictions/`` and
+            ``data/cases.csv`` or ``cases.csv``.
+        cases: the case table, where it is elsewhere.
+
+    Raises:
+        InputError: there is no such folder, or nothing in it to report.
+    """
+    if not folder.is_dir():
+        raise InputError(
+            "there is no such folder", where=folder, fix="name a run folder, or one made by 'medgen demo'"
+        )
+    run = next(
+        (place for place in (folder, folder / "run") if (place / "recipe.yaml").is_file()), folder / "run"
+    )
+    recipe, log, facts = run / "recipe.yaml", run / "metrics.jsonl", run / "run.json"
+    table = cases or next((p for p in (folder / "data/cases.csv", folder / "cases.csv") if p.is_file()), None)
+    found = Sources(
+        recipe=recipe.read_text() if recipe.is_file() else "",
+        facts=read_facts(facts) if facts.is_file() else {},
+        curves=read_curves(log) if log.is_file() else {},
+        methods=_scores(folder, run),
+        predictions=_predictions(folder / "predictions"),
+        cases={case.name: case for case in read_cases(table).cases} if table else {},
+        phantom=table is not None and (table.parent / "phantom.json").is_file(),
+    )
+    if not (found.recipe or found.curves or found.methods or found.predictions):
+        raise InputError(
+            "there is nothing to report in this folder",
+            where=folder,
+            fix="it should hold recipe.yaml and metrics.jsonl of a run, or run/, scores/, predictions/",
+        )
+    return found
+
+
+def choose_cases(sources: Sources, count: int = 2) -> list[tuple[str, str]]:
+    """The cases to show, each with the reason: the typical one and the worst one, not the prettiest.
+
+    Returns:
+        Pairs of a case name and a remark.
+    """
+    names = [name for name in sources.predictions if name in sources.cases]
+    if sources.main is None or not sources.main.metrics:
+        return [(name, "") for name in names[:count]]
+    metric, scores = sources.main.metrics[0], sources.main.cases
+    ranked = sorted(
+        (scores[n][metric], n) for n in names if np.isfinite(scores.get(n, {}).get(metric, np.nan))
+    )
+    if len(ranked) <= 1:
+        return [(name, "") for name in names[:count]]
+    typical, worst = ranked[(len(ranked) - 1) // 2][1], ranked[-1][1]
+    return [(typical, "the typical case"), (worst, "the worst case")][:count]
+
+
+def load_images(sources: Sources, name: str) -> tuple[CaseImages, list[str]]:
+    """The volumes of one case on the grid of its prediction, in RAS+ order.
+
+    Returns:
+        The volumes, and notes on images that are left out because they lie on another grid.
+    """
+    case, path = sources.cases[name], sources.predictions[name]
+    role = path.name.removesuffix(".gz").removesuffix(".nii").removeprefix(f"{name}_")
+    reference = read_volume(path)
+    notes: list[str] = []
+
+    def on_grid(wanted: str | None) -> NDArray[np.float32] | None:
+        image = case.path(wanted) if wanted else None
+        if image is None:
+            return None
+        volume = read_volume(image)
+        try:
+            require_same_grid(volume, reference)
+        except InputError:
+            notes.append(f"{wanted} is not shown: it lies on another grid than the prediction")
+            return None
+        return _one_channel(volume)
+
+    roles = _input_roles(sources, case, role)
+    inputs = {wanted: image for wanted in roles[:MOST_INPUTS] if (image := on_grid(wanted)) is not None}
+    images = CaseImages(
+        inputs=inputs,
+        prediction=_one_channel(reference),
+        truth=on_grid(role),
+        mask=on_grid((sources.settings.get("data") or {}).get("mask") or "mask"),
+        spacing=to_ras(reference).spacing,
+        oriented=reference.has_world_position,
+        unit="HU" if role == "ct" else "",
+    )
+    return images, notes
+
+
+def _input_roles(sources: Sources, case: Case, target: str) -> list[str]:
+    named: Sequence[str] = (sources.settings.get("data") or {}).get("inputs") or ()
+    return list(named) or [role for role in case.images if role not in {*_NOT_INPUTS, target}]
+
+
+def _one_channel(volume: Volume) -> NDArray[np.float32]:
+    return np.asarray(to_ras(volume).data[0], dtype=np.float32)
+
+
+def _scores(folder: Path, run: Path) -> tuple[MethodScores, ...]:
+    files = sorted((folder / "scores").glob("*.json"))
+    methods = [read_scores(path) for path in files]
+    for path in dict.fromkeys((folder / "scores.json", run / "scores.json")):
+        if path.is_file():
+            methods.append(read_scores(path, name=_method_of(run)))
+    return tuple(sorted(methods, key=_badness, reverse=True))
+
+
+def _badness(method: MethodScores) -> float:
+    """The first metric, larger where worse; a method without a number comes first."""
+    from medgen.report.content import Column
+
+    if not method.metrics or method.summary[method.metrics[0]].mean is None:
+        return float("inf")
+    value = Column.of(method.metrics[0]).badness(method.summary[method.metrics[0]].mean or 0.0)
+    return value if np.isfinite(value) else 0.0
+
+
+def _method_of(run: Path) -> str:
+    recipe = run / "recipe.yaml"
+    values = yaml.safe_load(recipe.read_text()) if recipe.is_file() else None
+    return str(values["method"]) if isinstance(values, dict) and "method" in values else "scores"
+
+
+def _predictions(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in sorted(folder.glob("*/*.nii*")):
+        if path.name.startswith(f"{path.parent.name}_"):
+            found.setdefault(path.parent.name, path)
+    return found
