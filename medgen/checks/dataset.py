@@ -1,0 +1,231 @@
+"""Every fault of a dataset in one go, before time is spent on training."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from medgen.cases import Case, CaseTable
+from medgen.checks.hounsfield import looks_like_hounsfield, require_hounsfield
+from medgen.errors import InputError, MedgenError
+from medgen.volume import Grid, Volume, overlap, ras_grid, read_label, read_volume, require_same_grid
+
+Severity = Literal["error", "warning"]
+Progress = Callable[[int, int, str], None]
+
+_LABEL_ROLES = ("label", "labels", "mask")  # what a table without a recipe may mean by a label map
+_CT_ROLES = ("ct",)
+_DOUBTS = ("no unit", "no world position")  # notes of reading that a user should see
+_EXTENT = (5.0, 5000.0)  # mm; no image of a patient is smaller or larger than this along its longest axis
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong with one image.
+
+    Args:
+        case: name of the case.
+        role: column of the table.
+        what: what is wrong.
+        fix: what to do.
+        severity: ``error`` stops training, ``warning`` does not.
+    """
+
+    case: str
+    role: str
+    what: str
+    fix: str
+    severity: Severity = "error"
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is asked of each role."""
+
+    inputs: tuple[str, ...]
+    required: tuple[str, ...]
+    labels: tuple[str, ...]
+    classes: Mapping[str, Collection[int] | None]
+    hounsfield: tuple[str, ...]
+
+    def roles(self, case: Case) -> tuple[str, ...]:
+        """The roles of a case to look at; ``a|b`` becomes whichever the case has."""
+        wanted = dict.fromkeys((*self.required, *self.labels)) if self.required else dict.fromkeys(case.images)
+        found = (next((name for name in role.split("|") if name in case.images), None) for role in wanted)
+        return tuple(name for name in found if name)
+
+
+@dataclass
+class _Seen:
+    """Images met so far, by the hash of their voxels."""
+
+    first: dict[str, tuple[Case, str]] = field(default_factory=dict)
+
+    def faults(self, case: Case, role: str, key: str) -> Iterator[Fault]:
+        other, other_role = self.first.setdefault(key, (case, role))
+        if other is case:
+            if other_role != role:
+                yield Fault(case.name, role, f"the image is the same as '{other_role}'", "give each role its own image")
+        elif other.split != case.split:
+            yield Fault(
+                case.name,
+                role,
+                f"leakage: {case.split} has the same image as '{other_role}' of '{other.name}' in {other.split}",
+                "keep each patient in one split",
+            )
+        else:
+            what = f"the image is the same as '{other_role}' of '{other.name}'"
+            yield Fault(case.name, role, what, "remove one of the two cases", "warning")
+
+
+def check_cases(
+    table: CaseTable,
+    *,
+    inputs: Sequence[str] = (),
+    target: str | None = None,
+    labels: str | None = None,
+    classes: Collection[int] | None = None,
+    hounsfield: Sequence[str] = _CT_ROLES,
+    progress: Progress | None = None,
+) -> tuple[Fault, ...]:
+    """Look for everything that would spoil training: each image is read once, one at a time.
+
+    Missing and unreadable files; roles of a case on different grids (another axis order is no difference); NaN and
+    infinity; units that cannot be; constant channels; CT values that are not HU; labels outside the declared classes;
+    empty labels; one patient in two splits, by the hash of the voxels.
+
+    Args:
+        table: the cases.
+        inputs: roles that a model sees; ``"ge|swi"`` means whichever a case has. Where neither these nor ``target``
+            nor ``labels`` are given, every role of the table is looked at and none is required.
+        target: role of the image to be made.
+        labels: role of the label map. Domain ``target`` needs none.
+        classes: label values that may occur beside 0; None allows every integer >= 0.
+        hounsfield: roles whose values must be HU.
+        progress: called with the number of cases done, their total and the name of the next.
+
+    Returns:
+        Faults in the order of the table.
+    """
+    required = (*inputs, *([target] if target else []))
+    maps = tuple(dict.fromkeys([*([labels] if labels else []), *_LABEL_ROLES]))
+    declared = {role: classes for role in ([labels] if labels else [role for role in maps if role != "mask"])}
+    plan = _Plan(tuple(inputs), required, maps, declared, tuple(hounsfield))
+    seen = _Seen()
+    faults: list[Fault] = []
+    for done, case in enumerate(table.cases):
+        if progress:
+            progress(done, len(table.cases), case.name)
+        faults += _missing_roles(case, plan, labels)
+        faults += _case_faults(case, plan, seen)
+    if progress:
+        progress(len(table.cases), len(table.cases), "")
+    return tuple(faults)
+
+
+def _missing_roles(case: Case, plan: _Plan, labels: str | None) -> Iterator[Fault]:
+    wanted = [*plan.required, *([labels] if labels and case.domain != "target" else [])]
+    for role in wanted:
+        if case.path(role) is None:
+            # A test case without its truth can be predicted, only not scored.
+            severity: Severity = "warning" if case.split == "test" and role not in plan.inputs else "error"
+            yield Fault(case.name, role, "the table has no image for this role", "add it or remove the case", severity)
+
+
+def _case_faults(case: Case, plan: _Plan, seen: _Seen) -> Iterator[Fault]:
+    reference: tuple[str, Grid] | None = None
+    doubts: dict[str, list[str]] = {}
+    for role in plan.roles(case):
+        path = case.images[role]
+        try:
+            is_label = role in plan.labels
+            volume = read_label(path, plan.classes.get(role)) if is_label else read_volume(path)
+        except MedgenError as error:
+            yield Fault(case.name, role, error.what, error.fix)
+            continue
+        for note in volume.notes:
+            if note.startswith(_DOUBTS):
+                doubts.setdefault(note, []).append(role)
+        yield from _header_faults(case, role, volume)
+        yield from _label_faults(case, role, volume) if is_label else _image_faults(case, role, volume, plan, seen)
+        if reference is None:
+            reference = role, volume.grid
+        else:
+            yield from _grid_faults(case, role, volume.grid, reference, plan)
+    for note, roles in doubts.items():
+        yield Fault(case.name, ", ".join(roles), note, "convert again from DICOM if that is in doubt", "warning")
+
+
+def _header_faults(case: Case, role: str, volume: Volume) -> Iterator[Fault]:
+    longest = max(size * step for size, step in zip(volume.shape, volume.spacing, strict=True))
+    if not _EXTENT[0] <= longest <= _EXTENT[1]:
+        what = f"the image is {longest:.4g} mm long: the unit of its voxel size cannot be the millimetre"
+        yield Fault(case.name, role, what, "write the header again in mm")
+    if min(volume.shape) == 1:
+        yield Fault(case.name, role, f"the image is one slice ({volume.shape})", "give a 3D volume")
+
+
+def _label_faults(case: Case, role: str, volume: Volume) -> Iterator[Fault]:
+    if volume.data.any():
+        return
+    if role == "mask":
+        yield Fault(case.name, role, "the mask is empty", "draw it again or leave the cell empty")
+    else:
+        yield Fault(case.name, role, "the label map is empty", "nothing, if there is nothing to label", "warning")
+
+
+def _image_faults(case: Case, role: str, volume: Volume, plan: _Plan, seen: _Seen) -> Iterator[Fault]:
+    data = volume.data
+    finite = np.isfinite(data)
+    bad = int(finite.size - finite.sum())
+    if bad:
+        what = f"{bad} voxels ({bad / finite.size:.2%}) are NaN or infinite"
+        yield Fault(case.name, role, what, "mend the image, or set nan to zero, min or median under preparation")
+        if bad == finite.size:
+            return
+    low, high = (float(data.min()), float(data.max())) if not bad else (data[finite].min(), data[finite].max())
+    if low == high:
+        yield Fault(case.name, role, f"the channel is constant ({low:g})", "export it again, or leave the cell empty")
+        return  # two constant images prove nothing about patients
+    if role in plan.hounsfield:
+        try:
+            require_hounsfield(volume)
+        except InputError as error:
+            yield Fault(case.name, role, error.what, error.fix)
+    elif looks_like_hounsfield(data):
+        what = "the values look like the HU of a CT"
+        yield Fault(case.name, role, what, "check that the columns are not swapped", "warning")
+    yield from seen.faults(case, role, _voxel_hash(volume))
+
+
+def _voxel_hash(volume: Volume) -> str:
+    """Hash of the values and the shape: the same image is recognised under another name, packing or header."""
+    hasher = hashlib.sha256(repr(volume.shape).encode())
+    for slab in range(volume.shape[2]):
+        hasher.update(np.ascontiguousarray(volume.data[0, :, :, slab]).data)
+    return hasher.hexdigest()
+
+
+def _grid_faults(case: Case, role: str, grid: Grid, reference: tuple[str, Grid], plan: _Plan) -> Iterator[Fault]:
+    name, other = reference
+    try:
+        require_same_grid(_turned(grid), _turned(other))
+        return
+    except InputError as error:
+        what = f"other grid than '{name}': {error.what}"
+        fix = error.fix
+    covered = overlap(other, grid) if grid.has_world_position and other.has_world_position else 1.0
+    if covered == 0:
+        what, fix = f"no overlap in space with '{name}'", "check that both belong to one patient and one session"
+    # Preparation brings further inputs onto the first; a target or label has to lie there already.
+    resampled = covered > 0 and role in {part for item in plan.inputs for part in item.split("|")}
+    severity: Severity = "warning" if resampled and grid.has_world_position else "error"
+    yield Fault(case.name, role, what, fix, severity)
+
+
+def _turned(grid: Grid) -> Grid:
+    return ras_grid(grid) if grid.has_world_position else grid
