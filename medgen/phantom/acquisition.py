@@ -1,0 +1,184 @@
+"""From tissue fractions to the images a scanner stores: resolution, bias field, noise, gain, integers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from medgen.phantom.anatomy import Anatomy
+from medgen.phantom.deformation import misalignment
+from medgen.phantom.grid import Grid
+from medgen.phantom.randomness import Stream, smooth_field
+from medgen.phantom.sequences import PROTOCOLS, Protocol
+from medgen.phantom.susceptibility import dephasing, field_shift, phase_mask
+from medgen.phantom.tissues import INDEX, TissueTable, nominal_tissues
+
+Array = NDArray[np.float64]
+
+LOWEST_HU = -1024  # what scanners store at least
+
+
+@dataclass(frozen=True)
+class Scanner:
+    """One MR and one CT scanner.
+
+    Attributes:
+        noise: standard deviation of the MR noise as a fraction of white matter, in a 2 mm voxel.
+        bias: intensity non-uniformity; 0.2 means 0.90 to 1.10 over the head (BrainWeb's "20 %").
+        gains: factor on the stored intensities of each sequence.
+        ct_noise: HU, in a 2 mm voxel.
+        ct_width: full width at half maximum of the CT's resolution in mm.
+    """
+
+    noise: float
+    bias: float
+    gains: dict[str, float]
+    ct_noise: float
+    ct_width: float
+
+
+_NOMINAL = {
+    "source": Scanner(noise=0.03, bias=0.2, gains={}, ct_noise=11.0, ct_width=1.6),
+    "target": Scanner(noise=0.04, bias=0.4, gains={}, ct_noise=11.0, ct_width=1.6),
+}
+
+
+def make_scanner(domain: str, stream: Stream) -> Scanner:
+    """The scanner of a domain; its stream decides gain, noise and non-uniformity."""
+    scanner = _NOMINAL[domain]
+    generator = stream.generator("scanner")
+    noise, bias, ct_noise = np.exp(0.1 * np.clip(generator.standard_normal(3), -2, 2))
+    gains = {
+        name: float(np.exp(0.2 * np.clip(stream.generator(f"gain {name}").standard_normal(), -2, 2)))
+        for name in PROTOCOLS
+    }
+    return replace(
+        scanner,
+        noise=scanner.noise * noise,
+        bias=scanner.bias * bias,
+        gains=gains,
+        ct_noise=scanner.ct_noise * ct_noise,
+    )
+
+
+def scan_mr(
+    anatomy: Anatomy, tissues: TissueTable, scanner: Scanner, stream: Stream, sequences: tuple[str, ...]
+) -> dict[str, NDArray[np.int16]]:
+    """MR images of one head.
+
+    Args:
+        anatomy: the head.
+        tissues: its tissue properties.
+        scanner: where it lies.
+        stream: the realisation's stream: bias field and noise.
+        sequences: names in :data:`medgen.phantom.sequences.PROTOCOLS`.
+
+    Returns:
+        Image of each sequence (X, Y, Z), int16 >= 0, white matter at a few hundred.
+    """
+    protocols = {name: PROTOCOLS[name] for name in sequences}
+    signals = np.stack([protocol.sequence.signal(tissues) for protocol in protocols.values()])
+    shape = anatomy.grid.shape
+    images = (signals @ anatomy.fractions.reshape(len(tissues.t1), -1)).reshape(-1, *shape)
+    shift = None
+    if any(protocol.susceptible for protocol in protocols.values()):
+        shift = field_shift(_mix(anatomy, tissues.susceptibility), anatomy.grid.spacing)
+    common = smooth_field(stream.generator("bias"), anatomy.grid, 90.0)[0]
+    result = {}
+    for (name, protocol), image in zip(protocols.items(), images, strict=True):
+        if protocol.susceptible and shift is not None:
+            image = image * _susceptible(protocol, shift, anatomy.grid)
+        image = _blur(image, protocol.voxel, anatomy.grid.spacing)
+        own = smooth_field(stream.generator(f"bias {name}"), anatomy.grid, 90.0)[0]
+        image *= _bias(common + 0.5 * own, anatomy.head, scanner.bias)
+        white = nominal_white(protocol)
+        noise = scanner.noise * _averaging(anatomy.grid.spacing) * white
+        noisy = _rician(image, noise, stream.generator(f"noise {name}"))
+        result[name] = _integers(noisy * (protocol.white / white * scanner.gains[name]), 0)
+    return result
+
+
+def scan_ct(
+    anatomy: Anatomy, tissues: TissueTable, scanner: Scanner, stream: Stream, moved: float = 0.0
+) -> dict[str, NDArray[np.int16]]:
+    """CT of one head in HU.
+
+    Args:
+        anatomy: the head.
+        tissues: its tissue properties.
+        scanner: where it lies.
+        stream: the realisation's stream: noise and misalignment.
+        moved: root mean square distance in mm by which the CT is off the MR.
+
+    Returns:
+        ``ct`` (X, Y, Z), int16 HU, -1024 or more; with ``moved`` also ``ct_exact``, the same scan with the same noise on
+        the geometry of the MR.
+    """
+    spacing = anatomy.grid.spacing
+    exact = _mix(anatomy, tissues.hounsfield)
+    width = (scanner.ct_width,) * 3
+    noise = ndimage.gaussian_filter(
+        stream.generator("noise ct").standard_normal(exact.shape), 0.45, mode="wrap", truncate=3
+    )
+    noise *= scanner.ct_noise * _averaging(spacing) / noise.std()
+    if not moved:
+        return {"ct": _integers(_blur(exact, width, spacing) + noise, LOWEST_HU)}
+    displacement = misalignment(stream, anatomy.grid, anatomy.head, moved) / spacing
+    index = np.indices(exact.shape) + displacement
+    other = ndimage.map_coordinates(exact, index, order=3, mode="nearest")
+    return {
+        "ct": _integers(_blur(other, width, spacing) + noise, LOWEST_HU),
+        "ct_exact": _integers(_blur(exact, width, spacing) + noise, LOWEST_HU),
+    }
+
+
+def nominal_white(protocol: Protocol) -> float:
+    """Signal of white matter as tabulated, the yardstick of noise and intensity."""
+    return float(protocol.sequence.signal(nominal_tissues())[INDEX["white"]])
+
+
+def _mix(anatomy: Anatomy, values: Array) -> Array:
+    return (values @ anatomy.fractions.reshape(len(values), -1)).reshape(anatomy.grid.shape)
+
+
+def _susceptible(protocol: Protocol, shift: Array, grid: Grid) -> Array:
+    echo = protocol.sequence.echo
+    factor = dephasing(shift, grid.spacing, echo, protocol.voxel)
+    return factor * phase_mask(shift, echo) if protocol.susceptible == "phase" else factor
+
+
+def _blur(image: Array, voxel: tuple[float, ...], spacing: float) -> Array:
+    """Blur to the acquired voxel where it is larger than the grid's, as the difference of two box variances."""
+    for axis, extent in enumerate(voxel):
+        sigma = np.sqrt(max(extent**2 - spacing**2, 0.0) / 12) / spacing
+        if sigma > 0.1:
+            image = ndimage.gaussian_filter1d(image, sigma, axis, mode="nearest", truncate=3)
+    return image.copy() if image.base is not None else image
+
+
+def _bias(field: Array, head: NDArray[np.bool_], strength: float) -> Array:
+    """Factor around 1 over the head: its largest deviation is half of ``strength``; either sign is as likely."""
+    centred = field - field[head].mean()
+    return 1 + np.clip(centred / np.abs(centred[head]).max(), -1.5, 1.5) * (strength / 2)
+
+
+def _rician(image: Array, sigma: float, generator: np.random.Generator) -> Array:
+    """Magnitude of the signal with independent normal noise in both channels."""
+    real = generator.standard_normal(image.shape)
+    real *= sigma
+    real += image
+    imaginary = generator.standard_normal(image.shape)
+    imaginary *= sigma
+    return np.hypot(real, imaginary)
+
+
+def _averaging(spacing: float) -> float:
+    """Noise relative to a 2 mm voxel: a coarser voxel averages more of the same scan; a finer one is scanned longer."""
+    return min(1.0, (2.0 / spacing) ** 1.5)
+
+
+def _integers(image: Array, lowest: int) -> NDArray[np.int16]:
+    return np.clip(np.rint(image), lowest, 32767).astype(np.int16)

@@ -1,0 +1,274 @@
+"""Where things are in the head: bones, air, eyes and muscles in millimetres of the MNI152 frame (RAS+).
+
+The table is read from top to bottom: where structures overlap, the earlier one wins. Positions and sizes follow
+common anatomical proportions around the MNI152 brain; they are drawn anew for every subject and every side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from medgen.phantom.shapes import Capsule, Ellipsoid, Shape
+
+
+@dataclass(frozen=True)
+class Structure:
+    """One entry of the anatomy.
+
+    Attributes:
+        name: what it is.
+        shapes: their union; the right side where ``paired``.
+        fill: tissue inside, or "bone" (marrow inside a cortical rim) or "cells" (air cells in bone).
+        paired: repeated, with its own variation, on the left.
+        rim: thickness in mm of another tissue just inside the surface.
+        rim_tissue: that tissue.
+        blend: radius in mm that rounds the junctions between the shapes.
+        rough: amplitude in mm of irregularities of the surface.
+        vary: standard deviation of the relative size.
+        shift: standard deviation of the position in mm.
+        amount: part of the place that is taken (the rest shows what lies below).
+        absent: chance that a subject does not have it on one side.
+        like: name of an earlier structure whose drawn shapes are used, grown by ``grow`` mm.
+        grow: mm.
+        clear_brain: mm that it stays away from the inside of the skull.
+        clear_skin: mm that it stays below the skin.
+        within_skull: may stand in the fluid between skull and brain.
+    """
+
+    name: str
+    shapes: tuple[Shape, ...] = ()
+    fill: str = "bone"
+    paired: bool = False
+    rim: float = 0.0
+    rim_tissue: str = "cortical"
+    blend: float = 3.0
+    rough: float = 0.5
+    vary: float = 0.05
+    shift: float = 0.8
+    amount: float = 1.0
+    absent: float = 0.0
+    like: str = ""
+    grow: float = 0.0
+    clear_brain: float = 1.5
+    clear_skin: float = 0.0
+    within_skull: bool = False
+
+
+# In front of the brain's fluid: bone that stands up between the lobes, and calcifications.
+WITHIN_SKULL: tuple[Structure, ...] = (
+    Structure(
+        "petrous bone",
+        (Capsule((56, -30, -46), (17, -7, -37), 13, 6),),
+        paired=True, rim=4.0, rough=1.5, within_skull=True,
+    ),
+    Structure(
+        "sphenoid ridge",
+        (Capsule((12, 10, -24), (50, 12, -16), 3.0, 2.5), Capsule((11, 8, -26), (12, -2, -22), 3, 2)),
+        paired=True, rim=2.0, rough=0.8, within_skull=True,
+    ),
+    Structure(
+        "crista galli", (Ellipsoid((0, 60, -22), (2.2, 11, 9)),), rim=3.0, within_skull=True,
+    ),
+    Structure(
+        "pineal calcification", (Ellipsoid((0, -28, 2), (2.4, 2.8, 2.2)),),
+        fill="cortical", amount=0.30, absent=0.3, vary=0.25, within_skull=True,
+    ),
+)  # fmt: skip
+
+# Air that is open to the outside, and what lines it.
+PASSAGES: tuple[Structure, ...] = (
+    Structure(
+        "turbinates",
+        (Ellipsoid((9, 44, -67), (3.6, 23, 5.5)), Ellipsoid((8.5, 42, -54), (3.0, 18, 4.5))),
+        fill="mucosa", paired=True, blend=0, rough=0.8, vary=0.12,
+    ),
+    Structure(
+        "nasal cavity",
+        (Ellipsoid((6.8, 46, -60), (6.2, 38, 19)), Capsule((6, 82, -64), (7, 94, -76), 5, 4)),
+        fill="air", paired=True, rim=0.7, rim_tissue="mucosa", rough=0.8,
+    ),
+    Structure(
+        "pharynx",
+        (Ellipsoid((0, 6, -64), (13, 8, 15)), Ellipsoid((0, -1, -90), (11, 6, 22)), Capsule((0, -6, -105), (0, -8, -130), 8, 8)),
+        fill="air", rim=0.8, rim_tissue="mucosa", rough=1.0, vary=0.10, blend=6,
+    ),
+    Structure(
+        "mouth", (Ellipsoid((0, 44, -85), (21, 27, 2.6)),),
+        fill="air", rough=1.2, vary=0.35, absent=0.3,
+    ),
+    Structure(
+        "ear canal",
+        (Capsule((52, -20, -37), (96, -24, -38), 3.2, 4.2), Ellipsoid((82, -20, -36), (6, 6, 8))),
+        fill="air", paired=True, rough=0.5, blend=4,
+    ),
+)  # fmt: skip
+
+# Closed air spaces of the skull.
+SINUSES: tuple[Structure, ...] = (
+    Structure("middle ear", (Ellipsoid((47, -19, -37), (4, 5, 7)),), fill="air", paired=True, rough=1.0),
+    Structure(
+        "frontal sinus",
+        (Ellipsoid((10, 79, -14), (10, 8, 12)), Ellipsoid((20, 76, -9), (8, 7, 7))),
+        fill="air", paired=True, rim=0.5, rim_tissue="mucosa", rough=1.2, vary=0.22, shift=2.0, absent=0.12,
+        clear_brain=1.6, clear_skin=8.0, blend=5,
+    ),
+    Structure(
+        "sphenoid sinus", (Ellipsoid((8, 17, -39), (7.5, 12, 9)),),
+        fill="air", paired=True, rim=0.5, rim_tissue="mucosa", rough=1.0, vary=0.2, shift=1.5, absent=0.05,
+    ),
+    Structure(
+        "ethmoid cells", (Ellipsoid((8.5, 46, -40), (7, 20, 10)),),
+        fill="cells", paired=True, rough=0.8, vary=0.1, clear_brain=1.2,
+    ),
+    Structure(
+        "maxillary sinus",
+        (Ellipsoid((30, 48, -64), (13.5, 16, 16)), Ellipsoid((27, 50, -74), (10, 13, 9))),
+        fill="air", paired=True, rim=0.9, rim_tissue="mucosa", rough=1.3, vary=0.12, shift=1.5, blend=8, clear_skin=8.0,
+    ),
+    Structure(
+        "mastoid cells",
+        (Ellipsoid((58, -38, -48), (8.5, 12, 15), 12), Ellipsoid((52, -26, -36), (8, 8, 6))),
+        fill="cells", paired=True, rough=1.5, vary=0.18, shift=1.5, blend=5, clear_brain=2.5, clear_skin=5.0,
+    ),
+)  # fmt: skip
+
+# The eyes and what moves them, then the fat around.
+ORBITS: tuple[Structure, ...] = (
+    Structure("lens", (Ellipsoid((33, 70.5, -36), (4.6, 2.2, 4.6)),), fill="skin", paired=True, rough=0, shift=0),
+    Structure(
+        "eyeball", (Ellipsoid((33, 61.5, -36), (12.2, 12.2, 12.2)),),
+        fill="csf", paired=True, rim=1.1, rim_tissue="muscle", rough=0, vary=0.02, shift=0,
+    ),
+    Structure("optic nerve", (Capsule((32, 50, -36), (14, 20, -31), 2.2, 2.2),), fill="white", paired=True, rough=0.3, shift=0),
+    Structure(
+        "eye muscles",
+        (
+            Capsule((45, 56, -37), (18, 25, -34), 2.0, 1.8), Capsule((21, 56, -36), (16, 25, -33), 2.0, 1.8),
+            Capsule((33, 57, -24), (17, 25, -30), 1.8, 1.6), Capsule((33, 57, -48), (17, 25, -37), 1.9, 1.6),
+        ),
+        fill="muscle", paired=True, blend=0, rough=0.3, shift=0,
+    ),
+    Structure(
+        "orbit", (Capsule((17, 27, -34), (34, 63, -37), 5, 18.5),),
+        fill="fat", paired=True, rough=0.6, vary=0.03, shift=0, clear_brain=1.4, clear_skin=4.0,
+    ),
+)  # fmt: skip
+
+BONES: tuple[Structure, ...] = (
+    Structure(
+        "upper teeth",
+        tuple(Ellipsoid(p, (4.2, 4.2, 6.5)) for p in ((4, 79, -95), (12, 77, -95), (19, 71, -95), (24, 63, -95), (27, 54, -95), (28, 45, -95), (28, 36, -95))),
+        fill="tooth", paired=True, blend=0, rough=0.4, shift=0.3,
+    ),
+    Structure(
+        "lower teeth",
+        tuple(Ellipsoid(p, (3.6, 3.8, 6.5)) for p in ((3, 76, -109), (10, 74, -109), (17, 69, -109), (22, 61, -109), (25, 52, -109), (26, 43, -109), (26, 34, -109))),
+        fill="tooth", paired=True, blend=0, rough=0.4, shift=0.3,
+    ),
+    Structure("maxillary walls", fill="cortical", paired=True, like="maxillary sinus", grow=1.7, rough=1.3),
+    Structure("orbital walls", fill="cortical", paired=True, like="orbit", grow=1.6, rough=0.6, clear_skin=7.0),
+    Structure("sphenoid walls", fill="bone", paired=True, rim=1.5, like="sphenoid sinus", grow=3.5, rough=1.0),
+    Structure("frontal walls", fill="cortical", paired=True, like="frontal sinus", grow=2.0, rough=1.2, clear_skin=5.0),
+    Structure("nasal septum", (Ellipsoid((0.6, 46, -56), (1.1, 32, 24)),), fill="cortical", amount=0.55, rough=0.8),
+    Structure("nasal bones", (Capsule((2.5, 84, -26), (4, 93, -46), 2.6, 1.6),), fill="cortical", paired=True),
+    Structure(
+        "alveolar arch",
+        (
+            Capsule((0, 76, -86), (15, 72, -86), 7, 7), Capsule((15, 72, -86), (26, 56, -86), 7, 6.5),
+            Capsule((26, 56, -86), (29, 34, -86), 6.5, 6),
+        ),
+        paired=True, rim=1.3, rough=0.8, shift=0.3,
+    ),
+    Structure("hard palate", (Ellipsoid((0, 44, -79), (24, 30, 2.6)),), rim=1.0, rough=0.6),
+    Structure(
+        "zygoma",
+        (
+            Capsule((42, 68, -48), (54, 52, -54), 5.5, 5.5), Capsule((54, 52, -54), (50, 60, -28), 4.5, 4),
+            Capsule((54, 52, -54), (67, 22, -50), 4.0, 2.8), Capsule((67, 22, -50), (64, -10, -44), 2.6, 3.2),
+            Capsule((44, 66, -52), (34, 68, -58), 4.5, 3.5),
+        ),
+        paired=True, rim=1.6, rough=0.5, clear_skin=3.5,
+    ),
+    Structure(
+        "orbital rim",
+        (Capsule((18, 78, -22), (36, 78, -16), 4, 4), Capsule((36, 78, -16), (52, 66, -26), 4, 4), Capsule((18, 78, -22), (17, 74, -46), 3, 2.5)),
+        paired=True, rim=1.8, rough=0.6, clear_skin=4.0,
+    ),
+    Structure(
+        "pterygoid plates",
+        (Capsule((15, 10, -48), (19, 6, -78), 2.6, 1.6), Capsule((15, 10, -48), (12, 6, -78), 2.4, 1.5)),
+        fill="cortical", paired=True, blend=0,
+    ),
+    Structure("sphenoid body", (Ellipsoid((0, 10, -42), (20, 15, 13)),), rim=1.8, rough=1.2),
+    Structure("greater wing", (Capsule((20, 14, -42), (54, 14, -34), 6, 5),), paired=True, rim=1.8, rough=1.5),
+    Structure("clivus", (Capsule((0, -4, -40), (0, -24, -64), 8, 5.5), Capsule((8, -10, -46), (9, -26, -66), 7, 5)), paired=True, rim=1.6, rough=1.0),
+    Structure("mastoid process", (Ellipsoid((58, -36, -50), (12, 16, 20), 12),), paired=True, rim=2.2, rough=1.5, vary=0.08),
+    Structure("styloid", (Capsule((46, -16, -52), (42, -8, -82), 2.0, 1.2),), fill="cortical", paired=True, vary=0.15),
+    Structure(
+        "mandible",
+        (
+            Capsule((53, -3, -51), (52, -3, -62), 5.5, 4.5), Capsule((52, -3, -62), (50, 2, -100), 4.5, 5.5),
+            Capsule((51, 8, -70), (49, 20, -62), 3.5, 2.2), Capsule((51, 8, -75), (48, 12, -104), 4.0, 5.5),
+            Capsule((49, 6, -106), (26, 60, -118), 7.5, 8.0), Capsule((26, 60, -118), (0, 76, -122), 8.0, 9.0),
+        ),
+        paired=True, rim=2.2, rough=0.6, blend=4, shift=1.0,
+    ),
+    Structure("occipital condyles", (Ellipsoid((19, -34, -69), (8, 12, 6), -10),), paired=True, rim=1.6, rough=0.6),
+    Structure(
+        "atlas",
+        (
+            Ellipsoid((22, -34, -81), (9, 9, 7)), Capsule((15, -24, -82), (0, -19, -82), 4.5, 4.5),
+            Capsule((22, -36, -81), (40, -38, -81), 5, 4), Capsule((18, -48, -82), (0, -66, -82), 4, 4.5),
+        ),
+        paired=True, rim=1.4, rough=0.6,
+    ),
+    Structure(
+        "axis",
+        (
+            Capsule((0, -28, -78), (0, -31, -98), 5.5, 7.5), Ellipsoid((8, -33, -99), (11, 9, 10)),
+            Ellipsoid((21, -38, -96), (8, 9, 6)), Capsule((17, -48, -99), (0, -66, -101), 4, 5), Capsule((0, -66, -101), (3, -82, -106), 5, 5),
+        ),
+        paired=True, rim=1.3, rough=0.6,
+    ),
+    Structure(
+        "third vertebra",
+        (Ellipsoid((7, -36, -121), (12, 9, 8.5)), Ellipsoid((20, -42, -117), (7, 8, 6)), Capsule((16, -52, -120), (0, -68, -122), 4, 4)),
+        paired=True, rim=1.2, rough=0.6,
+    ),
+)  # fmt: skip
+
+MUSCLES: tuple[Structure, ...] = (
+    Structure("tongue", (Ellipsoid((0, 40, -103), (24, 34, 17)), Ellipsoid((0, 22, -112), (20, 22, 20))), fill="muscle", rough=0.8, amount=0.85),
+    Structure("masseter", (Ellipsoid((60, 16, -78), (7.5, 16, 25), -12),), fill="muscle", paired=True, vary=0.1, clear_skin=4.0),
+    Structure("temporalis", (Ellipsoid((66, 14, -16), (11, 33, 34)), Capsule((60, 22, -44), (52, 20, -62), 8, 6)), fill="muscle", paired=True, clear_skin=4.0),
+    Structure("pterygoids", (Ellipsoid((35, 8, -72), (9, 15, 18), -15), Ellipsoid((34, 12, -54), (14, 12, 7))), fill="muscle", paired=True, amount=0.95),
+    Structure("prevertebral", (Ellipsoid((9, -15, -96), (9, 6.5, 36)),), fill="muscle", paired=True),
+    Structure("suboccipital", (Ellipsoid((20, -66, -88), (19, 17, 26)), Ellipsoid((16, -80, -98), (15, 14, 40))), fill="muscle", paired=True, blend=0, clear_skin=5.0),
+    Structure("trapezius", (Capsule((12, -104, -52), (30, -92, -125), 6, 9),), fill="muscle", paired=True, clear_skin=5.0),
+    Structure("sternomastoid", (Capsule((62, -42, -58), (50, -14, -130), 9, 11),), fill="muscle", paired=True, clear_skin=4.5),
+    Structure("parotid", (Ellipsoid((64, -6, -70), (8, 12, 19)),), fill="mucosa", paired=True, amount=0.45, clear_skin=3.0),
+    Structure("lips", (Ellipsoid((0, 84, -98), (24, 8, 11)),), fill="muscle", amount=0.8, clear_skin=2.5),
+)  # fmt: skip
+
+# The outer surface below the cranium, joined to it smoothly.
+FACE: tuple[Structure, ...] = (
+    Structure(
+        "face",
+        (
+            Ellipsoid((0, 30, -52), (67, 51, 50)), Ellipsoid((0, 26, -98), (55, 60, 46)), Ellipsoid((0, 58, -24), (50, 30, 28)),
+        ),
+        blend=22, vary=0.02, shift=1.0,
+    ),
+    Structure("cheeks", (Ellipsoid((44, 50, -60), (24, 27, 26)), Ellipsoid((46, 24, -98), (17, 32, 26))), paired=True, vary=0.05, shift=1.0, blend=10),
+    Structure("neck", (Capsule((0, -30, -40), (0, -42, -140), 61, 60),), vary=0.05, shift=1.5),
+    Structure("nose", (Capsule((0, 82, -32), (0, 97, -66), 5.5, 9.5), Capsule((9, 90, -69), (0, 92, -69), 7, 8), Capsule((-9, 90, -69), (0, 92, -69), 7, 8)), vary=0.08, shift=0.8, blend=8),
+    Structure("mouth region", (Ellipsoid((0, 80, -97), (26, 14, 14)),), shift=1.0, blend=8),
+)  # fmt: skip
+
+HOLLOWS: tuple[Structure, ...] = (
+    Structure("eye hollow", (Ellipsoid((34, 93, -37), (20, 17, 11)),), paired=True, vary=0.05, shift=0.5),
+)
+
+EARS: tuple[Structure, ...] = (
+    Structure("ear", (Ellipsoid((81, -28, -30), (4.5, 15, 29), 12, -14), Ellipsoid((76, -22, -36), (9, 9, 10))), paired=True, vary=0.1, shift=1.5, blend=5),
+)
