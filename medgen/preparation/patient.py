@@ -1,0 +1,337 @@
+"""One patient's images onto the grid and into the range that a network works in, and results back again.
+
+Training and prediction go through the same code; what it needs is in :meth:`Preparation.as_dict`, so a model folder
+is enough to predict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medgen.config import build
+from medgen.errors import InputError, UsageError
+from medgen.preparation.fingerprint import Fingerprint, fingerprint, unlike_training
+from medgen.preparation.intensity import (
+    body_mask,
+    body_percentiles,
+    correct_bias,
+    unit_to_window,
+    window_to_unit,
+    zscore,
+)
+from medgen.preparation.resampling import fitted_grid, resample
+from medgen.preparation.settings import CT_WINDOW, ZSCORE, IntensityConfig, PreparationConfig, Roles
+from medgen.volume import (
+    SAME_GRID,
+    Grid,
+    Volume,
+    corner_distance,
+    overlap,
+    ras_grid,
+    read_label,
+    read_volume,
+    reorient_like,
+    to_ras,
+)
+
+Array = NDArray[Any]
+AIR = -1024.0
+"""HU."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """One patient, ready for a network.
+
+    Attributes:
+        image: (C, X, Y, Z) float32, one channel an input, normalised.
+        body: (X, Y, Z) bool, the body found in the first input.
+        affine: (4, 4), prepared voxel index to RAS+ mm; the axes point right, anterior, superior.
+        reference: the grid of the first input as it was read, to which results go back.
+        notes: what had to be decided, for the report of the run.
+        target: (K, X, Y, Z) float32 in [-1, 1], or None.
+        labels: (X, Y, Z) integers, or None.
+        mask: (X, Y, Z) bool, the mask role, or None.
+        fingerprint: by input role, what its normalised body looks like.
+    """
+
+    image: Array
+    body: NDArray[np.bool_]
+    affine: Array
+    reference: Grid
+    notes: tuple[str, ...] = ()
+    target: Array | None = None
+    labels: Array | None = None
+    mask: NDArray[np.bool_] | None = None
+    fingerprint: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Preparation:
+    """What to do with a patient's images; plain settings, and the look of the training set once there is one.
+
+    Args:
+        roles: which images there are.
+        config: what is done to them.
+        training: by input role, the fingerprint of the training set.
+
+    Raises:
+        UsageError: an intensity is set for a role that is not used, or the target's has no range.
+    """
+
+    roles: Roles
+    config: PreparationConfig = field(default_factory=PreparationConfig)
+    training: Mapping[str, Fingerprint] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        known = {name for role in self.roles.all for name in (role, *role.split("|"))}
+        for name in self.config.intensity:
+            if name not in known:
+                near = get_close_matches(name, known, 1) or sorted(known)
+                raise UsageError(
+                    f"preparation.intensity names '{name}', which data does not use", fix=f"did you mean '{near[0]}'?"
+                )
+        target = self.roles.target
+        if target is not None and self.intensity(target) == ZSCORE:
+            raise UsageError(
+                f"the intensity of the target '{target}' is zscore, which has no range to map to [-1, 1]",
+                fix="give it {window: [lo, hi]} or {percentiles: [lo, hi]}",
+            )
+
+    def intensity(self, role: str) -> IntensityConfig:
+        """How the values of a role are mapped."""
+        for name in (role, *role.split("|")):
+            if name in self.config.intensity:
+                return self.config.intensity[name]
+        return CT_WINDOW if role == self.roles.target else ZSCORE
+
+    # Reading and preparing
+
+    def read(self, images: Mapping[str, Path]) -> dict[str, Volume]:
+        """Read one file for each role given, with the geometry rule of the recipe; labels and masks as integers."""
+        geometry, whole = self.config.geometry, (self.roles.labels, self.roles.mask)
+        return {
+            role: read_label(path, geometry=geometry) if role in whole else read_volume(path, geometry=geometry)
+            for role, path in images.items()
+        }
+
+    def prepare_inputs(self, images: Mapping[str, Volume]) -> Prepared:
+        """Prepare the inputs alone, as for prediction; other roles in ``images`` are left out."""
+        return self.prepare({role: images[role] for role in self.roles.inputs if role in images})
+
+    def prepare(self, images: Mapping[str, Volume]) -> Prepared:
+        """Prepare one patient.
+
+        Args:
+            images: by role; every input, and of target, labels and mask what there is.
+
+        Raises:
+            InputError: an input is missing, empty or not finite; CT is not in HU; images of the patient do not
+                overlap or have no position to compare.
+        """
+        missing = [role for role in self.roles.inputs if role not in images]
+        if missing:
+            raise InputError(
+                f"no image for the input {', '.join(missing)}",
+                fix=f"give one volume for each of: {', '.join(self.roles.inputs)}",
+            )
+        first = to_ras(images[self.roles.inputs[0]])
+        grid = fitted_grid(first.affine, first.shape, self.config.spacing)
+        place = _Place(first, *grid)
+        notes: list[str] = []
+        channels = [self._values(role, images[role], place, notes) for role in self.roles.inputs]
+        body = body_mask(channels[0][0], grid[0])
+        if not body.any():
+            raise InputError("the image is empty: one value throughout", where=images[self.roles.inputs[0]].source)
+        image = [
+            self._normalise(role, each, body, grid[0]) for role, each in zip(self.roles.inputs, channels, strict=True)
+        ]
+        del channels
+        return Prepared(
+            image=np.concatenate(image),
+            body=body,
+            affine=grid[0],
+            reference=images[self.roles.inputs[0]].grid,
+            notes=tuple(notes),
+            target=self._target(images, place, body, notes),
+            labels=self._whole_numbers(self.roles.labels, images, place, notes),
+            mask=self._mask(images, place, notes),
+            fingerprint={role: fingerprint(each[0], body) for role, each in zip(self.roles.inputs, image, strict=True)},
+        )
+
+    def unlike_training(self, prepared: Prepared) -> tuple[str, ...]:
+        """Warnings for inputs that look like another channel, or like nothing the model was trained on (R17)."""
+        return unlike_training(prepared.fingerprint, self.training)
+
+    def _values(self, role: str, volume: Volume, place: _Place, notes: list[str]) -> Array:
+        """(C, X, Y, Z) float32 on the prepared grid, finite, in the image's own unit."""
+        volume = _finite(role, volume, self.config.nan, notes)
+        if self.intensity(role).hounsfield:
+            volume = _hounsfield(volume, notes)
+        elif float(volume.data.min()) == float(volume.data.max()):
+            raise InputError(
+                f"the image for '{role}' is empty: {float(volume.data.flat[0]):g} throughout",
+                where=volume.source,
+                fix="export it again, or take the case out",
+            )
+        return place.bring(role, volume, notes, nearest=False)
+
+    def _normalise(self, role: str, image: Array, body: NDArray[np.bool_], affine: Array) -> Array:
+        rule = self.intensity(role)
+        if self.config.bias_correction == "n4" and rule.window is None:
+            image = np.stack([correct_bias(channel, body, affine) for channel in image])
+        if rule.window is not None:
+            return window_to_unit(image, *rule.window)
+        if rule.percentiles is None:
+            return np.stack([zscore(channel, body) for channel in image])
+        return np.stack(
+            [window_to_unit(channel, *body_percentiles(channel, body, *rule.percentiles)) for channel in image]
+        )
+
+    def _target(
+        self, images: Mapping[str, Volume], place: _Place, body: NDArray[np.bool_], notes: list[str]
+    ) -> Array | None:
+        role = self.roles.target
+        if role is None or role not in images:
+            return None
+        return self._normalise(role, self._values(role, images[role], place, notes), body, place.affine)
+
+    def _mask(self, images: Mapping[str, Volume], place: _Place, notes: list[str]) -> NDArray[np.bool_] | None:
+        values = self._whole_numbers(self.roles.mask, images, place, notes)
+        if values is None:
+            return None
+        if not values.any():
+            raise InputError("the mask is empty", where=images[str(self.roles.mask)].source, fix="draw it again")
+        return np.asarray(values > 0)
+
+    def _whole_numbers(
+        self, role: str | None, images: Mapping[str, Volume], place: _Place, notes: list[str]
+    ) -> Array | None:
+        if role is None or role not in images:
+            return None
+        return np.ascontiguousarray(place.bring(role, images[role], notes, nearest=True)[0])
+
+    # Results
+
+    def target_to_network(self, values: Array) -> Array:
+        """HU (or the unit of the target) to [-1, 1], clipped. A target mapped by percentiles is there already."""
+        window = self._target_rule().window
+        return np.asarray(values, np.float32) if window is None else window_to_unit(values, *window)
+
+    def target_from_network(self, values: Array) -> Array:
+        """[-1, 1] to HU (or the unit of the target): the inverse of :meth:`target_to_network`.
+
+        A target mapped by percentiles has no unit that is known for a new patient; it stays relative.
+        """
+        window = self._target_rule().window
+        return np.asarray(values, np.float32) if window is None else unit_to_window(values, *window)
+
+    def restore(self, array: Array, prepared: Prepared, fill: float = AIR, *, nearest: bool = False) -> Volume:
+        """A result on the patient's own grid.
+
+        Args:
+            array: (C, X, Y, Z) or (X, Y, Z) on the prepared grid.
+            prepared: the patient.
+            fill: value of voxels outside the prepared grid.
+            nearest: for labels; else linear interpolation.
+
+        Returns:
+            A volume with the shape, axis order and (bit for bit) affine of the first input.
+        """
+        grid = ras_grid(prepared.reference)
+        values = resample(array, prepared.affine, grid.affine, grid.shape, fill=fill, nearest=nearest)
+        volume = Volume(values if values.ndim == 4 else values[None], grid.affine, source=prepared.reference.source)
+        return reorient_like(volume, prepared.reference)
+
+    def _target_rule(self) -> IntensityConfig:
+        if self.roles.target is None:
+            raise UsageError("the recipe has no target", fix="name it in data.target")
+        return self.intensity(self.roles.target)
+
+    # Keeping
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values that :meth:`from_dict` turns back into an equal preparation."""
+        return {
+            "roles": self.roles.model_dump(mode="json"),
+            "config": self.config.model_dump(mode="json"),
+            "training": {role: each.model_dump(mode="json") for role, each in self.training.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Preparation:
+        """Rebuild from :meth:`as_dict`.
+
+        Raises:
+            UsageError: a value is missing, unknown or wrong.
+        """
+        training = {role: build(Fingerprint, each) for role, each in values.get("training", {}).items()}
+        return cls(build(Roles, values["roles"]), build(PreparationConfig, values["config"]), training)
+
+
+@dataclass(frozen=True, eq=False)
+class _Place:
+    """The prepared grid, and the reference that the other images of the patient must overlap."""
+
+    reference: Volume
+    affine: Array
+    shape: tuple[int, ...]
+
+    def bring(self, role: str, volume: Volume, notes: list[str], *, nearest: bool) -> Array:
+        """The values of a volume on the prepared grid; air beyond its field of view."""
+        volume = to_ras(volume)
+        affine = self._affine_of(role, volume, notes)
+        fill = 0.0 if nearest else float(volume.data.min())
+        result = resample(volume.data, affine, self.affine, self.shape, fill=fill, nearest=nearest)
+        return result if nearest else np.ascontiguousarray(result, np.float32)
+
+    def _affine_of(self, role: str, volume: Volume, notes: list[str]) -> Array:
+        """The reference's own affine where the grids differ by rounding only."""
+        if volume.source == self.reference.source and np.array_equal(volume.affine, self.reference.affine):
+            return self.reference.affine
+        for each in (volume, self.reference):
+            if not each.has_world_position:
+                raise InputError(
+                    "the file has no world position (sform and qform codes are 0): it cannot be combined with others",
+                    where=each.source,
+                    fix="convert the image again from its DICOM series, which knows the position",
+                )
+        if volume.shape == self.reference.shape:
+            distance = corner_distance(volume, self.reference) / min(self.reference.spacing)
+            if distance <= SAME_GRID:
+                return self.reference.affine
+        covered = overlap(self.reference, volume)
+        if covered == 0:
+            raise InputError(
+                f"'{role}' and the reference '{self.reference.source}' do not overlap in space",
+                where=volume.source,
+                fix="check that both belong to one patient and one session, or register them",
+            )
+        notes.append(f"{role}: resampled to the grid of the first input, {covered:.0%} of which it covers")
+        return volume.affine
+
+
+def _finite(role: str, volume: Volume, rule: str, notes: list[str]) -> Volume:
+    """Apply the rule for voxels that are NaN or infinite; one of them would spread through the whole volume."""
+    finite = np.isfinite(volume.data)
+    if finite.all():
+        return volume
+    count = int(finite.size - finite.sum())
+    share = f"{count} voxels ({count / finite.size:.2%}) of '{role}' are NaN or infinite"
+    if rule == "error" or not finite.any():
+        raise InputError(share, where=volume.source, fix="mend the file, or choose --nan zero, min or median")
+    good = volume.data[finite]
+    value = {"zero": 0.0, "min": good.min(), "median": np.median(good)}[rule]
+    notes.append(f"{share}; replaced by {float(value):g} ({rule})")
+    return volume.with_data(np.where(finite, volume.data, np.asarray(value, volume.data.dtype)))
+
+
+def _hounsfield(volume: Volume, notes: list[str]) -> Volume:
+    return volume.with_data(np.maximum(volume.data, AIR))

@@ -1,0 +1,101 @@
+"""What a recipe says about its images: which roles there are and how they are prepared."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PositiveFloat, model_serializer, model_validator
+
+from medgen.config import Config
+
+Range = tuple[float, float]
+Spacing = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+
+
+class IntensityConfig(Config):
+    """How the values of one role are mapped: ``zscore``, ``{window: [lo, hi]}`` or ``{percentiles: [lo, hi]}``.
+
+    >>> IntensityConfig.model_validate("zscore").model_dump()
+    'zscore'
+    >>> IntensityConfig.model_validate({"window": [-1024, 2000]}).window
+    (-1024.0, 2000.0)
+    """
+
+    window: Range | None = None
+    """Values in the image's own unit (HU for CT) that become -1 and 1; what lies beyond is clipped."""
+    percentiles: Range | None = None
+    """Percentiles (0 to 100) of the body that become -1 and 1; what lies beyond is clipped."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            if value != "zscore":
+                raise ValueError("expected zscore, {window: [lo, hi]} or {percentiles: [lo, hi]}")
+            return {}
+        return value
+
+    @model_validator(mode="after")
+    def _one_rising_range(self) -> IntensityConfig:
+        if self.window and self.percentiles:
+            raise ValueError("give either a window or percentiles")
+        low, high = self.window or self.percentiles or (0.0, 1.0)
+        if not low < high:
+            raise ValueError(f"the first number must be smaller than the second, not {low:g} and {high:g}")
+        if self.percentiles and not (low >= 0 and high <= 100):
+            raise ValueError("percentiles lie between 0 and 100")
+        return self
+
+    @model_serializer
+    def _short(self) -> str | dict[str, list[float]]:
+        if self.window:
+            return {"window": list(self.window)}
+        return {"percentiles": list(self.percentiles)} if self.percentiles else "zscore"
+
+    @property
+    def hounsfield(self) -> bool:
+        """Whether the values are HU: a window that begins well below water can be nothing else."""
+        return self.window is not None and self.window[0] <= -500
+
+
+ZSCORE = IntensityConfig()
+CT_WINDOW = IntensityConfig(window=(-1024, 2000))
+
+
+class PreparationConfig(Config):
+    """What is done to a patient's images before a network sees them; the same in training and prediction."""
+
+    spacing: Spacing | None = (2.0, 2.0, 2.0)
+    """Voxel size in mm along right-left, posterior-anterior, inferior-superior; null keeps the image's own."""
+    bias_correction: Literal["none", "n4"] = "none"
+    """``n4`` divides the coil profile out of every role that is not mapped by a window."""
+    intensity: dict[str, IntensityConfig] = {}
+    """By role; where a role is missing, ``zscore`` for inputs and the window [-1024, 2000] HU for the target."""
+    nan: Literal["error", "zero", "min", "median"] = "error"
+    """What takes the place of voxels that are NaN or infinite; ``min`` and ``median`` of the others."""
+    geometry: Literal["sform", "qform"] | None = None
+    """Which one to believe when the two disagree by more than rounding; null refuses such a file."""
+
+
+class Roles(Config):
+    """Which columns of the case table a method uses (the recipe's ``data``)."""
+
+    inputs: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Channels in this order; ``ge|swi`` takes whichever a patient has."""
+    target: str | None = None
+    """The image to synthesise."""
+    labels: str | None = None
+    """Whole numbers, 0 for background."""
+    mask: str | None = None
+    """Where to train and to measure; null finds the body in the first input."""
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Roles:
+        if len(set(self.inputs)) < len(self.inputs):
+            raise ValueError(f"an input is named twice: {', '.join(self.inputs)}")
+        return self
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Every role in use, each once."""
+        return tuple(dict.fromkeys(role for role in (*self.inputs, self.target, self.labels, self.mask) if role))
