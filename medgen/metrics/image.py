@@ -34,6 +34,22 @@ SETTINGS: dict[str, object] = {
 }
 """Ranges and thresholds that the numbers depend on; written beside every result."""
 
+UNITS = {
+    "mae": "HU",
+    "me": "HU",
+    "psnr": "dB",
+    "ssim": "",
+    "ms_ssim": "",
+    "mae_air": "HU",
+    "mae_soft": "HU",
+    "mae_bone": "HU",
+    "dice_bone": "",
+    "psnr_nie": "dB",
+    "edge_error_bone": "HU",
+    "gradient_ratio": "",
+}
+"""The metrics of :func:`image_scores` in their order, with their units."""
+
 
 def mae(prediction: Image, truth: Image, mask: Mask | None = None) -> float:
     """Mean absolute error in HU, not clipped."""
