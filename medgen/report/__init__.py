@@ -20,7 +20,7 @@ def write_report(
     Args:
         folder: a run folder, or a folder that holds some of ``run/``, ``scores/<method>.json`` or
             ``scores.json``, ``predictions/<case>/<case>_<role>.nii.gz``, ``data/cases.csv`` or ``cases.csv``.
-        output: the file to write, ``report.html`` in the folder by default; pictures go to ``figures/`` beside it.
+        output: the file to write; ``report.html`` in the folder by default. Pictures go to ``figures/`` beside.
         cases: the case table, where it is not in the folder.
         progress: called with (done, total, what).
 

@@ -78,7 +78,7 @@ def _validation(axes: Axes, curves: Curves, theme: Theme) -> None:
     for number, (name, (steps, values)) in enumerate(curves.validation.items()):
         colour = theme.series[number % len(theme.series)]
         column = Column.of(name)
-        axes.plot(steps, values, "o-", color=colour, linewidth=1.7, markersize=3.5, label=column.heading)
+        axes.plot(steps, values, "o-", color=colour, linewidth=1.7, markersize=3.5, label=column.titled)
         if number == 0 and np.isfinite(values).any():
             best = int(np.nanargmin(values))
             axes.plot(steps[best], values[best], "o", color=colour, markersize=8, fillstyle="none")
@@ -135,7 +135,7 @@ def score_chart(methods: Sequence[MethodScores], columns: Sequence[Column], them
             _dots(axes, method, column, row, theme)
         axes.set_yticks(range(len(methods)), [method.label for method in methods])
         axes.set_ylim(len(methods) - 0.45, -0.55)
-        _style(axes, f"{column.heading}  {column.arrow}".strip(), theme, below=False)
+        _style(axes, f"{column.titled}  {column.arrow}".strip(), theme, below=False)
         axes.grid(axis="y", visible=False)
     figure.tight_layout(pad=0.9, w_pad=1.4)
     return figure

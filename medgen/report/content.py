@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -36,6 +36,11 @@ class Column:
     unit: str = ""
     better: Literal["lower", "higher", "zero", ""] = ""
     decimals: int = 3
+
+    @property
+    def titled(self) -> str:
+        """The heading with the unit."""
+        return f"{self.heading} ({self.unit})" if self.unit else self.heading
 
     @property
     def arrow(self) -> str:
@@ -74,6 +79,9 @@ _COLUMNS = {
         Column("ssim", "SSIM", "", "higher", 3),
         Column("ms_ssim", "MS-SSIM", "", "higher", 3),
         Column("dice_bone", "Dice bone", "", "higher", 3),
+        Column("edge_error_bone", "edge error bone", "HU", "lower", 1),
+        Column("gradient_ratio", "gradient ratio", "", "", 3),
+        Column("psnr_nie", "PSNR of Nie", "dB", "higher", 2),
         Column("dice", "Dice", "", "higher", 3),
         Column("hd95", "HD95", "mm", "lower", 2),
         Column("nsd", "NSD", "", "higher", 3),
@@ -83,6 +91,25 @@ _COLUMNS = {
         Column("ap", "AP", "", "higher", 3),
     )
 }
+
+
+_NAMES = {"gan": "GAN", "fcn": "FCN", "mse": "MSE", "unet": "U-Net", "ct": "CT", "mr": "MR"}
+
+
+def readable_name(name: str) -> str:
+    """The name of a method for people.
+
+    >>> readable_name("context_aware_gan")
+    'context aware GAN'
+    """
+    return " ".join(_NAMES.get(word, word) for word in name.split("_"))
+
+
+def in_order(keys: Iterable[str]) -> list[Column]:
+    """The columns of some metrics: those that are known in their usual order, then the others."""
+    found = dict.fromkeys(keys)
+    known = [key for key in _COLUMNS if key in found]
+    return [Column.of(key) for key in (*known, *(key for key in found if key not in _COLUMNS))]
 
 
 class Summary(NamedTuple):
@@ -97,16 +124,18 @@ class Summary(NamedTuple):
 
 @dataclass(frozen=True)
 class MethodScores:
-    """The scores of one method: by case and in summary, by metric."""
+    """The scores of one method: by case and in summary, by metric, and the cases that have none, with the reason."""
 
     name: str
     cases: Mapping[str, Mapping[str, float]]
     summary: Mapping[str, Summary]
+    failed: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
         """The name for people."""
-        return self.name.replace("_", " ")
+        return readable_name(self.name)
 
     @property
     def metrics(self) -> list[str]:
@@ -141,10 +170,12 @@ def read_scores(path: Path, *, name: str | None = None) -> MethodScores:
     try:
         cases = {str(row["case"]): _numbers(row) for row in content["cases"]}
         summary = {metric: _summary(values) for metric, values in content["summary"].items()}
+        failed = {str(row["case"]): str(row["reason"]) for row in content.get("failed", ())}
+        notes = tuple(str(note) for note in content.get("notes", ()))
     except (KeyError, TypeError, ValueError) as error:
         problem = f"the file holds no scores ({type(error).__name__}: {error})"
         raise InputError(problem, where=path, fix="write it with 'medgen evaluate'") from None
-    return MethodScores(name or path.stem, cases, summary)
+    return MethodScores(name or path.stem, cases, summary, failed, notes)
 
 
 def read_curves(path: Path) -> dict[str, list[Curves]]:
@@ -158,14 +189,10 @@ def read_curves(path: Path) -> dict[str, list[Curves]]:
         part = records.setdefault(str(record["part"]), {"losses": {}, "validation": {}})
         for group, series in part.items():
             for name, value in record.get(group, {}).items():
-                series.setdefault(name, []).append(
-                    (int(record["step"]), math.nan if value is None else float(value))
-                )
+                series.setdefault(name, []).append((int(record["step"]), math.nan if value is None else float(value)))
     stages: dict[str, list[Curves]] = {name: [] for name in records if "-fold" not in name}
     for name in sorted(records, key=lambda name: "-fold" in name):
-        curves = Curves(
-            *({key: _series(points) for key, points in group.items()} for group in records[name].values())
-        )
+        curves = Curves(*({key: _series(points) for key, points in group.items()} for group in records[name].values()))
         stages.setdefault(name.split("-fold")[0], []).append(curves)
     return {name: curves for name, curves in stages.items() if curves[0].losses or curves[0].validation}
 
@@ -213,11 +240,11 @@ def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _summary(values: Mapping[str, Any]) -> Summary:
-    interval = values.get("ci95") or (None, None)
+    low, high = values.get("ci95") or (None, None)
     return Summary(
         mean=_number(values["mean"]),
         sd=_number(values.get("sd")),
-        interval=(float(interval[0]), float(interval[1])) if None not in interval else None,
+        interval=None if low is None or high is None else (float(low), float(high)),
         n=int(values["n"]),
         failed=int(values.get("n_failed") or 0),
     )

@@ -27,9 +27,7 @@ class Theme:
 # Okabe and Ito's palette, which colour-blind readers can tell apart, without black and yellow.
 _SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7a7a7a")
 LIGHT = Theme("light", "#ffffff", "#1d2329", "#5c6770", "#e3e7ea", _SERIES)
-DARK = Theme(
-    "dark", "#171b20", "#e8ebee", "#9aa5ae", "#2e353c", ("#4aa3df", "#f08a4b", "#3fbf98", *_SERIES[3:])
-)
+DARK = Theme("dark", "#171b20", "#e8ebee", "#9aa5ae", "#2e353c", ("#4aa3df", "#f08a4b", "#3fbf98", *_SERIES[3:]))
 
 
 def new_figure(width: float, height: float, *, background: str) -> Figure:

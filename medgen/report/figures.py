@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from medgen.report.charts import score_chart, training_chart
-from medgen.report.content import Column
+from medgen.report.content import Column, in_order
 from medgen.report.drawing import DARK, LIGHT, Theme, png
 from medgen.report.montage import CT_WINDOW, montage
 from medgen.report.sources import Sources, choose_cases, load_images
@@ -82,7 +82,7 @@ def _case_picture(sources: Sources, name: str, remark: str) -> Picture:
     if images.truth is not None:
         inside = " inside the mask" if images.mask is not None else ""
         sentences.append(
-            f"Error{inside}: red where the synthetic value is too high, blue where it is too low."
+            f"Error{inside}: red where the synthetic value is too high, blue where too low, black where right."
         )
     caption = " ".join([*sentences, *(f"{note[0].upper()}{note[1:]}." for note in notes)])
     heading = f"{name}, {remark}" if remark else name
@@ -95,9 +95,7 @@ def _case_scores(sources: Sources, name: str) -> str:
         return ""
     scores = sources.main.cases.get(name, {})
     columns = [Column.of(metric) for metric in ("mae", "mae_soft", "mae_bone", "psnr") if metric in scores]
-    texts = [
-        f"{column.heading} {column.text(scores[column.key])} {column.unit}".strip() for column in columns
-    ]
+    texts = [f"{column.heading} {column.text(scores[column.key])} {column.unit}".strip() for column in columns]
     return ", ".join(texts)
 
 
@@ -114,9 +112,7 @@ def _scores_picture(sources: Sources) -> Picture:
 def _training_picture(sources: Sources) -> Picture:
     caption = "Losses as logged (pale) and as a running mean; the circle marks the weights that were kept."
     if any(len(stage) > 1 for stage in sources.curves.values()):
-        caption += (
-            " Faint lines are the networks of the inner folds, whose estimates the next stage was trained on."
-        )
+        caption += " Faint lines are the networks of the inner folds, whose estimates the next stage was trained on."
     return _themed("training", "Training", caption, lambda theme: training_chart(sources.curves, theme))
 
 
@@ -125,7 +121,5 @@ def _themed(kind: str, heading: str, caption: str, draw: Callable[[Theme], Figur
 
 
 def shared_columns(sources: Sources) -> list[Column]:
-    """The metrics of all methods, in the order of the first file that has them."""
-    return [
-        Column.of(key) for key in dict.fromkeys(key for method in sources.methods for key in method.metrics)
-    ]
+    """The metrics that any method has."""
+    return in_order(key for method in sources.methods for key in method.metrics)

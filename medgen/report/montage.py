@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 CT_WINDOW = (-500.0, 1300.0)
 """Range of HU shown from black to white: wide enough for air, soft tissue and bone in one picture."""
+
+MARGIN = 8.0
+"""Millimetres of air that a picture keeps around the body."""
 
 _BLACK, _WHITE, _GREY = "#000000", "#f2f2f2", "#9a9a9a"
 _INCHES_A_COLUMN = 2.35
@@ -81,6 +84,7 @@ def montage(images: CaseImages, *, title: str, window: tuple[float, float] | Non
     Returns:
         A figure on black.
     """
+    images = cropped(images)
     columns = _columns(images, window or _robust_range(_first(images.truth, images.prediction)))
     centre = _middle(images)
     extents = [_extent(plane, images) for plane in _PLANES]
@@ -126,8 +130,34 @@ def _columns(images: CaseImages, window: tuple[float, float]) -> list[_Column]:
             error = np.where(images.mask > 0, error, np.nan)
         limit = error_limit(error)
         columns.append(_Column(f"true {name}", images.truth, "gray", window, "value"))
-        columns.append(_Column("error (synthetic − true)", error, "RdBu_r", (-limit, limit), "error"))
+        columns.append(_Column("error (synthetic − true)", error, "berlin", (-limit, limit), "error"))
     return columns
+
+
+def cropped(images: CaseImages) -> CaseImages:
+    """The smallest box around the body, so that the picture is not mostly air."""
+    index = np.argwhere(_body(images))
+    if index.size == 0:
+        return images
+    border = [round(MARGIN / size) for size in images.spacing]
+    low = [max(0, start - extra) for start, extra in zip(index.min(axis=0), border, strict=True)]
+    high = [stop + 1 + extra for stop, extra in zip(index.max(axis=0), border, strict=True)]
+    box = tuple(slice(start, stop) for start, stop in zip(low, high, strict=True))
+    return replace(
+        images,
+        inputs={role: volume[box] for role, volume in images.inputs.items()},
+        prediction=images.prediction[box],
+        truth=None if images.truth is None else images.truth[box],
+        mask=None if images.mask is None else images.mask[box],
+    )
+
+
+def _body(images: CaseImages) -> NDArray[np.bool_]:
+    """Where the patient is: the mask, or what is denser than air in CT, or brighter than nothing elsewhere."""
+    if images.mask is not None:
+        return np.asarray(images.mask > 0)
+    reference = _first(images.truth, images.prediction)
+    return np.asarray(reference > (-300 if images.unit == "HU" else 0))
 
 
 def error_limit(error: NDArray[Any]) -> float:
@@ -140,9 +170,7 @@ def error_limit(error: NDArray[Any]) -> float:
     if finite.size == 0:
         return 100.0
     wanted = float(np.percentile(finite, 98))
-    steps = [
-        mantissa * 10.0**exponent for exponent in range(-3, 5) for mantissa in (1, 1.5, 2, 2.5, 3, 4, 5, 7.5)
-    ]
+    steps = [mantissa * 10.0**exponent for exponent in range(-3, 5) for mantissa in (1, 1.5, 2, 2.5, 3, 4, 5, 7.5)]
     return next((step for step in steps if step >= wanted), wanted)
 
 
@@ -160,9 +188,8 @@ def _robust_range(volume: NDArray[Any]) -> tuple[float, float]:
 
 
 def _middle(images: CaseImages) -> tuple[int, int, int]:
-    """Voxel through which the planes go: the centre of mass of the mask, or of what is denser than air."""
-    body = images.mask if images.mask is not None else images.prediction > -300
-    index = np.argwhere(np.asarray(body) > 0)
+    """Voxel through which the planes go: the centre of mass of the body."""
+    index = np.argwhere(_body(images))
     if index.size == 0:
         index = np.argwhere(np.ones(images.prediction.shape, dtype=bool))
     x, y, z = (int(value) for value in np.round(index.mean(axis=0)))
@@ -192,7 +219,7 @@ def picture(volume: NDArray[Any], axis: int, index: int) -> NDArray[Any]:
 
 def _draw(axes: Axes, column: _Column, plane: _Plane, index: int, spacing: tuple[float, float, float]) -> Any:
     across, down = (mm for axis, mm in enumerate(spacing) if axis != plane.axis)
-    axes.set_facecolor("#1b1b1b" if column.kind == "error" else _BLACK)
+    axes.set_facecolor(_BLACK)
     shown = axes.imshow(
         picture(column.volume, plane.axis, index),
         cmap=column.colours,
@@ -211,16 +238,14 @@ def _draw(axes: Axes, column: _Column, plane: _Plane, index: int, spacing: tuple
 
 def _mark_sides(axes: Axes, plane: _Plane, oriented: bool) -> None:
     sides = plane.sides if oriented else ("?", "?")
-    for x, side, alignment in ((0.02, sides[0], "left"), (0.98, sides[1], "right")):
-        axes.text(x, 0.5, side, transform=axes.transAxes, color="#ffd166", size=9, ha=alignment, va="center")
+    for x, side, alignment in ((0.03, sides[0], "left"), (0.97, sides[1], "right")):
+        axes.text(x, 0.97, side, transform=axes.transAxes, color="#ffd166", size=9.5, ha=alignment, va="top")
 
 
 def _colour_bar(figure: Figure, axes: Axes, shown: Any, column: _Column, unit: str, total: float) -> None:
     box = axes.get_position()
     place = figure.add_axes((box.x0 + 0.12 * box.width, 0.36 / total, 0.76 * box.width, 0.085 / total))
-    bar = figure.colorbar(
-        shown, cax=place, orientation="horizontal", extend="both" if column.kind == "error" else None
-    )
+    bar = figure.colorbar(shown, cax=place, orientation="horizontal", extend="both" if column.kind == "error" else None)
     low, high = column.limits
     bar.set_ticks([low, (low + high) / 2, high])
     bar.ax.set_xticklabels([_readable(low), _readable((low + high) / 2), f"{_readable(high)} {unit}"])

@@ -9,16 +9,17 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import medgen
-from medgen.report.content import Column, MethodScores
+from medgen.report.content import Column, MethodScores, readable_name
 from medgen.report.figures import Picture, shared_columns
 from medgen.report.sources import Sources
 
 
 class Cell(NamedTuple):
-    """One number of the table: the mean, what stands below it, and whether it is the best of its column."""
+    """One number of the table: mean, spread and interval, and whether it is the best of its column."""
 
     mean: str
-    detail: str
+    spread: str
+    interval: str
     best: bool
     failed: int
 
@@ -53,15 +54,13 @@ def render_page(sources: Sources, figures: Sequence[Picture]) -> str:
         phantom=sources.phantom,
         tiles=_tiles(sources),
         columns=columns,
-        rows=[
-            (method.label, method is sources.main, _cells(method, sources, columns))
-            for method in sources.methods
-        ],
+        rows=[(method.label, method is sources.main, _cells(method, sources, columns)) for method in sources.methods],
         counts=_counts(sources),
+        notes=list(dict.fromkeys(note for method in sources.methods for note in method.notes)),
+        failures=[(method.label, method.failed) for method in sources.methods if method.failed],
         details=[(method.label, _case_rows(method, columns)) for method in reversed(sources.methods)],
         figures={
-            kind: [figure for figure in figures if figure.kind == kind]
-            for kind in ("case", "scores", "training")
+            kind: [figure for figure in figures if figure.kind == kind] for kind in ("case", "scores", "training")
         },
         recipe=sources.recipe,
         facts=sources.facts,
@@ -72,12 +71,8 @@ def render_page(sources: Sources, figures: Sequence[Picture]) -> str:
 def _title(sources: Sources) -> str:
     data = sources.settings.get("data") or {}
     inputs, target = data.get("inputs") or [], data.get("target")
-    task = (
-        f"{' + '.join(str(role).upper() for role in inputs)} to {str(target).upper()}"
-        if inputs and target
-        else ""
-    )
-    method = str(sources.settings.get("method", "")).replace("_", " ")
+    task = f"{' + '.join(str(role).upper() for role in inputs)} to {str(target).upper()}" if inputs and target else ""
+    method = readable_name(str(sources.settings.get("method", "")))
     return ": ".join(part for part in (task, method) if part) or "Report"
 
 
@@ -86,9 +81,7 @@ def _tiles(sources: Sources) -> list[Tile]:
     method = sources.main
     if method is None:
         return []
-    wanted = [
-        metric for metric in ("mae", "mae_soft", "mae_bone", "psnr", "dice") if metric in method.summary
-    ]
+    wanted = [metric for metric in ("mae", "mae_soft", "mae_bone", "psnr", "dice") if metric in method.summary]
     tiles = []
     for metric in wanted[:4]:
         column, summary = Column.of(metric), method.summary[metric]
@@ -103,14 +96,12 @@ def _cells(method: MethodScores, sources: Sources, columns: Sequence[Column]) ->
     for column in columns:
         summary = method.summary.get(column.key)
         if summary is None:
-            cells.append(Cell("–", "", False, 0))
+            cells.append(Cell("–", "", "", False, 0))
             continue
         spread = f"± {column.text(summary.sd)}" if summary.sd is not None else ""
         interval = _interval(column, method, column.key)
-        detail = " ".join(part for part in (spread, f"[{interval}]" if interval else "") if part)
-        cells.append(
-            Cell(column.text(summary.mean), detail, method.name in _best(sources, column), summary.failed)
-        )
+        best = method.name in _best(sources, column)
+        cells.append(Cell(column.text(summary.mean), spread, f"[{interval}]" if interval else "", best, summary.failed))
     return cells
 
 

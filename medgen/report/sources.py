@@ -68,12 +68,8 @@ def find_sources(folder: Path, *, cases: Path | None = None) -> Sources:
         InputError: there is no such folder, or nothing in it to report.
     """
     if not folder.is_dir():
-        raise InputError(
-            "there is no such folder", where=folder, fix="name a run folder, or one made by 'medgen demo'"
-        )
-    run = next(
-        (place for place in (folder, folder / "run") if (place / "recipe.yaml").is_file()), folder / "run"
-    )
+        raise InputError("there is no such folder", where=folder, fix="name a run folder, or one made by 'medgen demo'")
+    run = next((place for place in (folder, folder / "run") if (place / "recipe.yaml").is_file()), folder / "run")
     recipe, log, facts = run / "recipe.yaml", run / "metrics.jsonl", run / "run.json"
     table = cases or next((p for p in (folder / "data/cases.csv", folder / "cases.csv") if p.is_file()), None)
     found = Sources(
@@ -104,9 +100,7 @@ def choose_cases(sources: Sources, count: int = 2) -> list[tuple[str, str]]:
     if sources.main is None or not sources.main.metrics:
         return [(name, "") for name in names[:count]]
     metric, scores = sources.main.metrics[0], sources.main.cases
-    ranked = sorted(
-        (scores[n][metric], n) for n in names if np.isfinite(scores.get(n, {}).get(metric, np.nan))
-    )
+    ranked = sorted((scores[n][metric], n) for n in names if np.isfinite(scores.get(n, {}).get(metric, np.nan)))
     if len(ranked) <= 1:
         return [(name, "") for name in names[:count]]
     typical, worst = ranked[(len(ranked) - 1) // 2][1], ranked[-1][1]
