@@ -10,7 +10,7 @@ from medgen.method import Channels, Method, Update, create, list_methods, method
 from medgen.recipe import Schedule
 from medgen.training import train
 
-SMALL = {"width": 0.125}
+SMALL = {"width": 0.125, "generator": "unet"}
 """Settings that make a method small enough for a test, where it knows them."""
 
 
