@@ -1,6 +1,9 @@
 """Shared fixtures."""
 
 import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # several test processes share the cores; their threads would spin
+
 from pathlib import Path
 
 import pytest

@@ -78,7 +78,7 @@ def test_predict_loses_the_margin_and_nothing_else(name):
 
 
 def test_model_round_trip_is_exact(name, tmp_path):
-    method = small(name).eval()
+    method = small(name).to(memory_format=torch.channels_last_3d).eval()
     x = batch_for(method)[0]
     save_model(tmp_path, [method], {"method": name, "stages": stages_of(method.config)})
     (loaded,), description = load_stages(tmp_path)
