@@ -28,14 +28,19 @@ def check(cases: Path, /, *, recipe: Path | None = None) -> None:
     from medgen.errors import InputError
 
     table = read_cases(cases)
-    roles = {}
+    data = None
     if recipe is not None:
         from medgen.recipe import load_recipe
 
         data = load_recipe(recipe).data
-        roles = {"inputs": data.inputs, "target": data.target, "labels": data.labels}
     with progress_display() as progress:
-        faults = check_cases(table, **roles, progress=progress)
+        faults = check_cases(
+            table,
+            inputs=data.inputs if data else (),
+            target=data.target if data else None,
+            labels=data.labels if data else None,
+            progress=progress,
+        )
     if not faults:
         say(f"{len(table.cases)} cases, no fault found")
         return
@@ -43,6 +48,4 @@ def check(cases: Path, /, *, recipe: Path | None = None) -> None:
     show_table(("severity", "case", "role", "what", "do"), rows)
     errors = sum(fault.severity == "error" for fault in faults)
     if errors:
-        raise InputError(
-            f"{errors} errors in {len(table.cases)} cases", where=cases, fix="mend what the table names"
-        )
+        raise InputError(f"{errors} errors in {len(table.cases)} cases", where=cases, fix="mend what the table names")

@@ -20,9 +20,10 @@ def head(
     domain: Literal["source", "target"] = "source",
     spacing: float = 2.0,
     misalignment: float = 0.0,
+    overwrite: bool = False,
     workers: int | None = None,
 ) -> None:
-    """Make head phantoms: MR contrasts, CT in HU, labels and a body mask.
+    """Make head phantoms: MR contrasts, CT in HU and a body mask.
 
     The same seed gives the same images, voxel for voxel.
 
@@ -36,7 +37,9 @@ def head(
         seed: chooses the patients.
         domain: the scanner: 'source' or the shifted 'target'.
         spacing: voxel size in mm.
-        misalignment: how far, in mm, the MR is off the CT, as after an imperfect registration.
+        misalignment: how far, in mm, the CT of training and validation is off the MR, as after an imperfect
+            registration; test cases are exact.
+        overwrite: replace what is there.
         workers: processes that work at once; as many as there are cores by default.
     """
     from medgen.cli.output import say
@@ -51,6 +54,7 @@ def head(
             domain=domain,
             spacing=spacing,
             misalignment=misalignment,
+            overwrite=overwrite,
             workers=workers,
             progress=progress,
         )

@@ -12,16 +12,16 @@ def predict(
     run: Path,
     /,
     *,
-    inputs: Annotated[
-        tuple[str, ...], Parameter(name=["--input", "-i"], metavar="INPUT", required=True)
-    ] = (),
+    inputs: Annotated[tuple[str, ...], Parameter(name=["--input", "-i"], metavar="INPUT", required=True)] = (),
     output: Annotated[Path, Parameter(name=["--output", "-o"])],
     overwrite: bool = False,
     resume: bool = False,
     nan: Literal["error", "zero", "min", "median"] | None = None,
     geometry: Literal["sform", "qform"] | None = None,
     frame: int | None = None,
+    split: Literal["train", "val", "test"] | None = None,
     device: str = "auto",
+    allow_module: tuple[str, ...] = (),
 ) -> None:
     """Predict one patient or a whole cohort, each on the patient's own grid.
 
@@ -32,7 +32,7 @@ def predict(
 
         medgen predict run -i t1.nii.gz -o ct.nii.gz
         medgen predict run -i t1=t1.nii.gz -i flair=flair.nii.gz -o ct.nii.gz
-        medgen predict run -i cases.csv -o predictions
+        medgen predict run -i cases.csv --split test -o predictions
 
     Args:
         run: the run folder, or its 'model' folder.
@@ -43,7 +43,9 @@ def predict(
         nan: what to do with voxels that are not numbers; the model's own rule by default.
         geometry: which transform to believe where a file holds two that disagree.
         frame: which volume of a 4D file, from 0.
+        split: of a table, only the cases of this split.
         device: 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.
+        allow_module: a module outside medgen that the model may name as its method; repeatable.
     """
     from medgen.cli.output import say
     from medgen.cli.progress import progress_display
@@ -59,7 +61,9 @@ def predict(
             nan=nan,
             geometry=geometry,
             frame=frame,
+            split=split,
             device=device,
+            allow_modules=allow_module,
             progress=progress,
         )
     say(str(output))

@@ -15,6 +15,7 @@ def prepare(
     cases: Path,
     store: Path,
     overrides: Annotated[tuple[str, ...], Parameter(name="--set", metavar="KEY=VALUE")] = (),
+    workers: int = 1,
 ) -> None:
     """Reorient, resample and normalise a dataset once, into a store.
 
@@ -30,11 +31,12 @@ def prepare(
         cases: the case table.
         store: the folder to write; images that are already there with the same content are kept.
         overrides: replace a key of the recipe, for example 'preparation.spacing=[1,1,1]'; repeatable.
+        workers: processes that work at once.
     """
     from medgen.cli.output import say
     from medgen.cli.progress import progress_display
     from medgen.experiment import prepare as prepare_cases
 
     with progress_display() as progress:
-        prepare_cases(recipe, cases, store, overrides=overrides, progress=progress)
+        prepare_cases(recipe, cases, store, overrides=overrides, workers=workers, progress=progress)
     say(str(store))

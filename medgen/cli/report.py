@@ -13,6 +13,7 @@ def report(
     /,
     *,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    cases: Path | None = None,
 ) -> None:
     """Write one HTML file with images, errors in HU, losses and scores.
 
@@ -26,10 +27,11 @@ def report(
     Args:
         folder: a run folder, or a folder that holds some of 'run', 'predictions', 'scores', 'data/cases.csv'.
         output: the file to write; 'report.html' in the folder by default.
+        cases: the case table, where it is not in the folder.
     """
     from medgen.cli.output import say
     from medgen.cli.progress import progress_display
     from medgen.report import write_report
 
     with progress_display() as progress:
-        say(str(write_report(folder, output, progress=progress)))
+        say(str(write_report(folder, output, cases=cases, progress=progress)))

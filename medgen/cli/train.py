@@ -21,6 +21,7 @@ def train(
     devices: int = 1,
     nodes: int = 1,
     precision: Literal["32", "bf16"] | None = None,
+    store: Path | None = None,
     allow_module: tuple[str, ...] = (),
 ) -> None:
     """Train what a recipe describes on the cases of a table.
@@ -47,6 +48,7 @@ def train(
         devices: processes on this machine, one for each GPU or share of the CPU.
         nodes: machines that train together.
         precision: '32' or 'bf16'; the recipe's own by default.
+        store: folder of prepared volumes, to share it between runs; 'store' in the run by default.
         allow_module: a module outside medgen that the recipe may name as its method; repeatable.
     """
     from medgen.cli.output import say
@@ -65,6 +67,7 @@ def train(
             devices=devices,
             nodes=nodes,
             precision=precision,
+            store=store,
             allow_modules=allow_module,
             progress=progress,
         )
