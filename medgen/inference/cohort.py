@@ -1,0 +1,287 @@
+"""Many patients with one model: one that fails is reported, the others finish."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medgen.cases import Case, Split, read_cases
+from medgen.errors import CasesFailed, StorageError, UsageError
+from medgen.files import folder_lock, remove_partial_files
+from medgen.inference.model import LoadedModel, NanRule, Reading, load_model
+from medgen.inference.report import (
+    FAILED,
+    REPORT,
+    CaseReport,
+    earlier_cases,
+    reason_of,
+    without_folders,
+    write_failures,
+    write_report,
+)
+from medgen.volume import Geometry
+
+Progress = Callable[[int, int, str], None]
+Inputs = str | Path | Sequence[str | Path] | Mapping[str, str | Path]
+
+_SHOWN = 3
+"""Failed cases that the error names; the rest stands in ``failed.csv``."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CohortResult:
+    """What became of a cohort.
+
+    Attributes:
+        output: the folder.
+        cases: how each case went, in the order of the table.
+    """
+
+    output: Path
+    cases: tuple[CaseReport, ...]
+
+    @property
+    def failed(self) -> tuple[CaseReport, ...]:
+        """The cases without an output."""
+        return tuple(case for case in self.cases if case.status == "failed")
+
+    def require_complete(self) -> None:
+        """Raise where a case failed.
+
+        Raises:
+            CasesFailed: names the first cases with their reasons.
+        """
+        if not self.failed:
+            return
+        lines = [f"  {case.case}: {case.reason}" for case in self.failed[:_SHOWN]]
+        more = [f"  and {len(self.failed) - _SHOWN} more"] if len(self.failed) > _SHOWN else []
+        raise CasesFailed(
+            "\n".join([f"{len(self.failed)} of {len(self.cases)} cases failed", *lines, *more]),
+            where=self.output / FAILED,
+            fix="mend these cases and run again with --resume; the others are done",
+        )
+
+
+def predict(
+    run: str | Path,
+    inputs: Inputs,
+    output: str | Path,
+    *,
+    device: str = "auto",
+    overwrite: bool = False,
+    resume: bool = False,
+    nan: NanRule | None = None,
+    geometry: Geometry | None = None,
+    frame: int | None = None,
+    split: Split | None = None,
+    allow_modules: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Path:
+    """Predict one patient, or every case of a table, with a trained model.
+
+    Args:
+        run: the run folder, or its ``model`` folder.
+        inputs: a NIfTI file; ``role=file`` once for each input, or ``{role: file}``; or a case table (``.csv``).
+        output: a name ending in ``.nii.gz`` for one patient; for a table the folder, which gets
+            ``<case>/<case>_<role>.nii.gz``, ``prediction.json`` and, where cases failed, ``failed.csv``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+        overwrite: replace what is there.
+        resume: keep the cases that are done and predict the rest (tables only).
+        nan: what takes the place of voxels that are NaN or infinite; the model's own rule by default.
+        geometry: which one to believe where sform and qform disagree.
+        frame: which frame of a 4D file, from 0.
+        split: of a table, only the cases of this split.
+        allow_modules: modules outside medgen that the model may name as its method.
+        progress: called with (done, total, what).
+
+    Returns:
+        ``output``.
+
+    Raises:
+        UsageError: the inputs, the device or the output do not allow it.
+        InputError: the image or the table is not usable.
+        CasesFailed: some cases of a table failed; the others are done.
+        ModelError: the model is missing or damaged, or gave NaN.
+        MemoryExhausted: nothing that was tried fits into memory.
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    source, output = _source(inputs), Path(output)
+    reading = Reading(nan, geometry, frame)
+    if isinstance(source, Path) and source.suffix == ".csv":
+        cases = read_cases(source).select(split=split)
+        if not cases:
+            raise UsageError(f"the table has no case of split '{split}'", where=source, fix="choose another --split")
+        _require_folder_name(output)
+        model = load_model(run, device=device, allow_modules=allow_modules)
+        predict_cohort(
+            model, cases, output, overwrite=overwrite, resume=resume, reading=reading, progress=progress
+        ).require_complete()
+        return output
+    if resume:
+        raise UsageError("--resume goes on with a case table, not with one volume", fix="leave it out")
+    model = load_model(run, device=device, allow_modules=allow_modules)
+    started = time.monotonic()
+    notes = model.predict_file(
+        source, output, overwrite=overwrite, nan=nan, geometry=geometry, frame=frame, progress=progress
+    )
+    _report_one(model, reading, output, notes, time.monotonic() - started)
+    return output
+
+
+def predict_cohort(
+    model: LoadedModel,
+    cases: Sequence[Case],
+    output: str | Path,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    reading: Reading | None = None,
+    progress: Progress | None = None,
+) -> CohortResult:
+    """Predict cases one after the other into ``OUTPUT/<case>/<case>_<role>.nii.gz``.
+
+    The report and ``failed.csv`` are brought up to date after each case, so that they are true whenever the run ends.
+
+    Args:
+        model: loaded once.
+        cases: rows of a case table.
+        output: the folder, which no other run may be using.
+        overwrite: replace outputs that are there.
+        resume: keep outputs that are there (they are whole, because they are written atomically) and predict the rest.
+        reading: what to override about reading images.
+        progress: called with (cases done, cases in all, what).
+
+    Returns:
+        How each case went. A failed case raises nothing here: see :meth:`CohortResult.require_complete`.
+
+    Raises:
+        UsageError: outputs exist and neither ``overwrite`` nor ``resume`` is set; or another run is at work here.
+        StorageError: the disk is full or the folder cannot be written: no case after this one could be kept either.
+    """
+    output, reading = Path(output), reading or Reading()
+    names = {case.name: output_name(case, model.target) for case in cases}
+    with folder_lock(output):
+        remove_partial_files(output)
+        _require_free(output, names.values(), overwrite=overwrite, resume=resume)
+        earlier = earlier_cases(output / REPORT, model) if resume else {}
+        reports: dict[str, CaseReport] = {}
+        for number, case in enumerate(cases):
+            if progress:
+                progress(number, len(cases), case.name)
+            name = names[case.name]
+            if resume and (output / name).exists():
+                notes = earlier[case.name].notes if case.name in earlier else ()
+                reports[case.name] = CaseReport(case.name, "kept", name, notes=notes)
+            else:
+                reports[case.name] = _predict_case(model, case, output, name, reading, overwrite=overwrite)
+            write_report(output / REPORT, model, reading, reports)
+            write_failures(output / FAILED, reports)
+        if progress:
+            progress(len(cases), len(cases), "cases")
+    return CohortResult(output, tuple(reports.values()))
+
+
+def output_name(case: Case, role: str) -> str:
+    """Where the result of a case goes, relative to the output folder.
+
+    >>> output_name(Case("head_01", "test", None, {}), "ct")
+    'head_01/head_01_ct.nii.gz'
+
+    Raises:
+        UsageError: the name of the case would lead out of the folder.
+    """
+    if Path(case.name).name != case.name:
+        raise UsageError(f"the case name '{case.name}' cannot name a folder", fix="use letters, digits, '_' and '-'")
+    return f"{case.name}/{case.name}_{role.replace('|', '-')}.nii.gz"
+
+
+def _predict_case(
+    model: LoadedModel, case: Case, output: Path, name: str, reading: Reading, *, overwrite: bool
+) -> CaseReport:
+    started = time.monotonic()
+    try:
+        notes = model.predict_file(
+            case,
+            output / name,
+            overwrite=overwrite,
+            nan=reading.nan,
+            geometry=reading.geometry,
+            frame=reading.frame,
+        )
+    except StorageError:
+        raise
+    except Exception as error:  # whatever one case does, the others must finish; the report says what it was
+        reason = reason_of(error, case.images)
+        log.warning("case %s failed: %s", case.name, reason)
+        log.debug("where case %s failed", case.name, exc_info=True)
+        return CaseReport(case.name, "failed", seconds=_since(started), reason=reason)
+    notes = tuple(without_folders(note, case.images) for note in notes)
+    return CaseReport(case.name, "done", name, _since(started), notes)
+
+
+def _report_one(model: LoadedModel, reading: Reading, output: Path, notes: tuple[str, ...], seconds: float) -> None:
+    """The report of a single volume stands beside it: ``ct.nii.gz`` has ``ct.prediction.json``."""
+    for note in notes:
+        log.info(note)
+    stem = output.name.removesuffix(".gz").removesuffix(".nii")
+    report = CaseReport(stem, "done", output.name, round(seconds, 2), notes)
+    write_report(output.with_name(f"{stem}.{REPORT}"), model, reading, {stem: report})
+
+
+def _source(inputs: Inputs) -> Path | dict[str, str | Path]:
+    """One file, or a file for each role."""
+    if isinstance(inputs, Mapping):
+        return dict(inputs)
+    items = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+    pairs = [_role_and_file(item) for item in items]
+    if len(pairs) == 1 and not pairs[0][0]:
+        return _file(pairs[0][1])
+    if not pairs or not all(role for role, _ in pairs):
+        raise UsageError(
+            f"{len(items)} inputs were given, not all with a role", fix="name each: -i t1=t1.nii.gz -i t2=t2.nii.gz"
+        )
+    roles = [role for role, _ in pairs]
+    if len(set(roles)) < len(roles):
+        raise UsageError(f"a role is given twice: {', '.join(roles)}", fix="give one volume for each role")
+    return {role: _file(file) for role, file in pairs}
+
+
+def _role_and_file(item: str | Path) -> tuple[str, Path]:
+    role, separator, file = str(item).partition("=")
+    if isinstance(item, Path) or not separator or "/" in role or Path(item).exists():
+        return "", Path(item)
+    return role, Path(file)
+
+
+def _file(path: Path) -> Path:
+    if path.is_dir() or path.suffix.lower() in (".dcm", ".ima"):
+        raise UsageError(
+            "this version reads NIfTI, not DICOM",
+            where=path,
+            fix="convert the series first, for example: dcm2niix -z y -o OUT FOLDER",
+        )
+    return path
+
+
+def _require_folder_name(output: Path) -> None:
+    if output.is_file() or output.name.endswith((".nii", ".nii.gz")):
+        raise UsageError("the cases of a table go into a folder", where=output, fix="give -o a folder")
+
+
+def _require_free(output: Path, names: Iterable[str], *, overwrite: bool, resume: bool) -> None:
+    there = [name for name in names if (output / name).exists()]
+    if there and not (overwrite or resume):
+        raise UsageError(
+            f"{len(there)} outputs exist, the first is {there[0]}",
+            where=output,
+            fix="--resume keeps them and predicts the rest, --overwrite replaces them",
+        )
+
+
+def _since(started: float) -> float:
+    return round(time.monotonic() - started, 2)

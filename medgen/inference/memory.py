@@ -1,0 +1,107 @@
+"""When memory runs out: thriftier ways to the same result, tried in turn, and numbers where none is left."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import torch
+
+from medgen.errors import MemoryExhausted
+from medgen.inference.settings import round_up
+
+Result = TypeVar("Result")
+
+_CPU = torch.device("cpu")
+_SIGNS = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "Unable to allocate")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where a volume is predicted, and in what pieces.
+
+    Attributes:
+        device: where the network runs.
+        stitch_on: where the tiles are added up.
+        batch: tiles that go through the network together.
+        size: largest edges of a tile's input in voxels.
+    """
+
+    device: torch.device
+    stitch_on: torch.device
+    batch: int
+    size: tuple[int, int, int]
+
+
+def thriftier(plan: Plan, *, margin: int, multiple: int) -> tuple[Plan, str] | None:
+    """The next plan that needs less memory, with a sentence on it; None where there is none.
+
+    The tile is only halved for networks with a margin: a same-size network gives other values with another
+    tile, and the same patient must not get another image on a smaller GPU.
+
+    Args:
+        plan: the one that did not fit.
+        margin: voxels that the network loses on each side.
+        multiple: what the tile's edges must be divisible by.
+    """
+    if plan.batch > 1:
+        return replace(plan, batch=1), "one tile at a time"
+    if plan.stitch_on != _CPU:
+        return replace(plan, stitch_on=_CPU), "tiles added up in the memory of the CPU"
+    x, y, z = (round_up(max(edge // 2, 4 * margin), multiple) for edge in plan.size)
+    if margin and (x, y, z) < plan.size:
+        return replace(plan, size=(x, y, z)), f"tiles of {x} x {y} x {z} voxels"
+    if plan.device != _CPU:
+        return replace(plan, device=_CPU), "the network on the CPU, which is slow"
+    return None
+
+
+def within_memory(
+    attempt: Callable[[Plan], Result], plan: Plan, *, margin: int, multiple: int, need: str
+) -> tuple[Result, tuple[str, ...]]:
+    """Call ``attempt`` with ever thriftier plans until one fits.
+
+    Args:
+        attempt: the work; it starts from the beginning each time.
+        plan: the first to try.
+        margin: voxels that the network loses on each side.
+        multiple: what the tile's edges must be divisible by.
+        need: what the work needs, for the message.
+
+    Returns:
+        What ``attempt`` returned, and one note for each step down.
+
+    Raises:
+        MemoryExhausted: the thriftiest plan does not fit either.
+    """
+    notes: list[str] = []
+    while True:
+        try:
+            return attempt(plan), tuple(notes)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            reason = " ".join(str(error).split())[:120] or type(error).__name__
+        # Outside the handler: the traceback would keep the tensors that did fit alive.
+        if plan.device.type == "cuda":
+            torch.cuda.empty_cache()
+        step = thriftier(plan, margin=margin, multiple=multiple)
+        if step is None:
+            raise MemoryExhausted(
+                f"out of memory ({reason}); {need}",
+                fix="use a machine with more memory, or crop the volume to the part that is needed",
+            )
+        notes.append(f"out of memory on {plan.device}; went on with {step[1]}")
+        log.warning(notes[-1])
+        plan = step[0]
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether Python, numpy or torch, on any device, ran out of memory."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)

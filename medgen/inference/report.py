@@ -1,0 +1,121 @@
+"""What a prediction leaves besides images: ``prediction.json`` and ``failed.csv``, without patient data or folders."""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+import medgen
+from medgen.errors import MedgenError, UsageError
+from medgen.files import atomic_path, write_json
+from medgen.inference.model import LoadedModel, Reading
+
+REPORT = "prediction.json"
+FAILED = "failed.csv"
+_PACKAGES = ("torch", "numpy", "nibabel", "monai")
+
+
+@dataclass(frozen=True)
+class CaseReport:
+    """How one case went.
+
+    Attributes:
+        case: its name.
+        status: ``done``; ``kept``: it was there before; ``failed``.
+        output: the file, relative to the output folder; empty where it failed.
+        seconds: time taken.
+        notes: what was decided on the way.
+        reason: why it failed.
+    """
+
+    case: str
+    status: Literal["done", "kept", "failed"]
+    output: str = ""
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+    reason: str = ""
+
+
+def write_report(path: Path, model: LoadedModel, reading: Reading, cases: Mapping[str, CaseReport]) -> None:
+    """Write ``prediction.json``: versions, device, model, settings, and how each case went."""
+    device = model.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    write_json(
+        path,
+        {
+            "research_use_only": True,
+            "medgen": medgen.__version__,
+            "python": platform.python_version(),
+            "versions": {package: importlib.metadata.version(package) for package in _PACKAGES},
+            "device": f"{device} ({name})",
+            "model": {
+                "method": model.description.get("method"),
+                "inputs": model.inputs,
+                "target": model.target,
+                "weights_sha256": model.description.get("weights_sha256"),
+            },
+            "reading": asdict(reading),
+            "seconds": round(sum(case.seconds for case in cases.values()), 2),
+            "cases": [asdict(case) for case in cases.values()],
+        },
+    )
+
+
+def write_failures(path: Path, cases: Mapping[str, CaseReport]) -> None:
+    """Write ``failed.csv`` (case, reason), or remove the one of an earlier run where nothing failed."""
+    failed = [case for case in cases.values() if case.status == "failed"]
+    if not failed:
+        path.unlink(missing_ok=True)
+        return
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["case", "reason"])
+        writer.writerows([case.case, case.reason] for case in failed)
+
+
+def earlier_cases(path: Path, model: LoadedModel) -> dict[str, CaseReport]:
+    """The cases that an interrupted run had done, for ``--resume``.
+
+    Raises:
+        UsageError: they were made by another model, so they must not stand beside those of this one.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        cases = [CaseReport(**{**case, "notes": tuple(case["notes"])}) for case in content["cases"]]
+        weights = content["model"]["weights_sha256"]
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError, TypeError):
+        raise UsageError("the report of the earlier run is damaged", where=path, fix="use --overwrite") from None
+    if weights != model.description.get("weights_sha256"):
+        raise UsageError(
+            "the outputs here were made by another model", where=path, fix="use --overwrite, or another folder"
+        )
+    return {case.case: case for case in cases}
+
+
+def reason_of(error: Exception, images: Mapping[str, Path]) -> str:
+    """One line on why a case failed; folders, which often carry a patient's name, are cut off its images."""
+    if isinstance(error, MedgenError):
+        where = f" ({Path(error.where).name})" if error.where else ""
+        text = f"{error.what}{where}{': ' if error.fix else ''}{error.fix}"
+    else:
+        text = f"a bug in medgen: {type(error).__name__}: {error}"
+    return without_folders(text, images)
+
+
+def without_folders(text: str, images: Mapping[str, Any]) -> str:
+    """``text`` on one line, with the paths of ``images`` cut down to their file names."""
+    for image in images.values():
+        path = Path(image)
+        for form in (path.resolve(), path.absolute(), path):
+            text = text.replace(str(form), form.name).replace(f"{form.parent}/", "")
+    return " ".join(text.split())

@@ -1,0 +1,267 @@
+"""A cohort goes on when a case fails, resumes, locks its folder and leaves a report without patient data."""
+
+import csv
+import json
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mean_model import Mean, describe, head, make_model, save
+
+from medgen.cases import Case, write_cases
+from medgen.checkpoint import save_model
+from medgen.errors import CasesFailed, InputError, StorageError, UsageError
+from medgen.files import folder_lock
+from medgen.inference import cohort
+from medgen.inference.cohort import output_name, predict, predict_cohort
+from medgen.inference.model import LoadedModel, Reading
+from medgen.method import Channels
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> list[Case]:
+    folder = tmp_path / "Ada Lovelace"
+    values = (500.0, 520.0, 540.0, 560.0)
+    return [
+        Case(f"head_{i}", "test", None, {"t1": save(head(value=value), folder / f"head_{i}.nii.gz")})
+        for i, value in enumerate(values)
+    ]
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def outputs(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.nii.gz"))}
+
+
+class TestCohort:
+    def test_names_and_report(self, cases: list[Case], tmp_path: Path) -> None:
+        seen: list[tuple[int, int, str]] = []
+        result = predict_cohort(make_model(), cases, tmp_path / "out", progress=lambda *step: seen.append(step))
+        assert [case.status for case in result.cases] == ["done"] * 4
+        assert set(outputs(tmp_path / "out")) == {f"head_{i}/head_{i}_ct.nii.gz" for i in range(4)}
+        report = json.loads((tmp_path / "out" / "prediction.json").read_text())
+        assert report["research_use_only"] is True
+        assert report["model"]["target"] == "ct"
+        assert report["versions"].keys() >= {"torch", "numpy"}
+        assert report["cases"][2]["output"] == "head_2/head_2_ct.nii.gz"
+        assert not (tmp_path / "out" / "failed.csv").exists()
+        assert seen[0] == (0, 4, "head_0")
+        assert seen[-1] == (4, 4, "cases")
+
+    def test_broken_cases_do_not_stop_the_others(self, cases: list[Case], tmp_path: Path) -> None:
+        cut(cases[1].images["t1"])
+        broken = [*cases[:3], Case("head_3", "test", None, {"flair": cases[3].images["t1"]})]
+        result = predict_cohort(make_model(), broken, tmp_path / "out")
+        assert [case.status for case in result.cases] == ["done", "failed", "done", "failed"]
+        rows = list(csv.DictReader((tmp_path / "out" / "failed.csv").open()))
+        assert [row["case"] for row in rows] == ["head_1", "head_3"]
+        assert "head_1.nii.gz" in rows[0]["reason"]
+        assert "no image for t1" in rows[1]["reason"]
+        with pytest.raises(CasesFailed, match="2 of 4 cases failed") as caught:
+            result.require_complete()
+        assert caught.value.exit_code == 4
+        assert "head_3: " in caught.value.what
+
+    def test_bug_in_one_case_is_reported_as_such(
+        self, cases: list[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        model = make_model()
+        real = model.predict
+
+        def flaky(source: Case, **options: object) -> object:
+            if source.name == "head_1":
+                raise ZeroDivisionError(f"in {source.images['t1']}")
+            return real(source, **options)
+
+        monkeypatch.setattr(model, "predict", flaky)
+        result = predict_cohort(model, cases, tmp_path / "out")
+        assert result.cases[1].reason == "a bug in medgen: ZeroDivisionError: in head_1.nii.gz"
+        assert len(result.failed) == 1
+
+    def test_full_disk_ends_the_run(self, cases: list[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        model = make_model()
+
+        def full(*_: object, **__: object) -> None:
+            raise StorageError("no space left on the disk")
+
+        monkeypatch.setattr(model, "predict_file", full)
+        with pytest.raises(StorageError):
+            predict_cohort(model, cases, tmp_path / "out")
+
+    def test_nothing_tells_where_the_patient_was(self, cases: list[Case], tmp_path: Path) -> None:
+        cut(cases[1].images["t1"])
+        predict_cohort(make_model(), cases, tmp_path / "out")
+        for path in (tmp_path / "out").rglob("*"):
+            if path.is_file():
+                content = path.read_bytes()
+                assert b"Ada" not in content, path
+                assert str(tmp_path).encode() not in content, path
+
+    def test_existing_outputs(self, cases: list[Case], tmp_path: Path) -> None:
+        model, out = make_model(), tmp_path / "out"
+        predict_cohort(model, cases[:2], out)
+        before = outputs(out)
+        with pytest.raises(UsageError, match=r"2 outputs exist.*head_0/head_0_ct") as caught:
+            predict_cohort(model, cases, out)
+        assert "--resume" in caught.value.fix
+        assert outputs(out) == before
+        image = head(value=700.0)
+        save(image, cases[0].images["t1"])
+        predict_cohort(model, cases, out, overwrite=True)
+        assert outputs(out)["head_0/head_0_ct.nii.gz"] != before["head_0/head_0_ct.nii.gz"]
+
+    def test_case_names_stay_inside_the_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="cannot name"):
+            output_name(Case("../up", "test", None, {}), "ct")
+
+
+class TestResume:
+    def test_after_a_failure(self, cases: list[Case], tmp_path: Path) -> None:
+        model, out = make_model(nan="zero"), tmp_path / "out"
+        whole = cases[2].images["t1"].read_bytes()
+        cut(cases[2].images["t1"])
+        image = head()
+        image[9, 11, 8] = np.nan
+        save(image, cases[0].images["t1"])
+        predict_cohort(model, cases, out)
+        times = {path: path.stat().st_mtime_ns for path in out.rglob("*.nii.gz")}
+        (out / "head_1" / ".partial-left.nii.gz").write_bytes(b"half")
+        cases[2].images["t1"].write_bytes(whole)
+        result = predict_cohort(model, cases, out, resume=True)
+        assert [case.status for case in result.cases] == ["kept", "kept", "done", "kept"]
+        assert any("NaN" in note for note in result.cases[0].notes)
+        assert {path: path.stat().st_mtime_ns for path in times} == times
+        assert not list(out.rglob(".partial-*"))
+        assert not (out / "failed.csv").exists()
+        predict_cohort(model, cases, tmp_path / "again")
+        assert outputs(out) == outputs(tmp_path / "again")
+
+    def test_another_model_is_refused(self, cases: list[Case], tmp_path: Path) -> None:
+        predict_cohort(make_model(), cases[:1], tmp_path / "out")
+        model = make_model()
+        other = LoadedModel(model.stages, {**model.description, "weights_sha256": "1" * 64}, model.device)
+        with pytest.raises(UsageError, match="another model"):
+            predict_cohort(other, cases, tmp_path / "out", resume=True)
+
+    def test_kill_anywhere(self, cases: list[Case], tmp_path: Path) -> None:
+        """Killed after the second case, while the third is at work: what is there is whole, and stays."""
+        out = tmp_path / "out"
+        process = multiprocessing.get_context("fork").Process(target=_slow_cohort, args=(cases, out))
+        process.start()
+        deadline = time.monotonic() + 30
+        while len(list(out.glob("head_*/head_*.nii.gz"))) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        finished = outputs(out)
+        times = {path: path.stat().st_mtime_ns for path in out.glob("head_*/head_*.nii.gz")}
+        assert 2 <= len(finished) < 4
+        result = predict_cohort(make_model(), cases, out, resume=True)
+        assert [case.status for case in result.cases][: len(finished)] == ["kept"] * len(finished)
+        assert {path: path.stat().st_mtime_ns for path in times} == times
+        predict_cohort(make_model(), cases, tmp_path / "again")
+        assert outputs(out) == outputs(tmp_path / "again")
+        assert not list(out.rglob(".partial-*"))
+
+
+def _slow_cohort(cases: list[Case], out: Path) -> None:
+    torch.set_num_threads(1)  # the thread pool of the parent does not survive the fork
+    model = make_model()
+    real = model.predict_file
+
+    def slow(*arguments: object, **options: object) -> object:
+        time.sleep(0.2)
+        return real(*arguments, **options)
+
+    model.predict_file = slow  # type: ignore[method-assign]
+    predict_cohort(model, cases, out)
+
+
+class TestPublicFunction:
+    @pytest.fixture
+    def run(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """A saved model whose method is the hand-checked mean of channels."""
+        monkeypatch.setattr("medgen.method.resolve", lambda name, **_: Mean)
+        method = Mean(Mean.Config(), Channels(1, 1))
+        save_model(tmp_path / "run" / "model", [method], describe(["t1"]))
+        return tmp_path / "run"
+
+    def test_one_volume(self, run: Path, cases: list[Case], tmp_path: Path) -> None:
+        output = tmp_path / "out" / "ct.nii.gz"
+        assert predict(run, str(cases[0].images["t1"]), output, device="cpu") == output
+        assert output.is_file()
+        report = json.loads((tmp_path / "out" / "ct.prediction.json").read_text())
+        assert report["cases"][0]["output"] == "ct.nii.gz"
+        predict(run, [f"t1={cases[0].images['t1']}"], tmp_path / "named.nii.gz")
+        assert (tmp_path / "named.nii.gz").read_bytes() == output.read_bytes()
+        with pytest.raises(UsageError, match="exists"):
+            predict(run, cases[0].images["t1"], output)
+        predict(run, cases[0].images["t1"], output, overwrite=True)
+
+    def test_table(self, run: Path, cases: list[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        loads = []
+        real = cohort.load_model
+
+        def counting(*arguments: object, **options: object) -> LoadedModel:
+            loads.append(arguments)
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(cohort, "load_model", counting)
+        table = write_cases(cases, tmp_path / "cases.csv")
+        assert predict(run, (str(table),), tmp_path / "out") == tmp_path / "out"
+        assert len(outputs(tmp_path / "out")) == 4
+        assert len(loads) == 1
+        cut(cases[1].images["t1"])
+        with pytest.raises(CasesFailed):
+            predict(run, table, tmp_path / "out", overwrite=True)
+
+    def test_locked_folder(self, run: Path, cases: list[Case], tmp_path: Path) -> None:
+        table = write_cases(cases, tmp_path / "cases.csv")
+        with folder_lock(tmp_path / "out"), pytest.raises(UsageError, match="another run"):
+            predict(run, table, tmp_path / "out")
+
+    def test_inputs_that_make_no_sense(self, run: Path, cases: list[Case], tmp_path: Path) -> None:
+        image, out = cases[0].images["t1"], tmp_path / "ct.nii.gz"
+        table = write_cases(cases, tmp_path / "cases.csv")
+        with pytest.raises(UsageError, match="not DICOM"):
+            predict(run, tmp_path, out)
+        with pytest.raises(UsageError, match="not all with a role"):
+            predict(run, [str(image), f"t2={image}"], out)
+        with pytest.raises(UsageError, match="twice"):
+            predict(run, [f"t1={image}", f"t1={image}"], out)
+        with pytest.raises(UsageError, match="images were given for: t2"):
+            predict(run, [f"t2={image}"], out)
+        with pytest.raises(UsageError, match="into a folder"):
+            predict(run, table, out)
+        with pytest.raises(UsageError, match="--resume"):
+            predict(run, image, out, resume=True)
+        with pytest.raises(UsageError, match="split 'val'"):
+            predict(run, table, tmp_path / "out", split="val")
+        with pytest.raises(InputError):
+            predict(run, tmp_path / "absent.nii.gz", out)
+        assert not out.exists()
+
+    def test_stale_temporary_file_is_removed_a_fresh_one_stays(
+        self, run: Path, cases: list[Case], tmp_path: Path
+    ) -> None:
+        stale, fresh = tmp_path / ".partial-old.nii.gz", tmp_path / ".partial-new.nii.gz"
+        stale.touch()
+        fresh.touch()
+        os.utime(stale, (0, 0))
+        predict(run, cases[0].images["t1"], tmp_path / "ct.nii.gz")
+        assert not stale.exists()
+        assert fresh.exists()
+
+
+def test_reading_is_reported(cases: list[Case], tmp_path: Path) -> None:
+    predict_cohort(make_model(), cases[:1], tmp_path, reading=Reading(nan="zero", geometry="sform"))
+    report = json.loads((tmp_path / "prediction.json").read_text())
+    assert report["reading"] == {"nan": "zero", "geometry": "sform", "frame": None}
