@@ -15,9 +15,7 @@ def gradient(loss, logit, count=3):
     return logits.grad[0].item()
 
 
-@pytest.mark.parametrize(
-    ("real", "expected"), [(True, math.log(1 + math.exp(-2))), (False, math.log(1 + math.exp(2)))]
-)
+@pytest.mark.parametrize(("real", "expected"), [(True, math.log(1 + math.exp(-2))), (False, math.log(1 + math.exp(2)))])
 def test_cross_entropy_by_hand(real, expected):
     assert binary_cross_entropy(torch.tensor([[2.0]]), real=real).item() == pytest.approx(expected, rel=1e-6)
 

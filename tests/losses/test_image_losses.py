@@ -32,18 +32,12 @@ def test_mask_of_one_channel_counts_for_every_channel():
 def test_authors_sums():
     generator = torch.Generator().manual_seed(0)
     prediction, target = (torch.randn(2, 1, 4, 4, 4, generator=generator) for _ in range(2))
-    assert torch.isclose(
-        mean_squared(prediction, target, reduction="sum"), (prediction - target).pow(2).sum() / 4
-    )
-    assert torch.isclose(
-        mean_absolute(prediction, target, reduction="sum"), (prediction - target).abs().sum() / 4
-    )
+    assert torch.isclose(mean_squared(prediction, target, reduction="sum"), (prediction - target).pow(2).sum() / 4)
+    assert torch.isclose(mean_absolute(prediction, target, reduction="sum"), (prediction - target).abs().sum() / 4)
     # a sum over 64 voxels is 32 times the mean: the conversion of the module's docstring
     ratio = mean_squared(prediction, target, reduction="sum") / mean_squared(prediction, target)
     assert ratio.item() == pytest.approx(32)
-    gradients = gradient_difference(prediction, target, reduction="sum") / gradient_difference(
-        prediction, target
-    )
+    gradients = gradient_difference(prediction, target, reduction="sum") / gradient_difference(prediction, target)
     assert gradients.item() == pytest.approx(48)  # 3 x 4 x 4 differences along each axis
 
 
