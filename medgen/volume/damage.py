@@ -21,6 +21,7 @@ from medgen.errors import InputError, MedgenError, MemoryExhausted, StorageError
 
 BLOCK = 1 << 20  # bytes read at a time where only the end of a stream matters
 
+_PACKED_START = b"\x1f\x8b"
 _LARGEST_DEFLATE_RATIO = 1032  # zlib's technical notes: no deflate stream expands further
 _PACKED = (igzip.BadGzipFile, EOFError, zlib.error, cast("type[Exception]", isal_zlib.error))
 # What nibabel and numpy were seen to raise on damaged headers and streams.
@@ -69,9 +70,12 @@ def require_plausible_start(path: Path) -> None:
         raise InputError("the file is only a pointer of Git LFS", where=path, fix="git lfs pull")
     if start[128:132] == b"DICM":
         raise InputError("the file is DICOM, not NIfTI", where=path, fix="give the folder of the DICOM series")
-    if packed != start.startswith(b"\x1f\x8b"):
-        what = "is named .gz but not packed, or its start is damaged" if packed else "is packed but not named .gz"
-        raise InputError(f"the file {what}", where=path, fix="give it its right name, or copy it again")
+    if packed and not start.startswith(_PACKED_START):
+        raise InputError(
+            "the file is named .gz but not packed, or its start is damaged", where=path, fix="copy it again"
+        )
+    if path.suffix.lower() == ".nii" and start.startswith(_PACKED_START):
+        raise InputError("the file is packed but not named .gz", where=path, fix="end its name in .nii.gz")
 
 
 def require_complete(image: Any, path: Path) -> None:
@@ -98,6 +102,9 @@ def _require_intact_gzip(path: Path) -> None:
     """Read a packed file to its end: raise if the end is missing or a checksum is wrong."""
     if path.suffix.lower() != ".gz" or not path.is_file():
         return
+    with path.open("rb") as file:
+        if file.read(2) != _PACKED_START:
+            return
     try:
         with igzip.open(path, "rb") as stream:
             while stream.read(BLOCK):

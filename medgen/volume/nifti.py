@@ -71,7 +71,7 @@ def read_voxels(image: Any, path: Path, frame: int | None) -> tuple[NDArray[Any]
     file = Path(image.file_map["image"].filename)
     layout = (proxy.shape, proxy.dtype, proxy.offset, 1.0, 0.0)
     if file.suffix.lower() == ".gz":
-        with igzip.open(file, "rb") as stream:
+        with _PackedFile(file, "rb") as stream:
             raw = _pick(ArrayProxy(stream, layout), frame)
             while stream.read(BLOCK):
                 pass
@@ -106,6 +106,21 @@ def read_grid(image: Any, path: Path, geometry: Geometry | None, frame: int | No
     return Grid(shape, held, int(header["qform_code"]), int(header["sform_code"]), str(path), notes + chosen)
 
 
+class _PackedFile(igzip.IGzipFile):
+    """A gzip file that is unpacked straight into the array, where the base class first makes a copy of it all."""
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        done = 0
+        while done < len(view):
+            part = self.read(min(BLOCK, len(view) - done))
+            if not part:
+                break
+            view[done : done + len(part)] = part
+            done += len(part)
+        return done
+
+
 def base_affine(spacing: tuple[float, float, float], shape: tuple[int, int, int]) -> Affine:
     """The affine that a reader makes up for a header without world position (centred, left-handed as ANALYZE)."""
     header = nibabel.Nifti1Header()
@@ -130,7 +145,7 @@ def _chosen_affine(
         return np.asarray(header.get_base_affine(), np.float64), "voxel size", (note,)
     for affine in (sform, qform):
         _require_regular(affine, path)
-    distance = corner_distance(Grid(shape, sform), Grid(shape, qform))
+    distance = min(corner_distance(Grid(shape, sform), Grid(shape, each)) for each in (qform, _unrounded_qform(header)))
     smallest = min(*spacing_of(sform), *spacing_of(qform))
     agree = distance <= SAME_GRID * smallest
     if geometry is None and not agree:
@@ -157,6 +172,19 @@ def _qform(header: Any, path: Path, *, needed: bool) -> Affine | None:
             where=path,
             fix="choose --geometry sform if the file has one, or convert it again",
         ) from error
+
+
+def _unrounded_qform(header: Any) -> Affine:
+    """The qform without nibabel's habit of reading a rotation within 0.07 degrees of half a turn as half a turn.
+
+    That habit moves the corner of a large volume by a third of a voxel, so it must not count as disagreement.
+    """
+    rest = np.array([header["quatern_b"], header["quatern_c"], header["quatern_d"]], np.float64)
+    rotation = nibabel.quaternions.quat2mat([np.sqrt(max(1.0 - float(rest @ rest), 0.0)), *rest])
+    affine = np.eye(4)
+    affine[:3, :3] = rotation * header["pixdim"][1:4] * [1.0, 1.0, header["pixdim"][0]]
+    affine[:3, 3] = header["qoffset_x"], header["qoffset_y"], header["qoffset_z"]
+    return affine
 
 
 def _require_regular(affine: Affine, path: Path) -> None:

@@ -25,6 +25,7 @@ Kind = Literal["hu", "label", "scalar"]
 
 _DESCRIPTION = b"medgen, research use only"
 _INTEGER = 1e-3  # largest distance from an integer that a label may have
+_LONGEST_QUATERNION = -1e-7  # 1 - b^2 - c^2 - d^2; readers forgive as much as float32 rounding
 _LONGEST_AXIS = 32767  # NIfTI-1 stores dimensions as int16
 
 
@@ -158,9 +159,10 @@ def _header(volume: Volume, data: NDArray[Any]) -> Any:
 def _quaternion(affine: Affine) -> tuple[float, NDArray[np.float32]]:
     """The qfac and the three stored numbers (b, c, d) of the rotation of a straight affine.
 
-    The header leaves out a = sqrt(1 - b^2 - c^2 - d^2). Near half a turn, a is close to 0 and rounding b, c and d to
-    float32 changes it by up to 3e-4, that is 0.08 mm at the corner of a large volume. So among the float32 numbers
-    around b, c and d those are taken that give a back best.
+    The header leaves out a = sqrt(1 - b^2 - c^2 - d^2). Near half a turn a is small, and rounding b, c and d to float32
+    changes it by up to 1e-4, so that the qform would miss the sform. Among the float32 numbers around b, c and d those
+    are taken that give a back best. (Within 0.07 degrees of half a turn some readers take a as 0; only the sform is
+    exact there.)
     """
     rotation = affine[:3, :3] / np.array(spacing_of(affine))
     qfac = 1.0 if np.linalg.det(rotation) > 0 else -1.0
@@ -173,6 +175,5 @@ def _quaternion(affine: Affine) -> tuple[float, NDArray[np.float32]]:
     tried = (near.astype(np.float64) + offsets * step).astype(np.float32)
     squared = 1.0 - (tried.astype(np.float64) ** 2).sum(axis=1)
     error = np.abs(np.sqrt(np.maximum(squared, 0.0)) - math.fabs(a)) + np.abs(tried - exact).max(axis=1)
-    error[squared < 0.0] += 1e-9 * np.abs(squared[squared < 0.0])  # the reader has to forgive these
-    best = tried[int(np.argmin(np.where(squared < -1e-7, np.inf, error)))]
+    best = tried[int(np.argmin(np.where(squared < _LONGEST_QUATERNION, np.inf, error)))]
     return qfac, best
