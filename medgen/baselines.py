@@ -59,7 +59,13 @@ class ConstantBaseline:
         self.value: float | None = None
 
     def fit(self, cases: Sequence[TrainingCase]) -> Self:
-        """Find the median over all voxels in the masks of ``cases``, one case in memory at a time.
+        """Find the median over all voxels in the masks, one case in memory at a time.
+
+        Args:
+            cases: the training cases.
+
+        Returns:
+            Itself.
 
         Raises:
             InputError: a case has no target, no voxel lies in a mask, or a target value is not finite.
@@ -76,7 +82,13 @@ class ConstantBaseline:
         return self
 
     def predict(self, image: Array) -> NDArray[np.float32]:
-        """The constant on the grid of ``image`` ``(C, X, Y, Z)``: ``(1, X, Y, Z)`` in [-1, 1].
+        """The constant everywhere.
+
+        Args:
+            image: ``(C, X, Y, Z)``; only its shape matters.
+
+        Returns:
+            ``(1, X, Y, Z)`` float32 in [-1, 1].
 
         Raises:
             RuntimeError: not fitted.
@@ -114,7 +126,13 @@ class VoxelwiseBaseline:
         self._model: Any = None
 
     def fit(self, cases: Sequence[TrainingCase]) -> Self:
-        """Learn from voxels in the masks of ``cases``; one smoothed channel is in memory at a time.
+        """Learn from voxels in the masks; one smoothed channel is in memory at a time.
+
+        Args:
+            cases: the training cases.
+
+        Returns:
+            Itself.
 
         Raises:
             InputError: a case has no target, no voxel lies in a mask, or a training value is not finite.

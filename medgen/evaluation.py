@@ -51,6 +51,12 @@ class Scores:
     def write(self, path: str | Path) -> Path:
         """Write ``scores.json``; NaN and infinity become null.
 
+        Args:
+            path: the file to write.
+
+        Returns:
+            The path.
+
         Raises:
             StorageError: the disk is full or the folder cannot be written.
         """
@@ -97,7 +103,10 @@ def evaluate(
         task: ``"synthesis"``: :func:`evaluate_synthesis`, where the other arguments are described.
         predictions: folder of predictions.
         references: the truth.
-        options: keyword arguments of the task's function.
+        **options: keyword arguments of the task's function.
+
+    Returns:
+        The scores.
 
     Raises:
         UsageError: there is no such task.
