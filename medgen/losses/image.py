@@ -47,7 +47,13 @@ def mean_squared(
 def mean_absolute(
     prediction: Tensor, target: Tensor, mask: Tensor | None = None, *, reduction: Reduction = "mean"
 ) -> Tensor:
-    """Absolute difference, averaged over the voxels of the mask; arguments as in :func:`mean_squared`.
+    """Absolute difference, averaged over the voxels of the mask.
+
+    Args:
+        prediction: ``(B, C, X, Y, Z)``, any unit.
+        target: as the prediction.
+        mask: ``(B, 1, X, Y, Z)`` in {0, 1}; None takes every voxel. An empty mask gives 0.
+        reduction: mean, or the authors' ``sum / (2 B)``.
 
     Returns:
         A scalar in the unit of the images.
