@@ -46,7 +46,8 @@ def build_head(template: Template, stream: Stream, grid: Grid) -> Anatomy:
     mapping = SubjectMap(stream)
     points = mapping(grid)
     carver = Carver(stream, mapping, grid, points, Textures.draw(stream, grid))
-    hull = template.hull.sample(points)
+    # Some brains fill the skull, others have shrunk away from it.
+    hull = template.hull.sample(points) - stream.generator("fluid").uniform(-0.3, 1.3)
     inner, diploe, outer, scalp = _thickness(stream, grid, points)
     surface = _surface(carver, hull - (inner + diploe + outer + scalp))
     carver.hull, carver.skin = hull, surface
@@ -72,6 +73,7 @@ def _thickness(stream: Stream, grid: Grid, points: Array) -> tuple[Array, Array,
     """Inner table, diploe, outer table and scalp in mm, (X, Y, Z) each."""
     generator = stream.generator("thickness")
     tables, middle, soft = smooth_field(generator, grid, 28.0, 3)
+    middle = middle + 0.7 * smooth_field(generator, grid, 13.0)[0]
     size = np.exp(generator.normal(0, (0.10, 0.18, 0.15)))
     lateral, behind, height = points
 
@@ -83,7 +85,7 @@ def _thickness(stream: Stream, grid: Grid, points: Array) -> tuple[Array, Array,
     thick = bump(0, -112, -14, 16) + 0.5 * bump(0, 76, 10, 22)  # occipital protuberance, frontal midline
     inner = np.clip(1.5 * size[0] * (1 + 0.18 * tables), 0.7, None)
     outer = np.clip(1.8 * size[0] * (1 - 0.15 * tables + 0.4 * thick), 0.8, None)
-    diploe = np.clip(size[1] * (3.0 + 1.1 * middle + 2.5 * thick) * (1 - 0.9 * thin), 0.0, None)
+    diploe = np.clip(size[1] * (3.0 + 1.2 * middle + 2.5 * thick) * (1 - 0.9 * thin), 0.0, None)
     scalp = np.clip(size[2] * (6.0 + 0.9 * soft + 2.0 * thin), 3.5, None)
     return inner, diploe, outer, scalp
 
@@ -164,7 +166,10 @@ def _soft_tissue(canvas: Canvas, carver: Carver, stream: Stream) -> None:
     low = carver.points[2] < -40
     depth = 1.7 + layer * np.where(low, 4.5, 2.8) * np.clip(1 + 0.3 * textures.slow, 0.4, None)
     deep = coverage(carver.skin + depth, spacing)
-    fat = 1 - deep * (1 - np.clip(0.45 + 0.55 * textures.medium, 0.06, 1))
+    # Muscles are bundles in thin sheets of fat (where a random field changes sign), with a larger pad here and there.
+    sheets = np.clip(1.1 - np.abs(textures.medium) / 0.3, 0, 1)
+    pads = np.clip(1.6 * (textures.slow - 0.55) + 0.5 * textures.medium, 0, 1)
+    fat = 1 - deep * (1 - np.maximum(np.maximum(0.75 * sheets, pads), 0.05))
     canvas.mix({"fat": fat, "muscle": 1 - fat}, np.ones_like(fat))
 
 

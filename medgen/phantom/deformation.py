@@ -98,9 +98,9 @@ def _coarse_grid() -> Grid:
 
 def _diffeomorphism(generator: np.random.Generator, coarse: Grid) -> Array:
     """Displacement in mm of the exponential of a random stationary velocity (scaling and squaring)."""
-    amplitude = generator.uniform(2.5, 4.0)
-    velocity = amplitude * smooth_field(generator, coarse, 45.0, 3)
-    velocity += 0.25 * amplitude * smooth_field(generator, coarse, 22.0, 3)
+    amplitude = generator.uniform(1.6, 2.6)
+    velocity = amplitude * smooth_field(generator, coarse, 60.0, 3)
+    velocity += 0.45 * amplitude * smooth_field(generator, coarse, 25.0, 3)
     steps = 5
     displacement = velocity / 2**steps
     index = np.indices(coarse.shape, dtype=np.float64)

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 # Field of view in mm of the scanner's RAS+ frame: from the level of the mouth to above the vertex.
-LOWER = (-96.0, -136.0, -102.0)
-UPPER = (96.0, 112.0, 106.0)
+LOWER = (-88.0, -130.0, -98.0)
+UPPER = (88.0, 106.0, 102.0)
 
 
 @dataclass(frozen=True)

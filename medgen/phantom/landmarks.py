@@ -255,13 +255,14 @@ FACE: tuple[Structure, ...] = (
     Structure(
         "face",
         (
-            Ellipsoid((0, 30, -52), (67, 51, 50)), Ellipsoid((0, 26, -98), (55, 60, 46)), Ellipsoid((0, 58, -24), (50, 30, 28)),
+            Ellipsoid((0, 26, -52), (69, 52, 52)), Ellipsoid((0, 26, -98), (56, 60, 46)),
+            Ellipsoid((0, 60, -70), (36, 27, 34)), Ellipsoid((0, 50, -22), (52, 35, 26)),
         ),
-        blend=22, vary=0.02, shift=1.0,
+        blend=20, vary=0.02, shift=1.0,
     ),
-    Structure("cheeks", (Ellipsoid((44, 50, -60), (24, 27, 26)), Ellipsoid((46, 24, -98), (17, 32, 26))), paired=True, vary=0.05, shift=1.0, blend=10),
+    Structure("cheeks", (Ellipsoid((40, 48, -60), (26, 28, 26)), Ellipsoid((42, 24, -98), (20, 34, 28))), paired=True, vary=0.05, shift=1.0, blend=10),
     Structure("neck", (Capsule((0, -30, -40), (0, -42, -140), 61, 60),), vary=0.05, shift=1.5),
-    Structure("nose", (Capsule((0, 82, -32), (0, 97, -66), 5.5, 9.5), Capsule((9, 90, -69), (0, 92, -69), 7, 8), Capsule((-9, 90, -69), (0, 92, -69), 7, 8)), vary=0.08, shift=0.8, blend=8),
+    Structure("nose", (Capsule((0, 78, -30), (0, 94, -64), 7, 10), Capsule((12, 84, -69), (0, 92, -67), 9, 9), Capsule((-12, 84, -69), (0, 92, -67), 9, 9), Ellipsoid((0, 80, -56), (17, 12, 22))), vary=0.08, shift=0.8, blend=10),
     Structure("mouth region", (Ellipsoid((0, 80, -97), (26, 14, 14)),), shift=1.0, blend=8),
 )  # fmt: skip
 

@@ -118,12 +118,12 @@ class Protocol:
 
 
 PROTOCOLS: dict[str, Protocol] = {
-    "t1": Protocol(InversionGradientEcho(2300, 1050, 3, 9, 7, 176), 420, (1.0, 1.0, 1.0)),
-    "t2": Protocol(SpinEcho(6000, 100), 220, (0.9, 0.9, 4.0)),
-    "pd": Protocol(SpinEcho(3000, 15), 420, (0.9, 0.9, 3.0)),
-    "flair": Protocol(SpinEcho(9000, 110, invert=True), 300, (1.2, 1.2, 5.0)),
-    "ge": Protocol(GradientEcho(650, 20, 20), 330, (1.2, 1.2, 4.0), "magnitude"),
-    "swi": Protocol(GradientEcho(28, 20, 15), 330, (0.8, 0.8, 2.0), "phase"),
+    "t1": Protocol(InversionGradientEcho(2300, 1050, 3, 9, 7, 176), 150, (1.0, 1.0, 1.0)),
+    "t2": Protocol(SpinEcho(6000, 100), 90, (0.9, 0.9, 4.0)),
+    "pd": Protocol(SpinEcho(3000, 15), 140, (0.9, 0.9, 3.0)),
+    "flair": Protocol(SpinEcho(9000, 110, invert=True), 120, (1.2, 1.2, 5.0)),
+    "ge": Protocol(GradientEcho(650, 20, 20), 130, (1.2, 1.2, 4.0), "magnitude"),
+    "swi": Protocol(GradientEcho(28, 20, 15), 130, (0.8, 0.8, 2.0), "phase"),
 }
 DOMAINS: dict[str, tuple[str, ...]] = {
     "source": ("t1", "t2", "pd", "flair", "ge"),

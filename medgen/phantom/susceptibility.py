@@ -62,7 +62,7 @@ def dephasing(shift: Array, spacing: float, echo: float, voxel: tuple[float, flo
     for axis, extent in enumerate(voxel):
         turns = np.gradient(shift, spacing, axis=axis) * (cycles * extent)
         # Beyond one full turn the sinc only ripples; nothing coherent is left.
-        left *= np.sinc(np.clip(np.abs(turns), 0, 1))
+        left *= np.sinc(np.clip(turns, -1, 1))
     return left
 
 

@@ -85,27 +85,29 @@ def load_template(spacing: float) -> Template:
 
 
 def _hull(brain: NDArray[np.bool_], corner: tuple[float, ...]) -> Map:
-    """Distance to a smooth surface around the brain, on a wider 2 mm lattice."""
-    low, spacing = (-120.0, -160.0, -134.0), 2.0
-    counts = (121, 151, 135)
-    mask = np.zeros(counts, bool)
+    """Distance to a smooth surface around the brain, on a wider and coarser lattice."""
+    low, spacing, counts = (-105.0, -145.0, -130.0), 2.5, (85, 107, 98)
     inside = np.argwhere(brain) + np.array(corner)
-    index = np.rint((inside - np.array(low)) / spacing).astype(int)
-    mask[tuple(index.T)] = True
-    # Closing by 5 mm bridges the sulci but keeps the fossae of the skull base; then 2.5 mm of fluid and dura.
-    closed = ndimage.distance_transform_edt(~mask, sampling=spacing) < 5.0
-    distance = _signed(closed, spacing) + 5.0 - 2.5
+    mask = np.zeros(counts, bool)
+    mask[tuple(np.rint((inside - np.array(low)) / spacing).astype(int).T)] = True
     axes = [start + spacing * np.arange(count) for start, count in zip(low, counts, strict=True)]
+    # Closing by 5 mm bridges the sulci but keeps the fossae of the skull base; the vault has no notches, so it is
+    # closed by 24 mm. Then a little fluid and dura.
+    away = ndimage.distance_transform_edt(~mask, sampling=spacing)
+    base, vault = (_closed(away, radius, spacing) for radius in (5.0, 24.0))
+    height, behind = axes[2][None, None, :], axes[1][None, :, None]
+    above = np.maximum(np.clip((height + 16) / 16, 0, 1), np.clip((-72 - behind) / 16, 0, 1))
+    distance = ndimage.gaussian_filter(base + above * (np.minimum(base, vault) - base), 1.0) - 1.2
     canal = CANAL.distance(np.stack(np.meshgrid(*axes, indexing="ij")))
-    distance = np.minimum(ndimage.gaussian_filter(distance, 1.2), canal)
-    return Map(ndimage.gaussian_filter(distance, 0.8, output=np.float32), low, spacing, None)
+    joined = ndimage.gaussian_filter(np.minimum(distance, canal), 0.6, output=np.float32)
+    return Map(joined, low, spacing, None)
 
 
-def _signed(mask: NDArray[np.bool_], spacing: float) -> NDArray[np.float64]:
-    outside = ndimage.distance_transform_edt(~mask, sampling=spacing)
-    inside = ndimage.distance_transform_edt(mask, sampling=spacing)
-    difference: NDArray[np.float64] = outside - inside
-    return difference
+def _closed(away: NDArray[np.float64], radius: float, spacing: float) -> NDArray[np.float64]:
+    """Signed distance to the closing by ``radius`` of a set, from the distance ``away`` to the set."""
+    within = ndimage.distance_transform_edt(away < radius, sampling=spacing)
+    # Half a voxel: the transform measures to the centre of the first voxel on the other side.
+    return np.where(away < radius, radius + spacing / 2 - within, away)
 
 
 def _read(name: str) -> tuple[NDArray[np.uint8], tuple[float, float, float]]:

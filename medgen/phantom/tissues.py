@@ -37,7 +37,7 @@ TISSUES: dict[str, Tissue] = {
     "csf": Tissue(4300.0, 350.0, 250.0, 1.00, 8.0, 0.0),
     "grey": Tissue(1331.0, 110.0, 72.0, 0.86, 38.0, 0.02),
     "white": Tissue(832.0, 79.6, 60.0, 0.77, 27.0, -0.03),
-    "fat": Tissue(380.0, 99.0, 40.0, 0.90, -95.0, 0.6),
+    "fat": Tissue(380.0, 99.0, 40.0, 0.75, -95.0, 0.6),
     "muscle": Tissue(1412.0, 50.0, 23.0, 0.90, 52.0, 0.0),
     "skin": Tissue(950.0, 42.0, 20.0, 0.80, 30.0, 0.0),
     "mucosa": Tissue(1500.0, 95.0, 35.0, 0.95, 35.0, 0.0),
@@ -48,6 +48,8 @@ TISSUES: dict[str, Tissue] = {
 }
 NAMES: tuple[str, ...] = tuple(TISSUES)
 INDEX: dict[str, int] = {name: index for index, name in enumerate(NAMES)}
+
+SILENT = ("cortical", "tooth", "air")  # no MR signal in any sequence
 
 _COLUMNS = tuple(field.name for field in fields(Tissue))
 _BONES = ("cortical", "marrow", "tooth")
