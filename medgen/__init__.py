@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from medgen.checks import Fault, check_cases
     from medgen.demo import run_demo
     from medgen.evaluation import evaluate
-    from medgen.experiment import load_model, prepare, train
+    from medgen.experiment import prepare, train
     from medgen.inference.cohort import predict
+    from medgen.inference.model import load_model
     from medgen.method import list_methods
     from medgen.phantom import make_head_phantom
     from medgen.report import write_report
@@ -60,8 +61,9 @@ _HOMES = {
     "medgen.checks": ("Fault", "check_cases"),
     "medgen.demo": ("run_demo",),
     "medgen.evaluation": ("evaluate",),
-    "medgen.experiment": ("load_model", "prepare", "train"),
+    "medgen.experiment": ("prepare", "train"),
     "medgen.inference.cohort": ("predict",),
+    "medgen.inference.model": ("load_model",),
     "medgen.method": ("list_methods",),
     "medgen.phantom": ("make_head_phantom",),
     "medgen.report": ("write_report",),

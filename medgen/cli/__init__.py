@@ -84,4 +84,5 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     def run() -> None:
         app.meta(words, exit_on_error=False, print_error=False)
 
+    app.meta.suppress_keyboard_interrupt = False  # it is answered like every other end, in one place
     sys.exit(exit_code_of(run, debug="--debug" in words))

@@ -1,0 +1,36 @@
+"""Commands in help and in documents: parsed against the real command line."""
+
+import shlex
+
+from medgen.cli import app
+
+COMMANDS = {
+    "demo": "--out",
+    "phantom head": "OUT --subjects --seed --domain --spacing --misalignment",
+    "cases from-nnunet": "FOLDER --output -o",
+    "cases from-msd": "FOLDER --output -o",
+    "cases from-bids": "FOLDER --output -o",
+    "check": "CASES --recipe",
+    "prepare": "RECIPE --cases --store --set",
+    "train": "RECIPE --cases --out --set --resume --max-minutes --device --devices --nodes --precision --allow-module",
+    "predict": "RUN --input -i --output -o --overwrite --resume --nan --geometry --frame --device",
+    "evaluate synthesis": "PREDICTIONS REFERENCES --output -o",
+    "report": "FOLDER --output -o",
+    "models": "--json",
+}
+"""Every command with the arguments and options that are promised to users."""
+
+
+def parse(command: str) -> None:
+    """Parse one ``medgen ...`` line as the command line would; an unknown word or option raises."""
+    words = shlex.split(command)
+    assert words[0] == "medgen", command
+    if words[1:] and words[1] not in {"--version", "--help"} and words[-1] != "--help":
+        app.parse_args([word for word in words[1:] if word != "--debug"], exit_on_error=False, print_error=False)
+
+
+def lines_of(text: str) -> list[str]:
+    """The ``medgen ...`` lines of a text, with continued lines joined and comments left out."""
+    joined = text.replace("\\\n", " ")
+    lines = (line.strip().split(" #")[0].removeprefix(".venv/bin/") for line in joined.splitlines())
+    return [line for line in lines if line.startswith("medgen ")]
