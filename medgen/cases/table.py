@@ -249,8 +249,9 @@ def _require_unique(cases: Sequence[Case], path: Path) -> None:
     if twice:
         listed = ", ".join(f"{name} ({', '.join(found)})" for name, found in list(twice.items())[:5])
         leakage = any(len(set(found)) > 1 for found in twice.values())
+        count = "1 case" if len(twice) == 1 else f"{len(twice)} cases"
         raise InputError(
-            f"{'leakage between splits: ' if leakage else ''}{len(twice)} cases are named twice: {listed}",
+            f"{'leakage between splits: ' if leakage else ''}{count} named twice: {listed}",
             where=path,
             fix="give every patient one row",
         )

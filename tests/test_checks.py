@@ -1,0 +1,336 @@
+"""Every fault of a dataset is found, in one go, and a good dataset has none."""
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from medgen.cases import Case, CaseTable, read_cases
+from medgen.checks import (
+    Fault,
+    check_cases,
+    clean_hounsfield,
+    looks_like_hounsfield,
+    require_hounsfield,
+)
+from medgen.errors import InputError
+from medgen.volume import Volume, to_ras, write_volume
+
+SHAPE = (12, 14, 10)
+
+
+def mri(seed=0):
+    return np.random.default_rng(seed).gamma(2, 100, SHAPE).astype(np.float32)
+
+
+def ct(seed=0):
+    """Air with a block of soft tissue in fat and a bone in it."""
+    values = np.random.default_rng(seed).normal(-1000, 10, SHAPE)
+    values[2:10, 2:12, 2:8] += 900
+    values[3:9, 3:11, 3:7] += 140
+    values[5:7, 5:7, 4:6] += 900
+    return values.astype(np.float32)
+
+
+def label(value=1):
+    values = np.zeros(SHAPE, np.float32)
+    values[5:7, 5:7, 4:6] = value
+    return values
+
+
+class Dataset:
+    """Three cases, all well, that a test can spoil."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.affine = np.diag([2.0, 2.0, 3.0, 1.0])
+        self.cases: dict[str, tuple[str, dict[str, Path]]] = {}
+        for seed, (name, split) in enumerate((("a", "train"), ("b", "val"), ("c", "test"))):
+            self.cases[name] = (split, {})
+            self.put(name, "t1", mri(seed))
+            self.put(name, "ct", ct(seed))
+            self.put(name, "label", label())
+
+    def put(self, case, role, data, affine=None, unit="mm", codes=(1, 1)):
+        image = nibabel.Nifti1Image(data, self.affine if affine is None else affine)
+        image.header.set_xyzt_units(unit)
+        image.set_sform(image.affine, codes[1])
+        image.set_qform(image.affine, codes[0])
+        path = self.folder / f"{case}_{role}.nii.gz"
+        nibabel.save(image, path)
+        self.cases[case][1][role] = path
+        return path
+
+    def check(self, **options) -> tuple[Fault, ...]:
+        cases = tuple(Case(name, split, None, images) for name, (split, images) in self.cases.items())
+        return check_cases(CaseTable(self.folder / "cases.csv", cases), **options)
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    return Dataset(tmp_path)
+
+
+def only(faults, case, role, severity="error"):
+    assert [(fault.case, fault.role, fault.severity) for fault in faults] == [(case, role, severity)]
+    assert faults[0].fix
+    return faults[0].what
+
+
+def test_a_good_dataset_has_no_fault(dataset):
+    assert dataset.check() == ()
+    assert dataset.check(inputs=["t1"], target="ct", labels="label", classes=[1]) == ()
+
+
+def test_every_fault_is_found_in_one_go(dataset):
+    broken = mri(9)
+    broken[0, 0, 0] = np.nan
+    dataset.put("a", "t1", broken)
+    dataset.put("a", "ct", ct(0) + 1024)
+    dataset.put("b", "t1", np.full(SHAPE, 3, np.float32))
+    dataset.put("b", "label", label(7))
+    dataset.put("b", "ct", ct(2))
+    dataset.cases["c"][1]["t1"].unlink()
+    faults = dataset.check(classes=[1])
+    found = {(fault.case, fault.role): fault.what for fault in faults}
+    assert "1 voxels (0.06%) are NaN" in found["a", "t1"]
+    assert "intercept is missing" in found["a", "ct"]
+    assert "constant (3)" in found["b", "t1"]
+    assert "7 (8 voxels); expected 0, 1" in found["b", "label"]
+    assert "no such file" in found["c", "t1"]
+    assert "leakage" in found["c", "ct"]
+    assert len(faults) == 6
+    assert {fault.severity for fault in faults} == {"error"}
+
+
+def test_damage_is_a_fault_and_the_rest_is_checked(dataset):
+    path = dataset.cases["a"][1]["t1"]
+    path.write_bytes(path.read_bytes()[:-400])
+    dataset.put("c", "ct", np.zeros(SHAPE, np.float32))
+    faults = dataset.check()
+    assert [(fault.case, fault.role) for fault in faults] == [("a", "t1"), ("c", "ct")]
+    assert "incomplete file" in faults[0].what
+
+
+def test_nan_and_infinity(dataset):
+    data = mri(5)
+    data[:3] = np.inf
+    dataset.put("a", "t1", data)
+    assert only(dataset.check(), "a", "t1") == "420 voxels (25.00%) are NaN or infinite"
+    dataset.put("a", "t1", np.full(SHAPE, np.nan, np.float32))
+    assert "(100.00%)" in only(dataset.check(), "a", "t1")
+
+
+@pytest.mark.parametrize("role", ["ct", "label"])
+@pytest.mark.parametrize(
+    ("shift", "message"), [(0.3, "0.60 mm apart (0.30 voxels"), (9, "18.00 mm apart"), (15, "no overlap")]
+)
+def test_roles_on_other_grids(dataset, role, shift, message):
+    affine = dataset.affine.copy()
+    affine[0, 3] = 2 * shift
+    values = ct() if role == "ct" else label()
+    dataset.put("a", role, values, affine)
+    assert message in only(dataset.check(), "a", role)
+    affine[0, 3] = 0.1
+    dataset.put("a", role, values, affine)  # 0.05 voxels
+    assert dataset.check() == ()
+
+
+def test_other_shape_and_spacing(dataset):
+    dataset.put("a", "label", label()[:-1])
+    assert "11 x 14 x 10 and 12 x 14 x 10 voxels" in only(dataset.check(), "a", "label")
+    dataset.put("a", "label", label(), np.diag([2.0, 2.0, 3.1, 1.0]))
+    assert "mm apart" in only(dataset.check(), "a", "label")
+
+
+def test_inputs_on_overlapping_grids_are_a_warning(dataset):
+    affine = dataset.affine.copy()
+    affine[0, 3] = 4
+    dataset.put("a", "flair", mri(7), affine)
+    dataset.put("b", "flair", mri(8))
+    dataset.put("c", "flair", mri(9))
+    assert "4.00 mm apart" in only(dataset.check(inputs=["t1", "flair"], target="ct"), "a", "flair", "warning")
+    assert "4.00 mm apart" in only(dataset.check(), "a", "flair", "error")
+
+
+def test_another_axis_order_is_no_fault(dataset):
+    volume = Volume(ct()[None], dataset.affine)
+    flipped = Volume(volume.data[:, ::-1].transpose(0, 3, 1, 2), np.eye(4))
+    matrix = np.array([[0, -2.0, 0, 22], [0, 0, 2, 0], [3, 0, 0, 0], [0, 0, 0, 1]])
+    flipped = Volume(np.ascontiguousarray(flipped.data), matrix)
+    assert np.array_equal(to_ras(flipped).data, volume.data)
+    write_volume(flipped, dataset.cases["a"][1]["ct"], kind="scalar", overwrite=True)
+    assert dataset.check() == ()
+
+
+def test_units(dataset):
+    dataset.put("a", "t1", mri(), unit="meter")
+    assert "'meter', expected mm" in only(dataset.check(), "a", "t1")
+    dataset.put("a", "t1", mri(), unit="unknown")
+    dataset.put("a", "ct", ct(), unit="unknown")
+    assert "no unit" in only(dataset.check(), "a", "t1, ct", "warning")
+    small = np.diag([0.002, 0.002, 0.003, 1.0])
+    for role, data in (("t1", mri()), ("ct", ct()), ("label", label())):
+        dataset.put("a", role, data, small)
+    faults = dataset.check()
+    assert [fault.role for fault in faults] == ["t1", "ct", "label"]
+    assert all("0.03 mm long" in fault.what for fault in faults)
+
+
+def test_no_world_position(dataset):
+    dataset.put("a", "ct", ct(), codes=(0, 0))
+    faults = dataset.check()
+    assert [(fault.role, fault.severity) for fault in faults] == [("ct", "error"), ("ct", "warning")]
+    assert all("no world position" in fault.what for fault in faults)
+
+
+def test_leakage_is_found_under_another_name_and_packing(dataset):
+    again = nibabel.load(dataset.cases["a"][1]["t1"])
+    copy = dataset.folder / "renamed.nii"
+    nibabel.save(nibabel.Nifti1Image(again.get_fdata(dtype=np.float32), again.affine, again.header), copy)
+    dataset.cases["c"][1]["t1"] = copy
+    what = only(dataset.check(), "c", "t1")
+    assert what == "leakage: test has the same image as 't1' of 'a' in train"
+
+
+def test_equal_images_within_a_split_or_a_case(dataset):
+    dataset.cases["d"] = ("train", dict(dataset.cases["a"][1]))
+    faults = dataset.check()
+    assert [(fault.case, fault.role, fault.severity) for fault in faults] == [
+        ("d", "t1", "warning"),
+        ("d", "ct", "warning"),
+    ]
+    del dataset.cases["d"]
+    dataset.put("a", "t2", mri(0))
+    assert "same as 't1'" in only(dataset.check(), "a", "t2")
+
+
+def test_equal_labels_and_constant_images_are_no_leakage(dataset):
+    for case in "abc":
+        dataset.put(case, "mask", np.ones(SHAPE, np.uint8))
+    assert dataset.check() == ()
+
+
+def test_labels(dataset):
+    dataset.put("a", "label", np.zeros(SHAPE, np.uint8))
+    assert "empty" in only(dataset.check(), "a", "label", "warning")
+    dataset.put("a", "label", label(255))
+    assert dataset.check() == ()
+    assert "255 (8 voxels); expected 0, 1, 2" in only(dataset.check(classes=[1, 2]), "a", "label")
+    dataset.put("a", "label", label(0.4))
+    assert "no integers" in only(dataset.check(), "a", "label")
+    dataset.put("a", "label", label())
+    dataset.put("a", "mask", np.zeros(SHAPE, np.uint8))
+    assert "mask is empty" in only(dataset.check(), "a", "mask")
+    dataset.put("a", "mask", label(9))
+    assert dataset.check(classes=[1]) == ()  # the classes are those of the label map
+    dataset.put("a", "lesion", label(3))
+    assert "3 (8 voxels)" in dataset.check(inputs=["t1"], labels="lesion", classes=[1])[0].what
+
+
+def test_required_roles(dataset):
+    del dataset.cases["a"][1]["t1"]
+    assert dataset.check() == ()
+    assert "no image for this role" in only(dataset.check(inputs=["t1"], target="ct"), "a", "t1")
+    for case, severity in (("b", "error"), ("c", "warning")):
+        images = dataset.cases[case][1]
+        kept = images.pop("ct")
+        faults = dataset.check(inputs=["label|t1"], target="ct")
+        only(faults, case, "ct", severity)
+        images["ct"] = kept
+    assert dataset.check(inputs=["flair|ct"]) == ()
+    target = Case("z", "train", "target", {"t1": dataset.put("b", "t1", mri(30))})
+    table = CaseTable(dataset.folder / "cases.csv", (target,))
+    assert check_cases(table, inputs=["t1"], labels="label") == ()
+
+
+def test_only_the_roles_of_a_recipe_are_looked_at(dataset):
+    dataset.put("a", "pd", np.zeros(SHAPE, np.float32))
+    assert dataset.check(inputs=["t1"], target="ct") == ()
+    assert "constant" in only(dataset.check(), "a", "pd")
+
+
+def test_swapped_channels_are_suspected(dataset):
+    dataset.put("a", "t1", ct(40))
+    assert "look like the HU of a CT" in only(dataset.check(), "a", "t1", "warning")
+
+
+def test_progress_is_told(dataset):
+    told = []
+    dataset.check(progress=lambda done, total, what: told.append((done, total, what)))
+    assert told == [(0, 3, "a"), (1, 3, "b"), (2, 3, "c"), (3, 3, "")]
+
+
+# ---------------------------------------------------------------- Hounsfield units
+
+
+def volume(values):
+    return Volume(np.asarray(values, np.float32)[None], np.eye(4), source="ct.nii.gz")
+
+
+def test_hounsfield_units_pass():
+    require_hounsfield(volume(ct()))
+    padded = ct()
+    padded[:4] = -3024
+    require_hounsfield(volume(padded))
+    body = np.random.default_rng(0).normal(40, 20, SHAPE)
+    body[:2] = -100  # a crop without air still has fat
+    require_hounsfield(volume(body))
+    with_nan = ct()
+    with_nan[0, 0, 0] = np.nan
+    require_hounsfield(volume(with_nan))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.clip(ct() + 1024, 0, 4095), "looks? like raw values, the intercept is missing"),
+        (np.where(ct() < -900, -2000, ct() + 1024), "intercept is missing"),
+        ((ct() + 1024) / 4095, "looks normalised"),
+        ((ct() + 1024) / 4095 * 2 - 1, "looks normalised"),
+        (ct() - 1024, "subtracted twice"),
+        (np.full(SHAPE, -3024.0), "nothing but padding"),
+    ],
+)
+def test_what_is_not_hounsfield_is_refused(values, message):
+    with pytest.raises(InputError, match=message) as error:
+        require_hounsfield(volume(values))
+    assert error.value.where == "ct.nii.gz"
+
+
+def test_padding_becomes_air():
+    values = ct()
+    values[0, 0, :4] = (-3024, -2000, -1025, np.nan)
+    before = values.copy()
+    cleaned, note = clean_hounsfield(volume(values))
+    assert cleaned.data[0, 0, 0, :3].tolist() == [-1024, -1024, -1024]
+    assert np.isnan(cleaned.data[0, 0, 0, 3])
+    assert cleaned.data.dtype == np.float32
+    assert np.array_equal(cleaned.data[0, 1:], before[1:].clip(-1024))
+    assert "lowest -3024" in note
+    assert np.array_equal(values, before, equal_nan=True)
+    same, nothing = clean_hounsfield(cleaned)
+    assert same is cleaned
+    assert nothing == ""
+
+
+def test_looking_like_a_ct():
+    assert looks_like_hounsfield(ct())
+    assert not looks_like_hounsfield(mri())
+    assert not looks_like_hounsfield((mri() - 200) / 140)
+    assert not looks_like_hounsfield(np.full(SHAPE, np.nan))
+
+
+@pytest.mark.real_data
+def test_real_scan_has_no_fault_and_its_mr_is_no_ct(real_data, tmp_path):
+    folder = real_data / "mr_ct" / "porcine"
+    (tmp_path / "cases.csv").write_text(
+        f"case,split,t2,ct\nmeat,test,{folder}/test_t2.nii.gz,{folder}/test_ct.nii.gz\n"
+    )
+    assert check_cases(read_cases(tmp_path / "cases.csv"), inputs=["t2"], target="ct") == ()
+    (tmp_path / "cases.csv").write_text(
+        f"case,split,ct,t2\nmeat,test,{folder}/test_t2.nii.gz,{folder}/test_ct.nii.gz\n"
+    )
+    faults = check_cases(read_cases(tmp_path / "cases.csv"))
+    assert [(fault.role, fault.severity) for fault in faults] == [("ct", "error"), ("t2", "warning")]

@@ -1,0 +1,141 @@
+"""Files appear whole or not at all; a full disk and a closed folder are said in words."""
+
+import errno
+import json
+import multiprocessing
+import os
+import signal
+import stat
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medgen.errors import StorageError
+from medgen.files import atomic_path, remove_partial_files, sha256, storage_errors, write_json
+
+
+def test_a_file_appears_at_the_end(tmp_path):
+    path = tmp_path / "new" / "a.nii.gz"
+    with atomic_path(path) as temporary:
+        assert temporary.parent == path.parent
+        assert temporary.name.endswith(".nii.gz")
+        temporary.write_bytes(b"half")
+        assert not path.exists()
+        temporary.write_bytes(b"whole")
+    assert path.read_bytes() == b"whole"
+    assert [each.name for each in path.parent.iterdir()] == ["a.nii.gz"]
+
+
+@pytest.mark.parametrize("stop", [ValueError, KeyboardInterrupt])
+def test_what_was_there_survives_a_failure(tmp_path, stop):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"before")
+
+    def fail():
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(b"half")
+            raise stop
+
+    with pytest.raises(stop):
+        fail()
+    assert path.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_said_in_words(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"before")
+
+    def fail():
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(StorageError, match="no space left on the disk") as error:
+        fail()
+    assert error.value.exit_code == 7
+    assert error.value.where == path
+    assert path.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_a_closed_folder_is_said_in_words(tmp_path, monkeypatch, number):
+    def refuse(*_args, **_kwargs):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("medgen.files.tempfile.mkstemp", refuse)
+    with pytest.raises(StorageError, match="cannot be written"), atomic_path(tmp_path / "a.bin"):
+        pass
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_write_permission(tmp_path):
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o500)
+    with pytest.raises(StorageError), atomic_path(folder / "a.bin"):
+        pass
+
+
+def test_other_errors_pass_through(tmp_path):
+    with pytest.raises(FileNotFoundError), storage_errors(tmp_path):
+        (tmp_path / "nothing").read_bytes()
+
+
+def test_permissions_follow_the_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with atomic_path(tmp_path / "a") as temporary:
+            assert stat.S_IMODE(temporary.stat().st_mode) == 0o600
+            temporary.write_bytes(b"x")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
+
+
+def test_contents_are_synced_before_the_rename(tmp_path, monkeypatch):
+    """Renaming first would leave an empty file under the final name after a power cut."""
+    order = []
+    sync, rename = os.fsync, Path.replace
+    monkeypatch.setattr("medgen.files.os.fsync", lambda handle: (order.append("sync"), sync(handle)))
+    monkeypatch.setattr(Path, "replace", lambda self, to: (order.append("rename"), rename(self, to))[1])
+    with atomic_path(tmp_path / "a") as temporary:
+        temporary.write_bytes(b"x")
+    assert order[:2] == ["sync", "rename"]
+
+
+def _write_slowly(path: Path) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(b"half")
+        path.with_name("started").touch()
+        time.sleep(60)
+
+
+def test_kill_leaves_no_file_under_the_final_name(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"before")
+    process = multiprocessing.get_context("fork").Process(target=_write_slowly, args=(path,))
+    process.start()
+    limit = time.monotonic() + 20
+    while not (tmp_path / "started").exists():
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert path.read_bytes() == b"before"
+    assert len(list(tmp_path.glob(".partial-*"))) == 1
+    remove_partial_files(tmp_path)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.bin", "started"]
+
+
+def test_json_is_plain(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"a": np.float32(0.5), "b": float("nan"), 3: (np.int64(2), np.inf), "p": Path("x/y")})
+    assert json.loads(path.read_text()) == {"a": 0.5, "b": None, "3": [2, None], "p": "x/y"}
+
+
+def test_sha256_of_known_bytes(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")  # FIPS 180-4, first example
+    assert sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
