@@ -114,8 +114,8 @@ def scan_ct(
         moved: root mean square distance in mm by which the CT is off the MR.
 
     Returns:
-        ``ct`` (X, Y, Z), int16 HU, -1024 or more; with ``moved`` also ``ct_exact``, the same scan with the same noise on
-        the geometry of the MR.
+        ``ct`` (X, Y, Z), int16 HU, -1024 or more; with ``moved`` also ``ct_exact``, the same scan with the same
+        noise on the geometry of the MR.
     """
     spacing = anatomy.grid.spacing
     exact = _mix(anatomy, tissues.hounsfield)
@@ -177,7 +177,8 @@ def _blur(image: Array, voxel: tuple[float, ...], spacing: float) -> Array:
 def _bias(field: Array, head: NDArray[np.bool_], strength: float) -> Array:
     """Factor around 1 over the head: its largest deviation is half of ``strength``; either sign is as likely."""
     centred = field - field[head].mean()
-    return 1 + np.clip(centred / np.abs(centred[head]).max(), -1.5, 1.5) * (strength / 2)
+    factor: Array = 1 + np.clip(centred / np.abs(centred[head]).max(), -1.5, 1.5) * (strength / 2)
+    return factor
 
 
 def _rician(image: Array, sigma: float, generator: np.random.Generator) -> Array:
@@ -198,7 +199,7 @@ def _ct_noise_profile(anatomy: Anatomy) -> Array:
 
 def _averaging(spacing: float) -> float:
     """Noise relative to a 2 mm voxel: a coarser voxel averages more of the same scan; a finer one is scanned longer."""
-    return min(1.0, (2.0 / spacing) ** 1.5)
+    return min(1.0, float((2.0 / spacing) ** 1.5))
 
 
 def _integers(image: Array, lowest: int) -> NDArray[np.int16]:

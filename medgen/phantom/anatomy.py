@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medgen.phantom import landmarks
+from medgen.phantom import skull, soft
 from medgen.phantom.deformation import SubjectMap
 from medgen.phantom.grid import Grid
-from medgen.phantom.landmarks import Structure
 from medgen.phantom.painting import Array, Canvas, Carver, Textures
 from medgen.phantom.randomness import Stream, smooth_field
 from medgen.phantom.shapes import coverage, smooth_union
@@ -54,16 +53,16 @@ def build_head(template: Template, stream: Stream, grid: Grid) -> Anatomy:
 
     canvas = Canvas(grid)
     _inside_skull(canvas, carver, template, stream)
-    for structure in landmarks.PASSAGES:
+    for structure in soft.PASSAGES:
         carver.paint(canvas, structure)
     canvas.cover("air", 1 - coverage(surface, grid.spacing))
     thickness = 1.7 + 0.3 * carver.textures.slow
     canvas.cover("skin", 1 - coverage(surface + thickness, grid.spacing))
-    for group in (landmarks.SINUSES, landmarks.ORBITS, landmarks.BONES):
+    for group in (skull.SINUSES, soft.ORBITS, skull.BONES):
         for structure in group:
             carver.paint(canvas, structure)
     _calvaria(canvas, carver, inner, diploe, outer)
-    for structure in landmarks.MUSCLES:
+    for structure in soft.MUSCLES:
         carver.paint(canvas, structure)
     _soft_tissue(canvas, carver, stream)
     return Anatomy(grid, canvas.fractions, (surface < 0) | (hull < 0), hull)
@@ -79,7 +78,8 @@ def _thickness(stream: Stream, grid: Grid, points: Array) -> tuple[Array, Array,
 
     def bump(x: float, y: float, z: float, reach: float) -> Array:
         squared = (np.abs(lateral) - x) ** 2 + (behind - y) ** 2 + (height - z) ** 2
-        return np.exp(-0.5 * squared / reach**2)
+        value: Array = np.exp(-0.5 * squared / reach**2)
+        return value
 
     thin = bump(68, 2, -8, 24)  # the temporal squama has next to no diploe
     thick = bump(0, -112, -14, 16) + 0.5 * bump(0, 76, 10, 22)  # occipital protuberance, frontal midline
@@ -93,14 +93,14 @@ def _thickness(stream: Stream, grid: Grid, points: Array) -> tuple[Array, Array,
 def _surface(carver: Carver, cranium: Array) -> Array:
     """Signed distance in mm to the skin: cranium, face and neck, the hollows of the eyes, the ears."""
     surface = cranium
-    for structure in landmarks.FACE:
+    for structure in soft.FACE:
         for box, distance in carver.distances(structure, margin=18.0):
             blend = 14.0 if structure.name in ("face", "neck") else 9.0
             surface[box] = smooth_union(surface[box], distance, blend)
-    for structure in landmarks.HOLLOWS:
+    for structure in soft.HOLLOWS:
         for box, distance in carver.distances(structure, margin=12.0):
             surface[box] = -smooth_union(-surface[box], distance, 8.0)
-    for structure in landmarks.EARS:
+    for structure in soft.EARS:
         for box, distance in carver.distances(structure, margin=6.0):
             surface[box] = smooth_union(surface[box], distance, 3.0)
     return surface
@@ -113,7 +113,7 @@ def _inside_skull(canvas: Canvas, carver: Carver, template: Template, stream: St
     brain = np.zeros((2, *hull.shape))
     brain[:, near] = _brain(template, stream, canvas.grid, points, near)
     filled = brain.sum(axis=0)
-    for structure in landmarks.WITHIN_SKULL:
+    for structure in skull.WITHIN_SKULL:
         # Bone stands where the template has no brain; the pineal gland is inside it.
         free = np.ones_like(hull) if structure.amount < 1 else np.clip(1 - 3 * filled, 0, 1)
         carver.paint(canvas, structure, free)
@@ -177,6 +177,3 @@ def tissue_fraction(anatomy: Anatomy, *names: str) -> Array:
     """Summed fraction of the named tissues, (X, Y, Z) in [0, 1]."""
     total: Array = anatomy.fractions[[INDEX[name] for name in names]].sum(axis=0)
     return total
-
-
-__all__ = ["Anatomy", "Structure", "build_head", "tissue_fraction"]

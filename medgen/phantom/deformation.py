@@ -102,7 +102,7 @@ def _diffeomorphism(generator: np.random.Generator, coarse: Grid) -> Array:
     velocity = amplitude * smooth_field(generator, coarse, 60.0, 3)
     velocity += 0.45 * amplitude * smooth_field(generator, coarse, 25.0, 3)
     steps = 5
-    displacement = velocity / 2**steps
+    displacement: Array = velocity / 2**steps
     index = np.indices(coarse.shape, dtype=np.float64)
     for _ in range(steps):
         where = index + displacement / coarse.spacing

@@ -35,7 +35,7 @@ class Grid:
 
     def axis(self, axis: int) -> NDArray[np.float64]:
         """Centres of the voxels along one axis in mm."""
-        return self.origin[axis] + self.spacing * np.arange(self.shape[axis])
+        return self.origin[axis] + self.spacing * np.arange(self.shape[axis], dtype=np.float64)
 
     def points(self) -> NDArray[np.float64]:
         """Centres of all voxels in mm, (3, X, Y, Z)."""
@@ -56,7 +56,6 @@ def field_of_view(spacing: float) -> Grid:
     counts = [round((high - low) / spacing) for low, high in zip(LOWER, UPPER, strict=True)]
     # Centred on the same box at every spacing.
     origin = [
-        (low + high) / 2 - spacing * (count - 1) / 2
-        for low, high, count in zip(LOWER, UPPER, counts, strict=True)
+        (low + high) / 2 - spacing * (count - 1) / 2 for low, high, count in zip(LOWER, UPPER, counts, strict=True)
     ]
     return Grid((counts[0], counts[1], counts[2]), float(spacing), (origin[0], origin[1], origin[2]))

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medgen.cases import DOMAINS, SPLITS, Case, Split, write_cases
 from medgen.errors import UsageError
@@ -214,7 +216,7 @@ def _make(job: _Job, template: Template) -> dict[str, Path]:
     images = scan_mr(anatomy, tissues, scanner, realisation, SEQUENCES[job.domain])
     images |= scan_ct(anatomy, tissues, scanner, realisation, job.misalignment)
     kinds: dict[str, Kind] = dict.fromkeys(images, "hu")
-    arrays = {**images, "mask": anatomy.head.astype(np.uint8)}
+    arrays: dict[str, NDArray[Any]] = {**images, "mask": anatomy.head.astype(np.uint8)}
     kinds["mask"] = "label"
     return {
         role: write_volume(

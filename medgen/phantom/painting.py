@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from medgen.phantom.deformation import SubjectMap
 from medgen.phantom.grid import Grid
-from medgen.phantom.landmarks import Structure
 from medgen.phantom.randomness import Stream, smooth_field
 from medgen.phantom.shapes import Shape, coverage, smooth_union
+from medgen.phantom.structure import Structure
 from medgen.phantom.tissues import INDEX, NAMES
 
 Array = NDArray[np.float64]
@@ -74,9 +74,7 @@ class Carver:
         skin: mm to the skin, negative inside (set once known).
     """
 
-    def __init__(
-        self, stream: Stream, mapping: SubjectMap, grid: Grid, points: Array, textures: Textures
-    ) -> None:
+    def __init__(self, stream: Stream, mapping: SubjectMap, grid: Grid, points: Array, textures: Textures) -> None:
         self.points, self.textures = points, textures
         self.hull = self.skin = np.zeros(0)
         self._stream, self._mapping, self._grid = stream, mapping, grid

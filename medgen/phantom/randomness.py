@@ -34,9 +34,7 @@ class Stream:
         return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))
 
 
-def smooth_field(
-    generator: np.random.Generator, grid: Grid, knots: float, channels: int = 1
-) -> NDArray[np.float64]:
+def smooth_field(generator: np.random.Generator, grid: Grid, knots: float, channels: int = 1) -> NDArray[np.float64]:
     """Random field without preferred sign that varies over about ``knots`` millimetres.
 
     Cubic B-spline with independent normal coefficients on a lattice fixed in millimetres: the same generator gives
@@ -54,16 +52,18 @@ def smooth_field(
     lattice = grid.lattice(knots)
     coefficients = generator.standard_normal((channels, *lattice.shape))
     # The squares of a cubic B-spline's weights sum to 151/315 on average along each axis.
-    return evaluate_spline(coefficients, lattice, grid) / (151 / 315) ** 1.5
+    field: NDArray[np.float64] = evaluate_spline(coefficients, lattice, grid) / (151 / 315) ** 1.5
+    return field
 
 
 def evaluate_spline(coefficients: NDArray[np.float64], lattice: Grid, grid: Grid) -> NDArray[np.float64]:
     """Values at the voxels of ``grid`` of a cubic B-spline whose ``coefficients`` (C, x, y, z) stand on ``lattice``."""
-    result = coefficients
-    for axis in range(3):
-        weights = _weights(lattice, grid, axis)
-        result = np.moveaxis(np.tensordot(weights, result, axes=(1, axis + 1)), 0, axis + 1)
-    return np.ascontiguousarray(result)
+    along_x, along_y, along_z = (_weights(lattice, grid, axis) for axis in range(3))
+    # Innermost axis first: every step is then a plain matrix product on contiguous memory.
+    partial = along_y @ (coefficients @ along_z.T)
+    channels, knots = partial.shape[:2]
+    result: NDArray[np.float64] = along_x @ partial.reshape(channels, knots, -1)
+    return result.reshape(channels, *grid.shape)
 
 
 @lru_cache(maxsize=64)

@@ -28,10 +28,9 @@ class SpinEcho:
         recovery = 1 - np.exp(-self.repetition / tissues.t1)
         if self.invert:
             delay = fluid_null(self.repetition)
-            recovery = np.abs(
-                1 - 2 * np.exp(-delay / tissues.t1) + np.exp(-self.repetition / tissues.t1)
-            )
-        return tissues.density * recovery * np.exp(-self.echo / tissues.t2)
+            recovery = np.abs(1 - 2 * np.exp(-delay / tissues.t1) + np.exp(-self.repetition / tissues.t1))
+        signal: Array = tissues.density * recovery * np.exp(-self.echo / tissues.t2)
+        return signal
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,9 @@ class InversionGradientEcho:
         end = offset / (1 + after * whole * before)
         start = 1 - (1 + end) * before
         middle = driven + (start - driven) * half
-        return np.abs(tissues.density * np.sin(angle) * middle * np.exp(-self.echo / tissues.t2_star))
+        decay_to_echo = np.exp(-self.echo / tissues.t2_star)
+        signal: Array = np.abs(tissues.density * np.sin(angle) * middle * decay_to_echo)
+        return signal
 
 
 Sequence = SpinEcho | GradientEcho | InversionGradientEcho
@@ -118,12 +119,12 @@ class Protocol:
 
 
 PROTOCOLS: dict[str, Protocol] = {
-    "t1": Protocol(InversionGradientEcho(2300, 1050, 3, 9, 7, 176), 150, (1.0, 1.0, 1.0)),
-    "t2": Protocol(SpinEcho(6000, 100), 90, (0.9, 0.9, 4.0)),
-    "pd": Protocol(SpinEcho(3000, 15), 140, (0.9, 0.9, 3.0)),
-    "flair": Protocol(SpinEcho(9000, 110, invert=True), 120, (1.2, 1.2, 5.0)),
-    "ge": Protocol(GradientEcho(650, 20, 20), 130, (1.2, 1.2, 4.0), "magnitude"),
-    "swi": Protocol(GradientEcho(28, 20, 15), 130, (0.8, 0.8, 2.0), "phase"),
+    "t1": Protocol(InversionGradientEcho(2300, 1050, 3, 9, 7, 176), 130, (1.0, 1.0, 1.0)),
+    "t2": Protocol(SpinEcho(6000, 100), 80, (0.9, 0.9, 4.0)),
+    "pd": Protocol(SpinEcho(3000, 15), 120, (0.9, 0.9, 3.0)),
+    "flair": Protocol(SpinEcho(9000, 110, invert=True), 110, (1.2, 1.2, 5.0)),
+    "ge": Protocol(GradientEcho(650, 20, 20), 115, (1.2, 1.2, 4.0), "magnitude"),
+    "swi": Protocol(GradientEcho(28, 20, 15), 115, (0.8, 0.8, 2.0), "phase"),
 }
 DOMAINS: dict[str, tuple[str, ...]] = {
     "source": ("t1", "t2", "pd", "flair", "ge"),

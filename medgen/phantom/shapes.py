@@ -30,7 +30,8 @@ class Ellipsoid:
         norm = np.sqrt(np.einsum("i...,i...->...", scaled, scaled))
         scaled /= radii
         slope = np.sqrt(np.einsum("i...,i...->...", scaled, scaled))
-        return norm * (norm - 1) / np.maximum(slope, 1e-9)
+        distance: Array = norm * (norm - 1) / np.maximum(slope, 1e-9)
+        return distance
 
     def bounds(self) -> tuple[Array, Array]:
         """Lower and upper corner of a box that holds the shape."""
@@ -62,9 +63,9 @@ class Capsule:
         local = points - start
         part = np.clip(np.tensordot(along, local, axes=1) / (along @ along), 0, 1)
         local -= part * along.reshape(shape)
-        return np.sqrt(np.einsum("i...,i...->...", local, local)) - (
-            self.radius + (self.end_radius - self.radius) * part
-        )
+        radius = self.radius + (self.end_radius - self.radius) * part
+        distance: Array = np.sqrt(np.einsum("i...,i...->...", local, local)) - radius
+        return distance
 
     def bounds(self) -> tuple[Array, Array]:
         """Lower and upper corner of a box that holds the shape."""
@@ -74,9 +75,7 @@ class Capsule:
     def varied(self, shift: Array, scale: Array) -> Capsule:
         """Moved by ``shift`` mm, radii times the mean of ``scale``."""
         size = float(np.mean(scale))
-        return Capsule(
-            _moved(self.start, shift), _moved(self.end, shift), self.radius * size, self.end_radius * size
-        )
+        return Capsule(_moved(self.start, shift), _moved(self.end, shift), self.radius * size, self.end_radius * size)
 
     def mirrored(self) -> Capsule:
         """The same on the other side of the head."""

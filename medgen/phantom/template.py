@@ -40,7 +40,10 @@ class Map:
         """Trilinear values at ``points`` (3, ...) in mm, shape (...)."""
         index = (points - np.reshape(self.origin, (3,) + (1,) * (points.ndim - 1))) / self.spacing
         mode, value = ("nearest", 0.0) if self.outside is None else ("constant", self.outside)
-        return ndimage.map_coordinates(self.data, index, np.float64, order=1, mode=mode, cval=value)
+        values: NDArray[np.float64] = ndimage.map_coordinates(
+            self.data, index, np.float64, order=1, mode=mode, cval=value
+        )
+        return values
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,10 +117,12 @@ def _read(name: str) -> tuple[NDArray[np.uint8], tuple[float, float, float]]:
     """One map as it lies on disk and the mm of its first voxel; nilearn itself is not imported (seconds)."""
     package = find_spec("nilearn")
     if package is None or package.origin is None:
-        raise InputError("the phantom needs the MNI152 maps of nilearn, which is not installed", fix="pip install nilearn")
+        raise InputError(
+            "the phantom needs the MNI152 maps of nilearn, which is not installed", fix="pip install nilearn"
+        )
     path = Path(package.origin).parent / "datasets" / "data" / f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz"
     if not path.is_file():
         raise InputError("nilearn does not contain this MNI152 map", where=path, fix="pip install 'nilearn>=0.12'")
-    image = nib.load(path)
+    image = nib.nifti1.Nifti1Image.from_filename(path)
     x, y, z = image.affine[:3, 3]
     return np.asarray(image.dataobj), (float(x), float(y), float(z))

@@ -53,7 +53,7 @@ SILENT = ("cortical", "tooth", "air")  # no MR signal in any sequence
 
 _COLUMNS = tuple(field.name for field in fields(Tissue))
 _BONES = ("cortical", "marrow", "tooth")
-# Coefficients of variation between subjects. T1 of white matter alone spans 0.6 to 1.1 s over methods (arXiv:2409.05318).
+# Coefficients of variation between subjects; T1 of white matter spans 0.6 to 1.1 s over methods (arXiv:2409.05318).
 _VARIATION = {"t1": 0.05, "t2": 0.05, "t2_star": 0.05, "density": 0.02}
 
 
