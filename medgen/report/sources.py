@@ -15,7 +15,7 @@ from medgen.cases import Case, read_cases
 from medgen.errors import InputError
 from medgen.report.content import Curves, MethodScores, read_curves, read_facts, read_scores
 from medgen.report.montage import CaseImages
-from medgen.volume import Volume, read_volume, require_same_grid, to_ras
+from medgen.volume import read_volume, require_same_grid, to_ras
 
 MOST_INPUTS = 2  # columns of input images in a picture; more would make it too small to read
 _NOT_INPUTS = {"ct", "label", "mask"}
@@ -115,29 +115,30 @@ def load_images(sources: Sources, name: str) -> tuple[CaseImages, list[str]]:
     """
     case, path = sources.cases[name], sources.predictions[name]
     role = path.name.removesuffix(".gz").removesuffix(".nii").removeprefix(f"{name}_")
-    reference = read_volume(path)
+    reference = to_ras(read_volume(path))
     notes: list[str] = []
 
-    def on_grid(wanted: str | None) -> NDArray[np.float32] | None:
+    def on_grid(wanted: str | None) -> NDArray[Any] | None:
         image = case.path(wanted) if wanted else None
         if image is None:
             return None
-        volume = read_volume(image)
+        volume = to_ras(read_volume(image))
         try:
             require_same_grid(volume, reference)
         except InputError:
             notes.append(f"{wanted} is not shown: it lies on another grid than the prediction")
             return None
-        return _one_channel(volume)
+        image_data: NDArray[Any] = volume.data[0]
+        return image_data
 
     roles = _input_roles(sources, case, role)
     inputs = {wanted: image for wanted in roles[:MOST_INPUTS] if (image := on_grid(wanted)) is not None}
     images = CaseImages(
         inputs=inputs,
-        prediction=_one_channel(reference),
+        prediction=reference.data[0],
         truth=on_grid(role),
         mask=on_grid((sources.settings.get("data") or {}).get("mask") or "mask"),
-        spacing=to_ras(reference).spacing,
+        spacing=reference.spacing,
         oriented=reference.has_world_position,
         unit="HU" if role == "ct" else "",
     )
@@ -147,10 +148,6 @@ def load_images(sources: Sources, name: str) -> tuple[CaseImages, list[str]]:
 def _input_roles(sources: Sources, case: Case, target: str) -> list[str]:
     named: Sequence[str] = (sources.settings.get("data") or {}).get("inputs") or ()
     return list(named) or [role for role in case.images if role not in {*_NOT_INPUTS, target}]
-
-
-def _one_channel(volume: Volume) -> NDArray[np.float32]:
-    return np.asarray(to_ras(volume).data[0], dtype=np.float32)
 
 
 def _scores(folder: Path, run: Path) -> tuple[MethodScores, ...]:
