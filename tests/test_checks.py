@@ -256,6 +256,19 @@ def test_swapped_channels_are_suspected(dataset):
     assert "look like the HU of a CT" in only(dataset.check(), "a", "t1", "warning")
 
 
+def test_choices_of_the_preparation_are_known(dataset):
+    data = mri()
+    data[0, 0, 0] = np.nan
+    path = dataset.put("a", "t1", data)
+    assert "NaN" in only(dataset.check(allow_nan=True), "a", "t1", "warning")
+    image = nibabel.Nifti1Image(mri(), dataset.affine)
+    image.header.set_xyzt_units("mm")
+    image.set_qform(np.eye(4), 1)
+    nibabel.save(image, path)
+    assert "sform and qform disagree" in only(dataset.check(), "a", "t1")
+    assert dataset.check(geometry="sform") == ()
+
+
 def test_progress_is_told(dataset):
     told = []
     dataset.check(progress=lambda done, total, what: told.append((done, total, what)))
@@ -325,12 +338,9 @@ def test_looking_like_a_ct():
 @pytest.mark.real_data
 def test_real_scan_has_no_fault_and_its_mr_is_no_ct(real_data, tmp_path):
     folder = real_data / "mr_ct" / "porcine"
-    (tmp_path / "cases.csv").write_text(
-        f"case,split,t2,ct\nmeat,test,{folder}/test_t2.nii.gz,{folder}/test_ct.nii.gz\n"
-    )
-    assert check_cases(read_cases(tmp_path / "cases.csv"), inputs=["t2"], target="ct") == ()
-    (tmp_path / "cases.csv").write_text(
-        f"case,split,ct,t2\nmeat,test,{folder}/test_t2.nii.gz,{folder}/test_ct.nii.gz\n"
-    )
-    faults = check_cases(read_cases(tmp_path / "cases.csv"))
+    path, row = tmp_path / "cases.csv", f"meat,test,{folder}/test_t2.nii.gz,{folder}/test_ct.nii.gz\n"
+    path.write_text("case,split,t2,ct\n" + row)
+    assert check_cases(read_cases(path), inputs=["t2"], target="ct") == ()
+    path.write_text("case,split,ct,t2\n" + row)
+    faults = check_cases(read_cases(path))
     assert [(fault.role, fault.severity) for fault in faults] == [("ct", "error"), ("t2", "warning")]

@@ -12,7 +12,7 @@ import numpy as np
 from medgen.cases import Case, CaseTable
 from medgen.checks.hounsfield import looks_like_hounsfield, require_hounsfield
 from medgen.errors import InputError, MedgenError
-from medgen.volume import Grid, Volume, overlap, ras_grid, read_label, read_volume, require_same_grid
+from medgen.volume import Geometry, Grid, Volume, overlap, ras_grid, read_label, read_volume, require_same_grid
 
 Severity = Literal["error", "warning"]
 Progress = Callable[[int, int, str], None]
@@ -51,6 +51,8 @@ class _Plan:
     labels: tuple[str, ...]
     classes: Mapping[str, Collection[int] | None]
     hounsfield: tuple[str, ...]
+    geometry: Geometry | None
+    allow_nan: bool
 
     def roles(self, case: Case) -> tuple[str, ...]:
         """The roles of a case to look at; ``a|b`` becomes whichever the case has."""
@@ -90,6 +92,8 @@ def check_cases(
     labels: str | None = None,
     classes: Collection[int] | None = None,
     hounsfield: Sequence[str] = _CT_ROLES,
+    geometry: Geometry | None = None,
+    allow_nan: bool = False,
     progress: Progress | None = None,
 ) -> tuple[Fault, ...]:
     """Look for everything that would spoil training: each image is read once, one at a time.
@@ -106,6 +110,8 @@ def check_cases(
         labels: role of the label map. Domain ``target`` needs none.
         classes: label values that may occur beside 0; None allows every integer >= 0.
         hounsfield: roles whose values must be HU.
+        geometry: which one the preparation believes where sform and qform disagree; None makes it a fault.
+        allow_nan: whether the preparation replaces NaN and infinity; they are then a warning.
         progress: called with the number of cases done, their total and the name of the next.
 
     Returns:
@@ -114,7 +120,7 @@ def check_cases(
     required = (*inputs, *([target] if target else []))
     maps = tuple(dict.fromkeys([*([labels] if labels else []), *_LABEL_ROLES]))
     declared = {role: classes for role in ([labels] if labels else [role for role in maps if role != "mask"])}
-    plan = _Plan(tuple(inputs), required, maps, declared, tuple(hounsfield))
+    plan = _Plan(tuple(inputs), required, maps, declared, tuple(hounsfield), geometry, allow_nan)
     seen = _Seen()
     faults: list[Fault] = []
     for done, case in enumerate(table.cases):
@@ -143,7 +149,10 @@ def _case_faults(case: Case, plan: _Plan, seen: _Seen) -> Iterator[Fault]:
         path = case.images[role]
         try:
             is_label = role in plan.labels
-            volume = read_label(path, plan.classes.get(role)) if is_label else read_volume(path)
+            if is_label:
+                volume = read_label(path, plan.classes.get(role), geometry=plan.geometry)
+            else:
+                volume = read_volume(path, geometry=plan.geometry)
         except MedgenError as error:
             yield Fault(case.name, role, error.what, error.fix)
             continue
@@ -184,7 +193,9 @@ def _image_faults(case: Case, role: str, volume: Volume, plan: _Plan, seen: _See
     bad = int(finite.size - finite.sum())
     if bad:
         what = f"{bad} voxels ({bad / finite.size:.2%}) are NaN or infinite"
-        yield Fault(case.name, role, what, "mend the image, or set nan to zero, min or median under preparation")
+        severity: Severity = "warning" if plan.allow_nan else "error"
+        fix = "mend the image, or set preparation.nan to zero, min or median"
+        yield Fault(case.name, role, what, fix, severity)
         if bad == finite.size:
             return
     low, high = (float(data.min()), float(data.max())) if not bad else (data[finite].min(), data[finite].max())

@@ -152,7 +152,7 @@ def _chosen_affine(
         raise InputError(
             f"sform and qform disagree by {distance:.2f} mm (spacing {_mm(sform)} and {_mm(qform)} mm)",
             where=path,
-            fix="choose the right one with --geometry sform or --geometry qform",
+            fix="choose the right one: --geometry sform or --geometry qform (in a recipe: preparation.geometry)",
         )
     name = geometry or "sform"
     notes = () if agree else (f"{name} chosen; the other lies {distance:.2f} mm away",)
@@ -234,7 +234,7 @@ def _spatial_shape(
         raise InputError(
             f"the image is 4D with {frames} frames, expected 3D",
             where=path,
-            fix=f"choose one with --frame 0 to {frames - 1}",
+            fix=f"choose one with --frame 0 to {frames - 1}, or split it into 3D volumes",
         )
     return spatial, (f"frame {frame} of {frames} taken",), frame
 
