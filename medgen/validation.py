@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgen.engine import Engine
-from medgen.inference.tiles import predict_tiles
-from medgen.metrics.image import mae
+from medgen.inference.stages import predict_prepared
 from medgen.method import Method
+from medgen.metrics.image import mae
 from medgen.preparation import StoredCase
 from medgen.recipe import Recipe
 
@@ -33,26 +33,19 @@ def estimate(
         engine: device and precision.
 
     Returns:
-        ``(K, X, Y, Z)`` in the range of the network, -1 (the low end of the window) outside the mask.
+        ``(K, X, Y, Z)`` in [-1, 1], -1 (the low end of the window) outside the mask.
     """
-    image: NDArray[Any] = case.image
+    context: NDArray[Any] | None = None
     if contexts is not None:
-        image = np.concatenate([image, np.load(contexts[case.name], mmap_mode="r", allow_pickle=False)])
-    network.eval()
-    settings = recipe.inference
+        context = np.load(contexts[case.name], mmap_mode="r", allow_pickle=False)
     with engine.autocast():
-        return predict_tiles(
-            network.predict,
-            image,
-            size=settings.tile_size(recipe.patches.size, margin=network.margin, multiple=network.multiple),
-            margin=network.margin,
-            channels=network.channels.outputs,
-            blend=settings.blend,
-            overlap=settings.tile_overlap(network.margin),
-            mask=case.mask,
-            fill=-1.0,
-            batch=settings.batch,
-            multiple=network.multiple,
+        return predict_prepared(
+            [network.eval()],
+            case.image,
+            case.mask,
+            settings=recipe.inference,
+            patch=recipe.patches.size,
+            context=context,
             device=engine.device,
         )
 
@@ -67,6 +60,6 @@ def validate(
     engine, errors = session.engine, []
     for case in cases[engine.rank :: engine.world]:
         prediction = session.hu(estimate(network, case, contexts, session.recipe, engine))
-        errors.append(mae(prediction, session.hu(np.asarray(case.target)), np.asarray(case.mask)[None] > 0))
+        errors.append(mae(prediction[0], session.hu(np.asarray(case.target))[0], np.asarray(case.mask) > 0))
     everyone = [error for errors_of_one in engine.gather(errors) for error in errors_of_one]
     return {"mae": float(np.mean(everyone))}
