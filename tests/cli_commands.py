@@ -23,7 +23,7 @@ COMMANDS = {
 
 def parse(command: str) -> None:
     """Parse one ``medgen ...`` line as the command line would; an unknown word or option raises."""
-    words = shlex.split(command)
+    words = [word for word in shlex.split(command) if not word.startswith("$")]  # a variable of a script
     assert words[0] == "medgen", command
     if words[1:] and words[1] not in {"--version", "--help"} and words[-1] != "--help":
         app.parse_args([word for word in words[1:] if word != "--debug"], exit_on_error=False, print_error=False)

@@ -65,3 +65,12 @@ def test_the_make_targets_of_readme_exist():
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
     wanted = set(re.findall(r"^make (\w+)", (ROOT / "README.md").read_text(), re.M))
     assert {"demo", "test"} <= wanted <= targets
+
+
+def test_every_public_module_has_a_page():
+    package = Path(medgen.__file__).parent
+    modules = {path.stem for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    pages = {path.stem for path in (ROOT / "docs/reference/api").glob("*.md")} - {"index"}
+    assert {name for name in modules if not name.startswith("_")} == pages
+    navigation = (ROOT / "mkdocs.yml").read_text()
+    assert not [name for name in pages if f"reference/api/{name}.md" not in navigation]

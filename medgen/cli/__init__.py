@@ -18,6 +18,7 @@ from medgen.cli.demo import demo
 from medgen.cli.evaluate import app as evaluate
 from medgen.cli.failures import exit_code_of
 from medgen.cli.models import models
+from medgen.cli.parameters import DEFAULTS
 from medgen.cli.phantom import app as phantom
 from medgen.cli.predict import predict
 from medgen.cli.prepare import prepare
@@ -35,19 +36,13 @@ Exit codes: 0 ok, 1 bug, 2 usage, 3 input invalid, 4 some cases failed,
 5 memory, 6 model or weights, 7 disk or permission, 75 stopped and
 resumable, 130 interrupted."""
 
-
-def _shown_default(value: object) -> str | None:
-    """A flag that is off, a list that is empty and a value that is not set need no '[default: ...]'."""
-    return None if value is False or value is None or value == () else str(value)
-
-
 app = App(
     name="medgen",
     help=HELP,
     help_epilogue="Research software, not for clinical use.",
     help_format="plaintext",
     version=f"medgen {__version__}",
-    default_parameter=Parameter(negative=(), show_default=_shown_default),
+    default_parameter=DEFAULTS,
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
-app = App(name="cases", help="Make a case table from a folder in a known layout.", sort_key=3)
-Output = Annotated[Path, Parameter(name=["--output", "-o"])]
+from medgen.cli.parameters import DEFAULTS, Output
+
+app = App(
+    name="cases", help="Make a case table from a folder in a known layout.", sort_key=3, default_parameter=DEFAULTS
+)
 
 
 @app.command

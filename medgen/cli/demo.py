@@ -19,10 +19,15 @@ def demo(*, out: Path = Path("demo")) -> None:
     Args:
         out: the folder to write; 'report.html' in it is the result.
     """
-    from medgen.cli.output import say
+    from medgen.cli.output import say, show_table
     from medgen.cli.progress import progress_display
     from medgen.demo import run_demo
 
     with progress_display() as progress:
-        report = run_demo(out, progress=progress)
-    say(f"report: {report}")
+        demo = run_demo(out, progress=progress)
+    rows = []
+    for name, scores in demo.scores.items():
+        means = [scores.summary[metric]["mean"] for metric in ("mae", "mae_soft", "mae_bone", "psnr")]
+        rows.append((name.replace("_", " "), *(f"{mean:.1f}" for mean in means)))
+    show_table(("method", "MAE (HU)", "soft tissue (HU)", "bone (HU)", "PSNR (dB)"), rows)
+    say(f"report: {demo.report}")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
-app = App(name="evaluate", help="Score a folder of predictions against references.", sort_key=8)
+from medgen.cli.parameters import DEFAULTS, Output
+
+app = App(
+    name="evaluate", help="Score a folder of predictions against references.", sort_key=8, default_parameter=DEFAULTS
+)
 
 
 @app.command
@@ -16,7 +20,7 @@ def synthesis(
     references: Path,
     /,
     *,
-    output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("scores.json"),
+    output: Output = Path("scores.json"),
     role: str = "ct",
     mask_role: str = "mask",
     split: Literal["train", "val", "test", "all"] | None = None,

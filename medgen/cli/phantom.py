@@ -7,7 +7,14 @@ from typing import Literal
 
 from cyclopts import App
 
-app = App(name="phantom", help="Make virtual patients whose true anatomy and CT are known.", sort_key=2)
+from medgen.cli.parameters import DEFAULTS
+
+app = App(
+    name="phantom",
+    help="Make virtual patients whose true anatomy and CT are known.",
+    sort_key=2,
+    default_parameter=DEFAULTS,
+)
 
 
 @app.command

@@ -7,21 +7,23 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from medgen.cli.parameters import AllowModule, Output, Split
+
 
 def predict(
     run: Path,
     /,
     *,
     inputs: Annotated[tuple[str, ...], Parameter(name=["--input", "-i"], metavar="INPUT", required=True)] = (),
-    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    output: Output,
     overwrite: bool = False,
     resume: bool = False,
     nan: Literal["error", "zero", "min", "median"] | None = None,
     geometry: Literal["sform", "qform"] | None = None,
     frame: int | None = None,
-    split: Literal["train", "val", "test"] | None = None,
+    split: Split | None = None,
     device: str = "auto",
-    allow_module: tuple[str, ...] = (),
+    allow_module: AllowModule = (),
 ) -> None:
     """Predict one patient or a whole cohort, each on the patient's own grid.
 

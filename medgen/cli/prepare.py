@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
+from medgen.cli.parameters import Overrides
 
 
 def prepare(
@@ -14,7 +13,7 @@ def prepare(
     *,
     cases: Path,
     store: Path,
-    overrides: Annotated[tuple[str, ...], Parameter(name="--set", metavar="KEY=VALUE")] = (),
+    overrides: Overrides = (),
     workers: int = 1,
 ) -> None:
     """Reorient, resample and normalise a dataset once, into a store.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from cyclopts import Parameter
+from medgen.cli.parameters import AllowModule, Overrides
 
 
 def train(
@@ -14,7 +14,7 @@ def train(
     *,
     cases: Path,
     out: Path,
-    overrides: Annotated[tuple[str, ...], Parameter(name="--set", metavar="KEY=VALUE")] = (),
+    overrides: Overrides = (),
     resume: bool = False,
     max_minutes: float | None = None,
     device: str = "auto",
@@ -22,13 +22,13 @@ def train(
     nodes: int = 1,
     precision: Literal["32", "bf16"] | None = None,
     store: Path | None = None,
-    allow_module: tuple[str, ...] = (),
+    allow_module: AllowModule = (),
 ) -> None:
     """Train what a recipe describes on the cases of a table.
 
     The run folder ends with the model: all that 'medgen predict' needs.
-    A run that was stopped, by Ctrl-C, a time limit or a power cut, goes on
-    where it was with --resume.
+    A run that was stopped, by a time limit, Ctrl-C or a power cut, goes on
+    from its last checkpoint with --resume.
 
     For example:
 
