@@ -1,0 +1,140 @@
+"""MR to CT on the head phantom: one command makes the data, trains every row of the table and compares them.
+
+    python pipelines/mr_to_ct/run.py study --out runs/mr_to_ct --device cuda
+    python pipelines/mr_to_ct/run.py tune --out runs/mr_to_ct_tuning --device cuda
+
+`study` uses phantom seed 0, `tune` phantom seed 100: nothing that is reported was tuned on the subjects it is
+reported for. Both can be stopped and started again; what is done is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import multiprocessing
+import platform
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from medgen.files import write_json
+from medgen.phantom import make_head_phantom
+
+from study import Budget, Job
+from tables import collect, markdown
+
+SUBJECTS = (12, 2, 8)
+"""Training, validation and test subjects of the study."""
+TUNING_SEED = 100
+WEIGHTS = (2.4e-5, 1e-3, 1e-2, 5e-2)
+"""Adversarial weights that are tried: from the authors' code in per-voxel means to their number as it stands."""
+RATES = (1e-4, 3e-4, 1e-3)
+
+
+def main() -> None:
+    """Read the arguments and run the study or the tuning."""
+    options = _arguments()
+    out = Path(options.out)
+    budget = Budget(**{key: getattr(options, key) for key in Budget.__dataclass_fields__})
+    jobs = _study_jobs(out, options, budget) if options.what == "study" else _tuning_jobs(out, options, budget)
+    began = time.monotonic()
+    _run_all([job for job in jobs if not job.done], options.jobs)
+    facts = {
+        "date": datetime.date.today().isoformat(),
+        "machine": _machine(options.device),
+        "seconds_of_this_call": round(time.monotonic() - began),
+        "parallel_jobs": options.jobs,
+        "subjects": dict(zip(("train", "val", "test"), SUBJECTS, strict=True)),
+        "phantom": True,
+        "budget": asdict(budget),
+    }
+    results: dict[str, Any] = {"facts": facts, "results": {}}
+    for folder in sorted({job.out for job in jobs}):
+        results["results"][folder.name] = collect(folder, sorted({job.seed for job in jobs}))
+        print(f"\n{folder.name} (phantom)\n\n{markdown(results['results'][folder.name])}")
+    write_json(out / "results.json", results)
+    (out / "tables.md").write_text(
+        "".join(f"## {name} (phantom)\n\n{markdown(found)}\n" for name, found in results["results"].items())
+    )
+
+
+def _study_jobs(out: Path, options: argparse.Namespace, budget: Budget) -> list[Job]:
+    jobs = []
+    for millimetres in options.misalignments:
+        data = _phantom(out / f"phantom_{millimetres:g}mm", seed=0, options=options, misalignment=millimetres)
+        folder = out / f"misaligned_{millimetres:g}mm"
+        jobs.append(Job("baselines", options.seeds[0], data, folder, budget))
+        # The longest first, so that no process is left alone at the end.
+        jobs += [
+            Job(name, seed, data, folder, budget)
+            for name in ("cascade", "fcn_mse_gdl", "fcn_mse")
+            for seed in options.seeds
+        ]
+    return sorted(jobs, key=lambda job: job.network != "cascade")
+
+
+def _tuning_jobs(out: Path, options: argparse.Namespace, budget: Budget) -> list[Job]:
+    data = _phantom(out / "phantom_tuning", seed=TUNING_SEED, options=options, misalignment=1.0)
+    weights = [Job("gan_only", 0, data, out / f"weight_{w:g}", replace(budget, adversarial_weight=w)) for w in WEIGHTS]
+    rates = [Job("fcn_mse", 0, data, out / f"rate_{r:g}", replace(budget, learning_rate=r)) for r in RATES]
+    return [*rates, *weights]
+
+
+def _phantom(folder: Path, *, seed: int, options: argparse.Namespace, misalignment: float) -> Path:
+    if not (folder / "cases.csv").is_file():
+        make_head_phantom(
+            folder,
+            subjects=sum(SUBJECTS),
+            seed=seed,
+            spacing=options.spacing,
+            misalignment=misalignment,
+            splits=SUBJECTS,
+        )
+    return folder
+
+
+def _run_all(jobs: list[Job], parallel: int) -> None:
+    """Run the jobs in processes of their own; a store is built by the first job that needs it."""
+    first = {job.out: job for job in reversed(jobs)}
+    for job in first.values():
+        _store(job)
+    with ProcessPoolExecutor(parallel, multiprocessing.get_context("spawn")) as pool:
+        futures = {pool.submit(job.run): job for job in jobs}
+        for number, future in enumerate(as_completed(futures), start=1):
+            job = futures[future]
+            future.result()
+            print(f"{number}/{len(jobs)} {job.out.name} {job.network} seed {job.seed}", flush=True)
+
+
+def _store(job: Job) -> None:
+    from medgen.experiment import prepare
+
+    recipe = job.budget.recipe("fcn_mse" if job.network == "baselines" else job.network, job.seed)
+    prepare(recipe, job.data / "cases.csv", job.out / "store")
+
+
+def _machine(device: str) -> str:
+    import torch
+
+    if device.startswith("cuda") or (device == "auto" and torch.cuda.is_available()):
+        return torch.cuda.get_device_name()
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["study", "tune"])
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--misalignments", type=float, nargs="+", default=[0.0, 1.0], help="mm, of the training pairs")
+    parser.add_argument("--spacing", type=float, default=2.0, help="voxel of the phantom in mm")
+    parser.add_argument("--jobs", type=int, default=1, help="training runs at a time")
+    for name, value in asdict(Budget()).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
