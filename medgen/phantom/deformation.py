@@ -118,8 +118,8 @@ def _pose(generator: np.random.Generator) -> tuple[Array, Array]:
     about_x = np.array([[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]])
     about_y = np.array([[np.cos(roll), 0, np.sin(roll)], [0, 1, 0], [-np.sin(roll), 0, np.cos(roll)]])
     about_z = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
-    # The MNI152 brain is larger than most: heads are 0.95 of it on average, and none as broad as another.
-    size = np.clip(generator.normal(0.95, 0.022), 0.90, 1.0) * np.exp(
+    # The MNI152 brain is larger than most: heads are 0.925 of it on average, and none as broad as another.
+    size = np.clip(generator.normal(0.925, 0.022), 0.87, 0.98) * np.exp(
         np.clip(generator.normal(0, 0.015, 3), -0.03, 0.03)
     )
     matrix = np.diag(1 / size) @ about_x @ about_y @ about_z

@@ -6,15 +6,17 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from medgen.cases import DOMAINS, SPLITS, Case, Split, write_cases
-from medgen.errors import UsageError
+from medgen.errors import MemoryExhausted, UsageError
 from medgen.files import write_json
 from medgen.phantom.acquisition import make_scanner, scan_ct, scan_mr
 from medgen.phantom.anatomy import build_head
@@ -66,7 +68,7 @@ def make_head_phantom(
     Args:
         out: folder to write: ``<case>/<case>_<role>.nii.gz`` with the roles t1, t2, pd, flair, ge (domain source) or
             swi (target), ct, mask; and ``cases.csv``. MR and CT are int16 (CT in HU), the mask is uint8.
-        subjects: how many, at least 1.
+        subjects: how many, 1 to 999.
         seed: chooses the people.
         domain: "source" or "target": which scanner.
         spacing: isotropic voxel in mm, 0.8 to 8.
@@ -77,7 +79,8 @@ def make_head_phantom(
         scanner_seed: chooses gain, noise level and bias strength of the scanner; by default ``seed``.
         realisation_seed: chooses noise, bias field and misalignment; by default ``seed``.
         overwrite: replace files of the same names.
-        workers: processes; by default one a core. The result does not depend on it.
+        workers: processes; by default one a core. The result does not depend on it. With more than one, a script
+            must call this under ``if __name__ == "__main__":``, because processes are started afresh.
         progress: called with (done, total, what).
 
     Returns:
@@ -91,8 +94,8 @@ def make_head_phantom(
     out = Path(out)
     counts = _check(out, subjects, domain, spacing, misalignment, splits, overwrite)
     names: list[Split] = [split for split, count in zip(SPLITS, counts, strict=True) for _ in range(count)]
-    seeds = tuple(seed if other is None else other for other in (seed, scanner_seed, realisation_seed))
-    prefix = "head" if domain == "source" else "head_target"
+    first, second, third = (seed if other is None else other for other in (seed, scanner_seed, realisation_seed))
+    prefix = "head" if domain == "source" else f"head_{domain}"
     jobs = [
         _Job(
             out=out,
@@ -101,30 +104,22 @@ def make_head_phantom(
             domain=domain,
             spacing=float(spacing),
             misalignment=0.0 if split == "test" else float(misalignment),
-            seeds=(seeds[0], seeds[1], seeds[2]),
+            seeds=(first, second, third),
             overwrite=overwrite,
         )
         for index, split in enumerate(names)
     ]
     images: dict[int, dict[str, Path]] = {}
     if progress:
-        progress(0, subjects, "phantom")
-    for done, (index, paths) in enumerate(_run(jobs, workers), start=1):
+        progress(0, subjects, "making phantoms")
+    for index, paths in _run(jobs, workers):
         images[index] = paths
         if progress:
-            progress(done, subjects, "phantom")
+            progress(len(images), subjects, "making phantoms")
+    settings = {"subjects": subjects, "domain": domain, "spacing": float(spacing), "misalignment": float(misalignment)}
+    seeds = {"subject": first, "scanner": second, "realisation": third}
+    write_json(out / "phantom.json", {"anatomy": "head", **settings, "seeds": seeds})
     cases = [Case(job.name, names[job.index], domain, images[job.index]) for job in jobs]
-    write_json(
-        out / "phantom.json",
-        {
-            "anatomy": "head",
-            "subjects": subjects,
-            "domain": domain,
-            "spacing": spacing,
-            "misalignment": misalignment,
-            "seeds": dict(zip(("subject", "scanner", "realisation"), seeds, strict=True)),
-        },
-    )
     return write_cases(cases, out / "cases.csv")
 
 
@@ -153,8 +148,8 @@ def _check(
     overwrite: bool,
 ) -> tuple[int, int, int]:
     """Refuse arguments that cannot be met; give the numbers of cases of each split."""
-    if subjects < 1:
-        raise UsageError(f"{subjects} subjects were asked for", fix="ask for 1 or more")
+    if not 1 <= subjects <= 999:
+        raise UsageError(f"{subjects} subjects were asked for", fix="ask for 1 to 999")
     if domain not in DOMAINS:
         raise UsageError(f"there is no domain '{domain}'", fix=f"choose one of {', '.join(DOMAINS)}")
     if not _SPACINGS[0] <= spacing <= _SPACINGS[1]:
@@ -187,17 +182,21 @@ def _run(jobs: Sequence[_Job], workers: int | None) -> Iterator[tuple[int, dict[
         try:
             for future in as_completed(futures):
                 yield futures[future].index, future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        except BrokenProcessPool as error:
+            raise MemoryExhausted(
+                "a process that made a phantom was killed, probably for want of memory", fix="use fewer workers"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 _template: Template | None = None
 
 
 def _start(template: Template) -> None:
-    """Keep the template in a worker process: it is sent once, not with every subject."""
+    """Keep the template in a worker process (it is sent once, not with every subject), and leave it one thread."""
     global _template
+    threadpool_limits(1)
     _template = template
 
 
