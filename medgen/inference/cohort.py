@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +22,10 @@ from medgen.inference.report import (
     write_failures,
     write_report,
 )
+from medgen.inference.sources import Inputs, parse_inputs
 from medgen.volume import Geometry
 
 Progress = Callable[[int, int, str], None]
-Inputs = str | Path | Sequence[str | Path] | Mapping[str, str | Path]
 
 _SHOWN = 3
 """Failed cases that the error names; the rest stands in ``failed.csv``."""
@@ -110,7 +110,7 @@ def predict(
         MemoryExhausted: nothing that was tried fits into memory.
         StorageError: the disk is full or the folder cannot be written.
     """
-    source, output = _source(inputs), Path(output)
+    source, output = parse_inputs(inputs), Path(output)
     reading = Reading(nan, geometry, frame)
     if isinstance(source, Path) and source.suffix == ".csv":
         cases = read_cases(source).select(split=split)
@@ -231,41 +231,6 @@ def _report_one(model: LoadedModel, reading: Reading, output: Path, notes: tuple
     stem = output.name.removesuffix(".gz").removesuffix(".nii")
     report = CaseReport(stem, "done", output.name, round(seconds, 2), notes)
     write_report(output.with_name(f"{stem}.{REPORT}"), model, reading, {stem: report})
-
-
-def _source(inputs: Inputs) -> Path | dict[str, str | Path]:
-    """One file, or a file for each role."""
-    if isinstance(inputs, Mapping):
-        return dict(inputs)
-    items = [inputs] if isinstance(inputs, str | Path) else list(inputs)
-    pairs = [_role_and_file(item) for item in items]
-    if len(pairs) == 1 and not pairs[0][0]:
-        return _file(pairs[0][1])
-    if not pairs or not all(role for role, _ in pairs):
-        raise UsageError(
-            f"{len(items)} inputs were given, not all with a role", fix="name each: -i t1=t1.nii.gz -i t2=t2.nii.gz"
-        )
-    roles = [role for role, _ in pairs]
-    if len(set(roles)) < len(roles):
-        raise UsageError(f"a role is given twice: {', '.join(roles)}", fix="give one volume for each role")
-    return {role: _file(file) for role, file in pairs}
-
-
-def _role_and_file(item: str | Path) -> tuple[str, Path]:
-    role, separator, file = str(item).partition("=")
-    if isinstance(item, Path) or not separator or "/" in role or Path(item).exists():
-        return "", Path(item)
-    return role, Path(file)
-
-
-def _file(path: Path) -> Path:
-    if path.is_dir() or path.suffix.lower() in (".dcm", ".ima"):
-        raise UsageError(
-            "this version reads NIfTI, not DICOM",
-            where=path,
-            fix="convert the series first, for example: dcm2niix -z y -o OUT FOLDER",
-        )
-    return path
 
 
 def _require_folder_name(output: Path) -> None:

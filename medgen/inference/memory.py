@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -16,6 +19,11 @@ Result = TypeVar("Result")
 
 _CPU = torch.device("cpu")
 _SIGNS = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "Unable to allocate")
+
+_FLOOR, _PER_BYTE = 0.4e9, 5.5
+"""Bytes that Python and torch take, and peak bytes for each byte of the volume as float32 with one input
+(measured by ``pipelines/speed/inference_memory.py`` on 512 x 512 x 200 voxels)."""
+_FIX = "use a machine with more memory, or crop the volume to the part that is needed"
 
 log = logging.getLogger(__name__)
 
@@ -91,10 +99,7 @@ def within_memory(
             torch.cuda.empty_cache()
         step = thriftier(plan, margin=margin, multiple=multiple)
         if step is None:
-            raise MemoryExhausted(
-                f"out of memory ({reason}); {need}",
-                fix="use a machine with more memory, or crop the volume to the part that is needed",
-            )
+            raise MemoryExhausted(f"out of memory ({reason}); {need}", fix=_FIX)
         notes.append(f"out of memory on {plan.device}; went on with {step[1]}")
         log.warning(notes[-1])
         plan = step[0]
@@ -105,3 +110,38 @@ def out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
+
+
+@contextmanager
+def memory_errors(need: str) -> Iterator[None]:
+    """Turn "out of memory" into a :class:`~medgen.errors.MemoryExhausted` that says what was needed."""
+    try:
+        yield
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        raise MemoryExhausted(f"out of memory; {need}", fix=_FIX) from error
+
+
+def expected_need(voxels: float, inputs: int) -> float:
+    """Bytes that predicting a volume takes at its peak, roughly.
+
+    Args:
+        voxels: of the patient's own grid or the prepared one, whichever has more.
+        inputs: images that are read.
+    """
+    return _FLOOR + voxels * 4 * (_PER_BYTE + 2 * (inputs - 1))
+
+
+def free_bytes() -> float | None:
+    """Memory that this process may still take, or None where the system does not say."""
+    known = []
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        known.append(1024.0 * int(fields["MemAvailable"].split()[0]))
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    status = Path("/proc/self/statm")
+    if limit != resource.RLIM_INFINITY and status.exists():
+        known.append(limit - float(int(status.read_text().split()[0]) * resource.getpagesize()))
+    return min(known, default=None)

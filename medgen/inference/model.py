@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,19 +13,18 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from medgen.cases import Case
 from medgen.checkpoint import load_stages
 from medgen.config import build
 from medgen.engine import parse_device
 from medgen.errors import InputError, ModelError, UsageError
-from medgen.inference.memory import Plan, within_memory
+from medgen.inference.memory import Plan, expected_need, free_bytes, memory_errors, within_memory
 from medgen.inference.settings import InferenceConfig
+from medgen.inference.sources import Image, Source, by_role
 from medgen.inference.stages import LOW, Estimate, first_plan, run_stages
 from medgen.method import Method
 from medgen.preparation import Preparation, Prepared
-from medgen.volume import Geometry, Kind, Volume, read_volume, write_volume
+from medgen.volume import Geometry, Grid, Kind, Volume, read_header, read_volume, write_volume
 
-Source = str | Path | Volume | Case | Mapping[str, "str | Path | Volume"]
 Progress = Callable[[int, int, str], None]
 NanRule = Literal["error", "zero", "min", "median"]
 
@@ -118,16 +118,17 @@ class LoadedModel:
             ModelError: the network returned NaN or infinity.
             MemoryExhausted: nothing that was tried fits into memory.
         """
-        reading = Reading(nan, geometry, frame)
-        prepared, notes = self._prepare(source, reading)
-        estimate, more = self._estimate(prepared, progress)
-        prepared = replace(prepared, image=np.empty(0))  # frees it: going back needs the grids alone
-        if estimate.clipped:
-            share = estimate.clipped / max(1, estimate.voxels)
-            notes += (f"{estimate.clipped} voxels ({share:.2%} of the body) outside the range of the model, clipped",)
-        data = self.preparation.target_from_network(estimate.data)
-        del estimate
-        volume = self.preparation.restore(self._with_air(data, prepared), prepared, fill=self._outside)
+        images = by_role(source, self.inputs)
+        with memory_errors(self._expect(images, Reading(nan, geometry, frame))):
+            prepared, notes = self._prepare(images, Reading(nan, geometry, frame))
+            estimate, more = self._estimate(prepared, progress)
+            prepared = replace(prepared, image=np.empty(0))  # frees it: going back needs the grids alone
+            if estimate.clipped:
+                share = estimate.clipped / max(1, estimate.voxels)
+                more += (f"{estimate.clipped} voxels ({share:.2%} of the body) outside the model's range, clipped",)
+            data = self.preparation.target_from_network(estimate.data)
+            del estimate
+            volume = self.preparation.restore(self._with_air(data, prepared), prepared, fill=self._outside)
         return replace(volume, source="", notes=tuple(dict.fromkeys((*notes, *more))))
 
     def predict_file(
@@ -165,57 +166,51 @@ class LoadedModel:
         write_volume(volume, output, kind=self.kind, overwrite=overwrite)
         return volume.notes
 
-    def _prepare(self, source: Source, reading: Reading) -> tuple[Prepared, tuple[str, ...]]:
+    def _expect(self, images: Mapping[str, Image], reading: Reading) -> str:
+        """Look at the headers: refuse a single slice, and say what memory the largest volume will need."""
+        grids = [self._grid(image, reading) for image in images.values()]
+        for grid in grids:
+            if min(grid.shape) < 2:
+                raise InputError(
+                    f"the image has {_size(grid.shape)} voxels: a single slice, and the model needs a volume",
+                    where=grid.source or None,
+                    fix="give all slices of the series",
+                )
+        spacing = self.preparation.config.spacing
+        finer = max(1.0, math.prod(grids[0].spacing) / math.prod(spacing)) if spacing else 1.0
+        voxels = max(math.prod(grid.shape) for grid in grids) * finer
+        need, free = expected_need(voxels, len(grids)), free_bytes()
+        text = f"a volume of {_size(grids[0].shape)} voxels needs about {need / 1e9:.1f} GB of memory"
+        if free is not None:
+            text += f", {free / 1e9:.1f} GB were free"
+            if need > free:
+                log.warning(text)
+        return text
+
+    def _prepare(self, images: Mapping[str, Image], reading: Reading) -> tuple[Prepared, tuple[str, ...]]:
         preparation = self.preparation
         if reading.nan is not None:
             preparation = replace(preparation, config=preparation.config.model_copy(update={"nan": reading.nan}))
-        images = {role: self._read(image, reading) for role, image in self._by_role(source).items()}
-        for volume in images.values():
-            if min(volume.shape) < 2:
-                size = " x ".join(map(str, volume.shape))
-                raise InputError(
-                    f"the image has {size} voxels: a single slice, and the model needs a volume",
-                    where=volume.source or None,
-                    fix="give all slices of the series",
-                )
-        prepared = preparation.prepare_inputs(images)
-        notes = (note for volume in images.values() for note in volume.notes)
+        volumes = {role: self._read(image, reading) for role, image in images.items()}
+        prepared = preparation.prepare_inputs(volumes)
+        notes = (note for volume in volumes.values() for note in volume.notes)
         return prepared, (*notes, *prepared.notes, *preparation.unlike_training(prepared))
 
-    def _read(self, image: str | Path | Volume, reading: Reading) -> Volume:
+    def _grid(self, image: Image, reading: Reading) -> Grid:
+        if isinstance(image, Volume):
+            return image.grid
+        return read_header(image, geometry=self._geometry(reading), frame=reading.frame)
+
+    def _read(self, image: Image, reading: Reading) -> Volume:
         if isinstance(image, Volume):
             return image
-        geometry = reading.geometry or self.preparation.config.geometry
-        return read_volume(image, geometry=geometry, frame=reading.frame)
+        return read_volume(image, geometry=self._geometry(reading), frame=reading.frame)
 
-    def _by_role(self, source: Source) -> dict[str, str | Path | Volume]:
-        """One image for each input of the model."""
-        expected = f"the model reads: {', '.join(self.inputs)}"
-        if isinstance(source, Case):
-            found = {role: source.path(role) for role in self.inputs}
-            missing = [role for role, path in found.items() if path is None]
-            if missing:
-                raise InputError(f"case '{source.name}' has no image for {', '.join(missing)}", fix=expected)
-            return {role: path for role, path in found.items() if path is not None}
-        if not isinstance(source, Mapping):
-            if len(self.inputs) > 1:
-                raise UsageError(
-                    f"one image was given; {expected}", fix="name each, e.g. -i t1=t1.nii.gz -i t2=t2.nii.gz"
-                )
-            return {self.inputs[0]: source}
-        roles = {name: role for role in self.inputs for name in (role, *role.split("|"))}
-        unknown = [name for name in source if name not in roles]
-        given = {roles[name]: image for name, image in source.items() if name in roles}
-        missing = [role for role in self.inputs if role not in given]
-        if unknown or missing or len(given) < len(source):
-            raise UsageError(
-                f"images were given for: {', '.join(source) or 'nothing'}; {expected}", fix="name each once"
-            )
-        return given
+    def _geometry(self, reading: Reading) -> Geometry | None:
+        return reading.geometry or self.preparation.config.geometry
 
     def _estimate(self, prepared: Prepared, progress: Progress | None) -> tuple[Estimate, tuple[str, ...]]:
         first = first_plan(self.stages, self.settings, self.patch, self.device)
-        size = " x ".join(map(str, prepared.body.shape))
         bytes_needed = prepared.body.size * 4 * (len(prepared.image) + 2 * self.stages[0].channels.outputs)
 
         def attempt(plan: Plan) -> Estimate:
@@ -229,7 +224,7 @@ class LoadedModel:
                 first,
                 margin=self.stages[0].margin,
                 multiple=self.stages[0].multiple,
-                need=f"the volume of {size} voxels takes {bytes_needed / 1e9:.2f} GB besides the network",
+                need=f"{_size(prepared.body.shape)} voxels take {bytes_needed / 1e9:.2f} GB besides the network",
             )
         finally:
             for stage in self.stages:
@@ -264,6 +259,10 @@ def load_model(run: str | Path, *, device: str = "auto", allow_modules: Sequence
         log.info("predicting on %s", place)
     stages, description = load_stages(Path(run), place, allow_modules=allow_modules)
     return LoadedModel(stages, description, place)
+
+
+def _size(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
 
 
 def _require_writable(output: Path, *, overwrite: bool) -> None:

@@ -16,6 +16,7 @@ import torch
 import medgen
 from medgen.errors import MedgenError, UsageError
 from medgen.files import atomic_path, write_json
+from medgen.inference.memory import out_of_memory
 from medgen.inference.model import LoadedModel, Reading
 
 REPORT = "prediction.json"
@@ -107,6 +108,8 @@ def reason_of(error: Exception, images: Mapping[str, Path]) -> str:
     if isinstance(error, MedgenError):
         where = f" ({Path(error.where).name})" if error.where else ""
         text = f"{error.what}{where}{': ' if error.fix else ''}{error.fix}"
+    elif out_of_memory(error):
+        text = f"out of memory: {error}"
     else:
         text = f"a bug in medgen: {type(error).__name__}: {error}"
     return without_folders(text, images)

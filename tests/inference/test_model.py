@@ -1,6 +1,10 @@
 """One patient: the numbers, the grid, the cascade, and everything that can be wrong with the input."""
 
 import logging
+import os
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel
@@ -12,7 +16,7 @@ from mean_model import AFFINE, head, make_model, save
 from medgen.cases import Case
 from medgen.checkpoint import save_model
 from medgen.errors import InputError, MemoryExhausted, ModelError, UsageError
-from medgen.inference.memory import Plan, thriftier, within_memory
+from medgen.inference.memory import Plan, expected_need, free_bytes, thriftier, within_memory
 from medgen.inference.model import LoadedModel, Reading, load_model
 from medgen.inference.settings import InferenceConfig
 from medgen.inference.stages import Stacked, predict_prepared
@@ -78,7 +82,7 @@ class TestPrediction:
 
     def test_values_beyond_the_range_are_clipped_and_counted(self, tmp_path: Path) -> None:
         model, path = make_model(gains=[1e6]), save(head(), tmp_path / "t1.nii.gz")
-        prepared, _ = model._prepare(path, Reading())
+        prepared, _ = model._prepare({"t1": path}, Reading())
         result = model.predict(path)
         assert result.data.max() == pytest.approx(2000, abs=0.01)
         # 500 maps to 0, which no gain can move: the bright core and air at the edge of the body leave the range
@@ -183,7 +187,7 @@ class TestLoading:
         save_model(tmp_path / "run" / "model", networks, description)
         model = load_model(tmp_path / "run", device="cpu")
         path = save(head((21, 22, 23)), tmp_path / "t1.nii.gz")
-        prepared, _ = model._prepare(path, Reading())
+        prepared, _ = model._prepare({"t1": path}, Reading())
         image = torch.from_numpy(prepared.image)[None]
         with torch.inference_mode():
             for network in networks:
@@ -304,6 +308,67 @@ class TestMemory:
 
         with pytest.raises(RuntimeError, match="a size"):
             within_memory(attempt, Plan(self.CPU, self.CPU, 2, (32, 32, 32)), margin=0, multiple=1, need="")
+
+    def test_need_is_said_before_the_work(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Python and torch take 0.4 GB, each byte of the volume as float32 5.5 more."""
+        path = save(head(), tmp_path / "t1.nii.gz")
+        monkeypatch.setattr("medgen.inference.model.free_bytes", lambda: 2e8)
+        with caplog.at_level(logging.WARNING):
+            make_model().predict(path)
+        assert caplog.messages == ["a volume of 19 x 23 x 17 voxels needs about 0.4 GB of memory, 0.2 GB were free"]
+        assert expected_need(1e9, 1) == pytest.approx(0.4e9 + 22e9)
+
+    def test_numpy_out_of_memory_exits_5(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(*_: object) -> None:
+            raise MemoryError("Unable to allocate 9 GiB")
+
+        model, path = make_model(), save(head(), tmp_path / "t1.nii.gz")
+        monkeypatch.setattr(model, "_prepare", full)
+        with pytest.raises(MemoryExhausted, match=r"19 x 23 x 17 voxels needs about 0\.4 GB") as caught:
+            model.predict(path)
+        assert caught.value.exit_code == 5
+
+    @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
+    def test_limit_of_the_process_counts_as_free_memory(self) -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        try:
+            resource.setrlimit(resource.RLIMIT_AS, (used + 2**29, hard))
+            free = free_bytes()
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        assert free is not None
+        assert 2**28 < free <= 2**29
+
+    @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
+    def test_peak_is_below_six_volumes_and_the_tiles(self, tmp_path: Path) -> None:
+        """Read, prepare, predict, go back, write: beyond what was in use before (14 MB volume, 64^3 tiles)."""
+        image = np.zeros((192, 192, 96), np.float32)
+        image[20:-20, 20:-20, 5:-5] = 500.0
+        fine = np.diag([-0.6, 0.6, 1.0, 1.0])
+        save(image, tmp_path / "t1.nii", fine)
+        save(image[:40, :40, :40], tmp_path / "small.nii", fine)
+        code = """
+import sys
+from pathlib import Path
+from mean_model import make_model
+model = make_model()
+model.patch = (64, 64, 64)
+folder = Path(sys.argv[1])
+model.predict_file(folder / "small.nii", folder / "small_ct.nii")
+def value(name):
+    return int(next(l for l in open("/proc/self/status") if l.startswith(name)).split()[1]) / 1024
+before = value("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")
+model.predict_file(folder / "t1.nii", folder / "ct.nii")
+print(value("VmHWM") - before)
+"""
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-c", code, str(tmp_path)]
+        run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert float(run.stdout) < 6 * image.nbytes / 2**20 + 30
 
     def test_result_is_the_same_after_stepping_down(self, tmp_path: Path) -> None:
         path = save(head((40, 41, 42)), tmp_path / "t1.nii.gz")

@@ -1,0 +1,89 @@
+"""What the user gives to be predicted: one image, an image for each role, a row or a whole case table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from medgen.cases import Case
+from medgen.errors import InputError, UsageError
+from medgen.volume import Volume
+
+Image = str | Path | Volume
+Source = Image | Case | Mapping[str, Image]
+Inputs = str | Path | Sequence[str | Path] | Mapping[str, str | Path]
+
+
+def by_role(source: Source, roles: Sequence[str]) -> dict[str, Image]:
+    """One image for each input of a model.
+
+    Args:
+        source: one image, which is enough for a model with one input; images by role; or a row of a case table, of
+            which the other roles are left out.
+        roles: the inputs; ``ge|swi`` takes whichever of the two is given.
+
+    Raises:
+        UsageError: images are missing, or carry roles that the model does not read; the message lists its roles.
+        InputError: the row of the table lacks an image.
+    """
+    expected = f"the model reads: {', '.join(roles)}"
+    if isinstance(source, Case):
+        found = {role: source.path(role) for role in roles}
+        missing = [role for role, path in found.items() if path is None]
+        if missing:
+            raise InputError(f"case '{source.name}' has no image for {', '.join(missing)}", fix=expected)
+        return {role: path for role, path in found.items() if path is not None}
+    if not isinstance(source, Mapping):
+        if len(roles) > 1:
+            fix = "name each, e.g. -i t1=t1.nii.gz -i t2=t2.nii.gz"
+            raise UsageError(f"one image was given; {expected}", fix=fix)
+        return {roles[0]: source}
+    role_of = {name: role for role in roles for name in (role, *role.split("|"))}
+    given = {role_of[name]: image for name, image in source.items() if name in role_of}
+    unknown = any(name not in role_of for name in source)
+    if unknown or len(given) < max(len(roles), len(source)):
+        listed = ", ".join(source) or "nothing"
+        raise UsageError(f"images were given for: {listed}; {expected}", fix="name each once")
+    return {role: given[role] for role in roles}
+
+
+def parse_inputs(inputs: Inputs) -> Path | dict[str, str | Path]:
+    """What ``--input`` says: one file, or a file for each role.
+
+    Args:
+        inputs: a file; or ``role=file`` once for each role, or ``{role: file}``.
+
+    Raises:
+        UsageError: some inputs have a role and some not, a role is given twice, or a file is DICOM.
+    """
+    if isinstance(inputs, Mapping):
+        return {role: _nifti(Path(file)) for role, file in inputs.items()}
+    items = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+    pairs = [_role_and_file(item) for item in items]
+    if len(pairs) == 1 and not pairs[0][0]:
+        return _nifti(pairs[0][1])
+    if not pairs or not all(role for role, _ in pairs):
+        raise UsageError(
+            f"{len(items)} inputs were given, not all with a role", fix="name each: -i t1=t1.nii.gz -i t2=t2.nii.gz"
+        )
+    roles = [role for role, _ in pairs]
+    if len(set(roles)) < len(roles):
+        raise UsageError(f"a role is given twice: {', '.join(roles)}", fix="give one volume for each role")
+    return {role: _nifti(file) for role, file in pairs}
+
+
+def _role_and_file(item: str | Path) -> tuple[str, Path]:
+    role, separator, file = str(item).partition("=")
+    if isinstance(item, Path) or not separator or "/" in role or Path(item).exists():
+        return "", Path(item)
+    return role, Path(file)
+
+
+def _nifti(path: Path) -> Path:
+    if path.is_dir() or path.suffix.lower() in (".dcm", ".ima"):
+        raise UsageError(
+            "this version reads NIfTI, not DICOM",
+            where=path,
+            fix="convert the series first, for example: dcm2niix -z y -o OUT FOLDER",
+        )
+    return path
