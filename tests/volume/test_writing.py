@@ -107,6 +107,8 @@ def test_equal_volumes_make_equal_bytes(tmp_path):
     one = write_volume(volume, tmp_path / "one.nii.gz", kind="scalar")
     two = write_volume(volume, tmp_path / "two.nii.gz", kind="scalar")
     assert one.read_bytes() == two.read_bytes()
+    flags, *time = one.read_bytes()[3:8]  # RFC 1952: a name would set flag 8
+    assert (flags, time) == (0, [0, 0, 0, 0])
 
 
 def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
