@@ -96,7 +96,7 @@ def fluid_null(repetition: float, fluid_t1: float = TISSUES["csf"].t1) -> float:
     """Inversion time in ms at which fluid gives no signal: TI = T1 ln(2 / (1 + e^(-TR/T1))).
 
     >>> round(fluid_null(9000.0))
-    2479
+    2481
     """
     return float(fluid_t1 * np.log(2 / (1 + np.exp(-repetition / fluid_t1))))
 
