@@ -27,8 +27,8 @@ from medgen.volume import Geometry
 
 Progress = Callable[[int, int, str], None]
 
-_SHOWN = 3
-"""Failed cases that the error names; the rest stands in ``failed.csv``."""
+_SHOWN = 5
+"""Failed cases that the error names; all stand in ``failed.csv``, with their reasons."""
 
 log = logging.getLogger(__name__)
 
@@ -54,14 +54,13 @@ class CohortResult:
         """Raise where a case failed.
 
         Raises:
-            CasesFailed: names the first cases with their reasons.
+            CasesFailed: names the first of them.
         """
         if not self.failed:
             return
-        lines = [f"  {case.case}: {case.reason}" for case in self.failed[:_SHOWN]]
-        more = [f"  and {len(self.failed) - _SHOWN} more"] if len(self.failed) > _SHOWN else []
+        names = [case.case for case in self.failed[:_SHOWN]] + ["..."] * (len(self.failed) > _SHOWN)
         raise CasesFailed(
-            "\n".join([f"{len(self.failed)} of {len(self.cases)} cases failed", *lines, *more]),
+            f"{len(self.failed)} of {len(self.cases)} cases failed: {', '.join(names)}",
             where=self.output / FAILED,
             fix="mend these cases and run again with --resume; the others are done",
         )

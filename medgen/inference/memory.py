@@ -20,9 +20,9 @@ Result = TypeVar("Result")
 _CPU = torch.device("cpu")
 _SIGNS = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "Unable to allocate")
 
-_FLOOR, _PER_BYTE = 0.4e9, 5.5
-"""Bytes that Python and torch take, and peak bytes for each byte of the volume as float32 with one input
-(measured by ``pipelines/speed/inference_memory.py`` on 512 x 512 x 200 voxels)."""
+_FLOOR, _PER_BYTE = 0.1e9, 5.5
+"""Bytes for the tiles of a small network, and peak bytes for each byte of the volume as float32 with one input
+(measured by ``pipelines/speed/inference_memory.py`` on 512 x 512 x 200 voxels), beyond what is loaded already."""
 _FIX = "use a machine with more memory, or crop the volume to the part that is needed"
 
 log = logging.getLogger(__name__)
@@ -124,7 +124,7 @@ def memory_errors(need: str) -> Iterator[None]:
 
 
 def expected_need(voxels: float, inputs: int) -> float:
-    """Bytes that predicting a volume takes at its peak, roughly.
+    """Bytes that predicting a volume takes at its peak, roughly, beyond what is loaded already.
 
     Args:
         voxels: of the patient's own grid or the prepared one, whichever has more.

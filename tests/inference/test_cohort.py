@@ -56,7 +56,9 @@ class TestCohort:
         assert seen[0] == (0, 4, "head_0")
         assert seen[-1] == (4, 4, "cases")
 
-    def test_broken_cases_do_not_stop_the_others(self, cases: list[Case], tmp_path: Path) -> None:
+    def test_broken_cases_do_not_stop_the_others(
+        self, cases: list[Case], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
         cut(cases[1].images["t1"])
         broken = [*cases[:3], Case("head_3", "test", None, {"flair": cases[3].images["t1"]})]
         result = predict_cohort(make_model(), broken, tmp_path / "out")
@@ -65,10 +67,11 @@ class TestCohort:
         assert [row["case"] for row in rows] == ["head_1", "head_3"]
         assert "head_1.nii.gz" in rows[0]["reason"]
         assert "no image for t1" in rows[1]["reason"]
-        with pytest.raises(CasesFailed, match="2 of 4 cases failed") as caught:
+        assert sum("failed: " in message for message in caplog.messages) == 2
+        with pytest.raises(CasesFailed, match="2 of 4 cases failed: head_1, head_3") as caught:
             result.require_complete()
         assert caught.value.exit_code == 4
-        assert "head_3: " in caught.value.what
+        assert caught.value.where == tmp_path / "out" / "failed.csv"
 
     def test_bug_in_one_case_is_reported_as_such(
         self, cases: list[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

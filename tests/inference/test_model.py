@@ -312,13 +312,13 @@ class TestMemory:
     def test_need_is_said_before_the_work(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Python and torch take 0.4 GB, each byte of the volume as float32 5.5 more."""
+        """0.1 GB for tiles, and 5.5 bytes for each byte of the volume as float32."""
         path = save(head(), tmp_path / "t1.nii.gz")
-        monkeypatch.setattr("medgen.inference.model.free_bytes", lambda: 2e8)
+        monkeypatch.setattr("medgen.inference.model.free_bytes", lambda: 4e7)
         with caplog.at_level(logging.WARNING):
             make_model().predict(path)
-        assert caplog.messages == ["a volume of 19 x 23 x 17 voxels needs about 0.4 GB of memory, 0.2 GB were free"]
-        assert expected_need(1e9, 1) == pytest.approx(0.4e9 + 22e9)
+        assert caplog.messages == ["a volume of 19 x 23 x 17 voxels needs about 0.1 GB of memory, 0.0 GB were free"]
+        assert expected_need(1e9, 1) == pytest.approx(0.1e9 + 22e9)
 
     def test_numpy_out_of_memory_exits_5(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def full(*_: object) -> None:
@@ -326,7 +326,7 @@ class TestMemory:
 
         model, path = make_model(), save(head(), tmp_path / "t1.nii.gz")
         monkeypatch.setattr(model, "_prepare", full)
-        with pytest.raises(MemoryExhausted, match=r"19 x 23 x 17 voxels needs about 0\.4 GB") as caught:
+        with pytest.raises(MemoryExhausted, match=r"19 x 23 x 17 voxels needs about 0\.1 GB") as caught:
             model.predict(path)
         assert caught.value.exit_code == 5
 
