@@ -66,7 +66,7 @@ def _launch(
     """Run one command.
 
     Args:
-        tokens: the command and its arguments.
+        *tokens: the command and its arguments.
         debug: show the traceback of an error.
     """
     app(tokens, exit_on_error=False, print_error=False)
