@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from medgen.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 from medgen.engine import Engine
-from medgen.errors import Preempted
+from medgen.errors import Preempted, UsageError
 from medgen.files import sha256, write_json
 from medgen.method import Channels, Method, create
 from medgen.patches import PatchSource, patch_batches
@@ -123,7 +123,18 @@ def new_method(session: Session, part: Part) -> Method:
         channels = Channels(channels.inputs + channels.outputs, channels.outputs)
     recipe = session.recipe
     with session.engine.reproducible(recipe.seed * 1000 + part.number, -1, same_everywhere=True):
-        return create(recipe.method, recipe.config, channels, allow_modules=session.allow_modules)
+        method = create(recipe.method, recipe.config, channels, allow_modules=session.allow_modules)
+    _require_patch(recipe.patches.size, method)
+    return method
+
+
+def _require_patch(size: Sequence[int], method: Method) -> None:
+    if min(size) < method.minimum or any(edge % method.multiple for edge in size):
+        multiple = f" and divisible by {method.multiple}" if method.multiple > 1 else ""
+        raise UsageError(
+            f"the patches are {list(size)} voxels; this network needs sides of at least {method.minimum}{multiple}",
+            fix="change patches.size",
+        )
 
 
 def fit(session: Session, part: Part) -> Method:

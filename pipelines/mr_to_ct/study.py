@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from medgen.cases import read_cases
 from medgen.comparison import score_baselines
 from medgen.evaluation import Scores, evaluate_synthesis
@@ -47,12 +49,12 @@ class Budget:
         device: as for ``medgen train``.
     """
 
-    steps: int = 1000
-    width: float = 1.0
-    batch: int = 10
-    learning_rate: float = 3e-4
+    steps: int = 600
+    width: float = 0.5
+    batch: int = 4
+    learning_rate: float = 1e-3
     adversarial_weight: float = 1e-3
-    precision: str = "32"
+    precision: str = "bf16"
     device: str = "auto"
     workers: int = 0
 
@@ -138,5 +140,6 @@ class Job:
     def _score(self, model: LoadedModel, row: str, table: Path, folder: Path) -> Scores:
         predictions = folder / "predictions" / row
         test = read_cases(table).select(split="test")
-        predict_cohort(model, test, predictions, overwrite=True).require_complete()
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=self.budget.precision == "bf16"):
+            predict_cohort(model, test, predictions, overwrite=True).require_complete()
         return evaluate_synthesis(predictions, table)
