@@ -33,12 +33,20 @@ def fit_baseline(name: str, training: Sequence[StoredCase], *, seed: int = 0) ->
     Raises:
         KeyError: another name.
     """
-    baselines = {"constant": ConstantBaseline, "voxelwise": lambda: VoxelwiseBaseline(seed=seed)}
-    return baselines[name]().fit(training)
+    if name == "constant":
+        return ConstantBaseline().fit(training)
+    if name == "voxelwise":
+        return VoxelwiseBaseline(seed=seed).fit(training)
+    raise KeyError(name)
 
 
 def predict_baseline(
-    baseline: Baseline, preparation: Preparation, cases: Sequence[Case], output: Path, *, progress: Progress | None = None
+    baseline: Baseline,
+    preparation: Preparation,
+    cases: Sequence[Case],
+    output: Path,
+    *,
+    progress: Progress | None = None,
 ) -> Path:
     """Predict cases into ``output/<case>/<case>_<target>.nii.gz``, on each patient's own grid.
 

@@ -80,7 +80,7 @@ def train(
     settings = load_recipe(recipe, overrides)
     folder, table = Path(out), read_cases(cases)
     kind = resolve(settings.method, allow_modules=allow_modules)
-    config = build(kind.Config, settings.config, where=recipe if isinstance(recipe, str | Path) else None)
+    config = build(kind.config_class, settings.config, where=recipe if isinstance(recipe, str | Path) else None)
     engine = Engine(device, devices=devices, nodes=nodes, precision=settings.schedule.precision)
     _require_divisible(settings, engine.world)
     stop = StopRequest(max_minutes)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -87,7 +87,7 @@ class _State:
     @property
     def current(self) -> Method:
         """The network that is validated and kept: the moving average where there is one."""
-        return self.method if self.average is None else self.average.module
+        return self.method if self.average is None else cast(Method, self.average.module)
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values."""
@@ -173,7 +173,7 @@ def _records(session: Session, state: _State, source: PatchSource) -> Iterator[R
     schedule, engine = session.recipe.schedule, session.engine
     batches = patch_batches(
         source,
-        state.method.Batch,
+        state.method.batch_class,
         batch=schedule.batch // schedule.accumulate,
         start=state.step * schedule.accumulate,
         stop=schedule.steps * schedule.accumulate,

@@ -42,9 +42,9 @@ class Method(nn.Module, ABC):
         channels: channels of the image that it reads and of the image that it writes.
     """
 
-    Config: ClassVar[type[Config]]
+    config_class: ClassVar[type[Config]]
     """Settings with the published values as defaults."""
-    Batch: ClassVar[type[Any]]
+    batch_class: ClassVar[type[Any]]
     """What :meth:`updates` is fed with; one of :mod:`medgen.batches`."""
 
     def __init__(self, config: Any, channels: Channels) -> None:
@@ -78,7 +78,7 @@ class Method(nn.Module, ABC):
         Code after a ``yield`` runs when that optimiser has stepped, so a later update sees the new weights.
 
         Args:
-            batch: an instance of :attr:`Batch`.
+            batch: an instance of :attr:`batch_class`.
             progress: the share of the training that is done, in [0, 1).
         """
 
@@ -137,7 +137,7 @@ def create(
 ) -> Method:
     """A new, untrained method from its name and plain settings."""
     kind = resolve(name, allow_modules=allow_modules)
-    return kind(build(kind.Config, config, where=where), channels)
+    return kind(build(kind.config_class, config, where=where), channels)
 
 
 def method_names() -> list[str]:
@@ -155,8 +155,8 @@ def list_methods() -> list[dict[str, Any]]:
             {
                 "name": name,
                 "summary": summary,
-                "batch": kind.Batch.__name__,
-                "config": kind.Config().model_dump(mode="json"),
+                "batch": kind.batch_class.__name__,
+                "config": kind.config_class().model_dump(mode="json"),
             }
         )
     return rows

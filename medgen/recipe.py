@@ -40,16 +40,15 @@ class LearningRate(Config):
         >>> LearningRate(kind="cosine").factor(0.5)
         0.5
         """
+        value = 1.0
         rise = min(1.0, progress / self.warmup) if self.warmup else 1.0
         match self.kind:
             case "polynomial":
-                value = (1 - progress) ** self.power
+                value = float((1 - progress) ** self.power)
             case "step":
-                value = self.decay ** sum(progress >= milestone for milestone in self.milestones)
+                value = float(self.decay ** sum(progress >= milestone for milestone in self.milestones))
             case "cosine":
                 value = self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * progress))
-            case _:
-                value = 1.0
         return max(rise * value, 1e-8)
 
 

@@ -79,4 +79,4 @@ def _summary_writer(folder: Path) -> Any:
         raise UsageError(
             "schedule.tensorboard is on and TensorBoard is not installed", fix="pip install 'medgen[tensorboard]'"
         ) from None
-    return SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(folder))

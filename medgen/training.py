@@ -128,7 +128,7 @@ def _step(
                 optimizers[name].zero_grad(set_to_none=True)
             seen.add(name)
             total = torch.stack([loss.float() for loss in update.losses.values()]).sum() / len(micro)
-            total.backward(inputs=owned[name])  # no other network gets a gradient
+            torch.autograd.backward(total, inputs=owned[name])  # no other network gets a gradient
             values = torch.stack([loss.detach().float() for loss in update.losses.values()]).tolist()
             current |= {f"{name}/{term}": value for term, value in zip(update.losses, values, strict=True)}
             finite = all(math.isfinite(value) for value in values)

@@ -21,16 +21,16 @@ def name(request) -> str:
 
 def small(name: str, **changes) -> Method:
     kind = resolve(name)
-    known = {key: value for key, value in {**SMALL, **changes}.items() if key in kind.Config.model_fields}
+    known = {key: value for key, value in {**SMALL, **changes}.items() if key in kind.config_class.model_fields}
     torch.manual_seed(0)
-    return kind(build(kind.Config, known), Channels(1, 1))
+    return kind(build(kind.config_class, known), Channels(1, 1))
 
 
 def batch_for(method: Method, size: int | None = None):
     side = size or max(method.minimum, 2 * method.multiple, 2 * method.margin + 6)
     x = torch.randn(2, 1, side, side, side, generator=torch.Generator().manual_seed(1)).tanh()
     special = {"mask": torch.ones_like(x), "label": (x[:, 0] > 0).long()}
-    return method.Batch(*(special.get(field, x.roll(i, 2)) for i, field in enumerate(method.Batch._fields)))
+    return method.batch_class(*(special.get(field, x.roll(i, 2)) for i, field in enumerate(method.batch_class._fields)))
 
 
 def run(method: Method, schedule: Schedule, batch=None):
@@ -114,7 +114,7 @@ def test_caller_may_leave_the_method_in_evaluation_mode(name):
 def test_models_are_listed_with_their_settings(name):
     row = next(row for row in list_methods() if row["name"] == name)
     assert row["summary"]
-    assert row["config"] == resolve(name).Config().model_dump(mode="json")
+    assert row["config"] == resolve(name).config_class().model_dump(mode="json")
 
 
 def test_create_from_plain_values(name):

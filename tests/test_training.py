@@ -18,8 +18,8 @@ from medgen.training import moving_average, train
 class Line(Method):
     """y = w x with plain gradient descent, so that every number can be computed by hand."""
 
-    Config = Config
-    Batch = Paired
+    config_class = Config
+    batch_class = Paired
 
     def __init__(self, poison=()):
         super().__init__(Config(), Channels(1, 1))

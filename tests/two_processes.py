@@ -23,7 +23,7 @@ def run(engine: Engine, method_name: str, generator: str) -> dict[str, torch.Ten
     """Weights after three steps, with the gradients of the first one under ``gradient.``."""
     kind = resolve(method_name)
     torch.manual_seed(engine.rank)  # the processes start from different weights, and must end with equal ones
-    method = kind(build(kind.Config, {"generator": generator, "width": 0.125}), Channels(1, 1))
+    method = kind(build(kind.config_class, {"generator": generator, "width": 0.125}), Channels(1, 1))
     if engine.world == 1:
         torch.manual_seed(0)
         method = kind(method.config, Channels(1, 1))

@@ -11,7 +11,8 @@ from torch.optim import Adam
 from medgen.batches import Paired
 from medgen.config import Config
 from medgen.losses.image import gradient_difference, mean_absolute, mean_squared
-from medgen.networks.generators import Generator
+from medgen.method import Channels
+from medgen.networks.generators import Generator, Norm, build_generator
 
 Reduction = Literal["mean", "sum"]
 
@@ -25,6 +26,8 @@ class PairedConfig(Config):
     """Published form of the FCN and, where there is an adversary, of the loss weights."""
     width: PositiveFloat = 1.0
     """Factor on the number of filters of every network; 1 is published."""
+    norm: Norm = "instance"
+    """Normalisation of the U-Net; ``batch`` keeps absolute intensities. The FCN has batch normalisation."""
     distance: Literal["mse", "l1"] = "mse"
     """Voxel-wise loss; mse is published."""
     distance_weight: NonNegativeFloat = 1.0
@@ -47,6 +50,11 @@ class PairedConfig(Config):
     """Inner folds whose held-out predictions are the training context of the next stage."""
 
 
+def generator_of(config: PairedConfig, channels: Channels) -> tuple[nn.Module, int, int]:
+    """The generator that ``config`` describes, with its margin and the divisor of its input."""
+    return build_generator(config.generator, *channels, preset=config.preset, width=config.width, norm=config.norm)
+
+
 def adam(module: nn.Module, config: PairedConfig) -> Adam:
     """The published optimiser for one network."""
     betas = (config.beta1, 0.999)
@@ -66,7 +74,8 @@ def reconstruction(estimate: Tensor, batch: Paired, config: PairedConfig, reduct
     target = centre(batch.target, estimate)
     mask = centre(batch.mask, estimate) if config.region == "mask" else None
     distance = mean_squared if config.distance == "mse" else mean_absolute
-    losses = {config.distance: config.distance_weight * distance(estimate, target, mask=mask, reduction=reduction)}
+    losses: dict[str, Tensor] = {}
+    losses[config.distance] = config.distance_weight * distance(estimate, target, mask=mask, reduction=reduction)
     if config.gradient_difference_weight:
         losses["gradient_difference"] = config.gradient_difference_weight * gradient_difference(
             estimate, target, mask=mask, alpha=config.gradient_difference_power, reduction=reduction

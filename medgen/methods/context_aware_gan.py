@@ -30,9 +30,8 @@ from torch.optim import Optimizer
 from medgen.batches import Paired
 from medgen.losses.adversarial import binary_cross_entropy
 from medgen.method import Channels, Method, Update
-from medgen.methods._paired import PairedConfig, Reduction, adam, centre, reconstruction
+from medgen.methods._paired import PairedConfig, Reduction, adam, centre, generator_of, reconstruction
 from medgen.networks.discriminator import ContextAwareDiscriminator
-from medgen.networks.generators import build_generator
 
 PRESETS: dict[str, tuple[float, Reduction]] = {"paper": (0.5, "mean"), "code": (0.05, "sum")}
 
@@ -49,8 +48,8 @@ class Config(PairedConfig):
 class ContextAwareGAN(Method):
     """One stage: the discriminator steps first, then the generator is judged by the new discriminator."""
 
-    Config = Config
-    Batch = Paired
+    config_class = Config
+    batch_class = Paired
     config: Config
 
     def __init__(self, config: Config, channels: Channels) -> None:
@@ -58,9 +57,7 @@ class ContextAwareGAN(Method):
         weight, reduction = PRESETS[config.preset]
         self.adversarial_weight = weight if config.adversarial_weight is None else config.adversarial_weight
         self.reduction: Reduction = config.reduction or reduction
-        self.generator, self._margin, self._multiple = build_generator(
-            config.generator, channels.inputs, channels.outputs, preset=config.preset, width=config.width
-        )
+        self.generator, self._margin, self._multiple = generator_of(config, channels)
         self.discriminator = ContextAwareDiscriminator(channels.outputs, width=config.width)
 
     @property

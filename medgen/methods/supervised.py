@@ -13,8 +13,7 @@ from torch.optim import Optimizer
 
 from medgen.batches import Paired
 from medgen.method import Channels, Method, Update
-from medgen.methods._paired import PairedConfig, adam, reconstruction
-from medgen.networks.generators import build_generator
+from medgen.methods._paired import PairedConfig, adam, generator_of, reconstruction
 
 
 class Config(PairedConfig):
@@ -24,15 +23,13 @@ class Config(PairedConfig):
 class Supervised(Method):
     """Minimise the voxel-wise distance and, by its weight, the gradient difference."""
 
-    Config = Config
-    Batch = Paired
+    config_class = Config
+    batch_class = Paired
     config: Config
 
     def __init__(self, config: Config, channels: Channels) -> None:
         super().__init__(config, channels)
-        self.generator, self._margin, self._multiple = build_generator(
-            config.generator, channels.inputs, channels.outputs, preset=config.preset, width=config.width
-        )
+        self.generator, self._margin, self._multiple = generator_of(config, channels)
 
     @property
     def margin(self) -> int:

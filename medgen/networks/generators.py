@@ -9,12 +9,19 @@ from torch import nn
 from medgen.networks.fcn import ContextAwareFCN, Preset
 
 Generator = Literal["fcn", "unet"]
+Norm = Literal["instance", "batch"]
 
 UNET_CHANNELS = (32, 64, 128, 256)
 
 
 def build_generator(
-    name: Generator, inputs: int, outputs: int, *, preset: Preset = "code", width: float = 1.0
+    name: Generator,
+    inputs: int,
+    outputs: int,
+    *,
+    preset: Preset = "code",
+    width: float = 1.0,
+    norm: Norm = "instance",
 ) -> tuple[nn.Module, int, int]:
     """A generator with its margin and the number that the sides of its input must be divisible by.
 
@@ -24,6 +31,8 @@ def build_generator(
         outputs: channels of the result.
         preset: published form of the FCN.
         width: factor on the filters; the U-Net has 32, 64, 128, 256 at 1.
+        norm: of the U-Net. Instance normalisation forgets the absolute intensity of a patch, batch normalisation
+            keeps it; the FCN has batch normalisation, as published.
 
     Returns:
         The network, voxels lost on each side, and the divisor.
@@ -31,8 +40,8 @@ def build_generator(
     if name == "fcn":
         fcn = ContextAwareFCN(inputs, outputs, preset=preset, width=width)
         return fcn, fcn.margin, 1
-    from monai.networks.nets import UNet  # seconds to import
+    from monai.networks.nets.unet import UNet  # seconds to import
 
     channels = tuple(max(4, round(count * width)) for count in UNET_CHANNELS)
-    unet = UNet(3, inputs, outputs, channels, strides=(2,) * (len(channels) - 1), num_res_units=2, norm="INSTANCE")
+    unet = UNet(3, inputs, outputs, channels, strides=(2,) * (len(channels) - 1), num_res_units=2, norm=norm.upper())
     return unet, 0, 2 ** (len(channels) - 1)

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,9 @@ _COARSE = 2.0
 _AIR_SHARE = 0.15
 """Mean of the dark class over that of the bright: air of real scans has 0.00 to 0.08, dark tissue of scans without
 air (prostate T2 with a small field of view) 0.24."""
+_FIT_GRID = 6.0
+"""mm; on a head with a known field of 17 % (sd) the residual is 0.6 %, against 10 % when fitted at 4 mm, where noise
+blurs the histogram that N4 sharpens; and a third of the time."""
 _SAMPLES = 4_000_000
 LIMIT = 8.0
 """Standard deviations at which a z-score is clipped: a hot vessel or a metal artefact must not rule the network."""
@@ -85,7 +90,7 @@ def _pieces(mask: Mask) -> Mask:
 def correct_bias(image: Array, body: Mask, affine: Array) -> Array:
     """Divide out the smooth coil profile, estimated by N4 (Tustison et al., IEEE TMI 2010).
 
-    The field is fitted on a grid of about 4 mm inside the body and applied at full resolution. One thread, because
+    The field is fitted on a grid of about 6 mm inside the body and applied at full resolution. One thread, because
     the sums of ITK's spline fit depend on their number: so the result is the same bits wherever it is made.
 
     Args:
@@ -99,23 +104,36 @@ def correct_bias(image: Array, body: Mask, affine: Array) -> Array:
     import SimpleITK as sitk
 
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    shrink = np.clip(np.round(4.0 / spacing), 1, 4)
+    shrink = np.maximum(1, np.round(_FIT_GRID / spacing))
     shrink = np.minimum(shrink, np.maximum(1, np.asarray(image.shape) // 8))  # a thin stack keeps its slices
     grid = fitted_grid(affine, image.shape, tuple(spacing * shrink))
     coarse = resample(image, affine, *grid, fill=0.0)
     inside = resample(body, affine, *grid, fill=0, nearest=True) & (coarse > 0)
     if inside.sum() < 100:
         return image
-    fitter = sitk.N4BiasFieldCorrectionImageFilter()
-    fitter.SetNumberOfThreads(1)
     volume = _itk(coarse.astype(np.float32), spacing * shrink)
-    fitter.Execute(volume, _itk(inside.astype(np.uint8), spacing * shrink))
-    log_field = sitk.GetArrayFromImage(fitter.GetLogBiasFieldAsImage(volume)).T
+    with _one_itk_thread():
+        fitter = sitk.N4BiasFieldCorrectionImageFilter()
+        fitter.Execute(volume, _itk(inside.astype(np.uint8), spacing * shrink))
+        log_field = sitk.GetArrayFromImage(fitter.GetLogBiasFieldAsImage(volume)).T
     log_field -= log_field[inside].mean()
     field = resample(log_field, grid[0], affine, image.shape, fill=0.0)
     corrected = np.exp(-field, dtype=np.float32)
     corrected *= image
     return corrected
+
+
+@contextmanager
+def _one_itk_thread() -> Iterator[None]:
+    """The filter's own setting does not reach the spline fit inside it; only the process-wide default does."""
+    import SimpleITK as sitk
+
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
 
 
 def _itk(array: Array, spacing: Array) -> Any:
@@ -172,4 +190,4 @@ def _linear(image: Array, centre: float, unit: float, low: float, high: float) -
 
 def thinned(values: Array) -> Array:
     """Every k-th value, at most some millions: percentiles need no more, and sorting a copy of all costs memory."""
-    return values[:: max(1, -(-values.size // _SAMPLES))]
+    return values[:: (values.size // _SAMPLES) | 1]  # odd: not in step with rows of 512

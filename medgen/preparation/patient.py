@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medgen.checks import AIR, clean_hounsfield, require_hounsfield
 from medgen.config import build
 from medgen.errors import InputError, UsageError
 from medgen.preparation.fingerprint import Fingerprint, fingerprint, unlike_training
@@ -42,8 +43,6 @@ from medgen.volume import (
 )
 
 Array = NDArray[Any]
-AIR = -1024.0
-"""HU."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,16 +153,13 @@ class Preparation:
             self._normalise(role, each, body, grid[0]) for role, each in zip(self.roles.inputs, channels, strict=True)
         ]
         del channels
+        target = self._target(images, place, body, notes)
+        labels = self._whole_numbers(self.roles.labels, images, place, notes)
+        mask = self._mask(images, place, notes)
+        looks = {role: fingerprint(each[0], body) for role, each in zip(self.roles.inputs, image, strict=True)}
+        reference = images[self.roles.inputs[0]].grid
         return Prepared(
-            image=np.concatenate(image),
-            body=body,
-            affine=grid[0],
-            reference=images[self.roles.inputs[0]].grid,
-            notes=tuple(notes),
-            target=self._target(images, place, body, notes),
-            labels=self._whole_numbers(self.roles.labels, images, place, notes),
-            mask=self._mask(images, place, notes),
-            fingerprint={role: fingerprint(each[0], body) for role, each in zip(self.roles.inputs, image, strict=True)},
+            np.concatenate(image), body, grid[0], reference, tuple(notes), target, labels, mask, fingerprint=looks
         )
 
     def unlike_training(self, prepared: Prepared) -> tuple[str, ...]:
@@ -174,7 +170,9 @@ class Preparation:
         """(C, X, Y, Z) float32 on the prepared grid, finite, in the image's own unit."""
         volume = _finite(role, volume, self.config.nan, notes)
         if self.intensity(role).hounsfield:
-            volume = _hounsfield(volume, notes)
+            require_hounsfield(volume)
+            volume, note = clean_hounsfield(volume)
+            notes += [f"{role}: {note}"] if note else []
         elif float(volume.data.min()) == float(volume.data.max()):
             raise InputError(
                 f"the image for '{role}' is empty: {float(volume.data.flat[0]):g} throughout",
@@ -331,7 +329,3 @@ def _finite(role: str, volume: Volume, rule: str, notes: list[str]) -> Volume:
     value = {"zero": 0.0, "min": good.min(), "median": np.median(good)}[rule]
     notes.append(f"{share}; replaced by {float(value):g} ({rule})")
     return volume.with_data(np.where(finite, volume.data, np.asarray(value, volume.data.dtype)))
-
-
-def _hounsfield(volume: Volume, notes: list[str]) -> Volume:
-    return volume.with_data(np.maximum(volume.data, AIR))

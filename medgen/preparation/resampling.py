@@ -1,8 +1,8 @@
 """From one voxel grid to another: separable where the axes are parallel, which they nearly always are.
 
-MONAI's ``Spacing`` gives the same numbers (a test says so) but builds a dense float64 coordinate grid: about 13
-times the memory of the float32 volume. Weights along one axis at a time need only the result and one slab, use one
-thread, and so give the same bits on every machine of the same kind.
+MONAI's ``SpatialResample`` gives the same numbers (a test says so) but builds a dense coordinate grid: 2.3 GiB beyond
+a 512 x 512 x 200 volume of 0.2 GiB. Weights along one axis at a time need the result and one slab, take a third of
+the time, and use one thread, so that the bits do not depend on how many there are.
 """
 
 from __future__ import annotations
@@ -97,9 +97,16 @@ def _weights(positions: Array, size: int, step: float) -> Any:
     from scipy.sparse import csr_array
 
     width = max(1.0, step)
-    taps = np.floor(positions)[:, None] + np.arange(-int(np.ceil(width)), int(np.ceil(width)) + 2)
-    weights = np.maximum(0.0, 1 - np.abs(taps - positions[:, None]) / width)
-    weights /= weights.sum(axis=1, keepdims=True)
+    reach = int(np.ceil(width))
+    taps = np.floor(positions)[:, None] + np.arange(-reach, reach + 2)
+    away = taps - positions[:, None]
+    weights = np.maximum(0.0, 1 - np.abs(away) / width)
+    # A sampled triangle is lopsided by up to 0.06 voxel; weights (a + b away) with mean position 0 shift nothing.
+    zeroth, first, second = (np.sum(weights * away**power, axis=1, keepdims=True) for power in range(3))
+    determinant = zeroth * second - first**2
+    safe = np.where(determinant > 1e-9, determinant, 1.0)
+    tilted = weights * (second - first * away) / safe
+    weights = np.where(determinant > 1e-9, tilted, weights / zeroth)
     rows = np.repeat(np.arange(len(positions)), taps.shape[1])
     columns = np.clip(taps, 0, size - 1).astype(int).ravel()
     matrix = csr_array((weights.ravel(), (rows, columns)), shape=(len(positions), size), dtype=np.float32)

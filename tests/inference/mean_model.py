@@ -25,8 +25,8 @@ class MeanConfig(Config):
 class Mean(Method):
     """The mean of its channels times a gain, minus a margin of 2 voxels."""
 
-    Config = MeanConfig
-    Batch = tuple
+    config_class = MeanConfig
+    batch_class = tuple
 
     def __init__(self, config: MeanConfig, channels: Channels) -> None:
         super().__init__(config, channels)

@@ -193,7 +193,7 @@ class TestPublicFunction:
     def run(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         """A saved model whose method is the hand-checked mean of channels."""
         monkeypatch.setattr("medgen.method.resolve", lambda name, **_: Mean)
-        method = Mean(Mean.Config(), Channels(1, 1))
+        method = Mean(Mean.config_class(), Channels(1, 1))
         save_model(tmp_path / "run" / "model", [method], describe(["t1"]))
         return tmp_path / "run"
 
