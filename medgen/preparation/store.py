@@ -31,7 +31,7 @@ from medgen.preparation.patient import Preparation, Prepared
 
 Array = NDArray[Any]
 Progress = Callable[[int, int, str], None]
-VERSION = 2
+VERSION = 3
 """Raise it whenever the same files and settings would give other numbers; every store is then made anew."""
 _UNFINISHED = ".unfinished-"
 
