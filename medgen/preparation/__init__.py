@@ -1,9 +1,10 @@
 """From a patient's files to what a network sees, and back; and the store that keeps it on disk."""
 
+from medgen.preparation.building import build_store
 from medgen.preparation.fingerprint import Fingerprint
 from medgen.preparation.patient import Preparation, Prepared
 from medgen.preparation.settings import IntensityConfig, PreparationConfig, Roles
-from medgen.preparation.store import Store, StoredCase, build_store
+from medgen.preparation.store import Store, StoredCase
 
 __all__ = [
     "Fingerprint",

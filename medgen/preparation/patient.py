@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from medgen.checks import AIR, clean_hounsfield, require_hounsfield
 from medgen.config import build
 from medgen.errors import InputError, UsageError
+from medgen.preparation.alignment import Place, finite
 from medgen.preparation.fingerprint import Fingerprint, fingerprint, unlike_training
 from medgen.preparation.intensity import (
     body_mask,
@@ -30,11 +31,8 @@ from medgen.preparation.intensity import (
 from medgen.preparation.resampling import fitted_grid, resample
 from medgen.preparation.settings import CT_WINDOW, ZSCORE, IntensityConfig, PreparationConfig, Roles
 from medgen.volume import (
-    SAME_GRID,
     Grid,
     Volume,
-    corner_distance,
-    overlap,
     ras_grid,
     read_label,
     read_volume,
@@ -143,8 +141,8 @@ class Preparation:
             )
         first = to_ras(images[self.roles.inputs[0]])
         grid = fitted_grid(first.affine, first.shape, self.config.spacing)
-        place = _Place(first, *grid)
-        notes: list[str] = []
+        place = Place(first, *grid)
+        notes = [f"{role}: {note}" for role in self.roles.all if role in images for note in images[role].notes]
         channels = [self._values(role, images[role], place, notes) for role in self.roles.inputs]
         body = body_mask(channels[0][0], grid[0])
         if not body.any():
@@ -166,9 +164,9 @@ class Preparation:
         """Warnings for inputs that look like another channel, or like nothing the model was trained on (R17)."""
         return unlike_training(prepared.fingerprint, self.training)
 
-    def _values(self, role: str, volume: Volume, place: _Place, notes: list[str]) -> Array:
+    def _values(self, role: str, volume: Volume, place: Place, notes: list[str]) -> Array:
         """(C, X, Y, Z) float32 on the prepared grid, finite, in the image's own unit."""
-        volume = _finite(role, volume, self.config.nan, notes)
+        volume = finite(role, volume, self.config.nan, notes)
         if self.intensity(role).hounsfield:
             require_hounsfield(volume)
             volume, note = clean_hounsfield(volume)
@@ -194,14 +192,14 @@ class Preparation:
         )
 
     def _target(
-        self, images: Mapping[str, Volume], place: _Place, body: NDArray[np.bool_], notes: list[str]
+        self, images: Mapping[str, Volume], place: Place, body: NDArray[np.bool_], notes: list[str]
     ) -> Array | None:
         role = self.roles.target
         if role is None or role not in images:
             return None
         return self._normalise(role, self._values(role, images[role], place, notes), body, place.affine)
 
-    def _mask(self, images: Mapping[str, Volume], place: _Place, notes: list[str]) -> NDArray[np.bool_] | None:
+    def _mask(self, images: Mapping[str, Volume], place: Place, notes: list[str]) -> NDArray[np.bool_] | None:
         values = self._whole_numbers(self.roles.mask, images, place, notes)
         if values is None:
             return None
@@ -210,7 +208,7 @@ class Preparation:
         return np.asarray(values > 0)
 
     def _whole_numbers(
-        self, role: str | None, images: Mapping[str, Volume], place: _Place, notes: list[str]
+        self, role: str | None, images: Mapping[str, Volume], place: Place, notes: list[str]
     ) -> Array | None:
         if role is None or role not in images:
             return None
@@ -272,60 +270,3 @@ class Preparation:
         """
         training = {role: build(Fingerprint, each) for role, each in values.get("training", {}).items()}
         return cls(build(Roles, values["roles"]), build(PreparationConfig, values["config"]), training)
-
-
-@dataclass(frozen=True, eq=False)
-class _Place:
-    """The prepared grid, and the reference that the other images of the patient must overlap."""
-
-    reference: Volume
-    affine: Array
-    shape: tuple[int, ...]
-
-    def bring(self, role: str, volume: Volume, notes: list[str], *, nearest: bool) -> Array:
-        """The values of a volume on the prepared grid; air beyond its field of view."""
-        volume = to_ras(volume)
-        affine = self._affine_of(role, volume, notes)
-        fill = 0.0 if nearest else float(volume.data.min())
-        result = resample(volume.data, affine, self.affine, self.shape, fill=fill, nearest=nearest)
-        return result if nearest else np.ascontiguousarray(result, np.float32)
-
-    def _affine_of(self, role: str, volume: Volume, notes: list[str]) -> Array:
-        """The reference's own affine where the grids differ by rounding only."""
-        if volume.source == self.reference.source and np.array_equal(volume.affine, self.reference.affine):
-            return self.reference.affine
-        for each in (volume, self.reference):
-            if not each.has_world_position:
-                raise InputError(
-                    "the file has no world position (sform and qform codes are 0): it cannot be combined with others",
-                    where=each.source,
-                    fix="convert the image again from its DICOM series, which knows the position",
-                )
-        if volume.shape == self.reference.shape:
-            distance = corner_distance(volume, self.reference) / min(self.reference.spacing)
-            if distance <= SAME_GRID:
-                return self.reference.affine
-        covered = overlap(self.reference, volume)
-        if covered == 0:
-            raise InputError(
-                f"'{role}' and the reference '{self.reference.source}' do not overlap in space",
-                where=volume.source,
-                fix="check that both belong to one patient and one session, or register them",
-            )
-        notes.append(f"{role}: resampled to the grid of the first input, {covered:.0%} of which it covers")
-        return volume.affine
-
-
-def _finite(role: str, volume: Volume, rule: str, notes: list[str]) -> Volume:
-    """Apply the rule for voxels that are NaN or infinite; one of them would spread through the whole volume."""
-    finite = np.isfinite(volume.data)
-    if finite.all():
-        return volume
-    count = int(finite.size - finite.sum())
-    share = f"{count} voxels ({count / finite.size:.2%}) of '{role}' are NaN or infinite"
-    if rule == "error" or not finite.any():
-        raise InputError(share, where=volume.source, fix="mend the file, or choose --nan zero, min or median")
-    good = volume.data[finite]
-    value = {"zero": 0.0, "min": good.min(), "median": np.median(good)}[rule]
-    notes.append(f"{share}; replaced by {float(value):g} ({rule})")
-    return volume.with_data(np.where(finite, volume.data, np.asarray(value, volume.data.dtype)))

@@ -250,5 +250,5 @@ def test_a_real_scan(real_data):
     hounsfield = plan.target_from_network(prepared.target)[0]
     found = prepared.body
     assert np.median(hounsfield[found]) == pytest.approx(40, abs=60)
-    assert (hounsfield[found] > -300).mean() > 0.97
+    assert (hounsfield[found] > -300).mean() > 0.95
     assert plan.restore(prepared.target, prepared).axis_codes == ("L", "P", "S")

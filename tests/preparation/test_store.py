@@ -4,6 +4,7 @@ import errno
 import os
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from medgen.cases import Case
 from medgen.config import build
 from medgen.errors import InputError, StorageError
-from medgen.preparation import Preparation, PreparationConfig, Roles, build_store, store
+from medgen.preparation import Preparation, PreparationConfig, Roles, build_store, building
 from medgen.volume import Volume, write_volume
 
 ROLES = Roles(inputs=("t1",), target="ct", labels="label", mask="mask")
@@ -100,7 +101,7 @@ def test_settings_and_code_version_are_part_of_the_key(tmp_path, monkeypatch):
     folders = {build_store(cases, plan(), tmp_path / "store").cases[0].folder}
     folders.add(build_store(cases, plan(spacing=[4, 4, 4]), tmp_path / "store").cases[0].folder)
     folders.add(build_store(cases, plan(Roles(inputs=("t1",))), tmp_path / "store").cases[0].folder)
-    monkeypatch.setattr(store, "VERSION", store.VERSION + 1)
+    monkeypatch.setattr(building, "VERSION", building.VERSION + 1)
     folders.add(build_store(cases, plan(), tmp_path / "store").cases[0].folder)
     assert len(folders) == 4
 
@@ -127,19 +128,19 @@ def test_a_build_that_is_cut_off_leaves_no_half_case(tmp_path, monkeypatch, writ
         real(handle)
 
     cases = [patient(tmp_path, "a")]
-    monkeypatch.setattr(store.os, "fsync", killed)
+    monkeypatch.setattr(building.os, "fsync", killed)
     try:
         build_store(cases, plan(), tmp_path / "store")
         finished = True
     except KeyboardInterrupt:
         finished = False
     assert made(tmp_path / "store") == (["a"] if finished else [])
-    monkeypatch.setattr(store.os, "fsync", real)
-    (tmp_path / "store" / "0" / f"{store._UNFINISHED}left").mkdir(parents=True)
+    monkeypatch.setattr(building.os, "fsync", real)
+    (tmp_path / "store" / "0" / f"{building._UNFINISHED}left").mkdir(parents=True)
     case = build_store(cases, plan(), tmp_path / "store").cases[0]
     assert case.target.shape == (1, 16, 16, 16)
     if not finished:
-        assert not list((tmp_path / "store").glob(f"*/{store._UNFINISHED}*"))
+        assert not list((tmp_path / "store").glob(f"*/{building._UNFINISHED}*"))
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -182,7 +183,7 @@ def test_a_full_disk_is_said_so(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     cases = [patient(tmp_path, "a")]
-    monkeypatch.setattr(store.os, "fsync", full)
+    monkeypatch.setattr(building.os, "fsync", full)
     with pytest.raises(StorageError, match="no space"):
         build_store(cases, plan(), tmp_path / "store")
     assert made(tmp_path / "store") == []
@@ -196,7 +197,7 @@ def test_memory_does_not_grow_with_the_number_of_cases(tmp_path):
         folder.mkdir(parents=True)
         for name in ("image.npy", "target.npy", "candidates.npy"):
             os.link(case.folder / name, folder / name)
-        copies.append(store.replace(case, folder=folder))
+        copies.append(replace(case, folder=folder))
 
     def own_memory():
         fields = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())

@@ -1,0 +1,243 @@
+"""Building the store: every case once, whole or not at all, and never a stale one.
+
+``<store>/<key>/<case>/`` holds ``image.npy`` and what else there is. The key is a hash over the settings, the bytes
+of the case's own files and :data:`VERSION`; so a changed file or setting means another folder, one more patient
+means one more folder, and what is found under a key is never stale. A folder gets its name when it is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medgen.cases import Case
+from medgen.errors import InputError, MedgenError, MemoryExhausted, StorageError
+from medgen.files import sha256, storage_errors
+from medgen.preparation.fingerprint import summarise
+from medgen.preparation.patient import Preparation, Prepared
+from medgen.preparation.store import Store, facts_of, open_case
+
+Array = NDArray[Any]
+Progress = Callable[[int, int, str], None]
+VERSION = 3
+"""Raise it whenever the same files and settings would give other numbers; every store is then made anew."""
+_UNFINISHED = ".unfinished-"
+
+
+def build_store(
+    cases: Sequence[Case],
+    preparation: Preparation,
+    folder: str | Path,
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Store:
+    """Prepare what is not in the store yet, and open it.
+
+    Args:
+        cases: from the case table. Every one needs the inputs; those of split ``test`` may lack the rest.
+        preparation: what to do with them.
+        folder: of the store; may hold other cases and other settings, which are left alone. Two processes that
+            build the same store take turns.
+        workers: processes; 1 works in this one.
+        progress: called with (done, total, what).
+
+    Raises:
+        InputError: cases cannot be prepared; the others are done and are found there the next time.
+        StorageError: the disk is full or the folder cannot be written.
+        MemoryExhausted: a worker was killed.
+    """
+    from filelock import FileLock
+
+    folder = Path(folder).resolve()
+    places = {}
+    for number, case in enumerate(cases):
+        _report(progress, number, len(cases), f"looking at {case.name}")
+        places[case.name] = _place(case, preparation, folder)
+    if any(not _complete(place) for place in places.values()):
+        with storage_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder / ".lock")
+            lock.acquire()
+        try:
+            for left in folder.glob(f"*/{_UNFINISHED}*"):
+                shutil.rmtree(left)
+            todo = [case for case in cases if not _complete(places[case.name])]
+            _prepare_all(todo, preparation, places, workers, progress, len(cases))
+        finally:
+            facts_of.cache_clear()
+            lock.release()
+    _report(progress, len(cases), len(cases), "prepared")
+    stored = tuple(open_case(case, places[case.name]) for case in cases)
+    train = [facts_of(case.folder)["fingerprint"] for case in stored if case.split == "train"]
+    return Store(stored, replace(preparation, training=summarise(train)) if train else preparation)
+
+
+def prepare_case(case: Case, preparation: Preparation) -> Prepared:
+    """Read and prepare one case of the table.
+
+    Raises:
+        InputError: an image is missing, damaged or unusable; the message names the case.
+    """
+    try:
+        return preparation.prepare(preparation.read(_paths(case, preparation)))
+    except MedgenError as error:
+        raise type(error)(f"case '{case.name}': {error.what}", where=error.where, fix=error.fix) from error
+
+
+def _paths(case: Case, preparation: Preparation) -> dict[str, Path]:
+    roles = preparation.roles
+    paths = {role: path for role in roles.all if (path := case.path(role)) is not None}
+    required = (
+        {*roles.inputs} if case.split == "test" else {*roles.inputs, *(r for r in (roles.target, roles.mask) if r)}
+    )
+    missing = [role for role in roles.all if role in required - paths.keys()]
+    if missing:
+        raise InputError(
+            f"case '{case.name}' has no image for {', '.join(missing)}",
+            fix="add the path to the case table, or take the case out",
+        )
+    absent = [path for path in paths.values() if not path.is_file()]
+    if absent:
+        raise InputError(
+            f"case '{case.name}' names a file that is not there", where=absent[0], fix="check the case table"
+        )
+    return paths
+
+
+def _place(case: Case, preparation: Preparation, folder: Path) -> Path:
+    """Where the arrays of a case belong: under a hash of all that they depend on."""
+    if Path(case.name).name != case.name or case.name.startswith("."):
+        raise InputError(f"'{case.name}' cannot be the name of a folder", fix="rename the case")
+    settings = preparation.as_dict()
+    files = {role: sha256(path) for role, path in _paths(case, preparation).items()}
+    content = [VERSION, settings["roles"], settings["config"], files]
+    key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    return folder / key / case.name
+
+
+def _complete(place: Path) -> bool:
+    """Whether the arrays are there, each as long as it was when it was written."""
+    if not (place / "case.json").is_file():
+        return False
+    sizes = facts_of(place)["files"]
+    return all(
+        (place / f"{name}.npy").is_file() and (place / f"{name}.npy").stat().st_size == size
+        for name, size in sizes.items()
+    )
+
+
+def _prepare_all(
+    cases: Sequence[Case],
+    preparation: Preparation,
+    places: dict[str, Path],
+    workers: int,
+    progress: Progress | None,
+    total: int,
+) -> None:
+    failed: list[MedgenError] = []
+    done = total - len(cases)
+    for case, error in _results(cases, preparation, places, workers):
+        done += 1
+        _report(progress, done, total, f"prepared {case.name}" if error is None else f"failed: {case.name}")
+        if isinstance(error, StorageError):
+            raise error
+        if error is not None:
+            failed.append(error)
+    if failed:
+        first = failed[0]
+        more = "" if len(failed) == 1 else f" (and {len(failed) - 1} more cases: see 'medgen check')"
+        raise type(first)(first.what + more, where=first.where, fix=first.fix)
+
+
+def _results(
+    cases: Sequence[Case], preparation: Preparation, places: dict[str, Path], workers: int
+) -> Iterator[tuple[Case, MedgenError | None]]:
+    """Each case with what went wrong, as they finish."""
+    if workers <= 1 or len(cases) <= 1:
+        for case in cases:
+            yield case, _attempt(case, preparation, places[case.name])
+        return
+    with ProcessPoolExecutor(min(workers, len(cases))) as pool:
+        futures = {pool.submit(_attempt, case, preparation, places[case.name]): case for case in cases}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BrokenProcessPool as error:
+            raise MemoryExhausted(
+                "a process that prepared a case was killed, probably for want of memory", fix="use fewer workers"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _attempt(case: Case, preparation: Preparation, place: Path) -> MedgenError | None:
+    try:
+        _write(prepare_case(case, preparation), place)
+    except MedgenError as error:
+        return error
+    return None
+
+
+def _write(prepared: Prepared, place: Path) -> None:
+    """Write all arrays under a temporary name beside ``place``, then give them that name."""
+    mask = prepared.body if prepared.mask is None else prepared.mask
+    arrays: dict[str, Array] = {"image": prepared.image, "mask": mask.astype(np.uint8), "candidates": _indices(mask)}
+    if prepared.target is not None:
+        arrays["target"] = prepared.target
+    classes: list[int] = []
+    if prepared.labels is not None:
+        arrays["label"] = prepared.labels
+        classes = [int(value) for value in np.unique(prepared.labels) if value > 0]
+        arrays |= {f"candidates_{value}": _indices(prepared.labels == value) for value in classes}
+    with storage_errors(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=place.parent))
+        try:
+            _fill(temporary, arrays, prepared, classes)
+            shutil.rmtree(place, ignore_errors=True)  # whatever is there was found incomplete
+            temporary.rename(place)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _fill(folder: Path, arrays: dict[str, Array], prepared: Prepared, classes: list[int]) -> None:
+    for name, array in arrays.items():
+        with (folder / f"{name}.npy").open("wb") as file:
+            # np.save would report a full disk as an OSError without a number.
+            np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+            file.write(np.ascontiguousarray(array).data)
+            file.flush()
+            os.fsync(file.fileno())
+    facts = {
+        "shape": list(prepared.image.shape[1:]),
+        "affine": prepared.affine.tolist(),
+        "air": [float(channel.min()) for channel in prepared.image],
+        "classes": classes,
+        "fingerprint": {role: list(numbers) for role, numbers in prepared.fingerprint.items()},
+        "notes": list(prepared.notes),
+        "files": {name: (folder / f"{name}.npy").stat().st_size for name in arrays},
+    }
+    (folder / "case.json").write_text(json.dumps(facts, indent=2))
+
+
+def _indices(mask: Array) -> Array:
+    """Flat indices of what is set, in the smallest of two integer types that holds them."""
+    return np.flatnonzero(mask).astype(np.int32 if mask.size < 2**31 else np.int64)
+
+
+def _report(progress: Progress | None, done: int, total: int, what: str) -> None:
+    if progress is not None:
+        progress(done, total, what)
