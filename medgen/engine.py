@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal, TypeVar
@@ -40,6 +41,8 @@ class Engine:
         nodes: int = 1,
         precision: Literal["32", "bf16"] = "32",
     ) -> None:
+        # Fabric announces at level INFO what it was told to do; medgen's own log says what matters.
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
         accelerator, index = parse_device(device)
         if index is not None and devices > 1:
             raise UsageError(f"'{device}' is one device, and {devices} were asked for", fix="write --device cuda")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import resource
 import sys
@@ -117,7 +118,7 @@ def prepare(
     store: str | Path,
     *,
     overrides: Sequence[str] = (),
-    workers: int = 1,
+    workers: int | None = None,
     progress: Progress | None = None,
 ) -> Store:
     """Prepare all cases once, as memory-mapped arrays; what is there already and still right is kept.
@@ -127,7 +128,7 @@ def prepare(
         cases: the case table.
         store: the folder to make.
         overrides: ``key=value`` changes to the recipe.
-        workers: processes.
+        workers: processes; by default one a core, at most 4, since each holds whole volumes.
         progress: called with (done, total, what).
 
     Returns:
@@ -135,9 +136,8 @@ def prepare(
     """
     settings = load_recipe(recipe, overrides)
     preparation = Preparation(settings.data, settings.preparation)
-    return build_store(
-        _with_target(read_cases(cases), settings), preparation, store, workers=workers, progress=progress
-    )
+    table = _with_target(read_cases(cases), settings)
+    return build_store(table, preparation, store, workers=workers or _preparers(), progress=progress)
 
 
 def _prepare(settings: Recipe, table: CaseTable, folder: Path, engine: Engine, progress: Progress | None) -> Store:
@@ -147,9 +147,14 @@ def _prepare(settings: Recipe, table: CaseTable, folder: Path, engine: Engine, p
         raise InputError("no case has split 'train'", where=table.path, fix="write 'train' into the column 'split'")
     preparation = Preparation(settings.data, settings.preparation)
     if engine.rank == 0:
-        build_store(cases, preparation, folder, workers=1, progress=progress)
+        build_store(cases, preparation, folder, workers=_preparers(), progress=progress)
     engine.barrier()
     return build_store(cases, preparation, folder, workers=1)
+
+
+def _preparers() -> int:
+    """Processes that prepare cases: a few, since each holds whole volumes."""
+    return min(4, os.cpu_count() or 1)
 
 
 def _with_target(table: CaseTable, settings: Recipe) -> tuple[Case, ...]:

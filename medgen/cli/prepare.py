@@ -14,7 +14,7 @@ def prepare(
     cases: Path,
     store: Path,
     overrides: Overrides = (),
-    workers: int = 1,
+    workers: int | None = None,
 ) -> None:
     """Reorient, resample and normalise a dataset once, into a store.
 
@@ -30,7 +30,7 @@ def prepare(
         cases: the case table.
         store: the folder to write; images that are already there with the same content are kept.
         overrides: replace a key of the recipe, for example 'preparation.spacing=[1,1,1]'; repeatable.
-        workers: processes that work at once.
+        workers: processes that work at once; by default one a core, at most 4.
     """
     from medgen.cli.output import say
     from medgen.cli.progress import progress_display

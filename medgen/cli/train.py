@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -71,4 +72,5 @@ def train(
             allow_modules=allow_module,
             progress=progress,
         )
-    say(str(run))
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # with --devices each process runs this command
+        say(str(run))
