@@ -42,9 +42,7 @@ class Demo(NamedTuple):
     scores: dict[str, Scores]
 
 
-def run_demo(
-    out: str | Path = "demo", *, subjects: int = 8, seed: int = 0, progress: Progress | None = None
-) -> Demo:
+def run_demo(out: str | Path = "demo", *, subjects: int = 8, seed: int = 0, progress: Progress | None = None) -> Demo:
     """Make a head phantom, train the context-aware GAN on it, and report how well it turns MR into CT.
 
     Args:
