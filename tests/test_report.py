@@ -112,6 +112,7 @@ def test_the_page_says_what_it_must(written):
         "p3, the worst case",
         "the patient's right (R) is on the left",
         "Voxels of 2 × 2 × 3 mm.",
+        "With so few cases an interval says little.",
         "CT from −500 (black) to 1300 HU (white)",
         "1 h 02 min",
         "method: context_aware_gan",
@@ -160,6 +161,11 @@ def test_a_run_folder_alone_shows_its_training(study):
     assert "Training" in text
     assert "Scores" not in text
     assert (study / "run/figures/training.png").is_file()
+
+
+def test_of_two_cases_none_is_called_typical(study):
+    (study / "predictions/p3/p3_ct.nii.gz").unlink()
+    assert choose_cases(find_sources(study)) == [("p1", "the better case"), ("p2", "the worse case")]
 
 
 def test_the_output_and_the_table_can_be_elsewhere(study, tmp_path):

@@ -45,7 +45,7 @@ class Column:
     @property
     def arrow(self) -> str:
         """A sign for the good direction."""
-        return {"lower": "↓", "higher": "↑", "zero": "→ 0", "": ""}[self.better]
+        return {"lower": "↓", "higher": "↑", "zero": "→\u00a00", "": ""}[self.better]
 
     def text(self, value: float | None) -> str:
         """``value`` with this metric's number of decimals; a dash where there is none.

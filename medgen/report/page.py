@@ -13,6 +13,9 @@ from medgen.report.content import Column, MethodScores, readable_name
 from medgen.report.figures import Picture, shared_columns
 from medgen.report.sources import Sources
 
+FEW = 5
+"""Below this number of cases a bootstrap interval is too narrow to be believed."""
+
 
 class Cell(NamedTuple):
     """One number of the table: mean, spread and interval, and whether it is the best of its column."""
@@ -58,7 +61,8 @@ def render_page(sources: Sources, figures: Sequence[Picture]) -> str:
         counts=_counts(sources),
         notes=list(dict.fromkeys(note for method in sources.methods for note in method.notes)),
         failures=[(method.label, method.failed) for method in sources.methods if method.failed],
-        details=[(method.label, _case_rows(method, columns)) for method in reversed(sources.methods)],
+        few=any(summary.n < FEW for method in sources.methods for summary in method.summary.values()),
+        details=[(m.label, m is sources.main, _case_rows(m, columns)) for m in reversed(sources.methods)],
         figures={
             kind: [figure for figure in figures if figure.kind == kind] for kind in ("case", "scores", "training")
         },

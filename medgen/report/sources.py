@@ -103,6 +103,8 @@ def choose_cases(sources: Sources, count: int = 2) -> list[tuple[str, str]]:
     ranked = sorted((scores[n][metric], n) for n in names if np.isfinite(scores.get(n, {}).get(metric, np.nan)))
     if len(ranked) <= 1:
         return [(name, "") for name in names[:count]]
+    if len(ranked) == 2:
+        return [(ranked[0][1], "the better case"), (ranked[1][1], "the worse case")][:count]
     typical, worst = ranked[(len(ranked) - 1) // 2][1], ranked[-1][1]
     return [(typical, "the typical case"), (worst, "the worst case")][:count]
 
