@@ -43,7 +43,7 @@ check: $(VENV)/.with-dev $(DOCSTRINGS)/.done
 	$(TEST_ENVIRONMENT) $(BIN)/python -m pytest --doctest-modules medgen
 
 docs: $(VENV)/.with-dev
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict # --quiet would hide the warnings from --strict
 
 format: $(VENV)/.with-dev
 	$(BIN)/ruff format .
