@@ -31,7 +31,7 @@ from medgen.preparation.store import Store, facts_of, open_case
 
 Array = NDArray[Any]
 Progress = Callable[[int, int, str], None]
-VERSION = 3
+VERSION = 4
 """Raise it whenever the same files and settings would give other numbers; every store is then made anew."""
 _UNFINISHED = ".unfinished-"
 

@@ -66,6 +66,16 @@ def body_mask(image: Array, affine: Array) -> Mask:
     return np.asarray(resample(found, grid[0], affine, image.shape, fill=0.0) >= 0.5)
 
 
+def grown(body: Mask, affine: Array, margin: float) -> Mask:
+    """``body`` and ``margin`` mm around it along each axis; (X, Y, Z) bool."""
+    from scipy import ndimage
+
+    result = body.view(np.uint8)
+    for axis, step in enumerate(np.linalg.norm(affine[:3, :3], axis=0)):
+        result = ndimage.maximum_filter1d(result, 2 * int(margin / step + 1e-6) + 1, axis)
+    return result.view(bool)
+
+
 def _inner_background(image: Array) -> float | None:
     """A value that fills a quarter of the volume with others on both sides of it."""
     sample = thinned(image.ravel())

@@ -24,6 +24,7 @@ from medgen.preparation.intensity import (
     body_mask,
     body_percentiles,
     correct_bias,
+    grown,
     unit_to_window,
     window_to_unit,
     zscore,
@@ -49,7 +50,7 @@ class Prepared:
 
     Attributes:
         image: (C, X, Y, Z) float32, one channel an input, normalised.
-        body: (X, Y, Z) bool, the body found in the first input.
+        body: (X, Y, Z) bool, the body found in the first input, and a margin around it.
         affine: (4, 4), prepared voxel index to RAS+ mm; the axes point right, anterior, superior.
         reference: the grid of the first input as it was read, to which results go back.
         notes: what had to be decided, for the report of the run.
@@ -156,6 +157,7 @@ class Preparation:
         mask = self._mask(images, place, notes)
         looks = {role: fingerprint(each[0], body) for role, each in zip(self.roles.inputs, image, strict=True)}
         reference = images[self.roles.inputs[0]].grid
+        body = grown(body, grid[0], self.config.body_margin)
         return Prepared(
             np.concatenate(image), body, grid[0], reference, tuple(notes), target, labels, mask, fingerprint=looks
         )

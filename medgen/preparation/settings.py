@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, model_serializer, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_serializer, model_validator
 
 from medgen.config import Config
 
@@ -71,6 +71,9 @@ class PreparationConfig(Config):
     """``n4`` divides the coil profile out of every role that is not mapped by a window."""
     intensity: dict[str, IntensityConfig] = {}
     """By role; where a role is missing, ``zscore`` for inputs and the window [-1024, 2000] HU for the target."""
+    body_margin: NonNegativeFloat = 6.0
+    """mm around the body found in the first input that are predicted too. Skin, table side and registration differ
+    between two scans, and what is left out becomes air. Intensities are normalised in the body alone."""
     nan: Literal["error", "zero", "min", "median"] = "error"
     """What takes the place of voxels that are NaN or infinite; ``min`` and ``median`` of the others."""
     geometry: Literal["sform", "qform"] | None = None

@@ -30,7 +30,7 @@ SUBJECTS = (12, 2, 8)
 TUNING_SEED = 100
 WEIGHTS = (2.4e-5, 1e-3, 2e-2)
 """Adversarial weights that are tried: from the authors' code in per-voxel means to their number as it stands."""
-RATES = (3e-4, 1e-3, 3e-3)
+RATES = (1e-3, 3e-3, 1e-2)
 
 
 def main() -> None:
@@ -70,7 +70,7 @@ def _study_jobs(out: Path, options: argparse.Namespace, budget: Budget) -> list[
         jobs += [
             Job(name, seed, data, folder, budget)
             for name in ("cascade", "fcn_mse_gdl", "fcn_mse")
-            for seed in options.seeds
+            for seed in (options.seeds[: options.context_seeds] if name == "cascade" else options.seeds)
         ]
     return sorted(jobs, key=lambda job: job.network != "cascade")
 
@@ -128,6 +128,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("what", choices=["study", "tune"])
     parser.add_argument("--out", required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--context-seeds", type=int, default=1, help="seeds of the cascade, which trains 7 networks")
     parser.add_argument("--misalignments", type=float, nargs="+", default=[0.0, 1.0], help="mm, of the training pairs")
     parser.add_argument("--spacing", type=float, default=2.0, help="voxel of the phantom in mm")
     parser.add_argument("--jobs", type=int, default=1, help="training runs at a time")

@@ -49,10 +49,10 @@ class Budget:
         device: as for ``medgen train``.
     """
 
-    steps: int = 600
+    steps: int = 350
     width: float = 0.5
-    batch: int = 4
-    learning_rate: float = 1e-3
+    batch: int = 8
+    learning_rate: float = 3e-3
     adversarial_weight: float = 1e-3
     precision: str = "bf16"
     device: str = "auto"
