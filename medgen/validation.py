@@ -33,7 +33,8 @@ def estimate(
         engine: device and precision.
 
     Returns:
-        ``(K, X, Y, Z)`` in [-1, 1], -1 (the low end of the window) outside the mask.
+        ``(K, X, Y, Z)`` in [-1, 1], -1 (the low end of the window) outside the body, as in a prediction: the mask
+        may come from the target, and a context that ends with it would tell the next stage where.
     """
     context: NDArray[Any] | None = None
     if contexts is not None:
@@ -42,7 +43,7 @@ def estimate(
         return predict_prepared(
             [network.eval()],
             case.image,
-            case.mask,
+            case.body,
             settings=recipe.inference,
             patch=recipe.patches.size,
             context=context,

@@ -137,8 +137,13 @@ def test_cascade_trains_on_out_of_fold_context_and_predict_runs_all_of_it(cases,
     by_all = _estimate(recipe, cases, run, tmp_path, "stage0", "case1")
     assert np.array_equal(context, by_fold)
     assert not np.allclose(context, by_all)
+    assert (context != -1).sum() > (stored_mask(recipe, cases, run, "case1") > 0).sum()  # not cut by the mask
     volume = load_model(run, device="cpu").predict(cases.parent / "case4_t1.nii.gz")
     assert volume.shape == (20, 20, 20)
+
+
+def stored_mask(recipe, cases, run, case):
+    return np.asarray(next(c for c in prepare(recipe, cases, run / "store").cases if c.name == case).mask)
 
 
 def _estimate(recipe, cases, run, folder, part, case):
@@ -152,7 +157,7 @@ def _estimate(recipe, cases, run, folder, part, case):
     method.to(memory_format=torch.channels_last_3d).eval()
     settings = load_recipe(recipe)
     return predict_prepared(
-        [method], stored.image, stored.mask, settings=settings.inference, patch=settings.patches.size
+        [method], stored.image, stored.body, settings=settings.inference, patch=settings.patches.size
     )
 
 

@@ -31,7 +31,7 @@ from medgen.preparation.store import Store, facts_of, open_case
 
 Array = NDArray[Any]
 Progress = Callable[[int, int, str], None]
-VERSION = 4
+VERSION = 5
 """Raise it whenever the same files and settings would give other numbers; every store is then made anew."""
 _UNFINISHED = ".unfinished-"
 
@@ -194,7 +194,12 @@ def _attempt(case: Case, preparation: Preparation, place: Path) -> MedgenError |
 def _write(prepared: Prepared, place: Path) -> None:
     """Write all arrays under a temporary name beside ``place``, then give them that name."""
     mask = prepared.body if prepared.mask is None else prepared.mask
-    arrays: dict[str, Array] = {"image": prepared.image, "mask": mask.astype(np.uint8), "candidates": _indices(mask)}
+    arrays: dict[str, Array] = {
+        "image": prepared.image,
+        "body": prepared.body.astype(np.uint8),
+        "mask": mask.astype(np.uint8),
+        "candidates": _indices(mask),
+    }
     if prepared.target is not None:
         arrays["target"] = prepared.target
     classes: list[int] = []

@@ -55,6 +55,11 @@ class StoredCase:
         return self._optional("target")
 
     @property
+    def body(self) -> Array:
+        """(X, Y, Z) uint8 in {0, 1}: what a prediction of this case covers; found without the mask role."""
+        return open_array(self.folder / "body.npy")
+
+    @property
     def mask(self) -> Array:
         """(X, Y, Z) uint8 in {0, 1}: the mask role, or the body where the recipe names no mask."""
         return open_array(self.folder / "mask.npy")
