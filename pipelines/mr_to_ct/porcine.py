@@ -40,8 +40,8 @@ def main() -> None:
     run = out / "run"
     recipe = yaml.safe_load(Path(options.recipe).read_text())
     train(recipe, table, run, overrides=options.set, resume=(run / "recipe.yaml").is_file(), progress=_say)
-    store = prepare(recipe, table, run / "store")
-    training = [case for case in store.cases if case.split == "train"]
+    store = prepare(recipe, table, run / "store", overrides=options.set)
+    training = store.select(split="train")
     test = read_cases(table).select(split="test")
     scores = score_baselines(training, store.preparation, test, table, out, progress=_say)
     predict(run, table, out / "predictions", split="test", overwrite=True)

@@ -61,18 +61,16 @@ def main() -> None:
 
 
 def _study_jobs(out: Path, options: argparse.Namespace, budget: Budget) -> list[Job]:
+    """All jobs, those of the first seed first: a study that is cut short has every row once."""
     jobs = []
     for millimetres in options.misalignments:
         data = _phantom(out / f"phantom_{millimetres:g}mm", seed=0, options=options, misalignment=millimetres)
         folder = out / f"misaligned_{millimetres:g}mm"
         jobs.append(Job("baselines", options.seeds[0], data, folder, budget))
-        # The longest first, so that no process is left alone at the end.
-        jobs += [
-            Job(name, seed, data, folder, budget)
-            for name in ("cascade", "fcn_mse_gdl", "fcn_mse")
-            for seed in (options.seeds[: options.context_seeds] if name == "cascade" else options.seeds)
-        ]
-    return sorted(jobs, key=lambda job: job.network != "cascade")
+        for number, seed in enumerate(options.seeds):
+            gan = "cascade" if number < options.context_seeds else "gan_only"
+            jobs += [Job(name, seed, data, folder, budget) for name in (gan, "fcn_mse_gdl", "fcn_mse")]
+    return sorted(jobs, key=lambda job: (options.seeds.index(job.seed), job.network == "cascade"))
 
 
 def _tuning_jobs(out: Path, options: argparse.Namespace, budget: Budget) -> list[Job]:
@@ -128,7 +126,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("what", choices=["study", "tune"])
     parser.add_argument("--out", required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--context-seeds", type=int, default=1, help="seeds of the cascade, which trains 7 networks")
+    parser.add_argument("--context-seeds", type=int, default=1, help="seeds that get the whole cascade (7 networks)")
     parser.add_argument("--misalignments", type=float, nargs="+", default=[0.0, 1.0], help="mm, of the training pairs")
     parser.add_argument("--spacing", type=float, default=2.0, help="voxel of the phantom in mm")
     parser.add_argument("--jobs", type=int, default=1, help="training runs at a time")

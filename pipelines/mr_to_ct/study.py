@@ -47,12 +47,13 @@ class Budget:
         adversarial_weight: of the GAN rows; per-voxel means.
         precision: ``32`` or ``bf16``.
         device: as for ``medgen train``.
+        workers: processes that cut patches.
     """
 
-    steps: int = 350
+    steps: int = 300
     width: float = 0.5
     batch: int = 8
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-3
     adversarial_weight: float = 1e-3
     precision: str = "bf16"
     device: str = "auto"
@@ -126,7 +127,7 @@ class Job:
         store = self.out / "store"
         if self.network == "baselines":
             prepared = prepare(recipe, table, store)
-            training = [case for case in prepared.cases if case.split == "train"]
+            training = prepared.select(split="train")
             test = read_cases(table).select(split="test")
             score_baselines(training, prepared.preparation, test, table, folder, seed=self.seed)
             return

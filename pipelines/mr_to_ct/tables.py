@@ -25,48 +25,54 @@ METRICS = {
     "gradient_ratio": ("sharpness", 3),
 }
 REFERENCE = "fcn_mse"
+UNTRAINED = ("constant", "voxelwise")
+
+
+Values = dict[int, dict[str, np.ndarray]]
+"""By training seed and metric: one number a case."""
 
 
 def collect(out: Path, seeds: Sequence[int]) -> dict[str, Any]:
     """Statistics of every row that has scores under ``out/seed<n>/scores``."""
     values = {row: found for row in ROWS if (found := _values(out, row, seeds))}
     rows = {
-        row: {metric: dict(summarise_runs(found[metric])) for metric in METRICS} | {"seeds": len(found["mae"])}
+        row: {metric: dict(summarise_runs([each[metric] for each in found.values()])) for metric in METRICS}
+        | {"seeds": len(found)}
         for row, found in values.items()
     }
-    return {"rows": rows, "tests": _tests(values), "every_seed": _every_seed(values)}
+    every_seed = {
+        row: {seed: float(np.nanmean(each["mae"])) for seed, each in found.items()} for row, found in values.items()
+    }
+    return {"rows": rows, "tests": _tests(values), "every_seed": every_seed}
 
 
-def _values(out: Path, row: str, seeds: Sequence[int]) -> dict[str, Any]:
-    """Metric to a table ``(seeds, cases)``; rows that need no training have the one seed that they have."""
-    files = [path for seed in seeds if (path := out / f"seed{seed}" / "scores" / f"{row}.json").is_file()]
-    contents = [json.loads(path.read_text())["cases"] for path in files]
-    if not contents:
-        return {}
+def _values(out: Path, row: str, seeds: Sequence[int]) -> Values:
+    files = {seed: path for seed in seeds if (path := out / f"seed{seed}" / "scores" / f"{row}.json").is_file()}
+    contents = {seed: json.loads(path.read_text())["cases"] for seed, path in files.items()}
     return {
-        metric: np.array([[np.nan if case[metric] is None else case[metric] for case in cases] for cases in contents])
-        for metric in METRICS
+        seed: {metric: np.array([np.nan if c[metric] is None else c[metric] for c in cases]) for metric in METRICS}
+        for seed, cases in contents.items()
     }
 
 
-def _tests(values: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Each row against the FCN with MSE: per-case MAE averaged over seeds, Wilcoxon, Holm over the family."""
+def _tests(values: dict[str, Values]) -> dict[str, Any]:
+    """Each row against the FCN with MSE, in pairs of case and seed; Wilcoxon over cases, Holm over the rows."""
     if REFERENCE not in values:
         return {}
-    reference = values[REFERENCE]["mae"]
-    tests = {
-        row: dict(compare(found["mae"].mean(0), reference.mean(0))) for row, found in values.items() if row != REFERENCE
-    }
+    reference = values[REFERENCE]
+    tests = {}
+    for row, found in values.items():
+        if row == REFERENCE:
+            continue
+        if row in UNTRAINED:  # the same whatever the seed of the reference
+            pairs = [(next(iter(found.values()))["mae"], other["mae"]) for other in reference.values()]
+        else:
+            pairs = [(found[seed]["mae"], reference[seed]["mae"]) for seed in found if seed in reference]
+        first, second = np.array(pairs).swapaxes(0, 1)
+        tests[row] = dict(compare(first.mean(0), second.mean(0)))
+        tests[row]["ci95_two_level"] = summarise_runs(first - second)["ci95"]
     adjusted = holm({row: test["p"] for row, test in tests.items()})
-    for row, test in tests.items():
-        test["p_holm"] = adjusted[row]
-        # A row without training has one seed: it is the same under every seed of the reference.
-        test["ci95_two_level"] = summarise_runs(values[row]["mae"] - reference)["ci95"]
-    return tests
-
-
-def _every_seed(values: dict[str, dict[str, Any]]) -> dict[str, list[float]]:
-    return {row: [float(mean) for mean in np.nanmean(found["mae"], axis=1)] for row, found in values.items()}
+    return {row: {**test, "p_holm": adjusted[row]} for row, test in tests.items()}
 
 
 def markdown(results: dict[str, Any]) -> str:
@@ -88,6 +94,6 @@ def markdown(results: dict[str, Any]) -> str:
         if test:
             a, b = test["ci95_two_level"]
             difference = f"{test['mean_difference']:+.1f} ({a:+.1f} to {b:+.1f}) | {test['p_holm']:.3f}"
-        seeds = ", ".join(f"{value:.1f}" for value in results["every_seed"][row])
+        seeds = ", ".join(f"{value:.1f}" for value in results["every_seed"][row].values())
         lines.append(f"| {ROWS[row]} | {found['mae']['mean']:.1f} ({low:.1f} to {high:.1f}) | {difference} | {seeds} |")
     return "\n".join(lines) + "\n"
