@@ -59,8 +59,9 @@ class Schedule(Config):
     batch: PositiveInt = 10
     """Patches a step, over all processes and micro-batches together."""
     accumulate: PositiveInt = 1
-    """Micro-batches that a batch is cut into, to save memory. A method with several networks judges all of them
-    before any network steps."""
+    """Micro-batches that a batch is cut into, to save memory. The step is that of the whole batch for one network that
+    does not look across its batch (no batch normalisation). Of several networks none steps before all micro-batches
+    are done, so each is judged by the others as they were before the step, and not by those that have just stepped."""
     precision: Literal["32", "bf16"] = "32"
     learning_rate: LearningRate = LearningRate()
     clip: PositiveFloat | None = None

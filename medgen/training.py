@@ -44,7 +44,10 @@ def train(
     """Train ``method`` in place and yield a record after every step.
 
     Logging, validation and checkpoints are the ``for`` body of the caller. A step whose loss or gradient is not
-    finite is skipped and reported as such.
+    finite is skipped and reported as such; running statistics are put back to what they were before it.
+
+    With one micro-batch each optimiser steps as soon as its update was asked for. With several, all of them step at
+    the end, each by the mean of its gradients: every network was judged by the others as they were before the step.
 
     Args:
         method: on the engine's device.
@@ -69,8 +72,11 @@ def train(
         progress = step / schedule.steps
         rates = {name: _set_rate(o, schedule.learning_rate.factor(progress)) for name, o in optimizers.items()}
         micro = [engine.to_device(batch) for batch in islice(stream, schedule.accumulate)]
+        buffers = [buffer.clone() for buffer in method.buffers()]
         with engine.reproducible(seed, step):
             losses, finite = _step(method, micro, progress, optimizers, owned, schedule.clip, engine)
+        if not finite:
+            _put_back(method, buffers)
         engine.average_buffers(method)
         if average is not None and finite:
             average.update_parameters(method)
@@ -113,35 +119,65 @@ def _step(
     """All updates of one step over its micro-batches; the mean losses, and whether all was finite."""
     if not micro:
         raise ValueError("the batches ended before the schedule did")
+    together, share = len(micro) > 1, 1 / len(micro)
     losses: dict[str, float] = {}
-    for index, batch in enumerate(micro):
-        updates, seen = method.updates(batch, progress), set[str]()
-        current: dict[str, float] = {}
+    waiting, finite = dict[str, None](), True
+    for batch in micro:
+        updates, current, seen = method.updates(batch, progress), dict[str, float](), set[str]()
         while (update := _advance(updates, engine)) is not None:
             name = update.optimizer
-            if len(micro) > 1 and name in seen:
+            if together and name in seen:
                 raise UsageError(
                     f"'{name}' steps more than once a batch, so its gradients cannot be accumulated",
                     fix="set schedule.accumulate to 1",
                 )
-            if index == 0 or name in seen:
+            if not together or name not in waiting:
                 optimizers[name].zero_grad(set_to_none=True)
             seen.add(name)
-            total = torch.stack([loss.float() for loss in update.losses.values()]).sum() / len(micro)
-            torch.autograd.backward(total, inputs=owned[name])  # no other network gets a gradient
-            values = torch.stack([loss.detach().float() for loss in update.losses.values()]).tolist()
-            current |= {f"{name}/{term}": value for term, value in zip(update.losses, values, strict=True)}
-            finite = all(math.isfinite(value) for value in values)
-            if index == len(micro) - 1:
-                engine.average_gradients(owned[name])
-                norm = clip_grad_norm_(owned[name], clip or math.inf)
-                finite = finite and bool(torch.isfinite(norm))
-            if not engine.everywhere(finite):
+            waiting[name] = None
+            terms = _backward(update, owned[name], share)
+            current |= terms
+            finite = finite and all(math.isfinite(value) for value in terms.values())
+            if not together and not _apply([name], finite, optimizers, owned, clip, engine):
                 return current, False
-            if index == len(micro) - 1:
-                optimizers[name].step()
-        losses = {key: losses.get(key, 0.0) + value / len(micro) for key, value in current.items()}
-    return losses, True
+        losses = {key: losses.get(key, 0.0) + value * share for key, value in current.items()}
+    if together:
+        finite = _apply(list(waiting), finite, optimizers, owned, clip, engine)
+    return losses, finite
+
+
+def _backward(update: Update, owned: Sequence[torch.nn.Parameter], share: float) -> dict[str, float]:
+    """Add the gradients of a share of the losses to those of ``owned``; the value of each loss."""
+    total = torch.stack([loss.float() for loss in update.losses.values()]).sum() * share
+    torch.autograd.backward(total, inputs=owned)  # no other network gets a gradient
+    values = torch.stack([loss.detach().float() for loss in update.losses.values()]).tolist()
+    return {f"{update.optimizer}/{term}": value for term, value in zip(update.losses, values, strict=True)}
+
+
+def _apply(
+    names: Sequence[str],
+    finite: bool,
+    optimizers: dict[str, Optimizer],
+    owned: dict[str, list[torch.nn.Parameter]],
+    clip: float | None,
+    engine: Engine,
+) -> bool:
+    """Step these optimisers, or none of them where a loss or gradient of any process is not finite."""
+    for name in names:
+        engine.average_gradients(owned[name])
+        finite = bool(torch.isfinite(clip_grad_norm_(owned[name], clip or math.inf))) and finite
+    if not engine.everywhere(finite):
+        return False
+    for name in names:
+        optimizers[name].step()
+    return True
+
+
+@torch.no_grad()
+def _put_back(method: Method, buffers: Sequence[torch.Tensor]) -> None:
+    """Forget what a skipped step did to running statistics: a mean with one NaN in it stays NaN."""
+    for buffer, before in zip(method.buffers(), buffers, strict=True):
+        buffer.copy_(before)
 
 
 def _advance(updates: Iterator[Update], engine: Engine) -> Update | None:

@@ -88,6 +88,52 @@ def test_micro_batches_add_up_to_the_batch():
     assert records[0].losses["line/mse"] == pytest.approx(1.0)
 
 
+class Duel(Method):
+    """Two numbers: the critic falls by its input, the other by the critic; gradients are x and the critic."""
+
+    config_class = Config
+    batch_class = Paired
+
+    def __init__(self):
+        super().__init__(Config(), Channels(1, 1))
+        self.critic, self.weight = nn.Parameter(torch.tensor(1.0)), nn.Parameter(torch.tensor(0.0))
+
+    def optimizers(self):
+        return {name: torch.optim.SGD([getattr(self, name)], lr=0.1) for name in ("critic", "weight")}
+
+    def updates(self, batch, progress):
+        yield Update("critic", {"x": self.critic * batch.source.mean()})
+        yield Update("weight", {"judged": self.weight * self.critic * batch.target.mean()})
+
+    def predict(self, image):
+        return self.weight * image
+
+
+def test_with_one_micro_batch_the_second_network_is_judged_by_the_first_one_that_has_stepped():
+    method = Duel()
+    steps(method, [pair([1.0, 3.0], [1.0, 1.0])])
+    assert method.critic.item() == pytest.approx(0.8)  # 1 - 0.1 * mean(1, 3)
+    assert method.weight.item() == pytest.approx(-0.08)  # 0 - 0.1 * 0.8
+
+
+def test_with_several_micro_batches_all_networks_step_after_the_last():
+    method = Duel()
+    records = steps(method, [pair([1.0], [1.0]), pair([3.0], [1.0])], accumulate=2)
+    assert method.critic.item() == pytest.approx(0.8)
+    assert method.weight.item() == pytest.approx(-0.1)  # 0 - 0.1 * 1: both pieces saw the critic from before the step
+    assert records[0].losses == {"critic/x": pytest.approx(2.0), "weight/judged": pytest.approx(0.0)}
+
+
+@pytest.mark.parametrize("poisoned", [0, 1])
+def test_with_several_micro_batches_no_network_steps_where_one_is_not_finite(poisoned):
+    method = Duel()
+    batches = [pair([1.0], [1.0]), pair([3.0], [1.0])]
+    batches[poisoned] = pair([1.0], [math.nan])  # only the second network sees it
+    assert [r.skipped for r in steps(method, batches, accumulate=2)] == [True]
+    assert method.critic.item() == 1.0
+    assert method.weight.item() == 0.0
+
+
 def test_clipping_bounds_the_step():
     method = Line()
     steps(method, [pair([100.0], [100.0])], clip=1.0)
@@ -99,6 +145,29 @@ def test_a_step_that_is_not_finite_is_skipped_and_said():
     records = steps(method, [pair([1.0], [1.0])] * 3)
     assert [r.skipped for r in records] == [False, True, False]
     assert method.weight.item() == pytest.approx(0.36)
+
+
+class Normalised(Line):
+    """A batch normalisation in front of the line."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm3d(1, affine=False)
+
+    def updates(self, batch, progress):
+        yield from super().updates(batch._replace(source=self.norm(batch.source)), progress)
+
+
+def test_a_skipped_step_leaves_running_statistics_as_they_were():
+    poisoned, clean = Normalised(), Normalised()
+    good, bad = pair([1.0, 3.0], [1.0, -1.0]), pair([1.0, math.nan], [1.0, -1.0])
+    records = steps(poisoned, [good, bad, good])
+    steps(clean, [good, good])
+    assert [r.skipped for r in records] == [False, True, False]
+    # mean 2, variance 2: twice a tenth of the way from (0, 1)
+    assert poisoned.norm.running_mean.item() == pytest.approx(0.2 + 0.1 * 1.8)
+    for name, buffer in clean.named_buffers():
+        assert torch.equal(buffer, dict(poisoned.named_buffers())[name])
 
 
 def test_ten_in_a_row_end_the_run():
