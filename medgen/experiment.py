@@ -8,8 +8,8 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ from medgen.checkpoint import save_model
 from medgen.config import build
 from medgen.engine import Engine
 from medgen.errors import InputError, UsageError
-from medgen.files import atomic_path, folder_lock, remove_partial_files, sha256, storage_errors, write_json
+from medgen.files import folder_lock, remove_partial_files, sha256, write_json
 from medgen.fitting import Session
 from medgen.method import Channels, resolve, stages_of
 from medgen.preparation import Preparation, Store, build_store
@@ -180,23 +180,22 @@ def _require_divisible(settings: Recipe, world: int) -> None:
         )
 
 
-def _opened(folder: Path, settings: Recipe, *, resume: bool) -> Any:
-    """Make or reopen the run folder; the lock that keeps a second run out of it."""
+@contextmanager
+def _opened(folder: Path, settings: Recipe, *, resume: bool) -> Iterator[None]:
+    """Make or reopen the run folder, and keep a second run out of it until the block ends."""
     recipe = folder / "recipe.yaml"
-    if recipe.is_file() and not resume:
-        raise UsageError("there is a run in this folder already", where=folder, fix="add --resume, or choose another")
-    if resume and not recipe.is_file():
+    if resume and not recipe.is_file():  # looked at before the lock, which would make a folder of a misspelt name
         raise UsageError("there is no run to resume in this folder", where=folder, fix="leave --resume out")
-    if resume:
-        _require_same(load_recipe(recipe), settings, recipe)
-    with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with atomic_path(folder / ".probe"):  # a folder that cannot be written is found now, not at the first save
-            pass
-        (folder / ".probe").unlink()
-    remove_partial_files(folder)
-    save_recipe(settings, recipe)
-    return folder_lock(folder)
+    with folder_lock(folder):  # before anything is touched: another run may be alive in there
+        if resume:
+            _require_same(load_recipe(recipe), settings, recipe)
+        elif recipe.is_file():
+            raise UsageError(
+                "there is a run in this folder already", where=folder, fix="add --resume, or choose another"
+            )
+        remove_partial_files(folder)
+        save_recipe(settings, recipe)
+        yield
 
 
 def _require_same(before: Recipe, now: Recipe, where: Path) -> None:
@@ -248,7 +247,8 @@ def _write_facts(folder: Path, settings: Recipe, table: CaseTable, engine: Engin
                 f"{case.name}/{role}": sha256(path)
                 for case in table.cases
                 if case.split != "test"
-                for role, path in case.images.items()
+                for role in settings.data.all
+                if (path := case.path(role)) is not None
             },
         },
     )

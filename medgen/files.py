@@ -60,22 +60,38 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def storage_errors(path: str | Path) -> Iterator[None]:
-    """Turn "disk full" and "permission denied" into a :class:`StorageError` that names ``path``."""
+    """Turn what an operating system says about ``path`` into a :class:`StorageError` that names the culprit.
+
+    That is: the disk is full, permission denied, a file where a folder must be or the other way round, a folder that
+    is gone. Every other error passes through.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
-            free = shutil.disk_usage(_existing(Path(path))).free
-            raise StorageError(
-                f"no space left on the disk: {free / 1e6:.1f} MB free",
-                where=path,
-                fix="free some space or choose another folder; what was there before is intact",
-            ) from error
-        if error.errno in _DENIED:
-            raise StorageError(
-                "the folder cannot be written", where=path, fix="choose a folder that you may write"
-            ) from error
-        raise
+        known = _storage_error(error, Path(path))
+        if known is None:
+            raise
+        raise known from error
+
+
+def _storage_error(error: OSError, path: Path) -> StorageError | None:
+    if error.errno in _FULL:
+        free = shutil.disk_usage(_existing(path)).free
+        return StorageError(
+            f"no space left on the disk: {free / 1e6:.1f} MB free",
+            where=path,
+            fix="free some space or choose another folder; what was there before is intact",
+        )
+    if error.errno in _DENIED:
+        return StorageError("the folder cannot be written", where=path, fix="choose a folder that you may write")
+    if error.errno == errno.EISDIR:
+        return StorageError("this is a folder, not a file", where=path, fix="choose another name, or move the folder")
+    file = next((place for place in (path, *path.parents) if place.is_file()), None)
+    if error.errno in {errno.ENOTDIR, errno.EEXIST} and file is not None:
+        return StorageError("this is a file, not a folder", where=file, fix="choose another folder, or move the file")
+    if error.errno == errno.ENOENT and not path.parent.exists():
+        return StorageError("the folder is not there", where=path.parent, fix="check the path, or make the folder")
+    return None
 
 
 def sha256(path: str | Path) -> str:
@@ -87,7 +103,7 @@ def sha256(path: str | Path) -> str:
 def write_json(path: str | Path, content: Any) -> None:
     """Write ``content`` as indented JSON, atomically; NaN and infinity become ``null``."""
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(_plain(content), indent=2, allow_nan=False) + "\n")
+        temporary.write_text(json.dumps(plain(content), indent=2, allow_nan=False) + "\n")
 
 
 def remove_partial_files(folder: str | Path) -> None:
@@ -174,11 +190,12 @@ def _occupied(folder: Path, owner: dict[str, Any]) -> UsageError:
     )
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """``value`` as JSON knows it: paths as text, numbers of arrays as numbers, NaN and infinity as None."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, Path):
         return str(value)
     if hasattr(value, "item"):

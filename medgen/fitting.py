@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from medgen.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 from medgen.engine import Engine
-from medgen.errors import Preempted, UsageError
+from medgen.errors import ModelError, Preempted, UsageError
 from medgen.files import sha256, write_json
 from medgen.method import Channels, Method, create
 from medgen.patches import PatchSource, patch_batches
@@ -25,6 +27,8 @@ from medgen.runlog import RunLog
 from medgen.stopping import StopRequest
 from medgen.training import Record, moving_average, train
 from medgen.validation import validate
+
+log = logging.getLogger(__name__)
 
 LOG_EVERY = 10
 """Steps from one line of losses in the log to the next."""
@@ -236,12 +240,31 @@ def _finish(folder: Path, method: Method, state: _State) -> None:
 
 
 def _finished(session: Session, part: Part, folder: Path) -> Method | None:
-    if not (folder / "done.json").is_file():
+    """The network of a part that is done; None, in all processes, where it is not or its weights are damaged."""
+    engine, note = session.engine, folder / "done.json"
+    there = engine.everywhere(note.is_file())
+    if not there:
+        return None
+    weights = _kept(folder)
+    if not engine.everywhere(weights is not None) or weights is None:
+        if engine.rank == 0:
+            log.warning("the weights of %s are damaged; it is trained again", part.name)
+            note.unlink()
+        engine.barrier()
         return None
     method = new_method(session, part)
-    method.load_state_dict(load_weights(folder / "final.safetensors"))
-    session.engine.place(method)
+    method.load_state_dict(weights)
+    engine.place(method)
     return method.eval()
+
+
+def _kept(folder: Path) -> dict[str, Tensor] | None:
+    """The final weights, or None where they or the note with their hash are damaged."""
+    try:
+        digest = json.loads((folder / "done.json").read_text())["weights_sha256"]
+        return load_weights(folder / "final.safetensors", digest=digest)
+    except (ModelError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _weights(method: Method) -> dict[str, Tensor]:

@@ -122,6 +122,8 @@ def _read(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text())
     except FileNotFoundError:
         raise UsageError("there is no such recipe", where=path, fix="check the path") from None
+    except IsADirectoryError:
+        raise UsageError("the recipe is a folder", where=path, fix="name the YAML file in it") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         problem = " ".join(str(error).split())
         raise UsageError(f"the recipe is not plain YAML: {problem}", where=path, fix="correct it") from None

@@ -15,9 +15,11 @@ import yaml
 
 from medgen.cascade import fold_of
 from medgen.checkpoint import load_stages, load_weights
-from medgen.errors import InputError, Preempted, UsageError
+from medgen.errors import InputError, Preempted, StorageError, UsageError
 from medgen.experiment import prepare, train
+from medgen.files import folder_lock
 from medgen.inference.model import load_model
+from medgen.recipe import load_recipe, save_recipe
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +151,6 @@ def stored_mask(recipe, cases, run, case):
 def _estimate(recipe, cases, run, folder, part, case):
     from medgen.inference.stages import predict_prepared
     from medgen.method import Channels, create
-    from medgen.recipe import load_recipe
 
     stored = next(c for c in prepare(recipe, cases, run / "store").cases if c.name == case)
     method = create(recipe["method"], recipe["config"], Channels(1, 1))
@@ -216,8 +217,45 @@ def test_nothing_to_train_on(tmp_path):
 
 def test_an_unreadable_output_folder_is_found_at_the_start(cases, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises((UsageError, OSError)):
-        train(tiny.RECIPE, cases, tmp_path / "file" / "run", device="cpu")
+    for out in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(StorageError, match="a file, not a folder") as error:
+            train(tiny.RECIPE, cases, out, device="cpu")
+        assert error.value.where == tmp_path / "file"
+
+
+def test_a_living_run_is_not_touched(cases, tmp_path):
+    run = tmp_path / "run"
+    save_recipe(load_recipe(tiny.RECIPE), run / "recipe.yaml")
+    half = run / "checkpoints" / ".partial-x"
+    half.parent.mkdir()
+    half.write_bytes(b"half a checkpoint")
+    before = (run / "recipe.yaml").stat().st_ino
+    with folder_lock(run), pytest.raises(UsageError, match="another run is working"):
+        train(tiny.RECIPE, cases, run, resume=True, device="cpu")
+    assert half.read_bytes() == b"half a checkpoint"
+    assert (run / "recipe.yaml").stat().st_ino == before
+
+
+def test_a_finished_part_whose_weights_are_damaged_is_trained_again(cases, tmp_path, caplog):
+    recipe = tiny.recipe(schedule={"steps": 2, "validate_every": 2})
+    run = train(recipe, cases, tmp_path / "run", device="cpu")
+    before = weights(run)
+    path = run / "checkpoints" / "stage0" / "final.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+    train(recipe, cases, run, resume=True, device="cpu")
+    assert "stage0 are damaged" in caplog.text
+    assert all(torch.equal(tensor, before[name]) for name, tensor in weights(run).items())
+
+
+def test_a_role_that_the_recipe_does_not_use_may_be_missing(tmp_path):
+    table = tiny.write_cases(tmp_path / "cases", val=0, test=0)
+    header, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([f"{header},t2", *(f"{row},not_there.nii.gz" for row in rows)]) + "\n")
+    run = train(tiny.recipe(schedule={"steps": 1}), table, tmp_path / "run", device="cpu")
+    files = json.loads((run / "run.json").read_text())["files"]
+    assert set(files) == {f"case{n}/{role}" for n in range(3) for role in ("t1", "ct", "mask")}
 
 
 def test_patches_smaller_than_the_method_can_take(cases, tmp_path):

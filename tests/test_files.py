@@ -84,6 +84,28 @@ def test_other_errors_pass_through(tmp_path):
         (tmp_path / "nothing").read_bytes()
 
 
+def test_a_file_in_the_place_of_a_folder_is_said_in_words(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file" / "a.bin", tmp_path / "file" / "b" / "a.bin"):
+        with pytest.raises(StorageError, match="a file, not a folder") as error, atomic_path(path):
+            pass
+        assert error.value.where == tmp_path / "file"
+
+
+def test_a_folder_in_the_place_of_a_file_is_said_in_words(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(StorageError, match="a folder, not a file"), atomic_path(tmp_path / "folder") as temporary:
+        temporary.write_text("x")
+    assert [each.name for each in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_folder_that_is_gone_is_said_in_words(tmp_path):
+    path = tmp_path / "gone" / "a.txt"
+    with pytest.raises(StorageError, match="the folder is not there") as error, storage_errors(path):
+        path.write_text("x")
+    assert error.value.where == tmp_path / "gone"
+
+
 def test_permissions_follow_the_umask(tmp_path):
     before = os.umask(0o027)
     try:
