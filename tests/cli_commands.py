@@ -10,7 +10,7 @@ COMMANDS = {
     "cases from-nnunet": "FOLDER --output -o",
     "cases from-msd": "FOLDER --output -o",
     "cases from-bids": "FOLDER --output -o",
-    "check": "CASES --recipe",
+    "check": "CASES --recipe --classes",
     "prepare": "RECIPE --cases --store --set",
     "train": "RECIPE --cases --out --set --resume --max-minutes --device --devices --nodes --precision --allow-module",
     "predict": "RUN --input -i --output -o --overwrite --resume --nan --geometry --frame --device",

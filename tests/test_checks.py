@@ -154,6 +154,36 @@ def test_inputs_on_overlapping_grids_are_a_warning(dataset):
     assert "4.00 mm apart" in only(dataset.check(), "a", "flair", "error")
 
 
+def test_a_target_that_is_resampled_is_a_warning_and_a_mask_never_is(dataset):
+    affine = dataset.affine.copy()
+    affine[0, 3] = 4
+    roles = {"inputs": ["t1"], "target": "ct", "mask": "region"}
+    for case in "abc":
+        dataset.put(case, "region", label())
+    dataset.put("a", "ct", ct(), affine)
+    assert "4.00 mm apart" in only(dataset.check(**roles), "a", "ct")
+    assert "resample_target" in dataset.check(**roles)[0].fix
+    only(dataset.check(**roles, resample_target=True), "a", "ct", "warning")
+    dataset.put("a", "ct", ct())
+    dataset.put("a", "region", label(), affine)
+    only(dataset.check(**roles, resample_target=True), "a", "region")
+
+
+def test_a_mask_of_any_name_is_looked_at(dataset):
+    for case in "abc":
+        dataset.put(case, "region", label())
+    roles = {"inputs": ["t1"], "target": "ct", "mask": "skin|region"}
+    assert dataset.check(**roles) == ()
+    dataset.put("a", "region", np.zeros(SHAPE, np.uint8))
+    assert "mask is empty" in only(dataset.check(**roles), "a", "region")
+    dataset.put("a", "region", label(0.4))
+    assert "no integers" in only(dataset.check(**roles), "a", "region")
+    dataset.cases["a"][1]["region"].unlink()
+    assert "no such file" in only(dataset.check(**roles), "a", "region")
+    del dataset.cases["a"][1]["region"]
+    assert "no image for this role" in only(dataset.check(**roles), "a", "skin|region")
+
+
 def test_another_axis_order_is_no_fault(dataset):
     volume = Volume(ct()[None], dataset.affine)
     flipped = Volume(volume.data[:, ::-1].transpose(0, 3, 1, 2), np.eye(4))
@@ -233,10 +263,11 @@ def test_required_roles(dataset):
     del dataset.cases["a"][1]["t1"]
     assert dataset.check() == ()
     assert "no image for this role" in only(dataset.check(inputs=["t1"], target="ct"), "a", "t1")
+    dataset.put("a", "t1", mri(0))
     for case, severity in (("b", "error"), ("c", "warning")):
         images = dataset.cases[case][1]
         kept = images.pop("ct")
-        faults = dataset.check(inputs=["label|t1"], target="ct")
+        faults = dataset.check(inputs=["pd|t1"], target="ct")
         only(faults, case, "ct", severity)
         images["ct"] = kept
     assert dataset.check(inputs=["flair|ct"]) == ()
@@ -249,6 +280,8 @@ def test_only_the_roles_of_a_recipe_are_looked_at(dataset):
     dataset.put("a", "pd", np.zeros(SHAPE, np.float32))
     assert dataset.check(inputs=["t1"], target="ct") == ()
     assert "constant" in only(dataset.check(), "a", "pd")
+    dataset.put("a", "mask", np.zeros(SHAPE, np.uint8))
+    assert dataset.check(inputs=["t1"], target="ct") == ()
 
 
 def test_swapped_channels_are_suspected(dataset):
@@ -261,6 +294,8 @@ def test_choices_of_the_preparation_are_known(dataset):
     data[0, 0, 0] = np.nan
     path = dataset.put("a", "t1", data)
     assert "NaN" in only(dataset.check(allow_nan=True), "a", "t1", "warning")
+    dataset.put("a", "t1", np.full(SHAPE, np.nan, np.float32))
+    only(dataset.check(allow_nan=True), "a", "t1")  # nothing is left to replace it by
     image = nibabel.Nifti1Image(mri(), dataset.affine)
     image.header.set_xyzt_units("mm")
     image.set_qform(np.eye(4), 1)

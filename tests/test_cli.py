@@ -4,6 +4,8 @@ import json
 import sys
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 import torch
 from cli_commands import COMMANDS, lines_of, parse
@@ -169,6 +171,77 @@ def test_check_shows_faults_and_exits_3(capsys, tmp_path):
     assert code == 3
     assert out.splitlines()[1].startswith("error\tp1\tt1\t")
     assert err.splitlines()[-3].startswith("error: 1 error")
+
+
+class _Patient:
+    """One patient with two inputs, a CT and a region, and a recipe; a test spoils one of them."""
+
+    shape = (12, 14, 10)
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.recipe = folder, {"data": {"inputs": ["t1", "t2"], "target": "planning", "mask": "region"}}
+        random = np.random.default_rng(0)
+        tissue = np.full(self.shape, -1000.0)
+        tissue[2:10, 2:12, 2:8] = 40
+        self.put("t1", random.gamma(2, 100, self.shape))
+        self.put("t2", random.gamma(2, 100, self.shape))
+        self.put("planning", tissue)
+        self.put("region", tissue > 0)
+        (folder / "cases.csv").write_text(
+            "case,split,t1,t2,planning,region\np,train,t1.nii,t2.nii,planning.nii,region.nii\n"
+        )
+
+    def put(self, role: str, data: np.ndarray, shift: float = 0.0, qform: float = 0.0) -> None:
+        affine, other = np.diag([2.0, 2, 2, 1]), np.diag([2.0, 2, 2, 1])
+        affine[0, 3], other[0, 3] = shift, shift + qform
+        image = nibabel.Nifti1Image(data.astype(np.uint8 if data.dtype == bool else np.float32), affine)
+        image.header.set_xyzt_units("mm")
+        image.set_qform(other, 1)
+        nibabel.save(image, self.folder / f"{role}.nii")
+
+    def check(self, capsys, *options: str, **preparation: object) -> tuple[int, list[str]]:
+        path = self.folder / "recipe.yaml"
+        path.write_text(json.dumps({"method": "supervised", **self.recipe, "preparation": preparation}))
+        code, out, _ = run(capsys, "check", str(self.folder / "cases.csv"), "--recipe", str(path), *options)
+        return code, ["\t".join(line.split("\t")[:3:2]) for line in out.splitlines()[1:]]
+
+
+@pytest.fixture
+def patient(tmp_path):
+    return _Patient(tmp_path)
+
+
+def test_check_follows_the_recipe(capsys, patient):
+    assert patient.check(capsys) == (0, [])
+    images = {role: nibabel.load(patient.folder / f"{role}.nii").get_fdata() for role in ("t1", "planning", "region")}
+    patient.put("planning", images["planning"] + 1024)  # is read as HU although the role is not called ct
+    assert patient.check(capsys) == (3, ["error\tplanning"])
+    assert patient.check(capsys, intensity={"planning": {"window": [0, 4000]}}) == (0, [])
+    patient.put("planning", images["planning"], shift=4)
+    assert patient.check(capsys) == (3, ["error\tplanning"])
+    assert patient.check(capsys, resample_target=True) == (0, ["warning\tplanning"])
+    patient.put("planning", images["planning"])
+    holed = images["t1"].copy()
+    holed[0, 0, 0] = np.nan
+    patient.put("t1", holed)
+    assert patient.check(capsys) == (3, ["error\tt1"])
+    assert patient.check(capsys, nan="zero") == (0, ["warning\tt1"])
+    patient.put("t1", images["t1"], qform=2)
+    assert patient.check(capsys) == (3, ["error\tt1"])
+    assert patient.check(capsys, geometry="sform") == (0, [])
+
+
+def test_check_finds_the_mask_and_the_labels_by_the_names_of_the_recipe(capsys, patient):
+    code, _, err = run(capsys, "check", str(patient.folder / "cases.csv"), "--classes", "1")
+    assert (code, "no column 'label'" in err) == (2, True)
+    code, _, err = run(capsys, "check", str(patient.folder / "cases.csv"), "--classes", "one")
+    assert (code, "--classes 1,2" in err) == (2, True)
+    patient.recipe["data"] = {"inputs": ["t1"], "labels": "region"}
+    assert patient.check(capsys, "--classes", "1,2") == (0, [])
+    assert patient.check(capsys, "--classes", "2") == (3, ["error\tregion"])
+    patient.recipe["data"] = {"inputs": ["t1"], "mask": "region"}
+    (patient.folder / "region.nii").unlink()
+    assert patient.check(capsys) == (3, ["error\tregion"])
 
 
 def test_a_table_has_tabs_in_a_pipe_and_lines_on_a_terminal(capsys, monkeypatch):

@@ -1,10 +1,12 @@
 """Checks of a dataset and of the values in it."""
 
-from medgen.checks.dataset import Fault, Severity, check_cases
+from medgen.checks.dataset import MAP_ELSEWHERE, TARGET_ELSEWHERE, Fault, Severity, check_cases
 from medgen.checks.hounsfield import AIR, clean_hounsfield, looks_like_hounsfield, require_hounsfield
 
 __all__ = [
     "AIR",
+    "MAP_ELSEWHERE",
+    "TARGET_ELSEWHERE",
     "Fault",
     "Severity",
     "check_cases",

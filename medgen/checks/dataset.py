@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -17,9 +17,12 @@ from medgen.volume import Geometry, Grid, Volume, overlap, ras_grid, read_label,
 Severity = Literal["error", "warning"]
 Progress = Callable[[int, int, str], None]
 
-_LABEL_ROLES = ("label", "labels", "mask")  # what a table without a recipe may mean by a label map
+_LABEL_ROLES = ("label", "labels")  # what a table without a recipe may mean by a label map
+_MASK_ROLES = ("mask",)
 _CT_ROLES = ("ct",)
 _DOUBTS = ("no unit", "no world position")  # notes of reading that a user should see
+TARGET_ELSEWHERE = "resample it onto the grid of the first input, or set preparation.resample_target to true"
+MAP_ELSEWHERE = "resample it onto the grid of the first input, with nearest neighbour"
 _EXTENT = (5.0, 5000.0)  # mm; no image of a patient is smaller or larger than this along its longest axis
 
 
@@ -49,16 +52,24 @@ class _Plan:
     inputs: tuple[str, ...]
     required: tuple[str, ...]
     labels: tuple[str, ...]
-    classes: Mapping[str, Collection[int] | None]
+    masks: tuple[str, ...]
+    classes: Collection[int] | None
     hounsfield: tuple[str, ...]
+    resampled: tuple[str, ...]
+    target: tuple[str, ...]
     geometry: Geometry | None
     allow_nan: bool
 
     def roles(self, case: Case) -> tuple[str, ...]:
         """The roles of a case to look at; ``a|b`` becomes whichever the case has."""
-        wanted = dict.fromkeys((*self.required, *self.labels)) if self.required else dict.fromkeys(case.images)
+        wanted = (*self.required, *self.labels, *self.masks) if self.required else tuple(case.images)
         found = (next((name for name in role.split("|") if name in case.images), None) for role in wanted)
-        return tuple(name for name in found if name)
+        return tuple(dict.fromkeys(name for name in found if name))
+
+
+def _names(roles: Iterable[str | None]) -> tuple[str, ...]:
+    """The columns that roles can mean, each once: ``a|b`` means two."""
+    return tuple(dict.fromkeys(name for role in roles if role for name in role.split("|")))
 
 
 @dataclass
@@ -90,8 +101,10 @@ def check_cases(
     inputs: Sequence[str] = (),
     target: str | None = None,
     labels: str | None = None,
+    mask: str | None = None,
     classes: Collection[int] | None = None,
     hounsfield: Sequence[str] = _CT_ROLES,
+    resample_target: bool = False,
     geometry: Geometry | None = None,
     allow_nan: bool = False,
     progress: Progress | None = None,
@@ -105,40 +118,54 @@ def check_cases(
     Args:
         table: the cases.
         inputs: roles that a model sees; ``"ge|swi"`` means whichever a case has. Where neither these nor ``target``
-            nor ``labels`` are given, every role of the table is looked at and none is required.
+            are given, every role of the table is looked at.
         target: role of the image to be made.
         labels: role of the label map. Domain ``target`` needs none.
+        mask: role of the region to learn from.
         classes: label values that may occur beside 0; None allows every integer >= 0.
         hounsfield: roles whose values must be HU.
+        resample_target: whether the preparation brings a target on another grid onto that of the first input; it is
+            then a warning.
         geometry: which one the preparation believes where sform and qform disagree; None makes it a fault.
-        allow_nan: whether the preparation replaces NaN and infinity; they are then a warning.
+        allow_nan: whether the preparation replaces NaN and infinity; some of them are then a warning.
         progress: called with the number of cases done, their total and the name of the next.
 
     Returns:
         Faults in the order of the table.
     """
     required = (*inputs, *([target] if target else []))
-    maps = tuple(dict.fromkeys([*([labels] if labels else []), *_LABEL_ROLES]))
-    declared = {role: classes for role in ([labels] if labels else [role for role in maps if role != "mask"])}
-    plan = _Plan(tuple(inputs), required, maps, declared, tuple(hounsfield), geometry, allow_nan)
+    plan = _Plan(
+        inputs=_names(inputs),
+        required=required,
+        labels=_names([labels] if labels or required else _LABEL_ROLES),
+        masks=_names([mask] if mask or required else _MASK_ROLES),
+        classes=classes,
+        hounsfield=_names(hounsfield),
+        resampled=_names([*inputs, target if resample_target else None]),
+        target=_names([target]),
+        geometry=geometry,
+        allow_nan=allow_nan,
+    )
     seen = _Seen()
     faults: list[Fault] = []
     for done, case in enumerate(table.cases):
         if progress:
             progress(done, len(table.cases), case.name)
-        faults += _missing_roles(case, plan, labels)
+        faults += _missing_roles(case, plan, labels, mask)
         faults += _case_faults(case, plan, seen)
     if progress:
         progress(len(table.cases), len(table.cases), "")
     return tuple(faults)
 
 
-def _missing_roles(case: Case, plan: _Plan, labels: str | None) -> Iterator[Fault]:
-    wanted = [*plan.required, *([labels] if labels and case.domain != "target" else [])]
-    for role in wanted:
-        if case.path(role) is None:
+def _missing_roles(case: Case, plan: _Plan, labels: str | None, mask: str | None) -> Iterator[Fault]:
+    inputs = set(plan.inputs)
+    for role in (*plan.required, None if case.domain == "target" else labels, mask):
+        if role and case.path(role) is None:
             # A test case without its truth can be predicted, only not scored.
-            severity: Severity = "warning" if case.split == "test" and role not in plan.inputs else "error"
+            severity: Severity = (
+                "warning" if case.split == "test" and not inputs.issuperset(_names([role])) else "error"
+            )
             yield Fault(case.name, role, "the table has no image for this role", "add it or remove the case", severity)
 
 
@@ -148,9 +175,10 @@ def _case_faults(case: Case, plan: _Plan, seen: _Seen) -> Iterator[Fault]:
     for role in plan.roles(case):
         path = case.images[role]
         try:
-            is_label = role in plan.labels
+            is_label = role in plan.labels + plan.masks
             if is_label:
-                volume = read_label(path, plan.classes.get(role), geometry=plan.geometry)
+                classes = plan.classes if role in plan.labels else None
+                volume = read_label(path, classes, geometry=plan.geometry)
             else:
                 volume = read_volume(path, geometry=plan.geometry)
         except MedgenError as error:
@@ -160,7 +188,9 @@ def _case_faults(case: Case, plan: _Plan, seen: _Seen) -> Iterator[Fault]:
             if note.startswith(_DOUBTS):
                 doubts.setdefault(note, []).append(role)
         yield from _header_faults(case, role, volume)
-        yield from _label_faults(case, role, volume) if is_label else _image_faults(case, role, volume, plan, seen)
+        yield from (
+            _label_faults(case, role, volume, plan) if is_label else _image_faults(case, role, volume, plan, seen)
+        )
         if reference is None:
             reference = role, volume.grid
         else:
@@ -178,10 +208,10 @@ def _header_faults(case: Case, role: str, volume: Volume) -> Iterator[Fault]:
         yield Fault(case.name, role, f"the image is one slice ({volume.shape})", "give a 3D volume")
 
 
-def _label_faults(case: Case, role: str, volume: Volume) -> Iterator[Fault]:
+def _label_faults(case: Case, role: str, volume: Volume, plan: _Plan) -> Iterator[Fault]:
     if volume.data.any():
         return
-    if role == "mask":
+    if role in plan.masks:
         yield Fault(case.name, role, "the mask is empty", "draw it again or leave the cell empty")
     else:
         yield Fault(case.name, role, "the label map is empty", "nothing, if there is nothing to label", "warning")
@@ -193,7 +223,7 @@ def _image_faults(case: Case, role: str, volume: Volume, plan: _Plan, seen: _See
     bad = int(finite.size - finite.sum())
     if bad:
         what = f"{bad} voxels ({bad / finite.size:.2%}) are NaN or infinite"
-        severity: Severity = "warning" if plan.allow_nan else "error"
+        severity: Severity = "warning" if plan.allow_nan and bad < finite.size else "error"
         fix = "mend the image, or set preparation.nan to zero, min or median"
         yield Fault(case.name, role, what, fix, severity)
         if bad == finite.size:
@@ -227,14 +257,20 @@ def _grid_faults(case: Case, role: str, grid: Grid, reference: tuple[str, Grid],
         require_same_grid(_turned(grid), _turned(other))
         return
     except InputError as error:
-        what = f"other grid than '{name}': {error.what}"
-        fix = error.fix
+        what, fix = f"other grid than '{name}': {error.what}", error.fix
     covered = overlap(other, grid) if grid.has_world_position and other.has_world_position else 1.0
     if covered == 0:
         what, fix = f"no overlap in space with '{name}'", "check that both belong to one patient and one session"
-    # Preparation brings further inputs onto the first; a target or label has to lie there already.
-    resampled = covered > 0 and role in {part for item in plan.inputs for part in item.split("|")}
-    severity: Severity = "warning" if resampled and grid.has_world_position else "error"
+    elif role in plan.resampled:
+        fix = "nothing: it is resampled onto the grid of the first input"
+    elif role in plan.target:
+        fix = TARGET_ELSEWHERE
+    elif role in plan.labels + plan.masks:
+        fix = MAP_ELSEWHERE
+    # Preparation brings further inputs onto the first; a target (unless the recipe says so), a label map and a mask
+    # have to lie there already.
+    resampled = covered > 0 and role in plan.resampled
+    severity: Severity = "warning" if resampled and grid.has_world_position and other.has_world_position else "error"
     yield Fault(case.name, role, what, fix, severity)
 
 

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
 
 
-def check(cases: Path, /, *, recipe: Path | None = None) -> None:
+def check(
+    cases: Path,
+    /,
+    *,
+    recipe: Path | None = None,
+    classes: Annotated[str | None, Parameter(metavar="NUMBERS")] = None,
+) -> None:
     """List every fault of a dataset, before time is spent on training.
 
     Looks for images that cannot be read, roles on different grids, NaN,
@@ -16,31 +25,28 @@ def check(cases: Path, /, *, recipe: Path | None = None) -> None:
 
         medgen check cases.csv
         medgen check cases.csv --recipe recipe.yaml
+        medgen check cases.csv --classes 1,2
 
     Args:
         cases: the case table.
-        recipe: check only what this recipe uses, and that it is there.
+        recipe: check only what this recipe uses, by its rules, and that it is there.
+        classes: numbers that may occur in the label map beside 0, such as 1,2.
     """
     from medgen.cases import read_cases
     from medgen.checks import check_cases
     from medgen.cli.output import say, show_table
     from medgen.cli.progress import progress_display
-    from medgen.errors import InputError
+    from medgen.errors import InputError, UsageError
 
     table = read_cases(cases)
-    data = None
-    if recipe is not None:
-        from medgen.recipe import load_recipe
-
-        data = load_recipe(recipe).data
+    options = _from_recipe(recipe) if recipe else {}
+    if classes is not None:
+        options["classes"] = _numbers(classes)
+        if not (options["labels"] if recipe else {"label", "labels"}.intersection(table.roles)):
+            where = "the recipe names no 'data.labels'" if recipe else "the table has no column 'label'"
+            raise UsageError(f"--classes is about a label map, and {where}", where=recipe or cases, fix="leave it out")
     with progress_display() as progress:
-        faults = check_cases(
-            table,
-            inputs=data.inputs if data else (),
-            target=data.target if data else None,
-            labels=data.labels if data else None,
-            progress=progress,
-        )
+        faults = check_cases(table, **options, progress=progress)
     if not faults:
         say(f"{len(table.cases)} cases, no fault found")
         return
@@ -49,3 +55,32 @@ def check(cases: Path, /, *, recipe: Path | None = None) -> None:
     errors = sum(fault.severity == "error" for fault in faults)
     if errors:
         raise InputError(f"{errors} errors in {len(table.cases)} cases", where=cases, fix="mend what the table names")
+
+
+def _from_recipe(path: Path) -> dict[str, Any]:
+    """What the recipe says about images, as ``check_cases`` wants it: the check must agree with the preparation."""
+    from medgen.preparation import Preparation
+    from medgen.recipe import load_recipe
+
+    recipe = load_recipe(path)
+    data, rules = recipe.data, Preparation(recipe.data, recipe.preparation)
+    images = (*data.inputs, *([data.target] if data.target else []))
+    return {
+        "inputs": data.inputs,
+        "target": data.target,
+        "labels": data.labels,
+        "mask": data.mask,
+        "hounsfield": [role for role in images if rules.intensity(role).hounsfield],
+        "resample_target": recipe.preparation.resample_target,
+        "geometry": recipe.preparation.geometry,
+        "allow_nan": recipe.preparation.nan != "error",
+    }
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    from medgen.errors import UsageError
+
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise UsageError(f"the classes '{text}' are no whole numbers", fix="write e.g. --classes 1,2")
+    return tuple(int(part) for part in parts)

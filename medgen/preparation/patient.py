@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medgen.checks import AIR, clean_hounsfield, require_hounsfield
+from medgen.checks import AIR, MAP_ELSEWHERE, TARGET_ELSEWHERE, clean_hounsfield, require_hounsfield
 from medgen.config import build
 from medgen.errors import InputError, UsageError
-from medgen.preparation.alignment import Place, finite
+from medgen.preparation.alignment import Place, finite, located
 from medgen.preparation.fingerprint import Fingerprint, fingerprint, unlike_training
 from medgen.preparation.intensity import (
     body_mask,
@@ -38,7 +38,6 @@ from medgen.volume import (
     read_label,
     read_volume,
     reorient_like,
-    to_ras,
 )
 
 Array = NDArray[Any]
@@ -132,7 +131,8 @@ class Preparation:
 
         Raises:
             InputError: an input is missing, empty or not finite; CT is not in HU; images of the patient do not
-                overlap or have no position to compare.
+                overlap or have no position to compare; the target (unless the settings resample it), the labels or
+                the mask lie more than 0.1 voxel off the grid of the first input.
         """
         missing = [role for role in self.roles.inputs if role not in images]
         if missing:
@@ -140,31 +140,39 @@ class Preparation:
                 f"no image for the input {', '.join(missing)}",
                 fix=f"give one volume for each of: {', '.join(self.roles.inputs)}",
             )
-        first = to_ras(images[self.roles.inputs[0]])
-        grid = fitted_grid(first.affine, first.shape, self.config.spacing)
-        place = Place(first, *grid)
         notes = [f"{role}: {note}" for role in self.roles.all if role in images for note in images[role].notes]
+        place = self._place(images, notes)
         channels = [self._values(role, images[role], place, notes) for role in self.roles.inputs]
-        body = body_mask(channels[0][0], grid[0])
+        body = body_mask(channels[0][0], place.affine)
         if not body.any():
             raise InputError("the image is empty: one value throughout", where=images[self.roles.inputs[0]].source)
         image = [
-            self._normalise(role, each, body, grid[0]) for role, each in zip(self.roles.inputs, channels, strict=True)
+            self._normalise(role, each, body, place.affine)
+            for role, each in zip(self.roles.inputs, channels, strict=True)
         ]
         del channels
         target = self._target(images, place, body, notes)
-        labels = self._whole_numbers(self.roles.labels, images, place, notes)
-        mask = self._mask(images, place, notes)
+        labels = self._whole_numbers(self.roles.labels, images, place)
+        mask = self._mask(images, place)
         looks = {role: fingerprint(each[0], body) for role, each in zip(self.roles.inputs, image, strict=True)}
         reference = images[self.roles.inputs[0]].grid
-        body = grown(body, grid[0], self.config.body_margin)
+        body = grown(body, place.affine, self.config.body_margin)
         return Prepared(
-            np.concatenate(image), body, grid[0], reference, tuple(notes), target, labels, mask, fingerprint=looks
+            np.concatenate(image), body, place.affine, reference, tuple(notes), target, labels, mask, fingerprint=looks
         )
 
     def unlike_training(self, prepared: Prepared) -> tuple[str, ...]:
         """Warnings for inputs that look like another channel, or like nothing the model was trained on (R17)."""
         return unlike_training(prepared.fingerprint, self.training)
+
+    def _place(self, images: Mapping[str, Volume], notes: list[str]) -> Place:
+        """Compare the grids of all images before anything is computed."""
+        target = None if self.config.resample_target else TARGET_ELSEWHERE
+        refused = {self.roles.target: target, self.roles.labels: MAP_ELSEWHERE, self.roles.mask: MAP_ELSEWHERE}
+        grids = {role: ras_grid(images[role]) for role in self.roles.all if role in images}
+        first = grids[self.roles.inputs[0]]
+        affines = {role: located(role, grid, first, notes, elsewhere=refused.get(role)) for role, grid in grids.items()}
+        return Place(*fitted_grid(first.affine, first.shape, self.config.spacing), affines)
 
     def _values(self, role: str, volume: Volume, place: Place, notes: list[str]) -> Array:
         """(C, X, Y, Z) float32 on the prepared grid, finite, in the image's own unit."""
@@ -179,7 +187,7 @@ class Preparation:
                 where=volume.source,
                 fix="export it again, or take the case out",
             )
-        return place.bring(role, volume, notes, nearest=False)
+        return place.bring(role, volume, nearest=False)
 
     def _normalise(self, role: str, image: Array, body: NDArray[np.bool_], affine: Array) -> Array:
         rule = self.intensity(role)
@@ -201,20 +209,18 @@ class Preparation:
             return None
         return self._normalise(role, self._values(role, images[role], place, notes), body, place.affine)
 
-    def _mask(self, images: Mapping[str, Volume], place: Place, notes: list[str]) -> NDArray[np.bool_] | None:
-        values = self._whole_numbers(self.roles.mask, images, place, notes)
+    def _mask(self, images: Mapping[str, Volume], place: Place) -> NDArray[np.bool_] | None:
+        values = self._whole_numbers(self.roles.mask, images, place)
         if values is None:
             return None
         if not values.any():
             raise InputError("the mask is empty", where=images[str(self.roles.mask)].source, fix="draw it again")
         return np.asarray(values > 0)
 
-    def _whole_numbers(
-        self, role: str | None, images: Mapping[str, Volume], place: Place, notes: list[str]
-    ) -> Array | None:
+    def _whole_numbers(self, role: str | None, images: Mapping[str, Volume], place: Place) -> Array | None:
         if role is None or role not in images:
             return None
-        return np.ascontiguousarray(place.bring(role, images[role], notes, nearest=True)[0])
+        return np.ascontiguousarray(place.bring(role, images[role], nearest=True)[0])
 
     # Results
 

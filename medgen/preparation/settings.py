@@ -76,6 +76,10 @@ class PreparationConfig(Config):
     between two scans, and what is left out becomes air. Intensities are normalised in the body alone."""
     nan: Literal["error", "zero", "min", "median"] = "error"
     """What takes the place of voxels that are NaN or infinite; ``min`` and ``median`` of the others."""
+    resample_target: bool = False
+    """Whether a target on a grid of its own is brought onto that of the first input, by linear interpolation, and the
+    run's notes say so; else it is refused. Registered it must be in any case: only the voxels differ, not the place.
+    Further inputs are always brought there; a label map or mask on another grid is always refused."""
     geometry: Literal["sform", "qform"] | None = None
     """Which one to believe when the two disagree by more than rounding; null refuses such a file."""
 

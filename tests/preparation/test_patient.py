@@ -44,7 +44,9 @@ def test_the_recipe_of_the_design():
         "spacing": [2.0, 2.0, 2.0],
         "bias_correction": "n4",
         "intensity": {"t1": "zscore", "ct": {"window": [-1024.0, 2000.0]}},
+        "body_margin": 6.0,
         "nan": "error",
+        "resample_target": False,
         "geometry": None,
     }
     assert build(PreparationConfig, config.model_dump(mode="json")) == config
@@ -82,11 +84,14 @@ def test_defaults_and_ranges():
     prepared = preparation().prepare({"t1": head(), "ct": ct()})
     assert prepared.image.shape == (1, 20, 22, 18)
     assert prepared.image.dtype == np.float32
-    body = prepared.image[0][prepared.body]
+    bare = preparation(body_margin=0).prepare({"t1": head(), "ct": ct()})
+    assert np.array_equal(bare.image, prepared.image)  # intensities are those of the body alone
+    body = prepared.image[0][bare.body]
     assert abs(body.mean()) < 0.2
     assert prepared.target[0, 0, 0, 0] == pytest.approx((-1000 - 488) / 1512)
     assert prepared.target.max() == pytest.approx((1200 - 488) / 1512)
-    assert prepared.body.sum() == pytest.approx(12 * 14 * 10, rel=0.1)
+    assert bare.body.sum() == pytest.approx(12 * 14 * 10, rel=0.1)
+    assert prepared.body.sum() > 2 * bare.body.sum()  # 6 mm are three voxels on each side
 
 
 def test_percentiles_of_the_body_become_minus_one_and_one():
@@ -164,8 +169,10 @@ def test_grids_that_differ(moved, said):
         assert "mr.nii.gz" in str(caught.value)
         assert "ct.nii.gz" in str(caught.value)
         return
-    prepared = preparation().prepare(images)
-    assert bool(prepared.notes) == said
+    prepared = preparation(resample_target=True).prepare(images)
+    assert prepared.notes == (
+        ("ct: resampled to the grid of the first input, 100% of which it covers",) if said else ()
+    )
     direct = preparation().prepare({"t1": head(), "ct": ct()})
     assert np.array_equal(prepared.target, direct.target) == (not said)
 
@@ -174,10 +181,33 @@ def test_another_spacing_lands_at_the_same_place():
     fine = np.diag([1.0, 1.0, 1.0, 1.0])
     fine[:3, 3] = -0.5  # its voxel pairs are centred on those of 2 mm
     data = np.repeat(np.repeat(np.repeat(ct().data[0], 2, 0), 2, 1), 2, 2)
-    prepared = preparation().prepare({"t1": head(), "ct": Volume(data[None], fine, source="ct.nii.gz")})
+    images = {"t1": head(), "ct": Volume(data[None], fine, source="ct.nii.gz")}
+    prepared = preparation(resample_target=True).prepare(images)
     direct = preparation().prepare({"t1": head(), "ct": ct()})
     inside = np.s_[0, 9:15, 6:-6, 6:-6]
     np.testing.assert_allclose(prepared.target[inside], direct.target[inside], atol=1e-5)
+
+
+@pytest.mark.parametrize("role", ["ct", "lesion", "region"])
+def test_truth_on_another_grid_is_refused_with_both_names_and_the_distance(role):
+    plan = Preparation(
+        Roles(inputs=("t1", "t2"), target="ct", labels="lesion", mask="region"), PreparationConfig(spacing=None)
+    )
+    moved = RAS.copy()
+    moved[0, 3] = 0.6
+    images = {"t1": head(), "t2": head(affine=moved, source="t2.nii.gz"), "ct": ct()}
+    whole = np.zeros((1, 20, 22, 18), np.uint8)
+    whole[0, 8:12, 8:12, 8:12] = 1
+    images |= {name: Volume(whole, RAS, source=f"{name}.nii.gz") for name in ("lesion", "region")}
+    assert [note[:14] for note in plan.prepare(images).notes] == ["t2: resampled "]  # a further input is brought there
+    images[role] = Volume(images[role].data, moved, source=f"{role}.nii.gz")
+    with pytest.raises(InputError, match=r"0\.60 mm apart \(0\.30 voxels, allowed 0\.1\)") as caught:
+        plan.prepare(images)
+    assert caught.value.where == f"{role}.nii.gz and mr.nii.gz"
+    assert ("resample_target" in caught.value.fix) == (role == "ct")
+    images[role] = Volume(images[role].data[:, 1:], RAS, source=f"{role}.nii.gz")
+    with pytest.raises(InputError, match="19 x 22 x 18 and 20 x 22 x 18 voxels"):
+        plan.prepare(images)
 
 
 def test_no_world_position_cannot_be_combined():
@@ -245,7 +275,7 @@ def test_thin_stacks_are_prepared():
 @pytest.mark.real_data
 def test_a_real_scan(real_data):
     folder = real_data / "mr_ct" / "porcine"
-    plan = Preparation(Roles(inputs=("t2",), target="ct"))
+    plan = Preparation(Roles(inputs=("t2",), target="ct"), PreparationConfig(body_margin=0))
     prepared = plan.prepare(plan.read({"t2": folder / "test_t2.nii.gz", "ct": folder / "test_ct.nii.gz"}))
     hounsfield = plan.target_from_network(prepared.target)[0]
     found = prepared.body
