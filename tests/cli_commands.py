@@ -7,9 +7,9 @@ from medgen.cli import app
 COMMANDS = {
     "demo": "--out",
     "phantom head": "OUT --subjects --seed --domain --spacing --misalignment",
-    "cases from-nnunet": "FOLDER --output -o",
-    "cases from-msd": "FOLDER --output -o",
-    "cases from-bids": "FOLDER --output -o",
+    "cases from-nnunet": "FOLDER --output -o --validation",
+    "cases from-msd": "FOLDER --output -o --validation --split-into",
+    "cases from-bids": "FOLDER --output -o --validation --test --prefer",
     "check": "CASES --recipe --classes",
     "prepare": "RECIPE --cases --store --set",
     "train": "RECIPE --cases --out --set --resume --max-minutes --device --devices --nodes --precision --allow-module",

@@ -246,8 +246,9 @@ def test_decathlon_folder(tmp_path):
 
 def test_decathlon_channels_are_split_on_request_only(tmp_path):
     folder = msd(tmp_path / "task", {"0": "T2", "1": "ADC"}, (3, 4, 5, 2))
-    with pytest.raises(InputError, match=r"2 channels \(t2, adc\)"):
+    with pytest.raises(InputError, match=r"2 channels \(t2, adc\)") as error:
         from_msd(folder)
+    assert "--split-into FOLDER" in error.value.fix
     cases = from_msd(folder, split_into=tmp_path / "split")
     whole = nibabel.load(folder / "imagesTs/prostate_02.nii.gz").get_fdata()
     for number, role in enumerate(("t2", "adc")):

@@ -152,6 +152,37 @@ def test_predict_takes_several_roles(capsys, monkeypatch):
     assert (seen["kwargs"]["nan"], seen["kwargs"]["geometry"], seen["kwargs"]["frame"]) == ("zero", "qform", 0)
 
 
+def test_cases_pass_their_options_on(capsys, tmp_path):
+    image = nibabel.Nifti1Image(np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2), np.eye(4))
+    image.header.set_xyzt_units("mm")
+    for name in ("task/a.nii.gz", "task/b.nii.gz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        nibabel.save(image, tmp_path / name)
+    description = {"modality": {"0": "T2", "1": "ADC"}, "training": [{"image": f"{name}.nii.gz"} for name in "ab"]}
+    (tmp_path / "task/dataset.json").write_text(json.dumps(description))
+    words = ["cases", "from-msd", str(tmp_path / "task"), "-o", str(tmp_path / "cases.csv"), "--validation", "0"]
+    code, _, err = run(capsys, *words)
+    assert (code, "do: name a folder" in err, "--split-into" in err) == (3, True, True)
+    code, _, err = run(capsys, *words, "--split-into", str(tmp_path / "split"))
+    assert code == 0, err
+    table = (tmp_path / "cases.csv").read_text()
+    assert table.splitlines()[0] == "case,split,t2,adc"
+    assert "a,train,split/a/a_t2.nii.gz,split/a/a_adc.nii.gz" in table
+    for number in (1, 2):
+        path = tmp_path / f"bids/sub-{number}/anat/sub-{number}_run-1_T1w.nii"
+        path.parent.mkdir(parents=True)
+        path.touch()
+        path.with_name(path.name.replace("run-1", "run-2")).touch()
+    words = ["cases", "from-bids", str(tmp_path / "bids"), "-o", str(tmp_path / "bids.csv")]
+    code, _, err = run(capsys, *words)
+    assert (code, "--prefer run-1" in err) == (3, True)
+    assert run(capsys, *words, "--prefer", "run-2", "--validation", "0", "--test", "0")[0] == 0
+    rows = (tmp_path / "bids.csv").read_text().splitlines()[1:]
+    assert all(",train," in row and "run-2" in row for row in rows)
+    code, _, err = run(capsys, *words, "--prefer", "run-2", "--validation", "0.6", "--test", "0.6")
+    assert (code, "--validation and --test" in err) == (2, True)
+
+
 def test_phantom_check_and_evaluate_really_run(capsys, tmp_path):
     folder = tmp_path / "phantom"
     code, out, _ = run(capsys, "phantom", "head", str(folder), "--subjects", "1", "--spacing", "8", "--workers", "1")

@@ -69,7 +69,7 @@ def from_msd(folder: str | Path, *, validation: float = 0.2, split_into: str | P
         raise InputError(
             f"each image holds {len(channels)} channels ({', '.join(channels)}); a case table needs one file each",
             where=folder,
-            fix="name a folder (split_into) where they are written as 3D volumes",
+            fix="name a folder where they are written as 3D volumes: --split-into FOLDER (split_into in Python)",
         )
     training = [_msd_entry(entry, folder) for entry in description.get("training", [])]
     testing = [_msd_entry(entry, folder) for entry in description.get("test", [])]
@@ -233,6 +233,6 @@ def _only(paths: list[Path], role: str, name: str, prefer: str | None) -> Path:
         raise InputError(
             f"case '{name}' has {len(chosen)} images for {role}: {', '.join(path.name for path in chosen[:4])}",
             where=chosen[0].parent,
-            fix="name a part of the file name (prefer) that decides, such as run-1",
+            fix="name a part of the file name that decides: --prefer run-1 (prefer in Python)",
         )
     return chosen[0]

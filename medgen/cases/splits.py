@@ -28,7 +28,7 @@ def assign_splits(groups: Sequence[str], *, validation: float = 0.2, test: float
     if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
         raise UsageError(
             f"fractions of {validation:g} for validation and {test:g} for test leave nothing to train on",
-            fix="choose fractions that add up to less than 1",
+            fix="choose --validation and --test that are not negative and add up to less than 1",
         )
     names = sorted(set(groups))
     ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cyclopts import App
 
 from medgen.cli.parameters import DEFAULTS, Output
+
+if TYPE_CHECKING:
+    from medgen.cases import Case
 
 app = App(
     name="cases", help="Make a case table from a folder in a known layout.", sort_key=3, default_parameter=DEFAULTS
@@ -14,7 +18,7 @@ app = App(
 
 
 @app.command
-def from_nnunet(folder: Path, /, *, output: Output = Path("cases.csv")) -> None:
+def from_nnunet(folder: Path, /, *, output: Output = Path("cases.csv"), validation: float = 0.2) -> None:
     """Read an nnU-Net folder (dataset.json, imagesTr, labelsTr).
 
     For example:
@@ -24,44 +28,70 @@ def from_nnunet(folder: Path, /, *, output: Output = Path("cases.csv")) -> None:
     Args:
         folder: the dataset folder.
         output: the table to write.
+        validation: share of the training cases that get the split 'val'.
     """
-    _write("from_nnunet", folder, output)
+    from medgen.cases import from_nnunet as read
+
+    _write(read(folder, validation=validation), output)
 
 
 @app.command
-def from_msd(folder: Path, /, *, output: Output = Path("cases.csv")) -> None:
+def from_msd(
+    folder: Path,
+    /,
+    *,
+    output: Output = Path("cases.csv"),
+    validation: float = 0.2,
+    split_into: Path | None = None,
+) -> None:
     """Read a Medical Segmentation Decathlon folder (dataset.json).
 
     For example:
 
-        medgen cases from-msd Task01_BrainTumour -o cases.csv
+        medgen cases from-msd Task05_Prostate -o cases.csv --split-into channels
 
     Args:
         folder: the task folder.
         output: the table to write.
+        validation: share of the training cases that get the split 'val'.
+        split_into: folder where the channels of 4D images are written as 3D volumes; they take as much space again.
     """
-    _write("from_msd", folder, output)
+    from medgen.cases import from_msd as read
+
+    _write(read(folder, validation=validation, split_into=split_into), output)
 
 
 @app.command
-def from_bids(folder: Path, /, *, output: Output = Path("cases.csv")) -> None:
+def from_bids(
+    folder: Path,
+    /,
+    *,
+    output: Output = Path("cases.csv"),
+    validation: float = 0.2,
+    test: float = 0.2,
+    prefer: str | None = None,
+) -> None:
     """Read a BIDS folder (sub-*/anat/*.nii.gz).
 
     For example:
 
-        medgen cases from-bids my_study -o cases.csv
+        medgen cases from-bids my_study -o cases.csv --prefer run-1
 
     Args:
         folder: the dataset folder.
         output: the table to write.
+        validation: share of the subjects that get the split 'val'.
+        test: share of the subjects that get the split 'test'.
+        prefer: part of a file name that decides where a case has several images for one role.
     """
-    _write("from_bids", folder, output)
+    from medgen.cases import from_bids as read
+
+    _write(read(folder, validation=validation, test=test, prefer=prefer), output)
 
 
-def _write(importer: str, folder: Path, output: Path) -> None:
-    from medgen import cases
+def _write(found: tuple[Case, ...], output: Path) -> None:
+    from medgen.cases import write_cases
     from medgen.cli.output import note, say
 
-    found = getattr(cases, importer)(folder)
-    say(str(cases.write_cases(found, output)))
+    say(str(write_cases(found, output)))
     note(f"{len(found)} cases; look at their splits, then run: medgen check {output}")

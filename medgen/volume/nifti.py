@@ -99,7 +99,7 @@ def read_grid(image: Any, path: Path, geometry: Geometry | None, frame: int | No
             f"the {source} is sheared: two axes are {angle:.2f} degrees off the right angle",
             where=path,
             fix="resample it onto a straight grid"
-            + (f", or choose --geometry {other} if that is right" if other else ""),
+            + (f", or, if its {other} is right: {_choose('geometry', other)}" if other else ""),
         )
     # What a NIfTI-1 header can hold is what is kept, so that writing the grid again changes no bit of it.
     held = np.asarray(straight, np.float32).astype(np.float64)
@@ -152,7 +152,7 @@ def _chosen_affine(
         raise InputError(
             f"sform and qform disagree by {distance:.2f} mm (spacing {_mm(sform)} and {_mm(qform)} mm)",
             where=path,
-            fix="choose the right one: --geometry sform or --geometry qform (in a recipe: preparation.geometry)",
+            fix=f"look which one is right; for example {_choose('geometry', 'sform')}",
         )
     name = geometry or "sform"
     notes = () if agree else (f"{name} chosen; the other lies {distance:.2f} mm away",)
@@ -170,7 +170,7 @@ def _qform(header: Any, path: Path, *, needed: bool) -> Affine | None:
         raise InputError(
             f"the qform is no rotation: {first_line(error)}",
             where=path,
-            fix="choose --geometry sform if the file has one, or convert it again",
+            fix=f"convert it again or, if the file has an sform too: {_choose('geometry', 'sform')}",
         ) from error
 
 
@@ -226,7 +226,7 @@ def _spatial_shape(
         )
     if frame is not None and not 0 <= frame < frames:
         raise InputError(
-            f"there is no frame {frame}: the image has {frames}", where=path, fix=f"choose --frame 0 to {frames - 1}"
+            f"there is no frame {frame}: the image has {frames}", where=path, fix=f"choose from 0 to {frames - 1}"
         )
     if frames == 1:
         return spatial, (f"last axis of 1 dropped (shape {shape})",) if len(shape) > 3 else (), None
@@ -234,9 +234,14 @@ def _spatial_shape(
         raise InputError(
             f"the image is 4D with {frames} frames, expected 3D",
             where=path,
-            fix=f"choose one with --frame 0 to {frames - 1}, or split it into 3D volumes",
+            fix=f"split it into 3D volumes (when predicting, --frame 0 to {frames - 1} chooses one)",
         )
     return spatial, (f"frame {frame} of {frames} taken",), frame
+
+
+def _choose(setting: str, value: str) -> str:
+    """How to choose, where a recipe is at work and where none is."""
+    return f"set preparation.{setting} to {value} in the recipe (when predicting: --{setting} {value})"
 
 
 def _pick(proxy: ArrayProxy, frame: int | None) -> NDArray[Any]:
