@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
+import logging
 import os
 import platform
 import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,16 +19,18 @@ import medgen
 from medgen.cascade import fit_cascade
 from medgen.cases import Case, CaseTable, read_cases
 from medgen.checkpoint import save_model
-from medgen.config import build
+from medgen.config import Config, build
 from medgen.engine import Engine
 from medgen.errors import InputError, UsageError
 from medgen.files import folder_lock, remove_partial_files, sha256, write_json
 from medgen.fitting import Session
 from medgen.method import Channels, resolve, stages_of
-from medgen.preparation import Preparation, Store, build_store
+from medgen.preparation import Preparation, Roles, Store, build_store
 from medgen.recipe import Recipe, load_recipe, save_recipe
 from medgen.runlog import RunLog
 from medgen.stopping import StopRequest
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, str], None]
 
@@ -80,8 +84,8 @@ def train(
         overrides = [*overrides, f"schedule.precision='{precision}'"]
     settings = load_recipe(recipe, overrides)
     folder, table = Path(out), read_cases(cases)
-    kind = resolve(settings.method, allow_modules=allow_modules)
-    config = build(kind.config_class, settings.config, where=recipe if isinstance(recipe, str | Path) else None)
+    where = recipe if isinstance(recipe, str | Path) else None
+    config = build(resolve(settings.method, allow_modules=allow_modules).config_class, settings.config, where=where)
     engine = Engine(device, devices=devices, nodes=nodes, precision=settings.schedule.precision)
     _require_divisible(settings, engine.world)
     stop = StopRequest(max_minutes)
@@ -92,22 +96,13 @@ def train(
         engine.barrier()
         began = time.monotonic()
         prepared = _prepare(settings, table, Path(store) if store else folder / "store", engine, progress)
-        preparation = prepared.preparation
-        channels = Channels(len(settings.data.inputs), 1)
-        log = RunLog(folder, tensorboard=settings.schedule.tensorboard and engine.rank == 0)
-        stack.callback(log.close)
-        session = Session(
-            settings, folder, engine, log, stop, channels, preparation.target_from_network, allow_modules, progress
-        )
-        training = [case for case in prepared.cases if case.split == "train"]
-        held_out = [case for case in prepared.cases if case.split == "val"]
-        networks = fit_cascade(
-            session, training, held_out, stages=stages_of(config), folds=getattr(config, "context_folds", 2)
-        )
+        metrics = RunLog(folder, tensorboard=settings.schedule.tensorboard and engine.rank == 0)
+        stack.enter_context(closing(metrics))
+        hu, channels = prepared.preparation.target_from_network, Channels(len(settings.data.inputs), 1)
+        session = Session(settings, folder, engine, metrics, stop, channels, hu, allow_modules, progress)
+        _train(session, config, prepared)
         if engine.rank == 0:
-            description = _description(settings, config, preparation, training, held_out)
-            save_model(folder / "model", networks, description)
-            _write_facts(folder, settings, table, engine, time.monotonic() - began)
+            _write_facts(session, table, prepared, time.monotonic() - began)
         engine.barrier()
     return folder
 
@@ -149,7 +144,21 @@ def _prepare(settings: Recipe, table: CaseTable, folder: Path, engine: Engine, p
     if engine.rank == 0:
         build_store(cases, preparation, folder, workers=_preparers(), progress=progress)
     engine.barrier()
-    return build_store(cases, preparation, folder, workers=1)
+    prepared = build_store(cases, preparation, folder, workers=1)
+    if engine.rank == 0:
+        for case in prepared.cases:
+            if case.notes:
+                log.info("case %s: %s", case.name, "; ".join(case.notes))
+    return prepared
+
+
+def _train(session: Session, config: Config, prepared: Store) -> None:
+    """Fit all networks and write the model."""
+    training, held_out = prepared.select(split="train"), prepared.select(split="val")
+    folds = getattr(config, "context_folds", 2)
+    networks = fit_cascade(session, training, held_out, stages=stages_of(config), folds=folds)
+    if session.engine.rank == 0:
+        save_model(session.folder / "model", networks, _description(session.recipe, config, prepared))
 
 
 def _preparers() -> int:
@@ -212,24 +221,24 @@ def _require_same(before: Recipe, now: Recipe, where: Path) -> None:
         )
 
 
-def _description(
-    settings: Recipe, config: Any, preparation: Preparation, training: Sequence[Any], held_out: Sequence[Any]
-) -> dict[str, Any]:
+def _description(settings: Recipe, config: Config, prepared: Store) -> dict[str, Any]:
     return {
         "method": settings.method,
         "stages": stages_of(config),
-        "preparation": preparation.as_dict(),
+        "preparation": prepared.preparation.as_dict(),
         "inference": settings.inference.model_dump(mode="json"),
         "patches": list(settings.patches.size),
         "recipe": settings.model_dump(mode="json"),
-        "trained_on": {"train": len(training), "val": len(held_out)},
+        "trained_on": {split: len(prepared.select(split=split)) for split in ("train", "val")},
     }
 
 
-def _write_facts(folder: Path, settings: Recipe, table: CaseTable, engine: Engine, seconds: float) -> None:
+def _write_facts(session: Session, table: CaseTable, prepared: Store, seconds: float) -> None:
     """``run.json``: what ran where, for how long and on which bytes; no patient data and no absolute path."""
+    folder, settings, engine = session.folder, session.recipe, session.engine
     versions = {name: importlib.metadata.version(name) for name in ("torch", "monai", "numpy", "nibabel")}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    parts = [json.loads(path.read_text()) for path in folder.glob("checkpoints/*/done.json")]
     write_json(
         folder / "run.json",
         {
@@ -240,15 +249,22 @@ def _write_facts(folder: Path, settings: Recipe, table: CaseTable, engine: Engin
             "device": str(engine.device),
             "processes": engine.world,
             "seed": settings.seed,
+            "training_seconds": round(sum(part["seconds"] for part in parts), 1),
             "seconds": round(seconds, 1),
             "peak_memory_bytes": peak,
             "model_sha256": sha256(folder / "model" / "weights.safetensors"),
-            "files": {
-                f"{case.name}/{role}": sha256(path)
-                for case in table.cases
-                if case.split != "test"
-                for role in settings.data.all
-                if (path := case.path(role)) is not None
-            },
+            "preparation_notes": {case.name: case.notes for case in prepared.cases if case.notes},
+            "files": _hashes(table, settings.data),
         },
     )
+
+
+def _hashes(table: CaseTable, roles: Roles) -> dict[str, str]:
+    """SHA-256 of the images that were used; another column of the table may name files that are not there."""
+    return {
+        f"{case.name}/{role}": sha256(path)
+        for case in table.cases
+        if case.split != "test"
+        for role in roles.all
+        if (path := case.path(role)) is not None
+    }

@@ -22,7 +22,7 @@ from medgen.files import sha256, write_json
 from medgen.method import Channels, Method, create
 from medgen.patches import PatchSource, patch_batches
 from medgen.preparation import StoredCase
-from medgen.recipe import Recipe
+from medgen.recipe import Recipe, Schedule
 from medgen.runlog import RunLog
 from medgen.stopping import StopRequest
 from medgen.training import Record, moving_average, train
@@ -163,7 +163,7 @@ def fit(session: Session, part: Part) -> Method:
         session.log.rewind(part.name, state.step)
     source = PatchSource(part.cases, session.recipe.patches, seed=state.seed, contexts=part.contexts)
     for record in _records(session, state, source):
-        _after_step(session, part, state, record, folder)
+        _after_step(session, part, state, record, folder, source)
     method = state.current
     if state.best:
         method.load_state_dict(state.best["weights"])
@@ -197,7 +197,7 @@ def _records(session: Session, state: _State, source: PatchSource) -> Iterator[R
     )
 
 
-def _after_step(session: Session, part: Part, state: _State, record: Record, folder: Path) -> None:
+def _after_step(session: Session, part: Part, state: _State, record: Record, folder: Path, source: PatchSource) -> None:
     """Everything that is not training: log, progress, validation, checkpoint, leaving in time."""
     schedule, main = session.recipe.schedule, session.engine.rank == 0
     now = time.monotonic()
@@ -205,7 +205,7 @@ def _after_step(session: Session, part: Part, state: _State, record: Record, fol
     state.step = record.step + 1
     last = state.step == schedule.steps
     if main and (record.step % LOG_EVERY == 0 or last or record.skipped):
-        extra = {"skipped": True} if record.skipped else {}
+        extra = {"skipped": True, "patches": _patches(source, record.step, schedule)} if record.skipped else {}
         session.log.write(part.name, record.step, losses=record.losses, learning_rate=record.learning_rate, **extra)
     if session.progress is not None and main:
         session.progress(state.step, schedule.steps, f"{part.name}  {_readable(record.losses)}")
@@ -225,6 +225,11 @@ def _after_step(session: Session, part: Part, state: _State, record: Record, fol
             where=session.folder.name,
             fix="run the same command with --resume",
         )
+
+
+def _patches(source: PatchSource, step: int, schedule: Schedule) -> list[tuple[str, tuple[int, int, int]]]:
+    """Case and centre of every patch of a step, over all processes: one of them may be why it was skipped."""
+    return [source.describe(n) for n in range(step * schedule.batch, (step + 1) * schedule.batch)]
 
 
 def _finish(folder: Path, method: Method, state: _State) -> None:
@@ -275,7 +280,4 @@ def _weights(method: Method) -> dict[str, Tensor]:
 
 
 def _readable(losses: Mapping[str, float]) -> str:
-    return "  ".join(
-        f"{name.replace('generator/', '').replace('discriminator/', 'D ')} {value:.3g}"
-        for name, value in losses.items()
-    )
+    return "  ".join(f"{name} {value:.3g}" for name, value in losses.items())

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medgen.errors import UsageError
-from medgen.files import atomic_path, storage_errors
+from medgen.files import atomic_path, plain, storage_errors
 
 log = logging.getLogger(__name__)
 
@@ -45,10 +45,11 @@ class RunLog:
         with atomic_path(self.path) as temporary:
             temporary.write_text("".join(kept))
 
-    def write(self, part: str, step: int, **values: Mapping[str, float] | bool) -> None:
-        """Append a record, e.g. ``losses={"generator/mse": 0.1}``."""
+    def write(self, part: str, step: int, **values: Any) -> None:
+        """Append a record, e.g. ``losses={"generator/mse": 0.1}``; a number that is not finite becomes ``null``."""
+        line = json.dumps(plain({"part": part, "step": step, **values}), allow_nan=False)
         with storage_errors(self.path), self.path.open("a") as file:
-            file.write(json.dumps({"part": part, "step": step, **values}) + "\n")
+            file.write(line + "\n")
             file.flush()
         if self._writer is not None:
             self._mirror(part, step, values)

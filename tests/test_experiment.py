@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import nibabel as nib
 import numpy as np
 import pytest
 import tiny
@@ -19,6 +20,8 @@ from medgen.errors import InputError, Preempted, StorageError, UsageError
 from medgen.experiment import prepare, train
 from medgen.files import folder_lock
 from medgen.inference.model import load_model
+from medgen.methods._paired import reconstruction
+from medgen.patches import PatchSource
 from medgen.recipe import load_recipe, save_recipe
 
 
@@ -117,6 +120,54 @@ def test_run_folder(cases, reference):
     assert yaml.safe_load((reference / "recipe.yaml").read_text())["schedule"]["batch"] == 2
     steps = [record for record in metrics(reference) if "validation" in record]
     assert [record["step"] for record in steps] == [9, 19]
+
+
+def test_what_preparation_decided_is_said(tmp_path, caplog):
+    table = tiny.write_cases(tmp_path / "cases", val=0, test=0)
+    image = nib.load(table.parent / "case1_t1.nii.gz")
+    data = image.get_fdata()
+    image.header.set_xyzt_units("unknown")
+    nib.save(nib.Nifti1Image(data, image.affine, image.header), table.parent / "case1_t1.nii.gz")
+    with caplog.at_level("INFO", "medgen.experiment"):
+        run = train(tiny.recipe(schedule={"steps": 1}), table, tmp_path / "run", device="cpu")
+    notes = json.loads((run / "run.json").read_text())["preparation_notes"]
+    assert notes == {"case1": ["t1: no unit of length in the header, millimetres taken"]}
+    assert [record.message for record in caplog.records if "no unit of length" in record.message] == [
+        "case case1: t1: no unit of length in the header, millimetres taken"
+    ]
+
+
+def test_a_skipped_step_is_logged_as_json_with_its_patches(cases, tmp_path, monkeypatch):
+    steps = iter(range(4))
+
+    def poisoned(*args):
+        factor = float("nan") if next(steps) == 2 else 1.0
+        return {name: factor * loss for name, loss in reconstruction(*args).items()}
+
+    monkeypatch.setattr("medgen.methods.supervised.reconstruction", poisoned)
+    recipe = tiny.recipe(method="supervised", schedule={"steps": 4})
+    run = train(recipe, cases, tmp_path / "run", device="cpu")
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    records = [json.loads(line, parse_constant=pytest.fail) for line in lines]
+    skipped = [record for record in records if record.get("skipped")]
+    assert [record["step"] for record in skipped] == [2]
+    assert skipped[0]["losses"]["generator/mse"] is None
+    source = PatchSource(
+        prepare(recipe, cases, run / "store").select(split="train"), load_recipe(recipe).patches, seed=3000
+    )
+    expected = [source.describe(n) for n in (4, 5)]  # two patches a step
+    assert skipped[0]["patches"] == [[case, list(centre)] for case, centre in expected]
+
+
+def test_time_counts_all_sessions(cases, tmp_path):
+    recipe = tiny.recipe(schedule={"steps": 1})
+    run = train(recipe, cases, tmp_path / "run", device="cpu")
+    path = run / "checkpoints" / "stage0" / "done.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "seconds": 1000.04}))
+    train(recipe, cases, run, resume=True, device="cpu")
+    facts = json.loads((run / "run.json").read_text())
+    assert facts["training_seconds"] == 1000.0
+    assert facts["seconds"] < 100
 
 
 def test_the_kept_weights_are_those_of_the_best_validation(reference):

@@ -204,7 +204,7 @@ def read_facts(path: Path) -> dict[str, str]:
     facts = {
         "device": str(content.get("device", "")),
         "processes": str(content.get("processes", "")),
-        "time": _duration(content.get("seconds")),
+        "time": _duration(content.get("training_seconds", content.get("seconds"))),
         "peak memory": _memory(content.get("peak_memory_bytes")),
         "seed": str(content.get("seed", "")),
         "medgen": str(content.get("medgen", "")),
