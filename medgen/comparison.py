@@ -16,7 +16,8 @@ from medgen.preparation import Preparation, StoredCase
 from medgen.volume import write_volume
 
 Progress = Callable[[int, int, str], None]
-BASELINES = ("constant", "voxelwise")
+BASELINES = ("constant", "constant_mean", "voxelwise")
+"""The median, the mean, and boosted trees on smoothed intensities."""
 
 
 class Baseline(Protocol):
@@ -28,13 +29,15 @@ class Baseline(Protocol):
 
 
 def fit_baseline(name: str, training: Sequence[StoredCase], *, seed: int = 0) -> Baseline:
-    """Fit ``constant`` or ``voxelwise`` on prepared training cases.
+    """Fit one of :data:`BASELINES` on prepared training cases.
 
     Raises:
         KeyError: another name.
     """
     if name == "constant":
         return ConstantBaseline().fit(training)
+    if name == "constant_mean":
+        return ConstantBaseline("mean").fit(training)
     if name == "voxelwise":
         return VoxelwiseBaseline(seed=seed).fit(training)
     raise KeyError(name)

@@ -24,6 +24,7 @@ from medgen.evaluation import Scores, evaluate_synthesis
 from medgen.experiment import prepare, train
 from medgen.files import write_json
 from medgen.inference.cohort import predict
+from medgen.metrics.tissue import BONE_FROM
 from medgen.report import write_report
 from medgen.volume import read_volume, write_volume
 
@@ -60,12 +61,18 @@ def main() -> None:
 def make_table(data: Path, out: Path) -> Path:
     """Write the body masks and the case table; returns the table."""
     out.mkdir(parents=True, exist_ok=True)
-    rows = ["case,split,t2,ct,mask"]
+    rows = ["case,split,t2,ct,mask,bone"]
     for split in ("train", "test"):
         ct = read_volume(data / f"{split}_ct.nii.gz")
         mask = ct.with_data(body(ct.data[0]).astype(np.float32))
         write_volume(mask, out / f"{split}_mask.nii.gz", kind="label", overwrite=True)
-        rows.append(f"{split},{split},{data}/{split}_t2.nii.gz,{data}/{split}_ct.nii.gz,{split}_mask.nii.gz")
+        bone = ""
+        if split == "train":  # where patches are drawn more often; the test slab's stays unknown
+            bone = "train_bone.nii.gz"
+            write_volume(
+                ct.with_data((mask.data > 0) & (ct.data >= BONE_FROM)), out / bone, kind="label", overwrite=True
+            )
+        rows.append(f"{split},{split},{data}/{split}_t2.nii.gz,{data}/{split}_ct.nii.gz,{split}_mask.nii.gz,{bone}")
     (out / "cases.csv").write_text("\n".join(rows) + "\n")
     return out / "cases.csv"
 
