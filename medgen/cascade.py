@@ -71,7 +71,8 @@ def _contexts(session: Session, part: Part, network: Method, folds: int) -> dict
         inside = [case for position, case in enumerate(part.cases) if fold_of(position, folds) == fold]
         outside = tuple(case for case in part.cases if case not in inside)
         fold_part = Part(f"{part.name}-fold{fold}", part.number + 1 + fold, outside, contexts=part.contexts)
-        if not all((folder / f"{case.name}.npy").is_file() for case in inside):
+        # Decided by all together: another process may be writing the first of them already.
+        if not session.engine.everywhere(all((folder / f"{case.name}.npy").is_file() for case in inside)):
             fold_network = fit(session, fold_part)
             _write_estimates(session, fold_network, inside, part.contexts, folder)
         paths |= {case.name: folder / f"{case.name}.npy" for case in inside}
@@ -84,10 +85,14 @@ def _write_estimates(
 ) -> None:
     """Whole-volume estimates, shared between the processes; those on the disk already stay."""
     engine = session.engine
-    missing = [case for case in cases if not (folder / f"{case.name}.npy").is_file()]
-    for case in missing[engine.rank :: engine.world]:
+    # Shared out before looking at the disk: what is missing there changes while the others write.
+    for number in range(engine.rank, len(cases), engine.world):
+        case = cases[number]
+        path = folder / f"{case.name}.npy"
+        if path.is_file():
+            continue
         if session.progress is not None:
-            session.progress(cases.index(case), len(cases), f"context {folder.name}  {case.name}")
-        with atomic_path(folder / f"{case.name}.npy") as temporary, temporary.open("wb") as file:
+            session.progress(number, len(cases), f"context {folder.name}  {case.name}")
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
             np.save(file, estimate(network, case, contexts, session.recipe, engine), allow_pickle=False)
     engine.barrier()

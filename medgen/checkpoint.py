@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, PositiveInt, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import medgen
-from medgen.errors import ModelError, StorageError
+from medgen.errors import ModelError, StorageError, UsageError
 from medgen.files import atomic_path, sha256, write_json
 from medgen.method import Channels, Method, create, stages_of
 
@@ -23,6 +25,33 @@ KEPT = 2
 """Checkpoints of a run that stay on disk: the newest, and one to fall back on."""
 
 log = logging.getLogger(__name__)
+
+
+class _Entry(BaseModel):
+    """A complete checkpoint in ``index.json``."""
+
+    file: str
+    step: int
+    sha256: str
+
+
+class _Sizes(BaseModel):
+    """Channels of the image that is read and of the one that is made."""
+
+    inputs: PositiveInt
+    outputs: PositiveInt
+
+
+class _Needed(BaseModel):
+    """What a model cannot be loaded without."""
+
+    method: str
+    config: dict[str, Any]
+    channels: _Sizes
+    weights_sha256: str
+
+
+_ENTRIES = TypeAdapter(list[_Entry])
 
 
 def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any]) -> None:
@@ -40,11 +69,11 @@ def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any]) -> None:
     with atomic_path(path) as temporary:
         _save(dict(state), temporary, path)
         digest = sha256(temporary)
-    entries = [entry for entry in _index(folder) if entry["step"] < step]
-    entries = [*entries, {"file": path.name, "step": step, "sha256": digest}][-KEPT:]
-    write_json(folder / "index.json", entries)
+    before = [entry for entry in _index(folder) if entry.step < step]
+    entries = [*before, _Entry(file=path.name, step=step, sha256=digest)][-KEPT:]
+    write_json(folder / "index.json", [entry.model_dump() for entry in entries])
     for old in folder.glob("step-*.pt"):
-        if old.name not in {entry["file"] for entry in entries}:
+        if old.name not in {entry.file for entry in entries}:
             old.unlink()
 
 
@@ -58,8 +87,8 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
     """
     entries = _index(folder)
     for entry in reversed(entries):
-        path = folder / str(entry["file"])
-        if path.is_file() and sha256(path) == entry["sha256"]:
+        path = folder / entry.file
+        if path.is_file() and sha256(path) == entry.sha256:
             state: dict[str, Any] = load_tensors(path)
             return state
         log.warning(
@@ -138,9 +167,7 @@ def load_stages(
     while len(stages) < count:
         index = len(stages)
         channels = Channels(inputs + (outputs if index else 0), outputs)
-        method = create(
-            description["method"], description["config"], channels, allow_modules=allow_modules, where=folder
-        )
+        method = _create(description, channels, allow_modules, folder)
         count = stages_of(method.config)
         prefix = f"stage{index}."
         part = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
@@ -180,6 +207,17 @@ def load_weights(path: Path, *, digest: str | None = None) -> dict[str, Tensor]:
     return weights
 
 
+def _create(description: Mapping[str, Any], channels: Channels, allow_modules: Sequence[str], folder: Path) -> Method:
+    try:
+        return create(description["method"], description["config"], channels, allow_modules=allow_modules)
+    except UsageError as error:  # nothing that was typed is wrong: the model asks for what is not here
+        raise ModelError(
+            f"the model does not fit this medgen: {error.what}",
+            where=folder,
+            fix=f"use medgen {description.get('medgen', 'of the version that wrote it')}, or train the model again",
+        ) from error
+
+
 def _fill(method: Method, weights: Mapping[str, Tensor], folder: Path) -> None:
     try:
         method.load_state_dict(weights)
@@ -195,7 +233,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
     try:
         description: dict[str, Any] = json.loads(path.read_text())
         kind = description["format"]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         fix = "give the folder that 'medgen train --out' wrote; if training has not ended, resume it"
         raise ModelError("there is no model here", where=folder, fix=fix) from None
     except (ValueError, KeyError, TypeError):
@@ -204,30 +242,42 @@ def _read_description(folder: Path) -> dict[str, Any]:
         raise ModelError(
             f"the model has format {kind}, this medgen reads {FORMAT}", where=path, fix="use a newer medgen"
         )
+    try:
+        _Needed.model_validate(description)
+    except ValidationError as error:
+        keys = ", ".join(sorted({".".join(str(key) for key in fault["loc"]) for fault in error.errors()}))
+        raise ModelError(
+            f"model.json lacks or garbles: {keys}", where=path, fix="copy the model folder again"
+        ) from None
     return description
 
 
-def _index(folder: Path) -> list[dict[str, Any]]:
+def _index(folder: Path) -> list[_Entry]:
     path = folder / "index.json"
-    if not path.is_file():
+    try:
+        return _ENTRIES.validate_json(path.read_bytes())
+    except FileNotFoundError:
         return []
-    entries: list[dict[str, Any]] = json.loads(path.read_text())
-    return entries
+    except ValidationError:
+        log.warning("%s of %s is damaged; no checkpoint there is known to be complete", path.name, folder.name)
+        return []
 
 
 def _save(state: dict[str, Any], temporary: Path, path: Path) -> None:
     try:
         torch.save(state, temporary)
     except RuntimeError as error:
-        # A full disk shows as "unexpected pos 704 vs 598" or as a failed write, without an error number.
-        if "unexpected pos" in str(error) or "write" in str(error).lower():
-            need = sum(t.numel() * t.element_size() for t in _tensors(state))
-            raise StorageError(
-                f"no space left on the disk: a checkpoint needs about {need / 1e6:.0f} MB",
-                where=path,
-                fix="free some space and resume; the checkpoint before is intact",
-            ) from error
-        raise
+        # torch loses the error number of a failed write: a full disk, or a full quota, which the free space does not
+        # show, is "unexpected pos 704 vs 598".
+        need = sum(tensor.numel() * tensor.element_size() for tensor in _tensors(state))
+        free = shutil.disk_usage(path.parent).free
+        if free >= need and "unexpected pos" not in str(error):
+            raise
+        raise StorageError(
+            f"no space left on the disk: a checkpoint needs {need / 1e6:.1f} MB, {free / 1e6:.1f} MB free",
+            where=path,
+            fix="free some space and resume; the checkpoint before is intact",
+        ) from error
 
 
 def _tensors(value: Any) -> list[Tensor]:

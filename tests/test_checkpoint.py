@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import pickle
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -83,6 +84,42 @@ def test_a_full_disk_keeps_the_old_one_and_leaves_nothing_else(tmp_path, monkeyp
     assert load_checkpoint(tmp_path)["step"] == 1
 
 
+def failing(error):
+    def save(content, path):
+        path.write_bytes(b"half")
+        raise error
+
+    return save
+
+
+def free(monkeypatch, count):
+    monkeypatch.setattr("medgen.checkpoint.shutil.disk_usage", lambda _: SimpleNamespace(free=count))
+
+
+def test_both_numbers_are_said_where_the_space_does_not_suffice(tmp_path, monkeypatch):
+    free(monkeypatch, 3_000_000)
+    monkeypatch.setattr(torch, "save", failing(RuntimeError("PytorchStreamWriter failed writing file data/0")))
+    with pytest.raises(StorageError, match=r"needs 4\.0 MB, 3\.0 MB free"):
+        save_checkpoint(tmp_path, 1, {"weights": {"a": torch.zeros(1_000_000)}})
+
+
+def test_an_error_of_torch_with_space_enough_is_not_called_a_full_disk(tmp_path, monkeypatch):
+    free(monkeypatch, 5_000_000)
+    monkeypatch.setattr(torch, "save", failing(RuntimeError("cannot write this kind of tensor")))
+    with pytest.raises(RuntimeError, match="this kind of tensor"):
+        save_checkpoint(tmp_path, 1, {"weights": {"a": torch.zeros(1_000_000)}})
+
+
+@pytest.mark.parametrize("content", ["", "[{", "{}", '[{"file": "step-00000001.pt"}]', "[1]"])
+def test_a_damaged_index_is_said_and_means_no_checkpoint(tmp_path, caplog, content):
+    save_checkpoint(tmp_path, 1, state(1))
+    (tmp_path / "index.json").write_text(content)
+    assert load_checkpoint(tmp_path) is None
+    assert "index.json" in caplog.text
+    save_checkpoint(tmp_path, 2, state(2))
+    assert load_checkpoint(tmp_path)["step"] == 2
+
+
 class Payload:
     def __reduce__(self):
         return os.mkdir, ("pwned",)
@@ -131,6 +168,10 @@ def test_a_flipped_bit_in_the_weights_is_noticed(model):
         ({"format": 99}, "format 99"),
         ({"method": "os.path"}, "not allowed"),
         ({"channels": {"inputs": 3, "outputs": 1}}, "do not fit"),
+        ({"channels": {"inputs": 1}}, "lacks or garbles: channels.outputs"),
+        ({"channels": None, "config": 3}, "lacks or garbles: channels, config"),
+        ({"method": "of_tomorrow", "medgen": "9.1"}, "no method 'of_tomorrow'"),
+        ({"config": {"of_tomorrow": 1}, "medgen": "9.1"}, "of_tomorrow"),
     ],
 )
 def test_a_model_that_cannot_be_used_says_why(model, change, message):
@@ -138,6 +179,25 @@ def test_a_model_that_cannot_be_used_says_why(model, change, message):
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(ModelError, match=message):
         load_stages(model)
+
+
+@pytest.mark.parametrize("key", ["format", "method", "config", "channels", "weights_sha256"])
+def test_a_model_file_that_lacks_a_key_is_refused(model, key):
+    path = model / "model" / "model.json"
+    content = json.loads(path.read_text())
+    del content[key]
+    path.write_text(json.dumps(content))
+    with pytest.raises(ModelError) as error:
+        load_stages(model)
+    assert error.value.exit_code == 6
+
+
+def test_a_model_of_another_medgen_names_the_one_to_use(model):
+    path = model / "model" / "model.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "method": "of_tomorrow", "medgen": "9.1"}))
+    with pytest.raises(ModelError) as error:
+        load_stages(model)
+    assert "medgen 9.1" in error.value.fix
 
 
 def test_no_model_here(tmp_path):
