@@ -125,3 +125,9 @@ def test_what_cannot_be_fitted(baseline):
         baseline().fit([Stored("a", image, image, np.zeros((2, 2, 2)))])
     with pytest.raises(RuntimeError, match="fit"):
         baseline().predict(image)
+
+
+def test_the_mean_has_the_lower_squared_error():
+    case = constant_case("a", [-1, 0, 0, 0.5])
+    assert ConstantBaseline("mean").fit([case]).value == pytest.approx(-0.125, abs=1 / 65535)
+    assert ConstantBaseline("median").fit([case]).value == pytest.approx(0.0, abs=1 / 65535)
