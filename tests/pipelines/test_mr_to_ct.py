@@ -1,0 +1,92 @@
+"""The statistics of the phantom study, by hand; its budget; the body of the porcine scan."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "pipelines" / "mr_to_ct"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _importable():
+    sys.path.insert(0, str(FOLDER))
+    yield
+    sys.path.remove(str(FOLDER))
+
+
+def write(out, row, seed, values):
+    from tables import METRICS
+
+    cases = [{"case": str(n), **dict.fromkeys(METRICS, 0.5), "mae": value} for n, value in enumerate(values)]
+    path = out / f"seed{seed}" / "scores" / f"{row}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"cases": cases}))
+
+
+@pytest.fixture
+def results(tmp_path):
+    from tables import collect
+
+    write(tmp_path, "constant", 0, [20.0, 24.0])
+    for seed, values in ((0, [10.0, 14.0]), (1, [12.0, 16.0]), (2, [14.0, 18.0])):
+        write(tmp_path, "fcn_mse", seed, values)
+    write(tmp_path, "gan", 1, [11.0, 15.0])  # one seed only, and not the first
+    return collect(tmp_path, [0, 1, 2])
+
+
+def test_means_over_cases_and_seeds(results):
+    assert results["rows"]["fcn_mse"]["mae"]["mean"] == pytest.approx(14.0)
+    assert results["every_seed"]["fcn_mse"] == {0: 12.0, 1: 14.0, 2: 16.0}
+    assert results["rows"]["gan"]["seeds"] == 1
+
+
+def test_a_row_is_compared_seed_by_seed(results):
+    assert results["tests"]["gan"]["mean_difference"] == pytest.approx(-1.0)  # against seed 1 alone: 13 - 14
+    assert results["tests"]["constant"]["mean_difference"] == pytest.approx(22.0 - 14.0)  # against every seed
+
+
+def test_the_table_has_every_row(results):
+    from tables import markdown
+
+    text = markdown(results)
+    assert "| FCN, MSE | 3 | 14.0" in text
+    assert "12.0, 14.0, 16.0" in text
+
+
+def test_every_network_of_the_study_has_a_valid_recipe_and_the_same_budget():
+    from medgen.config import build
+    from medgen.method import resolve
+    from medgen.recipe import load_recipe
+
+    from study import NETWORKS, Budget
+
+    recipes = [load_recipe(Budget().recipe(name, seed=1)) for name in NETWORKS]
+    for recipe in recipes:
+        build(resolve(recipe.method).config_class, recipe.config)
+    assert len({recipe.schedule for recipe in recipes}) == 1
+
+
+@pytest.mark.parametrize("name", ["recipe.yaml", "porcine.yaml"])
+def test_recipes_on_disk_are_valid(name):
+    from medgen.config import build
+    from medgen.method import resolve
+    from medgen.recipe import load_recipe
+
+    recipe = load_recipe(FOLDER / name)
+    build(resolve(recipe.method).config_class, recipe.config)
+
+
+def test_the_table_under_the_meat_is_no_part_of_the_body():
+    from porcine import body
+
+    ct = np.full((30, 30, 12), -1000.0)
+    ct[5:25, 5:20, 1:11] = 50
+    ct[12:15, 10:13, 5:7] = -1000  # a cavity belongs to the body
+    ct[:, 20:22, :] = 100  # a plate that touches it
+    mask = body(ct)
+    assert mask[13, 11, 6]
+    assert mask[15, 10, 6]
+    assert not mask[1, 20, 6]
