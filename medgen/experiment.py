@@ -78,6 +78,7 @@ def train(
         UsageError: the recipe, the device or the folder does not allow this run.
         InputError: the cases cannot be trained on.
         Preempted: the run was asked to stop; it can be resumed.
+        KeyboardInterrupt: Ctrl-C; during training the state is saved and the run can be resumed.
         StorageError: the disk is full or the folder cannot be written.
     """
     if precision is not None:

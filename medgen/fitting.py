@@ -24,7 +24,7 @@ from medgen.patches import PatchSource, patch_batches
 from medgen.preparation import StoredCase
 from medgen.recipe import Recipe, Schedule
 from medgen.runlog import RunLog
-from medgen.stopping import StopRequest
+from medgen.stopping import INTERRUPT, StopRequest
 from medgen.training import Record, moving_average, train
 from medgen.validation import validate
 
@@ -149,6 +149,7 @@ def fit(session: Session, part: Part) -> Method:
 
     Raises:
         Preempted: the run was asked to stop; its state is saved.
+        KeyboardInterrupt: Ctrl-C; its state is saved too.
     """
     folder = session.folder / "checkpoints" / part.name
     finished = _finished(session, part, folder)
@@ -162,8 +163,9 @@ def fit(session: Session, part: Part) -> Method:
     if main:
         session.log.rewind(part.name, state.step)
     source = PatchSource(part.cases, session.recipe.patches, seed=state.seed, contexts=part.contexts)
-    for record in _records(session, state, source):
-        _after_step(session, part, state, record, folder, source)
+    with session.stop.listening(INTERRUPT):  # Ctrl-C waits for the end of the step, like SIGTERM
+        for record in _records(session, state, source):
+            _after_step(session, part, state, record, folder, source)
     method = state.current
     if state.best:
         method.load_state_dict(state.best["weights"])
@@ -219,12 +221,20 @@ def _after_step(session: Session, part: Part, state: _State, record: Record, fol
         save_checkpoint(folder, state.step, state.state_dict())
     if stop and not last:
         session.engine.barrier()
-        raise Preempted(
-            f"stopped by {session.stop.reason or 'another process'} at step {state.step} of {schedule.steps} "
-            f"({part.name}); the state is saved",
-            where=session.folder.name,
-            fix="run the same command with --resume",
-        )
+        raise _stopped(session, part, state)
+
+
+def _stopped(session: Session, part: Part, state: _State) -> Preempted | KeyboardInterrupt:
+    """What a run leaves with when its state is saved."""
+    what = (
+        f"stopped by {session.stop.reason or 'another process'} at step {state.step} of "
+        f"{session.recipe.schedule.steps} ({part.name}); the state is saved"
+    )
+    fix = "run the same command with --resume"
+    if session.stop.interrupted:
+        log.warning("%s; to go on, %s", what, fix)
+        return KeyboardInterrupt(what)
+    return Preempted(what, where=session.folder.name, fix=fix)
 
 
 def _patches(source: PatchSource, step: int, schedule: Schedule) -> list[tuple[str, tuple[int, int, int]]]:

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+INTERRUPT = signal.SIGINT
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
 
 
 class StopRequest:
-    """Whether the run was asked to end; it then saves its state and leaves with exit code 75.
+    """Whether the run was asked to end; it then saves its state and leaves, to be resumed.
 
     Args:
         minutes: wall-clock limit from now on.
@@ -32,17 +33,27 @@ class StopRequest:
             return "the limit in minutes"
         return ""
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether a person pressed Ctrl-C, and not a scheduler or the clock."""
+        return self._signal == INTERRUPT.name
+
     @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Catch SIGTERM and SIGUSR1 inside the block; only the main thread can."""
+    def listening(self, *signals: signal.Signals) -> Iterator[None]:
+        """Note these signals inside the block, by default SIGTERM and SIGUSR1; only the main thread can.
+
+        A second Ctrl-C does not wait for the state to be saved.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
 
         def note(number: int, frame: FrameType | None) -> None:
+            if number == INTERRUPT and self.interrupted:
+                raise KeyboardInterrupt
             self._signal = signal.Signals(number).name
 
-        before = {number: signal.signal(number, note) for number in SIGNALS}
+        before = {number: signal.signal(number, note) for number in signals or SIGNALS}
         try:
             yield
         finally:

@@ -15,7 +15,8 @@ import torch
 import yaml
 
 from medgen.cascade import fold_of
-from medgen.checkpoint import load_stages, load_weights
+from medgen.checkpoint import load_checkpoint, load_stages, load_weights
+from medgen.cli.failures import exit_code_of
 from medgen.errors import InputError, Preempted, StorageError, UsageError
 from medgen.experiment import prepare, train
 from medgen.files import folder_lock
@@ -64,6 +65,44 @@ def test_twenty_steps_are_ten_and_resume_and_ten(cases, reference, tmp_path):
     train(tiny.RECIPE, cases, tmp_path / "run", resume=True, device="cpu")
     assert_equal_runs(reference, tmp_path / "run")
     assert metrics(reference) == metrics(tmp_path / "run")
+
+
+def test_ctrl_c_saves_the_step_and_exits_130(cases, reference, tmp_path, caplog):
+    def progress(done, total, what):
+        if "stage" in what and done == 7:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    code = exit_code_of(lambda: train(tiny.RECIPE, cases, tmp_path / "run", device="cpu", progress=progress))
+    assert code == 130
+    assert signal.getsignal(signal.SIGINT) is before
+    assert "SIGINT at step 7 of 20 (stage0); the state is saved" in caplog.text
+    assert "--resume" in caplog.text
+    assert load_checkpoint(tmp_path / "run" / "checkpoints" / "stage0")["step"] == 7
+    train(tiny.RECIPE, cases, tmp_path / "run", resume=True, device="cpu")
+    assert_equal_runs(reference, tmp_path / "run")
+
+
+def test_a_second_ctrl_c_does_not_wait(cases, tmp_path):
+    def progress(done, total, what):
+        if "stage" in what and done == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny.RECIPE, cases, tmp_path / "run", device="cpu", progress=progress)
+    assert load_checkpoint(tmp_path / "run" / "checkpoints" / "stage0") is None
+
+
+def test_ctrl_c_while_cases_are_prepared_is_not_put_off(cases, tmp_path):
+    def progress(done, total, what):
+        if "looking at" in what:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    seen = []
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny.RECIPE, cases, tmp_path / "run", device="cpu", progress=lambda *a: (seen.append(a), progress(*a)))
+    assert len(seen) == 1
 
 
 def test_resume_in_the_middle_of_an_interval_and_with_workers(cases, reference, tmp_path):

@@ -6,6 +6,7 @@ import torch
 from medgen.checkpoint import load_stages, save_model
 from medgen.config import build
 from medgen.engine import Engine
+from medgen.errors import UsageError
 from medgen.method import Channels, Method, Update, create, list_methods, method_names, resolve, stages_of
 from medgen.recipe import Schedule
 from medgen.training import train
@@ -119,3 +120,9 @@ def test_models_are_listed_with_their_settings(name):
 
 def test_create_from_plain_values(name):
     assert isinstance(create(name, {}, Channels(2, 1)), resolve(name))
+
+
+@pytest.mark.parametrize("name", ["supervised", "context_aware_gan"])
+def test_a_power_that_the_loss_refuses_is_refused_by_the_settings(name):
+    with pytest.raises(UsageError, match="gradient_difference_power"):
+        create(name, {"gradient_difference_power": 0.5}, Channels(1, 1))

@@ -1,4 +1,4 @@
-"""What the methods for registered pairs share: generator settings, reconstruction losses, cascade settings."""
+"""What the methods for registered pairs share: the generator, reconstruction losses, cascade settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.optim import Adam
 from medgen.batches import Paired
 from medgen.config import Config
 from medgen.losses.image import gradient_difference, mean_absolute, mean_squared
-from medgen.method import Channels
+from medgen.method import Channels, Method
 from medgen.networks.generators import Generator, Norm, build_generator
 
 Reduction = Literal["mean", "sum"]
@@ -34,8 +34,8 @@ class PairedConfig(Config):
     """lambda_2 of the paper."""
     gradient_difference_weight: NonNegativeFloat = 1.0
     """lambda_3 of the paper; 0 leaves the term out."""
-    gradient_difference_power: PositiveFloat = 2.0
-    """alpha of the gradient difference loss."""
+    gradient_difference_power: float = Field(default=2.0, ge=1)
+    """alpha of the gradient difference loss; below 1 its slope has no bound."""
     region: Literal["patch", "mask"] = "patch"
     """Where the reconstruction losses look: the whole patch (published) or its voxels inside the mask."""
     learning_rate: PositiveFloat = 1e-4
@@ -50,9 +50,35 @@ class PairedConfig(Config):
     """Inner folds whose held-out predictions are the training context of the next stage."""
 
 
-def generator_of(config: PairedConfig, channels: Channels) -> tuple[nn.Module, int, int]:
-    """The generator that ``config`` describes, with its margin and the divisor of its input."""
-    return build_generator(config.generator, *channels, preset=config.preset, width=config.width, norm=config.norm)
+class Translator(Method):
+    """A method whose prediction is one pass through its generator.
+
+    It bends the rule that Method is subclassed once: what is shared is no training, only what a generator fixes (its
+    margin, its divisor, its output), and holding it as a part would leave the same three members in every method.
+    """
+
+    batch_class = Paired
+
+    def __init__(self, config: PairedConfig, channels: Channels) -> None:
+        super().__init__(config, channels)
+        self.generator, self._margin, self._multiple = build_generator(
+            config.generator, *channels, preset=config.preset, width=config.width, norm=config.norm
+        )
+
+    @property
+    def margin(self) -> int:
+        """8 for the FCN, 0 for the U-Net."""
+        return self._margin
+
+    @property
+    def multiple(self) -> int:
+        """1 for the FCN, 8 for the U-Net."""
+        return self._multiple
+
+    def predict(self, image: Tensor) -> Tensor:
+        """The generator's estimate, in the range of the targets."""
+        estimate: Tensor = self.generator(image)
+        return estimate
 
 
 def adam(module: nn.Module, config: PairedConfig) -> Adam:

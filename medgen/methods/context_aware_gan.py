@@ -6,12 +6,10 @@ second input channel. The cascade itself is trained by :mod:`medgen.cascade`; th
 
 Two published forms, chosen by ``preset``:
 
-========  ====================================  =========================  ==================
-preset    loss weights (adversarial, mse, GDL)  reduction                  generator
-========  ====================================  =========================  ==================
-paper     0.5, 1, 1                             means over voxels          as printed
-code      0.05, 1, 1                            the authors' sums          as released
-========  ====================================  =========================  ==================
+| preset | loss weights (adversarial, mse, GDL) | reduction          | generator   |
+|--------|--------------------------------------|--------------------|-------------|
+| paper  | 0.5, 1, 1                            | means over voxels  | as printed  |
+| code   | 0.05, 1, 1                           | the authors' sums  | as released |
 
 The authors' code sums: ``mse = sum |d|^2 / (2 B)`` and ``GDL = sum / B``. On a 16^3 patch that is 2,048 and 4,096 times
 the mean, so their 0.05 corresponds to ``adversarial_weight: 2.4e-5, gradient_difference_weight: 2`` with
@@ -24,13 +22,12 @@ from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import NonNegativeFloat
-from torch import Tensor
 from torch.optim import Optimizer
 
 from medgen.batches import Paired
 from medgen.losses.adversarial import binary_cross_entropy
-from medgen.method import Channels, Method, Update
-from medgen.methods._paired import PairedConfig, Reduction, adam, centre, generator_of, reconstruction
+from medgen.method import Channels, Update
+from medgen.methods._paired import PairedConfig, Reduction, Translator, adam, centre, reconstruction
 from medgen.networks.discriminator import ContextAwareDiscriminator
 
 PRESETS: dict[str, tuple[float, Reduction]] = {"paper": (0.5, "mean"), "code": (0.05, "sum")}
@@ -45,11 +42,10 @@ class Config(PairedConfig):
     """How the reconstruction losses are reduced; by default the preset's: mean (paper) or sum (code)."""
 
 
-class ContextAwareGAN(Method):
+class ContextAwareGAN(Translator):
     """One stage: the discriminator steps first, then the generator is judged by the new discriminator."""
 
     config_class = Config
-    batch_class = Paired
     config: Config
 
     def __init__(self, config: Config, channels: Channels) -> None:
@@ -57,23 +53,12 @@ class ContextAwareGAN(Method):
         weight, reduction = PRESETS[config.preset]
         self.adversarial_weight = weight if config.adversarial_weight is None else config.adversarial_weight
         self.reduction: Reduction = config.reduction or reduction
-        self.generator, self._margin, self._multiple = generator_of(config, channels)
         self.discriminator = ContextAwareDiscriminator(channels.outputs, width=config.width)
-
-    @property
-    def margin(self) -> int:
-        """8 for the FCN, 0 for the U-Net."""
-        return self._margin
-
-    @property
-    def multiple(self) -> int:
-        """1 for the FCN, 8 for the U-Net."""
-        return self._multiple
 
     @property
     def minimum(self) -> int:
         """The discriminator halves its patch four times, so it must have 16 voxels a side."""
-        return 16 + 2 * self._margin
+        return 16 + 2 * self.margin
 
     def optimizers(self) -> dict[str, Optimizer]:
         """Adam for each network."""
@@ -101,11 +86,6 @@ class ContextAwareGAN(Method):
                 **reconstruction(fake, batch, self.config, self.reduction),
             },
         )
-
-    def predict(self, image: Tensor) -> Tensor:
-        """The generator's estimate, in the range of the targets."""
-        estimate: Tensor = self.generator(image)
-        return estimate
 
 
 METHOD = ContextAwareGAN

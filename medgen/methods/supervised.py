@@ -8,38 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from torch import Tensor
 from torch.optim import Optimizer
 
 from medgen.batches import Paired
-from medgen.method import Channels, Method, Update
-from medgen.methods._paired import PairedConfig, adam, generator_of, reconstruction
+from medgen.method import Update
+from medgen.methods._paired import PairedConfig, Translator, adam, reconstruction
 
 
 class Config(PairedConfig):
     """Settings of the supervised baseline; the losses are means over voxels."""
 
 
-class Supervised(Method):
+class Supervised(Translator):
     """Minimise the voxel-wise distance and, by its weight, the gradient difference."""
 
     config_class = Config
-    batch_class = Paired
     config: Config
-
-    def __init__(self, config: Config, channels: Channels) -> None:
-        super().__init__(config, channels)
-        self.generator, self._margin, self._multiple = generator_of(config, channels)
-
-    @property
-    def margin(self) -> int:
-        """8 for the FCN, 0 for the U-Net."""
-        return self._margin
-
-    @property
-    def multiple(self) -> int:
-        """1 for the FCN, 8 for the U-Net."""
-        return self._multiple
 
     def optimizers(self) -> dict[str, Optimizer]:
         """Adam for the generator."""
@@ -49,11 +33,6 @@ class Supervised(Method):
         """One step of the generator."""
         estimate = self.generator(batch.source)
         yield Update("generator", reconstruction(estimate, batch, self.config, "mean"))
-
-    def predict(self, image: Tensor) -> Tensor:
-        """The generator's estimate, in the range of the targets."""
-        estimate: Tensor = self.generator(image)
-        return estimate
 
 
 METHOD = Supervised
