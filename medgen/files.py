@@ -86,9 +86,10 @@ def _storage_error(error: OSError, path: Path) -> StorageError | None:
         return StorageError("the folder cannot be written", where=path, fix="choose a folder that you may write")
     if error.errno == errno.EISDIR:
         return StorageError("this is a folder, not a file", where=path, fix="choose another name, or move the folder")
-    file = next((place for place in (path, *path.parents) if place.is_file()), None)
-    if error.errno in {errno.ENOTDIR, errno.EEXIST} and file is not None:
-        return StorageError("this is a file, not a folder", where=file, fix="choose another folder, or move the file")
+    if error.errno in {errno.ENOTDIR, errno.EEXIST}:
+        file = next((place for place in (path, *path.parents) if place.is_file()), None)
+        fix = "choose another folder, or move the file"
+        return StorageError("this is a file, not a folder", where=file, fix=fix) if file else None
     if error.errno == errno.ENOENT and not path.parent.exists():
         return StorageError("the folder is not there", where=path.parent, fix="check the path, or make the folder")
     return None
