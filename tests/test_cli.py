@@ -196,6 +196,53 @@ def test_phantom_check_and_evaluate_really_run(capsys, tmp_path):
     assert out.splitlines()[1].startswith("mae (HU)\t0.0\t")
 
 
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("check folder", 3),
+        ("check file", 3),
+        ("check nothing", 3),
+        ("check cases.csv --recipe folder", 2),
+        ("check broken.csv", 3),
+        ("prepare recipe.yaml --cases folder --store store", 3),
+        ("prepare folder --cases cases.csv --store store", 2),
+        ("prepare recipe.yaml --cases cases.csv --store file", 7),
+        ("prepare recipe.yaml --cases broken.csv --store store", 3),
+        ("evaluate synthesis . cases.csv -o folder", 7),
+        ("evaluate synthesis . cases.csv -o file/scores.json", 7),
+        ("evaluate synthesis nothing cases.csv -o scores.json", 3),
+        ("evaluate synthesis . nothing -o scores.json", 3),
+        ("evaluate synthesis . folder -o scores.json", 3),
+        ("report . -o folder", 7),
+        ("report . -o file/report.html", 7),
+        ("report nothing", 3),
+        ("report folder", 3),
+        ("report . --cases folder", 3),
+        ("predict folder -i cases.csv -o out", 6),
+        ("predict nothing -i t1.nii -o ct.nii.gz", 6),
+        ("predict file -i t1.nii -o ct.nii.gz", 6),
+        ("cases from-nnunet nothing -o folder", 3),
+        ("cases from-msd file -o folder", 3),
+        ("cases from-bids nothing -o folder", 3),
+        ("phantom head file --subjects 1 --spacing 8", 7),
+    ],
+)
+def test_a_wrong_path_is_no_bug(capsys, monkeypatch, patient, command, expected):
+    monkeypatch.chdir(patient.folder)
+    Path("folder").mkdir()
+    Path("file").touch()
+    Path("broken.csv").write_text("case,split,t1,t2,planning,region\np,train,folder,folder,folder,folder\n")
+    Path("p_ct.nii").symlink_to("planning.nii")
+    Path("cases.csv").write_text(
+        "case,split,t1,t2,ct,planning,region\np,train,t1.nii,t2.nii,p_ct.nii,p_ct.nii,region.nii\n"
+    )
+    Path("recipe.yaml").write_text(json.dumps({"method": "supervised", **patient.recipe}))
+    code, _, err = run(capsys, *command.split())
+    assert code == expected, err
+    assert "this is a bug" not in err
+    assert "  do: " in err
+
+
 def test_check_shows_faults_and_exits_3(capsys, tmp_path):
     (tmp_path / "cases.csv").write_text("case,split,t1\np1,train,not_there.nii.gz\n")
     code, out, err = run(capsys, "check", str(tmp_path / "cases.csv"))

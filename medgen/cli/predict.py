@@ -45,7 +45,7 @@ def predict(
         nan: what to do with voxels that are not numbers; the model's own rule by default.
         geometry: which transform to believe where a file holds two that disagree.
         frame: which volume of a 4D file, from 0.
-        split: of a table, only the cases of this split.
+        split: only the cases of this split; for a table alone.
         device: 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.
         allow_module: a module outside medgen that the model may name as its method; repeatable.
     """

@@ -22,10 +22,11 @@ def report(
     For example:
 
         medgen report demo
-        medgen report run -o report.html
+        medgen report . -o report.html
 
     Args:
-        folder: a run folder, or a folder that holds some of 'run', 'predictions', 'scores', 'data/cases.csv'.
+        folder: a run folder (its training alone), or one that holds some of 'run', 'predictions', 'scores.json' or
+            'scores', 'cases.csv' or 'data/cases.csv'.
         output: the file to write; 'report.html' in the folder by default.
         cases: the case table, where it is not in the folder.
     """

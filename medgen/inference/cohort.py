@@ -121,8 +121,9 @@ def predict(
             model, cases, output, overwrite=overwrite, resume=resume, reading=reading, progress=progress
         ).require_complete()
         return output
-    if resume:
-        raise UsageError("--resume goes on with a case table, not with one volume", fix="leave it out")
+    for option, given in (("--resume", resume), ("--split", split is not None)):
+        if given:
+            raise UsageError(f"{option} is for a case table, not for one patient", fix="leave it out, or give a .csv")
     model = load_model(run, device=device, allow_modules=allow_modules)
     started = time.monotonic()
     notes = model.predict_file(

@@ -246,6 +246,8 @@ class TestPublicFunction:
             predict(run, table, out)
         with pytest.raises(UsageError, match="--resume"):
             predict(run, image, out, resume=True)
+        with pytest.raises(UsageError, match="--split"):
+            predict(run, image, out, split="test")
         with pytest.raises(UsageError, match="split 'val'"):
             predict(run, table, tmp_path / "out", split="val")
         with pytest.raises(InputError):
