@@ -19,22 +19,22 @@ from medgen.experiment import train
 HERE = Path(__file__).parent
 
 
-def launch(folder, method, generator):
+def launch(folder, method, generator, norm):
     """Two processes on this machine, as on a cluster."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--standalone"]
-    command += [str(HERE / "two_processes.py"), str(folder), method, generator]
+    command += [str(HERE / "two_processes.py"), str(folder), method, generator, norm]
     subprocess.run(command, check=True, timeout=200, cwd=HERE, env={**os.environ, "OMP_NUM_THREADS": "1"})
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 
 def test_two_processes_end_with_identical_weights_with_batch_norm_and_two_optimizers(tmp_path):
-    one, two = launch(tmp_path, "context_aware_gan", "unet")
+    one, two = launch(tmp_path, "context_aware_gan", "unet", "batch")
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_two_processes_have_the_gradient_of_one_with_the_joined_batch(tmp_path):
-    one, two = launch(tmp_path, "supervised", "unet")  # instance norm: no patch depends on its batch
-    joined = two_processes.run(Engine("cpu"), "supervised", "unet")
+    one, two = launch(tmp_path, "supervised", "unet", "instance")  # instance norm: no patch depends on its batch
+    joined = two_processes.run(Engine("cpu"), "supervised", "unet", "instance")
     for name in joined:
         assert torch.equal(one[name], two[name])
         if name.startswith("gradient."):
@@ -44,7 +44,7 @@ def test_two_processes_have_the_gradient_of_one_with_the_joined_batch(tmp_path):
 def test_the_command_line_trains_in_two_processes(tmp_path):
     """Same patches, same steps: close to one process, not bit for bit (sums in another order)."""
     cases = tiny.write_cases(tmp_path / "cases")
-    settings = tiny.recipe(method="supervised", config={"context_folds": 2}, schedule={"steps": 4})
+    settings = tiny.recipe(method="supervised", config={"norm": "instance"}, schedule={"steps": 4})
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(settings))
     command = [sys.executable, "-m", "medgen", "train", str(tmp_path / "recipe.yaml"), "--cases", str(cases)]
     command += ["--out", str(tmp_path / "two"), "--device", "cpu", "--devices", "2"]

@@ -19,11 +19,11 @@ def batches(rank: int, world: int, steps: int = 3) -> list[Paired]:
     return [Paired(x[rank::world], x.roll(1, 4)[rank::world], torch.ones_like(x[rank::world])) for x in whole]
 
 
-def run(engine: Engine, method_name: str, generator: str) -> dict[str, torch.Tensor]:
+def run(engine: Engine, method_name: str, generator: str, norm: str) -> dict[str, torch.Tensor]:
     """Weights after three steps, with the gradients of the first one under ``gradient.``."""
     kind = resolve(method_name)
     torch.manual_seed(engine.rank)  # the processes start from different weights, and must end with equal ones
-    method = kind(build(kind.config_class, {"generator": generator, "width": 0.125}), Channels(1, 1))
+    method = kind(build(kind.config_class, {"generator": generator, "width": 0.125, "norm": norm}), Channels(1, 1))
     if engine.world == 1:
         torch.manual_seed(0)
         method = kind(method.config, Channels(1, 1))
@@ -40,4 +40,4 @@ def run(engine: Engine, method_name: str, generator: str) -> dict[str, torch.Ten
 if __name__ == "__main__":
     torch.set_num_threads(1)
     engine = Engine("cpu", devices=2)
-    torch.save(run(engine, sys.argv[2], sys.argv[3]), f"{sys.argv[1]}/{engine.rank}.pt")
+    torch.save(run(engine, *sys.argv[2:5]), f"{sys.argv[1]}/{engine.rank}.pt")

@@ -26,8 +26,9 @@ class PairedConfig(Config):
     """Published form of the FCN and, where there is an adversary, of the loss weights."""
     width: PositiveFloat = 1.0
     """Factor on the number of filters of every network; 1 is published."""
-    norm: Norm = "instance"
-    """Normalisation of the U-Net; ``batch`` keeps absolute intensities. The FCN has batch normalisation."""
+    norm: Norm = "batch"
+    """Normalisation of the U-Net. ``instance`` forgets the absolute intensity of a patch, which is what tells tissues
+    apart: on the phantom 226 HU against 165 (docs/benchmarks.md). The FCN has batch normalisation."""
     distance: Literal["mse", "l1"] = "mse"
     """Voxel-wise loss; mse is published."""
     distance_weight: NonNegativeFloat = 1.0

@@ -21,7 +21,7 @@ def build_generator(
     *,
     preset: Preset = "code",
     width: float = 1.0,
-    norm: Norm = "instance",
+    norm: Norm = "batch",
 ) -> tuple[nn.Module, int, int]:
     """A generator with its margin and the number that the sides of its input must be divisible by.
 
