@@ -11,20 +11,17 @@ from typing import Any, Literal, TypedDict, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from medgen.cases import read_cases
 from medgen.errors import InputError, UsageError
-from medgen.files import sha256, write_json
+from medgen.files import write_json
 from medgen.metrics.image import SETTINGS, UNITS, image_scores
 from medgen.metrics.statistics import Summary, summarise
 from medgen.metrics.tissue import BODY_ABOVE, body_mask
+from medgen.references import Reference, Split, find_predictions, find_references, listed
 from medgen.volume import Volume, read_header, read_label, read_volume, require_same_grid
 
 Progress = Callable[[int, int, str], None]
-Split = Literal["train", "val", "test", "all"]
 
-_SUFFIXES = (".nii.gz", ".nii")
 _DIGITS = {"HU": 1, "dB": 2, "": 3}
-_NAMED = 5
 _BODY = f"the filled largest piece above {BODY_ABOVE:g} HU of the true CT"
 
 
@@ -74,13 +71,6 @@ class Scores:
             name = f"{metric} ({unit})" if unit else metric
             rows.append((name, mean, sd, f"{low} to {high}", str(values["n"]), str(values["n_failed"])))
         return rows
-
-
-@dataclass(frozen=True)
-class _Reference:
-    case: str
-    truth: Path
-    mask: Path | None
 
 
 class Options(TypedDict, total=False):
@@ -150,8 +140,8 @@ def evaluate_synthesis(
             reference cannot be used.
         UsageError: a split is asked of references that have none.
     """
-    found, settings, notes = _references(Path(references), role, mask_role, split)
-    paths = _predictions(Path(predictions), found, role)
+    found, settings, notes = find_references(Path(references), role, mask_role, split)
+    paths = find_predictions(Path(predictions), found, role)
     broken = _unusable(found, paths)
     cases: list[dict[str, Any]] = []
     for number, item in enumerate(found):
@@ -164,7 +154,7 @@ def evaluate_synthesis(
     if progress:
         progress(len(found), len(found), "scores")
     if without := [item.case for item in found if item.mask is None]:
-        notes.append(f"no {mask_role} for {_listed(without)}: scored in the body, {_BODY}")
+        notes.append(f"no {mask_role} for {listed(without)}: scored in the body, {_BODY}")
     return Scores(
         task="synthesis",
         cases=tuple(cases),
@@ -178,68 +168,7 @@ def evaluate_synthesis(
 _TASKS: dict[str, Callable[..., Scores]] = {"synthesis": evaluate_synthesis}
 
 
-def _references(
-    path: Path, role: str, mask_role: str, split: Split | None
-) -> tuple[list[_Reference], dict[str, Any], list[str]]:
-    """The cases to score, what to record of their choice, and notes on it."""
-    if path.is_dir() and (path / "cases.csv").is_file():
-        path = path / "cases.csv"
-    if path.suffix == ".csv":
-        return _from_table(path, role, mask_role, split)
-    if split is not None:
-        raise UsageError(f"the split '{split}' cannot be chosen here", where=path, fix="give a cases.csv as reference")
-    if path.is_dir():
-        names = _cases_in(path, role, mask_role)
-        found = [
-            _Reference(name, _find_sure(path, name, role), _find(path, name, mask_role, bare=False)) for name in names
-        ]
-    elif path.is_file():
-        found = [_Reference(_stem(path).removesuffix(f"_{role}"), path, None)]
-    else:
-        found = []
-    if not found:
-        raise InputError(
-            f"there is no true {role} here", where=path, fix=f"give a cases.csv or a folder with <case>_{role}.nii.gz"
-        )
-    return found, {"split": "all"}, []
-
-
-def _from_table(
-    path: Path, role: str, mask_role: str, split: Split | None
-) -> tuple[list[_Reference], dict[str, Any], list[str]]:
-    table = read_cases(path)
-    chosen: Split = split or ("test" if table.select(split="test") else "all")
-    cases = table.cases if chosen == "all" else table.select(split=chosen)
-    notes = [] if split else [f"scored the split '{chosen}' of {path.name}"]
-    if without := [case.name for case in cases if case.path(role) is None]:
-        notes.append(f"no true {role} for {_listed(without)}: not scored")
-    found = [_Reference(case.name, truth, case.path(mask_role)) for case in cases if (truth := case.path(role))]
-    if not found:
-        raise InputError(
-            f"no case of the split '{chosen}' has a '{role}'",
-            where=path,
-            fix=f"choose another split or role; the table has the roles {', '.join(table.roles)}",
-        )
-    return found, {"split": chosen, "references": {"name": path.name, "sha256": sha256(path)}}, notes
-
-
-def _predictions(place: Path, found: Sequence[_Reference], role: str) -> dict[str, Path]:
-    """The file of each case that has one."""
-    if place.is_file() and len(found) > 1:
-        raise UsageError(
-            f"one prediction cannot be scored against {len(found)} cases", where=place, fix="give the folder"
-        )
-    paths = {item.case: path for item in found if (path := _find(place, item.case, role))}
-    if not paths:
-        raise InputError(
-            f"there is no prediction for any of {len(found)} cases",
-            where=place,
-            fix=f"give the folder that holds {found[0].case}/{found[0].case}_{role}.nii.gz",
-        )
-    return paths
-
-
-def _unusable(found: Sequence[_Reference], paths: dict[str, Path]) -> dict[str, str]:
+def _unusable(found: Sequence[Reference], paths: dict[str, Path]) -> dict[str, str]:
     """Cases without a readable prediction, with the reason; all grids are compared before anything is computed."""
     broken: dict[str, str] = {}
     for item in found:
@@ -258,7 +187,7 @@ def _unusable(found: Sequence[_Reference], paths: dict[str, Path]) -> dict[str, 
     return broken
 
 
-def _score(item: _Reference, path: Path) -> tuple[dict[str, float], str]:
+def _score(item: Reference, path: Path) -> tuple[dict[str, float], str]:
     """The metrics of one case, and why it failed if it did."""
     truth = read_volume(item.truth)
     true = _voxels(truth)
@@ -278,37 +207,3 @@ def _score(item: _Reference, path: Path) -> tuple[dict[str, float], str]:
 
 def _voxels(volume: Volume) -> NDArray[Any]:
     return np.ascontiguousarray(volume.data[0])
-
-
-def _cases_in(folder: Path, role: str, mask_role: str) -> list[str]:
-    """Names of the cases of a folder, from the most to the least explicit layout."""
-    nested = {path.name for path in folder.iterdir() if path.is_dir() and _find(folder, path.name, role)}
-    stems = {_stem(path) for path in folder.iterdir() if path.name.endswith(_SUFFIXES)}
-    named = {stem.removesuffix(f"_{role}") for stem in stems if stem.endswith(f"_{role}")}
-    bare = {stem for stem in stems if not stem.endswith(f"_{mask_role}")}
-    return sorted(nested | named or bare)
-
-
-def _find(place: Path, case: str, role: str, *, bare: bool = True) -> Path | None:
-    """The file of a case in a folder, or the place itself if it is a file."""
-    if place.is_file():
-        return place
-    stems = [f"{case}/{case}_{role}", f"{case}_{role}", *([case] if bare else [])]
-    candidates = (place / f"{stem}{suffix}" for stem in stems for suffix in _SUFFIXES)
-    return next((path for path in candidates if path.is_file()), None)
-
-
-def _find_sure(folder: Path, case: str, role: str) -> Path:
-    path = _find(folder, case, role)
-    if path is None:
-        raise InputError(f"the true {role} of {case} has gone", where=folder, fix="run the command again")
-    return path
-
-
-def _stem(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".nii")
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more

@@ -1,0 +1,153 @@
+"""Which files an evaluation compares: the true image of each case, and its prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from medgen.cases import read_cases
+from medgen.errors import InputError, UsageError
+from medgen.files import sha256
+
+Split = Literal["train", "val", "test", "all"]
+
+_SUFFIXES = (".nii.gz", ".nii")
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The truth of one case.
+
+    Args:
+        case: name.
+        truth: file of the true image.
+        mask: file of the region that is scored, if there is one.
+    """
+
+    case: str
+    truth: Path
+    mask: Path | None
+
+
+def find_references(
+    path: Path, role: str, mask_role: str, split: Split | None
+) -> tuple[list[Reference], dict[str, Any], list[str]]:
+    """The cases to score.
+
+    Args:
+        path: ``cases.csv`` or a folder that holds it, a folder laid out like predictions, or one volume.
+        role: column or name of the true image.
+        mask_role: column or name of the region that is scored.
+        split: which cases of a table; by default ``test`` if there is one, else all.
+
+    Returns:
+        The cases, what to record of their choice, and notes on it.
+
+    Raises:
+        InputError: there is no true image.
+        UsageError: a split is asked of references that have none.
+    """
+    if path.is_dir() and (path / "cases.csv").is_file():
+        path = path / "cases.csv"
+    if path.suffix == ".csv":
+        return _from_table(path, role, mask_role, split)
+    if split is not None:
+        raise UsageError(f"the split '{split}' cannot be chosen here", where=path, fix="give a cases.csv as reference")
+    if path.is_dir():
+        names = _cases_in(path, role, mask_role)
+        found = [
+            Reference(name, _find_sure(path, name, role), _find(path, name, mask_role, bare=False)) for name in names
+        ]
+    elif path.is_file():
+        found = [Reference(_stem(path).removesuffix(f"_{role}"), path, None)]
+    else:
+        found = []
+    if not found:
+        raise InputError(
+            f"there is no true {role} here", where=path, fix=f"give a cases.csv or a folder with <case>_{role}.nii.gz"
+        )
+    return found, {"split": "all"}, []
+
+
+def _from_table(
+    path: Path, role: str, mask_role: str, split: Split | None
+) -> tuple[list[Reference], dict[str, Any], list[str]]:
+    table = read_cases(path)
+    chosen: Split = split or ("test" if table.select(split="test") else "all")
+    cases = table.cases if chosen == "all" else table.select(split=chosen)
+    notes = [] if split else [f"scored the split '{chosen}' of {path.name}"]
+    if without := [case.name for case in cases if case.path(role) is None]:
+        notes.append(f"no true {role} for {listed(without)}: not scored")
+    found = [Reference(case.name, truth, case.path(mask_role)) for case in cases if (truth := case.path(role))]
+    if not found:
+        raise InputError(
+            f"no case of the split '{chosen}' has a '{role}'",
+            where=path,
+            fix=f"choose another split or role; the table has the roles {', '.join(table.roles)}",
+        )
+    return found, {"split": chosen, "references": {"name": path.name, "sha256": sha256(path)}}, notes
+
+
+def find_predictions(place: Path, found: Sequence[Reference], role: str) -> dict[str, Path]:
+    """The predicted file of each case that has one.
+
+    Args:
+        place: a folder with ``<case>/<case>_<role>.nii.gz``, ``<case>_<role>.nii.gz`` or ``<case>.nii.gz``; or one
+            volume, where there is one case.
+        found: the cases.
+        role: of the predicted image.
+
+    Raises:
+        InputError: no case has one.
+        UsageError: one volume is given for several cases.
+    """
+    if place.is_file() and len(found) > 1:
+        raise UsageError(
+            f"one prediction cannot be scored against {len(found)} cases", where=place, fix="give the folder"
+        )
+    paths = {item.case: path for item in found if (path := _find(place, item.case, role))}
+    if not paths:
+        raise InputError(
+            f"there is no prediction for any of {len(found)} cases",
+            where=place,
+            fix=f"give the folder that holds {found[0].case}/{found[0].case}_{role}.nii.gz",
+        )
+    return paths
+
+
+def _cases_in(folder: Path, role: str, mask_role: str) -> list[str]:
+    """Names of the cases of a folder, from the most to the least explicit layout."""
+    nested = {path.name for path in folder.iterdir() if path.is_dir() and _find(folder, path.name, role)}
+    stems = {_stem(path) for path in folder.iterdir() if path.name.endswith(_SUFFIXES)}
+    named = {stem.removesuffix(f"_{role}") for stem in stems if stem.endswith(f"_{role}")}
+    bare = {stem for stem in stems if not stem.endswith(f"_{mask_role}")}
+    return sorted(nested | named or bare)
+
+
+def _find(place: Path, case: str, role: str, *, bare: bool = True) -> Path | None:
+    """The file of a case in a folder, or the place itself if it is a file."""
+    if place.is_file():
+        return place
+    stems = [f"{case}/{case}_{role}", f"{case}_{role}", *([case] if bare else [])]
+    candidates = (place / f"{stem}{suffix}" for stem in stems for suffix in _SUFFIXES)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _find_sure(folder: Path, case: str, role: str) -> Path:
+    path = _find(folder, case, role)
+    if path is None:
+        raise InputError(f"the true {role} of {case} has gone", where=folder, fix="run the command again")
+    return path
+
+
+def _stem(path: Path) -> str:
+    return path.name.removesuffix(".gz").removesuffix(".nii")
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
