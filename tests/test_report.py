@@ -242,6 +242,26 @@ def test_images_of_another_axis_order_are_turned(study):
     assert notes == []
 
 
+@pytest.mark.parametrize(
+    ("recipe", "unit"),
+    [
+        ("data: {inputs: [t1], target: ct}\n", "HU"),
+        ("data: {inputs: [t1], target: ct}\npreparation: {intensity: {ct: {percentiles: [1, 99]}}}\n", ""),
+        ("data: {inputs: [t1], target: ct}\npreparation: {intensity: {ct: {window: [-800, 900]}}}\n", "HU"),
+        ("", "HU"),
+    ],
+)
+def test_the_unit_is_that_of_the_recipe(study, recipe, unit):
+    (study / "run/recipe.yaml").write_text(recipe)
+    assert load_images(find_sources(study), "p2")[0].unit == unit
+
+
+def test_a_target_of_another_name_is_in_hounsfield_units_too(study):
+    (study / "run/recipe.yaml").write_text("data: {inputs: [t1], target: planning}\n")
+    (study / "predictions/p2/p2_ct.nii.gz").rename(study / "predictions/p2/p2_planning.nii.gz")
+    assert load_images(find_sources(study), "p2")[0].unit == "HU"
+
+
 def test_an_image_on_another_grid_is_left_out_and_said(study):
     moved = AFFINE.copy()
     moved[0, 3] = 50.0

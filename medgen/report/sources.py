@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from medgen.cases import Case, read_cases
 from medgen.errors import InputError
+from medgen.preparation.settings import CT_WINDOW, IntensityConfig
 from medgen.report.content import Curves, MethodScores, read_curves, read_facts, read_scores
 from medgen.report.montage import CaseImages
 from medgen.volume import read_volume, require_same_grid, to_ras
@@ -142,9 +143,19 @@ def load_images(sources: Sources, name: str) -> tuple[CaseImages, list[str]]:
         mask=on_grid((sources.settings.get("data") or {}).get("mask") or "mask"),
         spacing=reference.spacing,
         oriented=reference.has_world_position,
-        unit="HU" if role == "ct" else "",
+        unit="HU" if _in_hounsfield(sources.settings, role) else "",
     )
     return images, notes
+
+
+def _in_hounsfield(settings: dict[str, Any], role: str) -> bool:
+    """Whether the predicted image is in HU, by the recipe; without one, by its name."""
+    target = (settings.get("data") or {}).get("target")
+    if target is None:
+        return role == "ct"
+    given = (settings.get("preparation") or {}).get("intensity") or {}
+    rules = (IntensityConfig.model_validate(given[name]) for name in (target, *target.split("|")) if name in given)
+    return next(rules, CT_WINDOW).hounsfield
 
 
 def _input_roles(sources: Sources, case: Case, target: str) -> list[str]:
