@@ -78,7 +78,8 @@ class PreparationConfig(Config):
     """What takes the place of voxels that are NaN or infinite; ``min`` and ``median`` of the others."""
     resample_target: bool = False
     """Whether a target on a grid of its own is brought onto that of the first input, by linear interpolation, and the
-    run's notes say so; else it is refused. Registered it must be in any case: only the voxels differ, not the place.
+    case's notes say so; else it is refused. Registered it must be in any case: only the voxels differ, not the place.
+    Beyond its field of view stands its lowest value, so a target that covers less needs a mask inside both.
     Further inputs are always brought there; a label map or mask on another grid is always refused."""
     geometry: Literal["sform", "qform"] | None = None
     """Which one to believe when the two disagree by more than rounding; null refuses such a file."""
