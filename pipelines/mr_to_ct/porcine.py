@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medgen.cases import read_cases
-from medgen.comparison import score_baselines
+from medgen.comparison import BASELINES, score_baselines
 from medgen.evaluation import Scores, evaluate_synthesis
 from medgen.experiment import prepare, train
 from medgen.files import write_json
@@ -87,7 +87,7 @@ def body(ct: NDArray[np.floating]) -> NDArray[np.bool_]:
 
 
 def _folders(out: Path, name: str) -> dict[str, Path]:
-    return {**{key: out / "baselines" / key for key in ("constant", "voxelwise")}, name: out / "predictions"}
+    return {**{key: out / "baselines" / key for key in BASELINES}, name: out / "predictions"}
 
 
 def _literal(folder: Path, table: Path) -> Scores:
