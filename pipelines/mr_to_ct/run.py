@@ -4,7 +4,7 @@
     python pipelines/mr_to_ct/run.py tune --out runs/mr_to_ct_tuning --device cuda
 
 `study` uses phantom seed 0, `tune` phantom seed 100: nothing that is reported was tuned on the subjects it is
-reported for. Both can be stopped and started again; what is done is kept.
+reported for. Both can be stopped and started again; what is done is kept, and `tables` shows it without doing more.
 """
 
 from __future__ import annotations
@@ -38,9 +38,10 @@ def main() -> None:
     options = _arguments()
     out = Path(options.out)
     budget = Budget(**{key: getattr(options, key) for key in Budget.__dataclass_fields__})
-    jobs = _study_jobs(out, options, budget) if options.what == "study" else _tuning_jobs(out, options, budget)
+    jobs = _tuning_jobs(out, options, budget) if options.what == "tune" else _study_jobs(out, options, budget)
     began = time.monotonic()
-    _run_all([job for job in jobs if not job.done], options.jobs)
+    if options.what != "tables":
+        _run_all([job for job in jobs if not job.done], options.jobs)
     facts = {
         "date": datetime.date.today().isoformat(),
         "machine": _machine(options.device),
@@ -123,7 +124,7 @@ def _machine(device: str) -> str:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["study", "tune"])
+    parser.add_argument("what", choices=["study", "tune", "tables"])
     parser.add_argument("--out", required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--context-seeds", type=int, default=1, help="seeds that get the whole cascade (7 networks)")
