@@ -405,3 +405,18 @@ def _record(monkeypatch, target: str, result: object) -> dict:
 
     monkeypatch.setattr(target, recorder)
     return seen
+
+
+def test_what_the_library_decided_is_said_on_stderr_and_not_left_behind(capsys):
+    import logging
+
+    from medgen.cli.output import library_notes
+
+    logger = logging.getLogger("medgen.inference.cohort")
+    with library_notes():
+        logger.info("the image looks unlike any the model was trained on")
+        logger.warning("case p03 failed")
+    logger.info("after")
+    captured = capsys.readouterr()
+    assert captured.err == "note: the image looks unlike any the model was trained on\nwarning: case p03 failed\n"
+    assert captured.out == ""

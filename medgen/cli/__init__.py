@@ -18,6 +18,7 @@ from medgen.cli.demo import demo
 from medgen.cli.evaluate import app as evaluate
 from medgen.cli.failures import exit_code_of
 from medgen.cli.models import models
+from medgen.cli.output import library_notes
 from medgen.cli.parameters import DEFAULTS
 from medgen.cli.phantom import app as phantom
 from medgen.cli.predict import predict
@@ -77,7 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     words = list(sys.argv[1:] if arguments is None else arguments)
 
     def run() -> None:
-        app.meta(words, exit_on_error=False, print_error=False)
+        with library_notes():
+            app.meta(words, exit_on_error=False, print_error=False)
 
     app.meta.suppress_keyboard_interrupt = False  # it is answered like every other end, in one place
     sys.exit(exit_code_of(run, debug="--debug" in words))

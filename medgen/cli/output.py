@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 
 def say(text: str) -> None:
@@ -14,6 +16,28 @@ def say(text: str) -> None:
 def note(text: str) -> None:
     """Write one line that is not a result, such as a warning, to stderr."""
     sys.stderr.write(f"{text}\n")
+
+
+class _Notes(logging.Handler):
+    """What the library logs, as notes; stderr is looked up anew each time, because a progress bar replaces it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        note(f"{'note' if record.levelno < logging.WARNING else 'warning'}: {record.getMessage()}")
+
+
+@contextmanager
+def library_notes() -> Iterator[None]:
+    """Show what the library decided or doubts on stderr while the block runs."""
+    logger, handler = logging.getLogger("medgen"), _Notes(logging.INFO)
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:

@@ -221,6 +221,8 @@ def _predict_case(
         log.debug("where case %s failed", case.name, exc_info=True)
         return CaseReport(case.name, "failed", seconds=_since(started), reason=reason)
     notes = tuple(without_folders(note, case.images) for note in notes)
+    for note in notes:
+        log.info("case %s: %s", case.name, note)
     return CaseReport(case.name, "done", name, _since(started), notes)
 
 
