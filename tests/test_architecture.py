@@ -15,7 +15,7 @@ LAYERS = [
     "method",
     "recipe",
     "methods training engine checkpoint stopping runlog",
-    "inference experiment references evaluation comparison cascade fitting validation",
+    "inference experiment references evaluation comparison cascade fitting validation health",
     "benchmark report bundle",
     "demo",
     "cli __main__",
