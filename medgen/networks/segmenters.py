@@ -1,0 +1,185 @@
+"""Segmentation networks by name, all with named feature maps on the grid of their logits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from medgen.errors import UsageError
+from medgen.networks.blocks import NormName
+from medgen.networks.deepmedic import DeepMedic, Padding, PresetName
+
+SegmenterName = Literal["deepmedic", "unet"]
+
+UNET_CHANNELS = (16, 32, 64, 128)
+
+
+class Segmenter(Protocol):
+    """What a method may expect of a segmentation network, besides that it is an ``nn.Module``.
+
+    Attributes:
+        margin: voxels lost on each side.
+        multiple: what the sides of the input must be divisible by.
+        align: what the sides of the output, and the starts of tiles, must be multiples of.
+        layers: names of the feature maps.
+        widths: channels of each feature map.
+    """
+
+    margin: int
+    multiple: int
+    align: int
+    layers: tuple[str, ...]
+    widths: dict[str, int]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, C, X, Y, Z) to logits (B, K, X - 2 margin, ...)."""
+        ...
+
+    def features(self, x: Tensor, layers: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits, and the named maps on their grid."""
+        ...
+
+
+class SegmentationUNet(nn.Module):
+    """MONAI's residual U-Net, opened so that its maps can be read; raw logits, same size.
+
+    Args:
+        inputs: channels of the image.
+        outputs: classes, with the background.
+        width: factor on the channels; at 1 they are 16, 32, 64, 128, with ``stride_first`` False and one level more
+            8, 16, 32, 64, 128.
+        norm: ``instance`` or ``batch``.
+        dropout: rate in every block.
+        stride_first: the first convolution halves the grid, and only the last transposed one brings it back, which
+            takes a fraction of the time. False adds a level at full resolution.
+
+    Attributes:
+        margin: 0.
+        multiple: 8.
+        align: 1.
+        layers: ``"down1"`` ... ``"bottom"`` ... ``"up2"``, in the order in which they are computed.
+        widths: channels of each.
+
+    Shape:
+        ``(B, inputs, X, Y, Z)`` to ``(B, outputs, X, Y, Z)``, sides divisible by 8 and of 16 voxels at least.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        width: float = 1.0,
+        norm: NormName = "instance",
+        dropout: float = 0.0,
+        stride_first: bool = True,
+    ) -> None:
+        super().__init__()
+        from monai.networks.nets.unet import UNet  # seconds to import
+
+        if norm == "none":
+            raise UsageError("the U-Net has no form without normalisation", fix="choose norm instance or batch")
+        counts = UNET_CHANNELS if stride_first else (UNET_CHANNELS[0] // 2, *UNET_CHANNELS)
+        channels = [max(4, round(count * width)) for count in counts]
+        strides = [2, 2, 2] if stride_first else [1, 2, 2, 2]
+        kind = (norm, {"affine": True})
+        block: Any = UNet(3, inputs, outputs, channels, strides, num_res_units=2, norm=kind, dropout=dropout).model
+        downs: list[nn.Module] = []
+        ups: list[nn.Module] = []
+        for _ in strides:
+            down, skip, up = block
+            downs, ups, block = [*downs, down], [up, *ups], skip.submodule
+        self.downs, self.bottom, self.ups = nn.ModuleList(downs), block, nn.ModuleList(ups)
+        self.margin, self.multiple, self.align = 0, 8, 1
+        levels = range(1, len(strides) + 1)
+        # The last "up" makes the logits.
+        self.layers = (*(f"down{level}" for level in levels), "bottom", *(f"up{level}" for level in levels[:0:-1]))
+        self.widths = dict(zip(self.layers, [*channels, *channels[-3::-1]], strict=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of ``x``."""
+        return self.features(x, ())[0]
+
+    def features(self, x: Tensor, layers: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits, and the named maps, each value repeated to the grid of the logits.
+
+        Args:
+            x: (B, inputs, X, Y, Z).
+            layers: any of :attr:`layers`.
+
+        Raises:
+            UsageError: an unknown layer, or sides that are not divisible by 8.
+        """
+        self._check(x, layers)
+        size, maps = x.shape[2:], []
+        for down in self.downs:
+            x = down(x)
+            maps.append(x)
+        x = self.bottom(x)
+        skips = maps[::-1]
+        maps.append(x)
+        for up, skip in zip(self.ups, skips, strict=True):
+            x = up(torch.cat([skip, x], 1))
+            maps.append(x)
+        named = dict(zip(self.layers, maps, strict=False))
+        return x, {name: functional.interpolate(named[name], size=size, mode="nearest") for name in layers}
+
+    def _check(self, x: Tensor, layers: Sequence[str]) -> None:
+        for name in layers:
+            if name not in self.layers:
+                raise UsageError(f"the U-Net has no feature map '{name}'", fix=f"choose from {', '.join(self.layers)}")
+        if any(side % self.multiple for side in x.shape[2:]):
+            raise UsageError(
+                f"the U-Net cannot take an input of {tuple(x.shape[2:])} voxels",
+                fix=f"choose sides divisible by {self.multiple}",
+            )
+
+
+def build_segmenter(
+    name: SegmenterName,
+    inputs: int,
+    outputs: int,
+    *,
+    preset: PresetName = "res2016",
+    width: float = 1.0,
+    norm: NormName = "batch",
+    dropout: float | None = None,
+    momentum: float = 0.02,
+    fc_padding: Padding = "valid",
+    aligned: bool = True,
+    stride_first: bool = True,
+) -> DeepMedic | SegmentationUNet:
+    """A segmentation network; see :class:`Segmenter` for what every one offers.
+
+    Args:
+        name: ``deepmedic`` or ``unet``.
+        inputs: channels of the image.
+        outputs: classes, with the background.
+        preset: published form of DeepMedic.
+        width: factor on the channels.
+        norm: ``batch``, ``instance`` or (DeepMedic) ``none``.
+        dropout: rate; None is 0.5 in the last two layers of DeepMedic, as published, and none in the U-Net.
+        momentum: of DeepMedic's running statistics.
+        fc_padding: of DeepMedic.
+        aligned: of DeepMedic.
+        stride_first: of the U-Net.
+    """
+    if name == "deepmedic":
+        rate = 0.5 if dropout is None else dropout
+        return DeepMedic(
+            inputs,
+            outputs,
+            preset=preset,
+            width=width,
+            norm=norm,
+            momentum=momentum,
+            dropout=rate,
+            fc_padding=fc_padding,
+            aligned=aligned,
+        )
+    rate = 0.0 if dropout is None else dropout
+    return SegmentationUNet(inputs, outputs, width=width, norm=norm, dropout=rate, stride_first=stride_first)
