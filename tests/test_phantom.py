@@ -22,7 +22,7 @@ from medgen.phantom.randomness import REALISATION, SCANNER, SUBJECT, Stream, smo
 from medgen.phantom.sequences import DOMAINS, PROTOCOLS, GradientEcho, InversionGradientEcho, SpinEcho
 from medgen.phantom.shapes import Capsule, Ellipsoid, coverage
 from medgen.phantom.susceptibility import AIR, dephasing, field_shift
-from medgen.phantom.tissues import INDEX, NAMES, TissueTable, nominal_tissues, subject_tissues
+from medgen.phantom.tissues import HEALTHY, INDEX, NAMES, TissueTable, nominal_tissues, subject_tissues
 from medgen.volume import read_volume
 
 SAMPLE = Path(__file__).parents[1] / "sample_data"
@@ -140,7 +140,7 @@ def test_fractions_sum_to_one(heads):
 def test_every_tissue_occurs_and_the_mask_is_filled(heads):
     for head in heads:
         volumes = head.fractions.sum(axis=(1, 2, 3)) * 4**3 / 1000  # ml
-        assert volumes.min() > 0.5, dict(zip(NAMES, volumes, strict=True))
+        assert volumes.min() > 0.5, dict(zip(HEALTHY, volumes, strict=True))
         brain = volumes[INDEX["grey"]] + volumes[INDEX["white"]]
         assert 950 < brain < 1650
         assert (ndimage.binary_fill_holes(head.head) == head.head).all()
@@ -185,7 +185,7 @@ def test_same_subject_at_another_spacing():
     stream = Stream(5, SUBJECT, 0)
     fine = build_head(template.load_template(2.0), stream, field_of_view(2.0)).fractions
     coarse = build_head(template.load_template(4.0), stream, GRID).fractions
-    averaged = fine.reshape(len(NAMES), 44, 2, 59, 2, 50, 2).mean(axis=(2, 4, 6))
+    averaged = fine.reshape(len(HEALTHY), 44, 2, 59, 2, 50, 2).mean(axis=(2, 4, 6))
     assert np.abs(averaged - coarse).sum(axis=0).mean() < 0.05
     volumes = averaged.sum(axis=(1, 2, 3)), coarse.sum(axis=(1, 2, 3))
     for name in ("csf", "grey", "white", "cortical", "marrow", "muscle"):

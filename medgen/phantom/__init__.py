@@ -1,5 +1,6 @@
-"""Virtual patients whose anatomy, MR physics and CT numbers are known exactly."""
+"""Virtual patients whose anatomy, MR physics, CT numbers and lesions are known exactly."""
 
+from medgen.phantom.adaptation import make_adaptation_phantom
 from medgen.phantom.head import default_splits, make_head_phantom
 
-__all__ = ["default_splits", "make_head_phantom"]
+__all__ = ["default_splits", "make_adaptation_phantom", "make_head_phantom"]

@@ -82,7 +82,8 @@ def scan_mr(
     protocols = {name: PROTOCOLS[name] for name in sequences}
     signals = np.stack([protocol.sequence.signal(tissues) for protocol in protocols.values()])
     shape = anatomy.grid.shape
-    images = (signals @ anatomy.fractions.reshape(len(tissues.t1), -1)).reshape(-1, *shape)
+    kinds = len(anatomy.fractions)
+    images = (signals[:, :kinds] @ anatomy.fractions.reshape(kinds, -1)).reshape(-1, *shape)
     shift = None
     if any(protocol.susceptible for protocol in protocols.values()):
         shift = _field(anatomy, tissues)
@@ -141,7 +142,8 @@ def nominal_white(protocol: Protocol) -> float:
 
 
 def _mix(anatomy: Anatomy, values: Array) -> Array:
-    return (values @ anatomy.fractions.reshape(len(values), -1)).reshape(anatomy.grid.shape)
+    kinds = len(anatomy.fractions)
+    return (values[:kinds] @ anatomy.fractions.reshape(kinds, -1)).reshape(anatomy.grid.shape)
 
 
 def _field(anatomy: Anatomy, tissues: TissueTable) -> Array:

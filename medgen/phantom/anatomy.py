@@ -23,15 +23,18 @@ class Anatomy:
 
     Attributes:
         grid: voxels.
-        fractions: (K, X, Y, Z) in [0, 1], order of :data:`medgen.phantom.tissues.NAMES`; they sum to 1.
+        fractions: (K, X, Y, Z) in [0, 1], the first K of :data:`medgen.phantom.tissues.NAMES`; they sum to 1. Without
+            lesions K counts the healthy tissues.
         head: (X, Y, Z) bool, everything inside the skin, with the air in it.
         brain_distance: (X, Y, Z) mm to the inside of the skull, negative inside.
+        mapping: the scanner's millimetres to those of the template.
     """
 
     grid: Grid
     fractions: Array
     head: NDArray[np.bool_]
     brain_distance: Array
+    mapping: SubjectMap
 
 
 def build_head(template: Template, stream: Stream, grid: Grid) -> Anatomy:
@@ -65,7 +68,7 @@ def build_head(template: Template, stream: Stream, grid: Grid) -> Anatomy:
     for structure in soft.MUSCLES:
         carver.paint(canvas, structure)
     _soft_tissue(canvas, carver, stream)
-    return Anatomy(grid, canvas.fractions, (surface < 0) | (hull < 0), hull)
+    return Anatomy(grid, canvas.fractions, (surface < 0) | (hull < 0), hull, mapping)
 
 
 def _thickness(stream: Stream, grid: Grid, points: Array) -> tuple[Array, Array, Array, Array]:
@@ -175,5 +178,6 @@ def _soft_tissue(canvas: Canvas, carver: Carver, stream: Stream) -> None:
 
 def tissue_fraction(anatomy: Anatomy, *names: str) -> Array:
     """Summed fraction of the named tissues, (X, Y, Z) in [0, 1]."""
-    total: Array = anatomy.fractions[[INDEX[name] for name in names]].sum(axis=0)
+    known = [INDEX[name] for name in names if INDEX[name] < len(anatomy.fractions)]
+    total: Array = anatomy.fractions[known].sum(axis=0)
     return total

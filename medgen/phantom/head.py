@@ -2,48 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
 from medgen.cases import DOMAINS, SPLITS, Case, Split, write_cases
-from medgen.errors import MemoryExhausted, UsageError
+from medgen.errors import UsageError
 from medgen.files import write_json
-from medgen.phantom.acquisition import make_scanner, scan_ct, scan_mr
-from medgen.phantom.anatomy import build_head
-from medgen.phantom.grid import field_of_view
-from medgen.phantom.randomness import REALISATION, SCANNER, SUBJECT, Stream
-from medgen.phantom.sequences import DOMAINS as SEQUENCES
-from medgen.phantom.template import Template, load_template
-from medgen.phantom.tissues import subject_tissues
-from medgen.volume import Kind, Volume, write_volume
-
-Progress = Callable[[int, int, str], None]
-
-_SPACINGS = (0.8, 8.0)
-
-
-@dataclass(frozen=True)
-class _Job:
-    """Everything one worker needs to know about one subject."""
-
-    out: Path
-    name: str
-    index: int
-    domain: str
-    spacing: float
-    misalignment: float
-    seeds: tuple[int, int, int]
-    overwrite: bool
+from medgen.phantom.cohort import Job, Progress, make_all, require_free, require_spacing
 
 
 def make_head_phantom(
@@ -54,6 +20,8 @@ def make_head_phantom(
     domain: str = "source",
     spacing: float = 2.0,
     misalignment: float = 0.0,
+    lesions: bool = False,
+    stripped: bool = False,
     splits: Sequence[int] | None = None,
     scanner_seed: int | None = None,
     realisation_seed: int | None = None,
@@ -75,6 +43,9 @@ def make_head_phantom(
         misalignment: root mean square distance over the head in mm by which the CT is off the MR in the training and
             validation cases, half of it rigid and half smooth. Those cases then have a role ``ct_exact`` as well,
             for scoring; test cases are always exact.
+        lesions: give every subject contusions, with their ``label`` (uint8, 1 where contusion takes more than half of
+            the voxel), and unlabelled white-matter hyperintensities, old infarcts, veins and microbleeds.
+        stripped: the mask is the brain, and outside it MR is 0 and CT -1024.
         splits: numbers of training, validation and test cases; by default about 60, 15 and 25 %.
         scanner_seed: chooses gain, noise level and bias strength of the scanner; by default ``seed``.
         realisation_seed: chooses noise, bias field and misalignment; by default ``seed``.
@@ -97,7 +68,7 @@ def make_head_phantom(
     first, second, third = (seed if other is None else other for other in (seed, scanner_seed, realisation_seed))
     prefix = "head" if domain == "source" else f"head_{domain}"
     jobs = [
-        _Job(
+        Job(
             out=out,
             name=f"{prefix}_{index:03d}",
             index=index,
@@ -106,17 +77,16 @@ def make_head_phantom(
             misalignment=0.0 if split == "test" else float(misalignment),
             seeds=(first, second, third),
             overwrite=overwrite,
+            lesions=lesions,
+            stripped=stripped,
         )
         for index, split in enumerate(names)
     ]
-    images: dict[int, dict[str, Path]] = {}
-    if progress:
-        progress(0, subjects, "making phantoms")
-    for index, paths in _run(jobs, workers):
-        images[index] = paths
-        if progress:
-            progress(len(images), subjects, "making phantoms")
-    settings = {"subjects": subjects, "domain": domain, "spacing": float(spacing), "misalignment": float(misalignment)}
+    images = make_all(jobs, workers, progress)
+    settings: dict[str, Any] = {"subjects": subjects, "domain": domain}
+    settings |= {"spacing": float(spacing), "misalignment": float(misalignment)}
+    # Written only where chosen, so that the files of a plain phantom stay what they were.
+    settings |= {name: True for name, chosen in (("lesions", lesions), ("stripped", stripped)) if chosen}
     seeds = {"subject": first, "scanner": second, "realisation": third}
     write_json(out / "phantom.json", {"anatomy": "head", **settings, "seeds": seeds})
     cases = [Case(job.name, names[job.index], domain, images[job.index]) for job in jobs]
@@ -152,8 +122,7 @@ def _check(
         raise UsageError(f"{subjects} subjects were asked for", fix="ask for 1 to 999")
     if domain not in DOMAINS:
         raise UsageError(f"there is no domain '{domain}'", fix=f"choose one of {', '.join(DOMAINS)}")
-    if not _SPACINGS[0] <= spacing <= _SPACINGS[1]:
-        raise UsageError(f"the spacing is {spacing} mm", fix=f"choose {_SPACINGS[0]} to {_SPACINGS[1]} mm")
+    require_spacing(spacing)
     if not 0 <= misalignment <= 20:
         raise UsageError(f"the misalignment is {misalignment} mm", fix="choose 0 to 20 mm")
     counts = default_splits(subjects) if splits is None else tuple(splits)
@@ -162,67 +131,5 @@ def _check(
             f"the splits {list(counts)} do not divide {subjects} subjects",
             fix="give three numbers (train, val, test) that add up to the subjects",
         )
-    if (out / "cases.csv").exists() and not overwrite:
-        raise UsageError("the folder already holds a case table", where=out, fix="choose another folder, or overwrite")
+    require_free(out, overwrite)
     return counts[0], counts[1], counts[2]
-
-
-def _run(jobs: Sequence[_Job], workers: int | None) -> Iterator[tuple[int, dict[str, Path]]]:
-    """Make every subject, in this process or in several; yields in the order of completion."""
-    template = load_template(jobs[0].spacing)
-    count = min(len(jobs), workers if workers is not None else os.cpu_count() or 1)
-    if count <= 1:
-        for job in jobs:
-            yield job.index, _make(job, template)
-        return
-    # 'spawn' starts clean processes: nothing of the caller's threads or devices is copied.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, context, _start, (template,)) as pool:
-        futures = {pool.submit(_work, job): job for job in jobs}
-        try:
-            for future in as_completed(futures):
-                yield futures[future].index, future.result()
-        except BrokenProcessPool as error:
-            raise MemoryExhausted(
-                "a process that made a phantom was killed, probably for want of memory", fix="use fewer workers"
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-_template: Template | None = None
-
-
-def _start(template: Template) -> None:
-    """Keep the template in a worker process (it is sent once, not with every subject), and leave it one thread."""
-    global _template
-    threadpool_limits(1)
-    _template = template
-
-
-def _work(job: _Job) -> dict[str, Path]:
-    assert _template is not None
-    return _make(job, _template)
-
-
-def _make(job: _Job, template: Template) -> dict[str, Path]:
-    """Make and write one subject; gives the path of each role."""
-    subject = Stream(job.seeds[0], SUBJECT, job.index)
-    scanner = make_scanner(job.domain, Stream(job.seeds[1], SCANNER, DOMAINS.index(job.domain)))
-    realisation = Stream(job.seeds[2], REALISATION, job.index)
-    grid = field_of_view(job.spacing)
-    anatomy, tissues = build_head(template, subject, grid), subject_tissues(subject)
-    images = scan_mr(anatomy, tissues, scanner, realisation, SEQUENCES[job.domain])
-    images |= scan_ct(anatomy, tissues, scanner, realisation, job.misalignment)
-    kinds: dict[str, Kind] = dict.fromkeys(images, "hu")
-    arrays: dict[str, NDArray[Any]] = {**images, "mask": anatomy.head.astype(np.uint8)}
-    kinds["mask"] = "label"
-    return {
-        role: write_volume(
-            Volume(array[None], grid.affine),
-            job.out / job.name / f"{job.name}_{role}.nii.gz",
-            kind=kinds[role],
-            overwrite=job.overwrite,
-        )
-        for role, array in arrays.items()
-    }

@@ -13,14 +13,14 @@ from medgen.phantom.grid import Grid
 from medgen.phantom.randomness import Stream, smooth_field
 from medgen.phantom.shapes import Shape, coverage, smooth_union
 from medgen.phantom.structure import Structure
-from medgen.phantom.tissues import INDEX, NAMES
+from medgen.phantom.tissues import HEALTHY, INDEX
 
 Array = NDArray[np.float64]
 Box = tuple[slice, slice, slice]
 
 
 class Canvas:
-    """Fractions of every tissue, and the part of each voxel that nothing has taken yet.
+    """Fractions of every healthy tissue, and the part of each voxel that nothing has taken yet.
 
     Structures are laid down in order of priority; each takes its coverage of what the earlier ones left. So the
     fractions sum to 1 when the last layer takes everything.
@@ -28,7 +28,7 @@ class Canvas:
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
-        self.fractions: Array = np.zeros((len(NAMES), *grid.shape))
+        self.fractions: Array = np.zeros((len(HEALTHY), *grid.shape))
         self.free: Array = np.ones(grid.shape)
 
     def cover(self, tissue: str, part: Array, box: Box | None = None) -> None:

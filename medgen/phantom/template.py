@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -54,11 +54,15 @@ class Template:
         grey: fraction of grey matter, 1 mm, averaged over the voxels to come.
         white: fraction of white matter, likewise.
         hull: signed distance in mm to the inner surface of the skull and the spinal canal, negative inside.
+        brain: fraction of grey and white matter within about 3 mm, the same at any spacing.
+        deep: fraction of white matter, likewise.
     """
 
     grey: Map
     white: Map
     hull: Map
+    brain: Map
+    deep: Map
 
 
 @lru_cache(maxsize=2)
@@ -69,6 +73,9 @@ def load_template(spacing: float) -> Template:
         InputError: nilearn, or one of its maps, is missing.
     """
     grey, white, corner, hull = _maps()
+    around = [
+        Map(ndimage.gaussian_filter(part, 3.0, truncate=2)[::3, ::3, ::3], corner, 3.0, 0.0) for part in (grey, white)
+    ]
     # A voxel is the mean over a box; a Gaussian of the same variance is symmetric for even and odd sizes.
     sigma = spacing / np.sqrt(12)
 
@@ -76,7 +83,8 @@ def load_template(spacing: float) -> Template:
         filtered = ndimage.gaussian_filter(values, sigma, output=np.float32, truncate=3, mode="constant")
         return Map(filtered, corner, 1.0, 0.0)
 
-    return Template(averaged(grey), averaged(white), hull)
+    brain, deep = replace(around[0], data=around[0].data + around[1].data), around[1]
+    return Template(averaged(grey), averaged(white), hull, brain, deep)
 
 
 @lru_cache(maxsize=1)

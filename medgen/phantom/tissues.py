@@ -32,7 +32,7 @@ class Tissue:
     susceptibility: float
 
 
-# Sources stand in docs/explanation/phantom.md. New tissues (oedema, blood) are added at the end.
+# Sources stand in docs/explanation/phantom.md. A new tissue goes to the end: no other then changes.
 TISSUES: dict[str, Tissue] = {
     "csf": Tissue(4300.0, 350.0, 250.0, 1.00, 8.0, 0.0),
     "grey": Tissue(1331.0, 110.0, 72.0, 0.86, 38.0, 0.02),
@@ -45,9 +45,20 @@ TISSUES: dict[str, Tissue] = {
     "marrow": Tissue(480.0, 65.0, 9.0, 0.55, 330.0, -0.8),
     "tooth": Tissue(250.0, 0.3, 0.3, 0.15, 2200.0, -2.9),
     "air": Tissue(1.0, 1.0, 1.0, 0.0, -1000.0, 9.4),
+    "oedema": Tissue(1064.0, 200.0, 120.0, 0.80, 20.0, 0.0),
+    "blood": Tissue(1350.0, 50.0, 10.0, 0.85, 65.0, 1.2),
+    "vein": Tissue(1550.0, 45.0, 20.0, 0.88, 50.0, 0.4),
+    "gliosis": Tissue(1064.0, 200.0, 120.0, 0.80, 20.0, 0.0),
+    # Spin echoes cannot tell it from blood; a gradient echo can.
+    "scar": Tissue(1350.0, 50.0, 42.0, 0.85, 30.0, 0.0),
+    "haemosiderin": Tissue(1100.0, 40.0, 5.0, 0.80, 50.0, 2.5),
 }
+LESION_TISSUES = ("oedema", "blood", "vein", "gliosis", "scar", "haemosiderin")
 NAMES: tuple[str, ...] = tuple(TISSUES)
 INDEX: dict[str, int] = {name: index for index, name in enumerate(NAMES)}
+
+# A head without lesions has maps of these only.
+HEALTHY: tuple[str, ...] = tuple(name for name in NAMES if name not in LESION_TISSUES)
 
 SILENT = ("cortical", "tooth", "air")  # no MR signal in any sequence
 

@@ -1,0 +1,172 @@
+"""Subjects made one after the other or side by side, and written to disk."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from medgen.cases import DOMAINS
+from medgen.errors import MemoryExhausted, UsageError
+from medgen.phantom.acquisition import LOWEST_HU, make_scanner, scan_ct, scan_mr
+from medgen.phantom.anatomy import build_head
+from medgen.phantom.grid import field_of_view
+from medgen.phantom.lesions import draw_findings
+from medgen.phantom.pathology import add_lesions, brain_mask
+from medgen.phantom.randomness import REALISATION, SCANNER, SUBJECT, Stream
+from medgen.phantom.sequences import DOMAINS as SEQUENCES
+from medgen.phantom.template import Template, load_template
+from medgen.phantom.tissues import subject_tissues
+from medgen.volume import Kind, Volume, write_volume
+
+Progress = Callable[[int, int, str], None]
+
+_SPACINGS = (0.8, 8.0)
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything one worker needs to know about one subject.
+
+    Attributes:
+        out: folder of the cohort.
+        name: of the case.
+        index: number of the person; jobs of one cohort have different ones.
+        domain: "source" or "target".
+        spacing: mm.
+        misalignment: mm by which the CT is off.
+        seeds: of the people, the scanner and the realisation.
+        overwrite: replace files of the same names.
+        lesions: add lesions and write their label.
+        stripped: keep the brain only.
+        ct: write a CT.
+    """
+
+    out: Path
+    name: str
+    index: int
+    domain: str
+    spacing: float
+    misalignment: float
+    seeds: tuple[int, int, int]
+    overwrite: bool
+    lesions: bool = False
+    stripped: bool = False
+    ct: bool = True
+
+
+def require_spacing(spacing: float) -> None:
+    """Refuse a spacing in mm that the anatomy cannot be drawn at.
+
+    Raises:
+        UsageError: it is out of range.
+    """
+    if not _SPACINGS[0] <= spacing <= _SPACINGS[1]:
+        raise UsageError(f"the spacing is {spacing} mm", fix=f"choose {_SPACINGS[0]} to {_SPACINGS[1]} mm")
+
+
+def require_free(out: Path, overwrite: bool) -> None:
+    """Refuse a folder that holds a case table.
+
+    Raises:
+        UsageError: it does, and ``overwrite`` is off.
+    """
+    if (out / "cases.csv").exists() and not overwrite:
+        raise UsageError("the folder already holds a case table", where=out, fix="choose another folder, or overwrite")
+
+
+def make_all(jobs: Sequence[Job], workers: int | None, progress: Progress | None) -> dict[int, dict[str, Path]]:
+    """Make and write every subject; gives the path of each role by the index of the job."""
+    images: dict[int, dict[str, Path]] = {}
+    if progress:
+        progress(0, len(jobs), "making phantoms")
+    for index, paths in _run(jobs, workers):
+        images[index] = paths
+        if progress:
+            progress(len(images), len(jobs), "making phantoms")
+    return images
+
+
+def _run(jobs: Sequence[Job], workers: int | None) -> Iterator[tuple[int, dict[str, Path]]]:
+    """Make every subject, in this process or in several; yields in the order of completion."""
+    template = load_template(jobs[0].spacing)
+    count = min(len(jobs), workers if workers is not None else os.cpu_count() or 1)
+    if count <= 1:
+        for job in jobs:
+            yield job.index, _make(job, template)
+        return
+    # 'spawn' starts clean processes: nothing of the caller's threads or devices is copied.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(count, context, _start, (template,)) as pool:
+        futures = {pool.submit(_work, job): job for job in jobs}
+        try:
+            for future in as_completed(futures):
+                yield futures[future].index, future.result()
+        except BrokenProcessPool as error:
+            raise MemoryExhausted(
+                "a process that made a phantom was killed, probably for want of memory", fix="use fewer workers"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+_template: Template | None = None
+
+
+def _start(template: Template) -> None:
+    """Keep the template in a worker process (it is sent once, not with every subject), and leave it one thread."""
+    global _template
+    threadpool_limits(1)
+    _template = template
+
+
+def _work(job: Job) -> dict[str, Path]:
+    assert _template is not None
+    return _make(job, _template)
+
+
+def _make(job: Job, template: Template) -> dict[str, Path]:
+    """Make and write one subject; gives the path of each role."""
+    arrays, affine = _images(job, template)
+    return {
+        role: write_volume(
+            Volume(array[None], affine),
+            job.out / job.name / f"{job.name}_{role}.nii.gz",
+            kind=kind,
+            overwrite=job.overwrite,
+        )
+        for role, (array, kind) in arrays.items()
+    }
+
+
+def _images(job: Job, template: Template) -> tuple[dict[str, tuple[NDArray[Any], Kind]], NDArray[np.float64]]:
+    """Arrays (X, Y, Z) of each role and how they are stored, and voxel index to mm."""
+    subject = Stream(job.seeds[0], SUBJECT, job.index)
+    scanner = make_scanner(job.domain, Stream(job.seeds[1], SCANNER, DOMAINS.index(job.domain)))
+    realisation = Stream(job.seeds[2], REALISATION, job.index)
+    grid = field_of_view(job.spacing)
+    anatomy, tissues = build_head(template, subject, grid), subject_tissues(subject)
+    label: NDArray[np.bool_] | None = None
+    if job.lesions:
+        anatomy, label = add_lesions(anatomy, draw_findings(template, anatomy.mapping, subject), subject)
+    mask = brain_mask(anatomy) if job.stripped else anatomy.head
+    images = scan_mr(anatomy, tissues, scanner, realisation, SEQUENCES[job.domain])
+    if job.ct:
+        images |= scan_ct(anatomy, tissues, scanner, realisation, job.misalignment)
+    if job.stripped:
+        for role, image in images.items():
+            image[~mask] = LOWEST_HU if role.startswith("ct") else 0
+    arrays: dict[str, tuple[NDArray[Any], Kind]] = {role: (image, "hu") for role, image in images.items()}
+    if label is not None:
+        arrays["label"] = ((label & mask).astype(np.uint8), "label")
+    arrays["mask"] = (mask.astype(np.uint8), "label")
+    return arrays, grid.affine
