@@ -22,6 +22,7 @@ def predict(
     geometry: Literal["sform", "qform"] | None = None,
     frame: int | None = None,
     split: Split | None = None,
+    probabilities: bool = False,
     device: str = "auto",
     allow_module: AllowModule = (),
 ) -> None:
@@ -35,6 +36,7 @@ def predict(
         medgen predict run -i t1.nii.gz -o ct.nii.gz
         medgen predict run -i t1=t1.nii.gz -i flair=flair.nii.gz -o ct.nii.gz
         medgen predict run -i cases.csv --split test -o predictions
+        medgen predict run -i cases.csv -o predictions --probabilities
 
     Args:
         run: the run folder, or its 'model' folder.
@@ -46,6 +48,7 @@ def predict(
         geometry: which transform to believe where a file holds two that disagree.
         frame: which volume of a 4D file, from 0.
         split: only the cases of this split; for a table alone.
+        probabilities: of a segmentation, also write <case>_probability_<class>.nii.gz for each class.
         device: 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.
         allow_module: a module outside medgen that the model may name as its method; repeatable.
     """
@@ -64,6 +67,7 @@ def predict(
             geometry=geometry,
             frame=frame,
             split=split,
+            probabilities=probabilities,
             device=device,
             allow_modules=allow_module,
             progress=progress,

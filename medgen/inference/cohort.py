@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from medgen.cases import Case, Split, read_cases
 from medgen.errors import CasesFailed, StorageError, UsageError
 from medgen.files import folder_lock, remove_partial_files
-from medgen.inference.model import LoadedModel, NanRule, Reading, load_model
+from medgen.inference.model import LoadedModel, load_model
+from medgen.inference.reading import NanRule, Reading
 from medgen.inference.report import (
     FAILED,
     REPORT,
@@ -23,6 +25,7 @@ from medgen.inference.report import (
     write_report,
 )
 from medgen.inference.sources import Inputs, parse_inputs
+from medgen.inference.writing import Written
 from medgen.volume import Geometry
 
 Progress = Callable[[int, int, str], None]
@@ -78,6 +81,7 @@ def predict(
     geometry: Geometry | None = None,
     frame: int | None = None,
     split: Split | None = None,
+    probabilities: bool = False,
     allow_modules: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Path:
@@ -87,7 +91,8 @@ def predict(
         run: the run folder, or its ``model`` folder.
         inputs: a NIfTI file; ``role=file`` once for each input, or ``{role: file}``; or a case table (``.csv``).
         output: a name ending in ``.nii.gz`` for one patient; for a table the folder, which gets
-            ``<case>/<case>_<role>.nii.gz``, ``prediction.json`` and, where cases failed, ``failed.csv``.
+            ``<case>/<case>_<role>.nii.gz``, ``prediction.json`` and, where cases failed, ``failed.csv``. The role of
+            a segmentation is that of its labels.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
         overwrite: replace what is there.
         resume: keep the cases that are done and predict the rest (tables only).
@@ -95,6 +100,7 @@ def predict(
         geometry: which one to believe where sform and qform disagree.
         frame: which frame of a 4D file, from 0.
         split: of a table, only the cases of this split.
+        probabilities: of a segmentation, also write ``<case>_probability_<class>.nii.gz`` for each class.
         allow_modules: modules outside medgen that the model may name as its method.
         progress: called with (done, total, what).
 
@@ -118,7 +124,14 @@ def predict(
         _require_folder_name(output)
         model = load_model(run, device=device, allow_modules=allow_modules)
         predict_cohort(
-            model, cases, output, overwrite=overwrite, resume=resume, reading=reading, progress=progress
+            model,
+            cases,
+            output,
+            probabilities=probabilities,
+            overwrite=overwrite,
+            resume=resume,
+            reading=reading,
+            progress=progress,
         ).require_complete()
         return output
     for option, given in (("--resume", resume), ("--split", split is not None)):
@@ -126,10 +139,17 @@ def predict(
             raise UsageError(f"{option} is for a case table, not for one patient", fix="leave it out, or give a .csv")
     model = load_model(run, device=device, allow_modules=allow_modules)
     started = time.monotonic()
-    notes = model.predict_file(
-        source, output, overwrite=overwrite, nan=nan, geometry=geometry, frame=frame, progress=progress
+    written = model.predict_file(
+        source,
+        output,
+        probabilities=probabilities,
+        overwrite=overwrite,
+        nan=nan,
+        geometry=geometry,
+        frame=frame,
+        progress=progress,
     )
-    _report_one(model, reading, output, notes, time.monotonic() - started)
+    _report_one(model, reading, output, written, time.monotonic() - started)
     return output
 
 
@@ -138,6 +158,7 @@ def predict_cohort(
     cases: Sequence[Case],
     output: str | Path,
     *,
+    probabilities: bool = False,
     overwrite: bool = False,
     resume: bool = False,
     reading: Reading | None = None,
@@ -151,8 +172,10 @@ def predict_cohort(
         model: loaded once.
         cases: rows of a case table.
         output: the folder, which no other run may be using.
+        probabilities: of a segmentation, also write each class's map.
         overwrite: replace outputs that are there.
-        resume: keep outputs that are there (they are whole, because they are written atomically) and predict the rest.
+        resume: keep cases all of whose outputs are there (they are whole, because they are written atomically) and
+            predict the rest.
         reading: what to override about reading images.
         progress: called with (cases done, cases in all, what).
 
@@ -160,25 +183,30 @@ def predict_cohort(
         How each case went. A failed case raises nothing here: see :meth:`CohortResult.require_complete`.
 
     Raises:
-        UsageError: outputs exist and neither ``overwrite`` nor ``resume`` is set; or another run is at work here.
+        UsageError: outputs exist and neither ``overwrite`` nor ``resume`` is set; another run is at work here; or the
+            model makes no probabilities.
         StorageError: the disk is full or the folder cannot be written: no case after this one could be kept either.
     """
     output, reading = Path(output), reading or Reading()
     names = {case.name: output_name(case, model.target) for case in cases}
+    wanted = {case: model.files(output / name, probabilities=probabilities) for case, name in names.items()}
     with folder_lock(output):
         remove_partial_files(output)
-        _require_free(output, names.values(), overwrite=overwrite, resume=resume)
+        _require_free(output, wanted.values(), overwrite=overwrite, resume=resume)
         earlier = earlier_cases(output / REPORT, model) if resume else {}
         reports: dict[str, CaseReport] = {}
         for number, case in enumerate(cases):
             if progress:
                 progress(number, len(cases), case.name)
             name = names[case.name]
-            if resume and (output / name).exists():
-                notes = earlier[case.name].notes if case.name in earlier else ()
-                reports[case.name] = CaseReport(case.name, "kept", name, notes=notes)
+            if resume and all(file.exists() for file in wanted[case.name]):
+                before = earlier.get(case.name, CaseReport(case.name, "kept"))
+                reports[case.name] = CaseReport(case.name, "kept", name, notes=before.notes, found=before.found)
             else:
-                reports[case.name] = _predict_case(model, case, output, name, reading, overwrite=overwrite)
+                # What an interrupted case left of several files is no output yet.
+                again = overwrite or resume
+                options: dict[str, Any] = {"probabilities": probabilities, "overwrite": again, **vars(reading)}
+                reports[case.name] = _predict_case(model, case, output, name, options)
             write_report(output / REPORT, model, reading, reports)
             write_failures(output / FAILED, reports)
         if progress:
@@ -200,19 +228,10 @@ def output_name(case: Case, role: str) -> str:
     return f"{case.name}/{case.name}_{role.replace('|', '-')}.nii.gz"
 
 
-def _predict_case(
-    model: LoadedModel, case: Case, output: Path, name: str, reading: Reading, *, overwrite: bool
-) -> CaseReport:
+def _predict_case(model: LoadedModel, case: Case, output: Path, name: str, options: Mapping[str, Any]) -> CaseReport:
     started = time.monotonic()
     try:
-        notes = model.predict_file(
-            case,
-            output / name,
-            overwrite=overwrite,
-            nan=reading.nan,
-            geometry=reading.geometry,
-            frame=reading.frame,
-        )
+        written = model.predict_file(case, output / name, **options)
     except StorageError:
         raise
     except Exception as error:  # whatever one case does, the others must finish; the report says what it was
@@ -220,18 +239,18 @@ def _predict_case(
         log.warning("case %s failed: %s", case.name, reason)
         log.debug("where case %s failed", case.name, exc_info=True)
         return CaseReport(case.name, "failed", seconds=_since(started), reason=reason)
-    notes = tuple(without_folders(note, case.images) for note in notes)
-    for note in notes:
-        log.info("case %s: %s", case.name, note)
-    return CaseReport(case.name, "done", name, _since(started), notes)
+    notes = tuple(without_folders(note, case.images) for note in written.notes)
+    for sentence in written.sentences:
+        log.info("case %s: %s", case.name, without_folders(sentence, case.images))
+    return CaseReport(case.name, "done", name, _since(started), notes, found=written.found)
 
 
-def _report_one(model: LoadedModel, reading: Reading, output: Path, notes: tuple[str, ...], seconds: float) -> None:
+def _report_one(model: LoadedModel, reading: Reading, output: Path, written: Written, seconds: float) -> None:
     """The report of a single volume stands beside it: ``ct.nii.gz`` has ``ct.prediction.json``."""
-    for note in notes:
-        log.info(note)
+    for sentence in written.sentences:
+        log.info(sentence)
     stem = output.name.removesuffix(".gz").removesuffix(".nii")
-    report = CaseReport(stem, "done", output.name, round(seconds, 2), notes)
+    report = CaseReport(stem, "done", output.name, round(seconds, 2), written.notes, found=written.found)
     write_report(output.with_name(f"{stem}.{REPORT}"), model, reading, {stem: report})
 
 
@@ -240,11 +259,11 @@ def _require_folder_name(output: Path) -> None:
         raise UsageError("the cases of a table go into a folder", where=output, fix="give -o a folder")
 
 
-def _require_free(output: Path, names: Iterable[str], *, overwrite: bool, resume: bool) -> None:
-    there = [name for name in names if (output / name).exists()]
+def _require_free(output: Path, files: Iterable[Iterable[Path]], *, overwrite: bool, resume: bool) -> None:
+    there = [file for each in files for file in each if file.exists()]
     if there and not (overwrite or resume):
         raise UsageError(
-            f"{len(there)} outputs exist, the first is {there[0]}",
+            f"{len(there)} outputs exist, the first is {there[0].relative_to(output).as_posix()}",
             where=output,
             fix="--resume keeps them and predicts the rest, --overwrite replaces them",
         )

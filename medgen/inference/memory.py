@@ -123,14 +123,15 @@ def memory_errors(need: str) -> Iterator[None]:
         raise MemoryExhausted(f"out of memory; {need}", fix=_FIX) from error
 
 
-def expected_need(voxels: float, inputs: int) -> float:
+def expected_need(voxels: float, inputs: int, outputs: int = 1) -> float:
     """Bytes that predicting a volume takes at its peak, roughly, beyond what is loaded already.
 
     Args:
         voxels: of the patient's own grid or the prepared one, whichever has more.
         inputs: images that are read.
+        outputs: channels that the network makes.
     """
-    return _FLOOR + voxels * 4 * (_PER_BYTE + 2 * (inputs - 1))
+    return _FLOOR + voxels * 4 * (_PER_BYTE + 2 * (inputs - 1) + (outputs - 1))
 
 
 def free_bytes() -> float | None:

@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,8 +16,10 @@ import torch
 import medgen
 from medgen.errors import MedgenError, UsageError
 from medgen.files import atomic_path, write_json
+from medgen.inference.labels import Found
 from medgen.inference.memory import out_of_memory
-from medgen.inference.model import LoadedModel, Reading
+from medgen.inference.model import LoadedModel
+from medgen.inference.reading import Reading
 
 REPORT = "prediction.json"
 FAILED = "failed.csv"
@@ -35,6 +37,7 @@ class CaseReport:
         seconds: time taken.
         notes: what was decided on the way.
         reason: why it failed.
+        found: of a label map, by class, how much of it there is.
     """
 
     case: str
@@ -43,6 +46,7 @@ class CaseReport:
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     reason: str = ""
+    found: Mapping[str, Found] = field(default_factory=dict)
 
 
 def write_report(path: Path, model: LoadedModel, reading: Reading, cases: Mapping[str, CaseReport]) -> None:
@@ -59,8 +63,10 @@ def write_report(path: Path, model: LoadedModel, reading: Reading, cases: Mappin
             "device": f"{device} ({name})",
             "model": {
                 "method": model.description.get("method"),
+                "task": model.task,
                 "inputs": model.inputs,
                 "target": model.target,
+                "classes": model.classes,
                 "weights_sha256": model.description.get("weights_sha256"),
             },
             "reading": asdict(reading),
@@ -90,7 +96,7 @@ def earlier_cases(path: Path, model: LoadedModel) -> dict[str, CaseReport]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        cases = [CaseReport(**{**case, "notes": tuple(case["notes"])}) for case in content["cases"]]
+        cases = [_case(each) for each in content["cases"]]
         weights = content["model"]["weights_sha256"]
     except FileNotFoundError:
         return {}
@@ -101,6 +107,11 @@ def earlier_cases(path: Path, model: LoadedModel) -> dict[str, CaseReport]:
             "the outputs here were made by another model", where=path, fix="use --overwrite, or another folder"
         )
     return {case.case: case for case in cases}
+
+
+def _case(content: Mapping[str, Any]) -> CaseReport:
+    found = {name: Found(**facts) for name, facts in content.get("found", {}).items()}
+    return CaseReport(**{**content, "notes": tuple(content["notes"]), "found": found})
 
 
 def reason_of(error: Exception, images: Mapping[str, Path]) -> str:

@@ -19,8 +19,31 @@ from medgen.method import Method
 Array = NDArray[Any]
 Progress = Callable[[int, int, str], None]
 
-LOW, HIGH = -1.0, 1.0
-"""The range of every image target in a network; outside the body stands LOW, which is air."""
+
+@dataclass(frozen=True)
+class Values:
+    """What the numbers that a network makes mean.
+
+    Attributes:
+        low: the smallest value there is.
+        high: the largest value there is.
+        outside: value outside the body, of the first channel and of every other.
+        strict: whether a number beyond the range is an error; else it is clipped and counted.
+    """
+
+    low: float
+    high: float
+    outside: tuple[float, float]
+    strict: bool
+
+
+IMAGE = Values(-1.0, 1.0, outside=(-1.0, -1.0), strict=False)
+"""An image target, as preparation maps it; outside the body stands the low end, which is air."""
+PROBABILITIES = Values(0.0, 1.0, outside=(1.0, 0.0), strict=True)
+"""Classes that sum to 1, background first; outside the body background is certain."""
+
+_ROUNDING = 1e-3
+"""How far beyond the range a probability may be: sums of blended tiles, and of half precision, are not exact."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +51,8 @@ class Estimate:
     """What the last stage made of a volume.
 
     Attributes:
-        data: (K, X, Y, Z) float32 in [-1, 1], -1 outside the body.
-        clipped: voxels inside the body that were outside [-1, 1].
+        data: (K, X, Y, Z) float32 in the range of the values asked for.
+        clipped: voxels inside the body that were outside that range; 0 for probabilities.
         voxels: voxels inside the body.
     """
 
@@ -61,6 +84,7 @@ def predict_prepared(
     settings: InferenceConfig,
     patch: Sequence[int],
     context: Array | None = None,
+    values: Values = IMAGE,
     device: str | torch.device = "cpu",
     progress: Progress | None = None,
 ) -> NDArray[np.float32]:
@@ -73,18 +97,20 @@ def predict_prepared(
         body: (X, Y, Z), non-zero where a result is wanted; None: everywhere.
         settings: tiles.
         patch: size of the training patch in voxels, from which the tile follows where ``settings`` names none.
-        context: (K, X, Y, Z) in [-1, 1], joined to ``image`` for the first of ``stages``.
+        context: (K, X, Y, Z) as this function returns it, joined to ``image`` for the first of ``stages``.
+        values: what the networks make: ``IMAGE``, or ``PROBABILITIES`` for a segmentation.
         device: where the networks are.
         progress: called with (tiles done, tiles in all, what).
 
     Returns:
-        (K, X, Y, Z) float32 in [-1, 1], -1 outside the body.
+        (K, X, Y, Z) float32. Images are in [-1, 1], -1 outside the body; probabilities in [0, 1], and outside the
+        body 1 for the first channel, the background, and 0 for the others.
 
     Raises:
-        ModelError: a network returned NaN or infinity, or another size than it declares.
+        ModelError: a network returned NaN or infinity, another size than it declares, or logits for probabilities.
     """
     plan = first_plan(stages, settings, patch, torch.device(device), stitch_on=torch.device("cpu"))
-    return run_stages(stages, image, body, plan, settings, context=context, progress=progress).data
+    return run_stages(stages, image, body, plan, settings, context=context, values=values, progress=progress).data
 
 
 def first_plan(
@@ -109,6 +135,7 @@ def run_stages(
     settings: InferenceConfig,
     *,
     context: Array | None = None,
+    values: Values = IMAGE,
     progress: Progress | None = None,
 ) -> Estimate:
     """The whole cascade by one plan of memory; arguments as for :func:`predict_prepared`."""
@@ -127,33 +154,54 @@ def run_stages(
             blend=settings.blend,
             overlap=settings.tile_overlap(stage.margin),
             mask=body,
-            fill=LOW,
+            fill=values.outside[1],
             batch=plan.batch,
             multiple=stage.multiple,
             device=plan.device,
             stitch_on=plan.stitch_on,
             progress=_named(progress, name if len(stages) > 1 else "prediction"),
         )
-        wrong, clipped = _clip(context)
-        if wrong:
-            raise ModelError(
-                f"{name} gave {wrong} voxels that are not finite numbers",
-                fix="the weights or the input are damaged: check the training log, and the input's range",
-            )
+        _fill_first(context, body, values)
+        clipped = _into_range(context, values, name)
     assert context is not None
     voxels = context[0].size if body is None else int(np.count_nonzero(body))
     return Estimate(context, clipped, voxels * len(context))
 
 
-def _clip(estimate: NDArray[np.float32]) -> tuple[int, int]:
-    """Clip in place to [LOW, HIGH], slab by slab; the numbers of non-finite and of clipped voxels."""
+def _fill_first(estimate: NDArray[np.float32], body: Array | None, values: Values) -> None:
+    """Give the first channel its own value outside the body."""
+    if body is not None and values.outside[0] != values.outside[1]:
+        for x in range(estimate.shape[1]):
+            estimate[0, x][body[x] == 0] = values.outside[0]
+
+
+def _into_range(estimate: NDArray[np.float32], values: Values, name: str) -> int:
+    """Clip in place to the range, slab by slab; the number of clipped voxels.
+
+    Raises:
+        ModelError: there are NaN or infinity, or numbers beyond the range where that is an error.
+    """
     wrong = clipped = 0
+    low, high = values.low, values.high
     for x in range(estimate.shape[1]):
         slab = estimate[:, x]
         wrong += int(np.count_nonzero(~np.isfinite(slab)))
-        clipped += int(np.count_nonzero((slab < LOW) | (slab > HIGH)))
-        np.clip(slab, LOW, HIGH, out=slab)
-    return wrong, clipped
+        clipped += int(np.count_nonzero((slab < values.low) | (slab > values.high)))
+        low, high = min(low, float(slab.min())), max(high, float(slab.max()))
+        np.clip(slab, values.low, values.high, out=slab)
+    if wrong:
+        raise ModelError(
+            f"{name} gave {wrong} voxels that are not finite numbers",
+            fix="the weights or the input are damaged: check the training log, and the input's range",
+        )
+    if not values.strict:
+        return clipped
+    if low < values.low - _ROUNDING or high > values.high + _ROUNDING:
+        raise ModelError(
+            f"{name} gave numbers from {low:.3g} to {high:.3g}, which are no probabilities",
+            fix="the method's predict() must return the softmax of its logits: correct the method",
+        )
+    return 0
 
 
 def _require_channels(stage: Method, channels: int, name: str) -> None:

@@ -19,7 +19,8 @@ from medgen.errors import CasesFailed, InputError, StorageError, UsageError
 from medgen.files import folder_lock
 from medgen.inference import cohort
 from medgen.inference.cohort import output_name, predict, predict_cohort
-from medgen.inference.model import LoadedModel, Reading
+from medgen.inference.model import LoadedModel
+from medgen.inference.reading import Reading
 from medgen.method import Channels
 
 

@@ -17,7 +17,8 @@ from medgen.cases import Case
 from medgen.checkpoint import save_model
 from medgen.errors import InputError, MemoryExhausted, ModelError, UsageError
 from medgen.inference.memory import Plan, expected_need, free_bytes, thriftier, within_memory
-from medgen.inference.model import LoadedModel, Reading, load_model
+from medgen.inference.model import LoadedModel, load_model
+from medgen.inference.reading import Reading
 from medgen.inference.settings import InferenceConfig
 from medgen.inference.stages import Stacked, predict_prepared
 from medgen.method import Channels, create
@@ -314,7 +315,7 @@ class TestMemory:
     ) -> None:
         """0.1 GB for tiles, and 5.5 bytes for each byte of the volume as float32."""
         path = save(head(), tmp_path / "t1.nii.gz")
-        monkeypatch.setattr("medgen.inference.model.free_bytes", lambda: 4e7)
+        monkeypatch.setattr("medgen.inference.reading.free_bytes", lambda: 4e7)
         with caplog.at_level(logging.WARNING):
             make_model().predict(path)
         assert caplog.messages == ["a volume of 19 x 23 x 17 voxels needs about 0.1 GB of memory, 0.0 GB were free"]

@@ -1,0 +1,132 @@
+"""From class probabilities on the prepared grid to a label map on the patient's own, and what is in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medgen.errors import ModelError
+from medgen.preparation import Preparation, Prepared
+from medgen.volume import Volume
+
+OnProbability = Callable[[str, Volume], None]
+"""Called with a class and its map, (1, X, Y, Z) float32 in [0, 1] on the patient's own grid."""
+
+_NAME = re.compile(r"\w[\w .+-]*")
+"""A class names files, so a model from elsewhere must not smuggle a folder into its name."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """How much of one class a label map holds.
+
+    Attributes:
+        voxels: how many have the class.
+        ml: their volume in millilitres.
+        components: connected pieces; voxels that share a corner are connected (26 neighbours).
+    """
+
+    voxels: int
+    ml: float
+    components: int
+
+
+def classes_of(description: Mapping[str, Any], outputs: int) -> tuple[str, ...]:
+    """Names of the classes of a segmentation model, without the background; name n - 1 is label n.
+
+    Args:
+        description: the content of ``model.json``.
+        outputs: channels that the network makes.
+
+    Raises:
+        ModelError: there are none, one cannot name a file, two would name the same, or they do not fit the network.
+    """
+    names = description.get("classes")
+    if not isinstance(names, Sequence) or isinstance(names, str) or not names:
+        raise ModelError("model.json names no classes", fix="copy the model folder again")
+    names = tuple(str(name) for name in names)
+    if not all(_NAME.fullmatch(name) for name in names) or len({name.replace(" ", "-") for name in names}) < len(names):
+        raise ModelError(
+            f"model.json has classes that cannot each name a file: {', '.join(map(repr, names))}",
+            fix="use letters, digits, '_', '-', and each name once",
+        )
+    if outputs != 1 + len(names):
+        raise ModelError(
+            f"the network makes {outputs} channels, and background and classes are {1 + len(names)}",
+            fix="copy the model folder again",
+        )
+    return names
+
+
+def restore_label(
+    probabilities: NDArray[np.float32],
+    prepared: Prepared,
+    preparation: Preparation,
+    classes: Sequence[str],
+    on_probability: OnProbability | None = None,
+) -> Volume:
+    """The most probable class of each voxel of the patient's own grid.
+
+    The probabilities are interpolated and the largest one is taken then. Nearest neighbour of a label map would give
+    the staircase of the prepared grid instead: borders off by up to half of its voxel, and, on a coarser grid,
+    structures of a voxel that come or go by where the grid happens to lie. Interpolated probabilities put a border
+    where two classes are equally probable, between voxels too.
+
+    Args:
+        probabilities: (1 + classes, X, Y, Z) in [0, 1] on the prepared grid, background first.
+        prepared: the patient.
+        preparation: of the model.
+        classes: their names.
+        on_probability: is given the map of each class, in order; not of the background.
+
+    Returns:
+        (1, X, Y, Z) on the grid of the first input, uint8 (uint16 above 255 classes): n for ``classes[n - 1]``, 0 for
+        background, and where the prepared grid does not reach. Of equal probabilities the earlier class wins, as in
+        ``argmax``.
+    """
+    maps = _class_maps(probabilities, prepared, preparation)
+    background = next(maps)
+    best = background.data.copy()
+    label = np.zeros(best.shape, np.min_scalar_type(len(classes)))
+    for index, (name, each) in enumerate(zip(classes, maps, strict=True), start=1):
+        if on_probability:
+            on_probability(name, each)
+        for x in range(best.shape[1]):  # one slab at a time: no temporary of the volume's size
+            larger = each.data[:, x] > best[:, x]
+            label[:, x][larger] = index
+            np.maximum(best[:, x], each.data[:, x], out=best[:, x])
+    return background.with_data(label)
+
+
+def found_in(label: Volume, classes: Iterable[str]) -> dict[str, Found]:
+    """How much of each class a label map holds; (1, X, Y, Z) integers, n for the class n - 1 of ``classes``."""
+    from scipy import ndimage
+
+    values, result = label.data[0], {}
+    boxes = ndimage.find_objects(values)
+    voxel_ml = float(np.prod(label.spacing)) / 1000
+    for index, name in enumerate(classes):
+        box = boxes[index] if index < len(boxes) else None
+        if box is None:
+            result[name] = Found(0, 0.0, 0)
+            continue
+        part = values[box] == index + 1  # the box alone: numbered pieces take 4 bytes a voxel
+        _, components = ndimage.label(part, np.ones((3, 3, 3), bool))
+        voxels = int(np.count_nonzero(part))
+        result[name] = Found(voxels, round(voxels * voxel_ml, 6), int(components))
+    return result
+
+
+def _class_maps(probabilities: NDArray[np.float32], prepared: Prepared, preparation: Preparation) -> Iterator[Volume]:
+    """One channel at a time on the patient's grid: all of them at once would double what a prediction takes."""
+    for index in range(len(probabilities)):
+        outside = 1.0 if index == 0 else 0.0
+        volume = preparation.restore(probabilities[index : index + 1], prepared, fill=outside)
+        for x in range(volume.data.shape[1]):  # the kernel of a coarser grid has lobes a little below 0
+            np.clip(volume.data[:, x], 0, 1, out=volume.data[:, x])
+        yield volume

@@ -1,0 +1,84 @@
+"""A patient's images: what the user may override about reading them, and what their headers say about memory."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from medgen.errors import InputError
+from medgen.inference.memory import expected_need, free_bytes
+from medgen.inference.sources import Image
+from medgen.volume import Geometry, Grid, Volume, read_header, read_volume
+
+NanRule = Literal["error", "zero", "min", "median"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the user overrides about reading images; None leaves the model's own rule.
+
+    Attributes:
+        nan: what takes the place of voxels that are NaN or infinite.
+        geometry: which one to believe where sform and qform disagree.
+        frame: which frame of a 4D file, from 0.
+    """
+
+    nan: NanRule | None = None
+    geometry: Geometry | None = None
+    frame: int | None = None
+
+
+def read_image(image: Image, reading: Reading) -> Volume:
+    """A file as a volume; a volume as it is."""
+    return image if isinstance(image, Volume) else read_volume(image, geometry=reading.geometry, frame=reading.frame)
+
+
+def memory_need(images: Iterable[Image], reading: Reading, *, spacing: Sequence[float] | None, outputs: int = 1) -> str:
+    """A sentence on the memory that the largest image will need, from the headers alone; a warning where it is short.
+
+    Args:
+        images: of one patient, the reference first.
+        reading: how they are read.
+        spacing: voxel size in mm of the grid they are prepared on; None: their own.
+        outputs: channels that the network makes.
+
+    Raises:
+        InputError: an image is a single slice.
+    """
+    grids = [_grid(image, reading) for image in images]
+    for grid in grids:
+        if min(grid.shape) < 2:
+            raise InputError(
+                f"the image has {size_text(grid.shape)} voxels: a single slice, and the model needs a volume",
+                where=grid.source or None,
+                fix="give all slices of the series",
+            )
+    finer = max(1.0, math.prod(grids[0].spacing) / math.prod(spacing)) if spacing else 1.0
+    voxels = max(math.prod(grid.shape) for grid in grids) * finer
+    need, free = expected_need(voxels, len(grids), outputs), free_bytes()
+    text = f"a volume of {size_text(grids[0].shape)} voxels needs about {need / 1e9:.1f} GB of memory"
+    if free is not None:
+        text += f", {free / 1e9:.1f} GB were free"
+        if need > free:
+            log.warning(text)
+    return text
+
+
+def size_text(shape: Sequence[int]) -> str:
+    """The shape in words.
+
+    >>> size_text((19, 23, 17))
+    '19 x 23 x 17'
+    """
+    return " x ".join(map(str, shape))
+
+
+def _grid(image: Image, reading: Reading) -> Grid:
+    if isinstance(image, Volume):
+        return image.grid
+    return read_header(image, geometry=reading.geometry, frame=reading.frame)
