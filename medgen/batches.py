@@ -19,3 +19,35 @@ class Paired(NamedTuple):
     source: Tensor
     target: Tensor
     mask: Tensor
+
+
+class Labelled(NamedTuple):
+    """Patches with a label map.
+
+    Attributes:
+        source: (B, C, X, Y, Z) normalised input channels.
+        label: (B, 1, X, Y, Z) integers, the index of the class; 0 is background.
+        mask: (B, 1, X, Y, Z) in {0, 1}; 1 where the patient is.
+    """
+
+    source: Tensor
+    label: Tensor
+    mask: Tensor
+
+
+class Adaptation(NamedTuple):
+    """Patches of a labelled domain and as many of another one, of which nothing is known but the images.
+
+    Attributes:
+        source: (B, C, X, Y, Z) normalised input channels of the labelled (source) domain.
+        label: (B, 1, X, Y, Z) integers, the index of the class; 0 is background.
+        mask: (B, 1, X, Y, Z) in {0, 1}; 1 where the patient is.
+        target: (B, C, X, Y, Z) normalised input channels of the unlabelled (target) domain.
+        target_mask: (B, 1, X, Y, Z) in {0, 1}.
+    """
+
+    source: Tensor
+    label: Tensor
+    mask: Tensor
+    target: Tensor
+    target_mask: Tensor

@@ -17,9 +17,10 @@ from typing import Any, Literal
 
 import medgen
 from medgen.cascade import fit_cascade
-from medgen.cases import Case, CaseTable, read_cases
+from medgen.cases import Case, CaseTable, is_optional, read_cases
 from medgen.checkpoint import save_model
 from medgen.config import Config, build
+from medgen.domains import TARGET, hide_labels
 from medgen.engine import Engine
 from medgen.errors import InputError, UsageError
 from medgen.files import folder_lock, remove_partial_files, sha256, write_json
@@ -86,7 +87,9 @@ def train(
     settings = load_recipe(recipe, overrides)
     folder, table = Path(out), read_cases(cases)
     where = recipe if isinstance(recipe, str | Path) else None
-    config = build(resolve(settings.method, allow_modules=allow_modules).config_class, settings.config, where=where)
+    kind = resolve(settings.method, allow_modules=allow_modules)
+    config = build(kind.config_class, settings.config, where=where)
+    learnt = _learnt_from(table, settings.data, adapts=kind.adapts())
     engine = Engine(device, devices=devices, nodes=nodes, precision=settings.schedule.precision)
     _require_divisible(settings, engine.world)
     stop = StopRequest(max_minutes)
@@ -96,14 +99,17 @@ def train(
             stack.enter_context(_opened(folder, settings, resume=resume))
         engine.barrier()
         began = time.monotonic()
-        prepared = _prepare(settings, table, Path(store) if store else folder / "store", engine, progress)
+        prepared = _prepare(settings, learnt, Path(store) if store else folder / "store", engine, progress)
         metrics = RunLog(folder, tensorboard=settings.schedule.tensorboard and engine.rank == 0)
         stack.enter_context(closing(metrics))
-        hu, channels = prepared.preparation.target_from_network, Channels(len(settings.data.inputs), 1)
-        session = Session(settings, folder, engine, metrics, stop, channels, hu, allow_modules, progress)
-        _train(session, config, prepared)
+        classes = _class_names(settings.data, prepared)
+        channels = Channels(len(settings.data.inputs), 1 + len(classes))
+        session = Session(
+            settings, folder, engine, metrics, stop, channels, prepared.preparation, allow_modules, progress
+        )
+        _train(session, config, prepared, classes)
         if engine.rank == 0:
-            _write_facts(session, table, prepared, time.monotonic() - began)
+            _write_facts(session, learnt, prepared, time.monotonic() - began)
         engine.barrier()
     return folder
 
@@ -132,15 +138,13 @@ def prepare(
     """
     settings = load_recipe(recipe, overrides)
     preparation = Preparation(settings.data, settings.preparation)
-    table = _with_target(read_cases(cases), settings)
-    return build_store(table, preparation, store, workers=workers or _preparers(), progress=progress)
+    table = read_cases(cases)
+    _require_images(table, settings.data, table.cases)
+    return build_store(table.cases, preparation, store, workers=workers or _preparers(), progress=progress)
 
 
-def _prepare(settings: Recipe, table: CaseTable, folder: Path, engine: Engine, progress: Progress | None) -> Store:
+def _prepare(settings: Recipe, cases: Sequence[Case], folder: Path, engine: Engine, progress: Progress | None) -> Store:
     """The store of the training and validation cases; process 0 builds it, the others find it built."""
-    cases = [case for case in _with_target(table, settings) if case.split != "test"]
-    if not any(case.split == "train" for case in cases):
-        raise InputError("no case has split 'train'", where=table.path, fix="write 'train' into the column 'split'")
     preparation = Preparation(settings.data, settings.preparation)
     if engine.rank == 0:
         build_store(cases, preparation, folder, workers=_preparers(), progress=progress)
@@ -153,13 +157,13 @@ def _prepare(settings: Recipe, table: CaseTable, folder: Path, engine: Engine, p
     return prepared
 
 
-def _train(session: Session, config: Config, prepared: Store) -> None:
+def _train(session: Session, config: Config, prepared: Store, classes: Sequence[str]) -> None:
     """Fit all networks and write the model."""
     training, held_out = prepared.select(split="train"), prepared.select(split="val")
     folds = getattr(config, "context_folds", 2)
     networks = fit_cascade(session, training, held_out, stages=stages_of(config), folds=folds)
     if session.engine.rank == 0:
-        save_model(session.folder / "model", networks, _description(session.recipe, config, prepared))
+        save_model(session.folder / "model", networks, _description(session.recipe, config, prepared, classes))
 
 
 def _preparers() -> int:
@@ -167,18 +171,41 @@ def _preparers() -> int:
     return min(4, os.cpu_count() or 1)
 
 
-def _with_target(table: CaseTable, settings: Recipe) -> tuple[Case, ...]:
-    """The cases, after checking that those to learn from have every image that the recipe names."""
-    roles = [*settings.data.inputs, *(role for role in (settings.data.target,) if role)]
-    for case in table.cases:
-        missing = [role for role in roles if case.path(role) is None]
+def _learnt_from(table: CaseTable, roles: Roles, *, adapts: bool) -> tuple[Case, ...]:
+    """The training and validation cases; a method that adapts is not given the labels of the target domain."""
+    cases = tuple(case for case in table.cases if case.split != "test")
+    if not any(case.split == "train" for case in cases):
+        raise InputError("no case has split 'train'", where=table.path, fix="write 'train' into the column 'split'")
+    if adapts and roles.labels is not None:
+        cases = tuple(hide_labels(case, roles.labels) for case in cases)
+    _require_images(table, roles, cases, unlabelled=TARGET if adapts else None)
+    return cases
+
+
+def _require_images(table: CaseTable, roles: Roles, cases: Sequence[Case], unlabelled: str | None = None) -> None:
+    """Refuse cases to learn from that lack an image which the recipe names."""
+    images = [*(role for role in roles.inputs if not is_optional(role)), *([roles.target] if roles.target else [])]
+    for case in cases:
+        labels = [roles.labels] if roles.labels and (unlabelled is None or case.domain != unlabelled) else []
+        missing = [role for role in (*images, *labels) if case.path(role) is None]
         if missing and case.split != "test":
             raise InputError(
                 f"case '{case.name}' has no image for {', '.join(missing)}",
                 where=table.path,
                 fix="add it, or take the case out of the table",
             )
-    return table.cases
+
+
+def _class_names(roles: Roles, prepared: Store) -> tuple[str, ...]:
+    """Names of the classes after the background; without names in the recipe, the values that the labels have."""
+    if roles.task == "synthesis":
+        return ()
+    if roles.classes:
+        return tuple(roles.classes)
+    highest = max((value for case in prepared.select(split="train") for value in case.classes), default=0)
+    if highest == 0:
+        raise InputError("no training case has a labelled voxel", fix="check the role in data.labels")
+    return tuple(str(value) for value in range(1, highest + 1))
 
 
 def _require_divisible(settings: Recipe, world: int) -> None:
@@ -222,9 +249,11 @@ def _require_same(before: Recipe, now: Recipe, where: Path) -> None:
         )
 
 
-def _description(settings: Recipe, config: Config, prepared: Store) -> dict[str, Any]:
+def _description(settings: Recipe, config: Config, prepared: Store, classes: Sequence[str]) -> dict[str, Any]:
     return {
         "method": settings.method,
+        "task": settings.data.task,
+        "classes": list(classes),
         "stages": stages_of(config),
         "preparation": prepared.preparation.as_dict(),
         "inference": settings.inference.model_dump(mode="json"),
@@ -234,7 +263,7 @@ def _description(settings: Recipe, config: Config, prepared: Store) -> dict[str,
     }
 
 
-def _write_facts(session: Session, table: CaseTable, prepared: Store, seconds: float) -> None:
+def _write_facts(session: Session, cases: Sequence[Case], prepared: Store, seconds: float) -> None:
     """``run.json``: what ran where, for how long and on which bytes; no patient data and no absolute path."""
     folder, settings, engine = session.folder, session.recipe, session.engine
     versions = {name: importlib.metadata.version(name) for name in ("torch", "monai", "numpy", "nibabel")}
@@ -255,17 +284,16 @@ def _write_facts(session: Session, table: CaseTable, prepared: Store, seconds: f
             "peak_memory_bytes": peak,
             "model_sha256": sha256(folder / "model" / "weights.safetensors"),
             "preparation_notes": {case.name: case.notes for case in prepared.cases if case.notes},
-            "files": _hashes(table, settings.data),
+            "files": _hashes(cases, settings.data),
         },
     )
 
 
-def _hashes(table: CaseTable, roles: Roles) -> dict[str, str]:
+def _hashes(cases: Sequence[Case], roles: Roles) -> dict[str, str]:
     """SHA-256 of the images that were used; another column of the table may name files that are not there."""
     return {
         f"{case.name}/{role}": sha256(path)
-        for case in table.cases
-        if case.split != "test"
+        for case in cases
         for role in roles.all
         if (path := case.path(role)) is not None
     }

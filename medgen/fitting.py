@@ -16,12 +16,13 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from medgen.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
+from medgen.domains import patch_source
 from medgen.engine import Engine
 from medgen.errors import ModelError, Preempted, UsageError
 from medgen.files import sha256, write_json
 from medgen.method import Channels, Method, create
-from medgen.patches import PatchSource, patch_batches
-from medgen.preparation import StoredCase
+from medgen.patches import Patches, patch_batches
+from medgen.preparation import Preparation, StoredCase
 from medgen.recipe import Recipe, Schedule
 from medgen.runlog import RunLog
 from medgen.stopping import INTERRUPT, StopRequest
@@ -47,8 +48,7 @@ class Session:
     log: RunLog
     stop: StopRequest
     channels: Channels
-    hu: Callable[[Any], Any]
-    """From the network's range to the units of the target."""
+    preparation: Preparation
     allow_modules: Sequence[str] = ()
     progress: Progress | None = None
 
@@ -87,6 +87,7 @@ class _State:
         self.average: AveragedModel | None = moving_average(self.method, decay) if decay else None
         self.step, self.seconds, self.clock = 0, 0.0, time.monotonic()
         self.best: dict[str, Any] = {}
+        self.keeps_best = session.recipe.schedule.keep == "best"
 
     @property
     def current(self) -> Method:
@@ -113,10 +114,9 @@ class _State:
         if self.average is not None:
             self.average.load_state_dict(state["average"])
 
-    def keep_if_best(self, scores: Mapping[str, float]) -> None:
-        """Remember the weights when the first score is the lowest so far."""
-        value = next(iter(scores.values()))
-        if not self.best or value < self.best["value"]:
+    def keep_if_best(self, value: float | None) -> None:
+        """Remember the weights when ``value`` is the lowest so far; None keeps those of the end."""
+        if value is not None and self.keeps_best and (not self.best or value < self.best["value"]):
             self.best = {"step": self.step, "value": value, "weights": _weights(self.current)}
 
 
@@ -133,8 +133,10 @@ def new_method(session: Session, part: Part) -> Method:
 
 
 def _require_patch(size: Sequence[int], method: Method) -> None:
-    if min(size) < method.minimum or any(edge % method.multiple for edge in size):
+    lost, align = 2 * method.margin, method.align
+    if min(size) < method.minimum or any(edge % method.multiple or (edge - lost) % align for edge in size):
         multiple = f" and divisible by {method.multiple}" if method.multiple > 1 else ""
+        multiple += f" and equal to {lost} plus a multiple of {align}" if align > 1 else ""
         raise UsageError(
             f"the patches are {list(size)} voxels; this network needs sides of at least {method.minimum}{multiple}",
             fix="change patches.size",
@@ -162,7 +164,9 @@ def fit(session: Session, part: Part) -> Method:
     main = session.engine.rank == 0
     if main:
         session.log.rewind(part.name, state.step)
-    source = PatchSource(part.cases, session.recipe.patches, seed=state.seed, contexts=part.contexts)
+    source = patch_source(
+        state.method.batch_class, part.cases, session.recipe.patches, seed=state.seed, contexts=part.contexts
+    )
     with session.stop.listening(INTERRUPT):  # Ctrl-C waits for the end of the step, like SIGTERM
         for record in _records(session, state, source):
             _after_step(session, part, state, record, folder, source)
@@ -175,7 +179,7 @@ def fit(session: Session, part: Part) -> Method:
     return method.eval()
 
 
-def _records(session: Session, state: _State, source: PatchSource) -> Iterator[Record]:
+def _records(session: Session, state: _State, source: Patches) -> Iterator[Record]:
     schedule, engine = session.recipe.schedule, session.engine
     batches = patch_batches(
         source,
@@ -199,7 +203,7 @@ def _records(session: Session, state: _State, source: PatchSource) -> Iterator[R
     )
 
 
-def _after_step(session: Session, part: Part, state: _State, record: Record, folder: Path, source: PatchSource) -> None:
+def _after_step(session: Session, part: Part, state: _State, record: Record, folder: Path, source: Patches) -> None:
     """Everything that is not training: log, progress, validation, checkpoint, leaving in time."""
     schedule, main = session.recipe.schedule, session.engine.rank == 0
     now = time.monotonic()
@@ -212,10 +216,10 @@ def _after_step(session: Session, part: Part, state: _State, record: Record, fol
     if session.progress is not None and main:
         session.progress(state.step, schedule.steps, f"{part.name}  {_readable(record.losses)}")
     if part.held_out and (state.step % schedule.validate_every == 0 or last):
-        scores = validate(state.current, part.held_out, part.contexts, session)
-        state.keep_if_best(scores)
+        validation = validate(state.current, part.held_out, part.contexts, session)
+        state.keep_if_best(validation.loss)
         if main:
-            session.log.write(part.name, record.step, validation=scores)
+            session.log.write(part.name, record.step, validation=validation.scores)
     stop = not session.engine.everywhere(not session.stop.reason)
     if main and (state.step % schedule.save_every == 0 or last or stop):
         save_checkpoint(folder, state.step, state.state_dict())
@@ -237,7 +241,7 @@ def _stopped(session: Session, part: Part, state: _State) -> Preempted | Keyboar
     return Preempted(what, where=session.folder.name, fix=fix)
 
 
-def _patches(source: PatchSource, step: int, schedule: Schedule) -> list[tuple[str, tuple[int, int, int]]]:
+def _patches(source: Patches, step: int, schedule: Schedule) -> list[tuple[str, tuple[int, int, int]]]:
     """Case and centre of every patch of a step, over all processes: one of them may be why it was skipped."""
     return [source.describe(n) for n in range(step * schedule.batch, (step + 1) * schedule.batch)]
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from medgen.batches import Adaptation
 from medgen.config import Config, build
 from medgen.errors import ModelError, UsageError
 
@@ -52,6 +53,11 @@ class Method(nn.Module, ABC):
         self.config = config
         self.channels = channels
 
+    @classmethod
+    def adapts(cls) -> bool:
+        """Whether it learns from the unlabelled images of a second domain."""
+        return issubclass(cls.batch_class, Adaptation)
+
     @property
     def margin(self) -> int:
         """Voxels that :meth:`predict` loses on each side of its input: 0 for a same-size network."""
@@ -63,9 +69,14 @@ class Method(nn.Module, ABC):
         return 1
 
     @property
+    def align(self) -> int:
+        """What the sides of the output of :meth:`predict`, and the places where tiles begin, must be multiples of."""
+        return 1
+
+    @property
     def minimum(self) -> int:
         """The smallest side, in voxels, of an input that the networks can be trained on."""
-        return max(self.multiple, 2 * self.margin + 1)
+        return max(self.multiple, 2 * self.margin + self.align)
 
     @abstractmethod
     def optimizers(self) -> dict[str, Optimizer]:

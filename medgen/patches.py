@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,22 @@ class PatchConfig(Config):
     ``foreground`` of the patches is centred on a labelled voxel, of each class equally often."""
     foreground: Annotated[float, Field(ge=0, le=1)] = 0.5
     augmentation: AugmentationConfig = AugmentationConfig()
+
+
+class Patches(Protocol):
+    """Numbered patches: what :func:`patch_batches` makes batches of."""
+
+    def __getitem__(self, n: int) -> dict[str, Array]:
+        """Patch ``n``, arrays (C, X, Y, Z) by name."""
+        ...
+
+    def describe(self, n: int) -> tuple[str, tuple[int, int, int]]:
+        """The case of patch ``n`` and its centre, for a message."""
+        ...
+
+    def lacking(self, name: str) -> list[str]:
+        """The cases without the array that batches call ``name``."""
+        ...
 
 
 class PatchSource:
@@ -82,6 +98,10 @@ class PatchSource:
         """The case of patch ``n`` and its centre, for a message; reads no image."""
         case, centre = self._draw(self._generator(n))
         return case.name, centre
+
+    def lacking(self, name: str) -> list[str]:
+        """The cases without a ``target`` or ``label``; every case has the rest."""
+        return [case.name for case in self.cases if name not in ("source", "mask") and name not in case.files]
 
     def _generator(self, n: int) -> np.random.Generator:
         return np.random.Generator(np.random.Philox(key=np.array([self.seed, n], np.uint64)))
@@ -133,7 +153,7 @@ def cut(array: Array, start: Sequence[int], size: Sequence[int], fill: float | A
 
 
 def patch_batches(
-    source: PatchSource,
+    source: Patches,
     kind: type[Batch],
     *,
     batch: int,
@@ -212,12 +232,9 @@ def _let_the_parent_decide(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _require(source: PatchSource, fields: tuple[str, ...]) -> None:
+def _require(source: Patches, fields: tuple[str, ...]) -> None:
     for name in fields:
-        if name in ("source", "mask"):
-            continue
-        lacking = [case.name for case in source.cases if name not in case.files]
-        if lacking:
+        if lacking := source.lacking(name):
             raise InputError(
                 f"the method learns from '{name}', which {len(lacking)} cases lack, '{lacking[0]}' first",
                 fix=f"name the role in the recipe's data, and give each case an image for it ({name})",

@@ -69,6 +69,9 @@ class Schedule(Config):
     averaging: float | None = Field(default=None, gt=0, lt=1)
     """Decay of the exponential moving average of the weights that is validated and kept, e.g. 0.999."""
     validate_every: PositiveInt = 1000
+    keep: Literal["best", "last"] = "best"
+    """Which weights become the model: those of the best validation, or of the last step. A method that adapts keeps
+    the last: its validation has labels of the source domain only, on which adaptation does not get better."""
     save_every: PositiveInt = 1000
     workers: NonNegativeInt = 0
     """Processes that cut patches; 0 cuts them in the training process."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medgen.domains import TARGET
 from medgen.engine import Engine
 from medgen.inference.stages import predict_prepared
 from medgen.method import Method
 from medgen.metrics.image import mae
-from medgen.preparation import StoredCase
+from medgen.metrics.overlap import dice
+from medgen.preparation import Preparation, StoredCase
 from medgen.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -33,8 +36,8 @@ def estimate(
         engine: device and precision.
 
     Returns:
-        ``(K, X, Y, Z)`` in [-1, 1], -1 (the low end of the window) outside the body, as in a prediction: the mask
-        may come from the target, and a context that ends with it would tell the next stage where.
+        ``(K, X, Y, Z)`` as the method predicts it, also outside the mask but not outside the body: the mask may come
+        from the target, and a context that ends with it would tell the next stage where.
     """
     context: NDArray[Any] | None = None
     if contexts is not None:
@@ -51,16 +54,48 @@ def estimate(
         )
 
 
+class Validation(NamedTuple):
+    """What a look at held-out subjects found.
+
+    Attributes:
+        loss: what the kept weights have the least of; None where no number may choose them.
+        scores: for the log.
+    """
+
+    loss: float | None
+    scores: dict[str, float]
+
+
 def validate(
     network: Method, cases: Sequence[StoredCase], contexts: Mapping[str, Path] | None, session: Session
-) -> dict[str, float]:
-    """Mean absolute error inside the mask, in the units of the target, averaged over the subjects.
+) -> Validation:
+    """Errors of whole-volume estimates; the subjects are shared between the processes, all get the same result.
 
-    The subjects are shared between the processes; every process gets the same result.
+    An image is scored by its mean absolute error inside the mask, in its own unit, a label map by its Dice on the
+    cases that have labels; the labels of the target domain are not among them.
     """
-    engine, errors = session.engine, []
-    for case in cases[engine.rank :: engine.world]:
-        prediction = session.hu(estimate(network, case, contexts, session.recipe, engine))
-        errors.append(mae(prediction[0], session.hu(np.asarray(case.target))[0], np.asarray(case.mask) > 0))
-    everyone = [error for errors_of_one in engine.gather(errors) for error in errors_of_one]
-    return {"mae": float(np.mean(everyone))}
+    score = _absolute_error if session.recipe.data.task == "synthesis" else _dice
+    engine = session.engine
+    scored = [case for case in cases if score is _absolute_error or (case.label is not None and case.domain != TARGET)]
+    if not scored:
+        return Validation(None, {})
+    mine = [
+        score(estimate(network, case, contexts, session.recipe, engine), case, session.preparation)
+        for case in scored[engine.rank :: engine.world]
+    ]
+    value = float(np.nanmean([each for values in engine.gather(mine) for each in values]))
+    if score is _absolute_error:
+        return Validation(value, {"mae": value})
+    return Validation(None if network.adapts() else -value, {"dice": value})
+
+
+def _absolute_error(prediction: NDArray[np.float32], case: StoredCase, preparation: Preparation) -> float:
+    found, true = (preparation.target_from_network(np.asarray(array))[0] for array in (prediction, case.target))
+    return float(mae(found, true, np.asarray(case.mask) > 0))
+
+
+def _dice(prediction: NDArray[np.float32], case: StoredCase, preparation: Preparation) -> float:
+    """Mean over the classes that the subject has, or that were found by mistake; NaN where there is neither."""
+    found, true = prediction.argmax(axis=0), np.asarray(case.label)
+    present = [number for number in range(1, len(prediction)) if (true == number).any() or (found == number).any()]
+    return float(np.mean([dice(found == number, true == number) for number in present])) if present else math.nan

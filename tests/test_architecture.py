@@ -10,8 +10,8 @@ import medgen
 PACKAGE = Path(medgen.__file__).parent
 LAYERS = [
     "errors files config",
-    "volume cases batches losses metrics dicom",
-    "networks phantom preparation augmentation patches baselines checks inference.settings",
+    "volume cases batches losses metrics optimizers dicom",
+    "networks phantom preparation augmentation patches domains baselines checks inference.settings",
     "method",
     "recipe",
     "methods training engine checkpoint stopping runlog",

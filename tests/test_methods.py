@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from medgen.batches import Paired
 from medgen.checkpoint import load_stages, save_model
 from medgen.config import build
 from medgen.engine import Engine
@@ -11,7 +12,7 @@ from medgen.method import Channels, Method, Update, create, list_methods, method
 from medgen.recipe import Schedule
 from medgen.training import train
 
-SMALL = {"width": 0.125, "generator": "unet"}
+SMALL = {"width": 0.125, "generator": "unet", "network": "unet", "discriminator_width": 4, "discriminator_depth": 1}
 """Settings that make a method small enough for a test, where it knows them."""
 
 
@@ -24,13 +25,18 @@ def small(name: str, **changes) -> Method:
     kind = resolve(name)
     known = {key: value for key, value in {**SMALL, **changes}.items() if key in kind.config_class.model_fields}
     torch.manual_seed(0)
-    return kind(build(kind.config_class, known), Channels(1, 1))
+    return kind(build(kind.config_class, known), channels_of(kind))
+
+
+def channels_of(kind: type[Method]) -> Channels:
+    """One image in; one image out, or two classes."""
+    return Channels(1, 1 if kind.batch_class is Paired else 2)
 
 
 def batch_for(method: Method, size: int | None = None):
     side = size or max(method.minimum, 2 * method.multiple, 2 * method.margin + 6)
     x = torch.randn(2, 1, side, side, side, generator=torch.Generator().manual_seed(1)).tanh()
-    special = {"mask": torch.ones_like(x), "label": (x[:, 0] > 0).long()}
+    special = {"mask": torch.ones_like(x), "target_mask": torch.ones_like(x), "label": (x > 0).long()}
     return method.batch_class(*(special.get(field, x.roll(i, 2)) for i, field in enumerate(method.batch_class._fields)))
 
 
@@ -75,7 +81,7 @@ def test_predict_loses_the_margin_and_nothing_else(name):
     side = max(method.minimum, 2 * method.multiple) + method.multiple
     with torch.no_grad():
         result = method.predict(torch.randn(1, 1, side, side, side))
-    assert result.shape == (1, 1, *[side - 2 * method.margin] * 3)
+    assert result.shape == (1, method.channels.outputs, *[side - 2 * method.margin] * 3)
 
 
 def test_model_round_trip_is_exact(name, tmp_path):
@@ -119,7 +125,7 @@ def test_models_are_listed_with_their_settings(name):
 
 
 def test_create_from_plain_values(name):
-    assert isinstance(create(name, {}, Channels(2, 1)), resolve(name))
+    assert isinstance(create(name, {}, Channels(2, 2)), resolve(name))
 
 
 @pytest.mark.parametrize("name", ["supervised", "context_aware_gan"])

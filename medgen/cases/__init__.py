@@ -2,7 +2,7 @@
 
 from medgen.cases.foreign import from_bids, from_msd, from_nnunet
 from medgen.cases.splits import assign_splits
-from medgen.cases.table import DOMAINS, SPLITS, Case, CaseTable, Split, read_cases, write_cases
+from medgen.cases.table import DOMAINS, SPLITS, Case, CaseTable, Split, columns_of, is_optional, read_cases, write_cases
 
 __all__ = [
     "DOMAINS",
@@ -11,9 +11,11 @@ __all__ = [
     "CaseTable",
     "Split",
     "assign_splits",
+    "columns_of",
     "from_bids",
     "from_msd",
     "from_nnunet",
+    "is_optional",
     "read_cases",
     "write_cases",
 ]

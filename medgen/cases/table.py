@@ -51,13 +51,29 @@ class Case:
     def path(self, role: str) -> Path | None:
         """The image of a role; ``"ge|swi"`` means whichever of the two the case has, the first one first.
 
+        ``"ge?"`` is the role ``ge`` of an input that a case may lack.
+
         >>> case = Case("head_01", "train", None, {"swi": Path("/data/swi.nii.gz")})
         >>> case.path("ge|swi").name
         'swi.nii.gz'
         >>> case.path("t1") is None
         True
         """
-        return next((self.images[name] for name in role.split("|") if name in self.images), None)
+        return next((self.images[name] for name in columns_of(role) if name in self.images), None)
+
+
+def columns_of(role: str) -> tuple[str, ...]:
+    """The columns that an input can mean, in the order of preference.
+
+    >>> columns_of("ge|swi"), columns_of("swi?")
+    (('ge', 'swi'), ('swi',))
+    """
+    return tuple(role.removesuffix("?").split("|"))
+
+
+def is_optional(role: str) -> bool:
+    """Whether a case may lack the image of an input."""
+    return role.endswith("?")
 
 
 @dataclass(frozen=True)

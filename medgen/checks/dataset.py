@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from medgen.cases import Case, CaseTable
+from medgen.cases import Case, CaseTable, columns_of, is_optional
 from medgen.checks.hounsfield import looks_like_hounsfield, require_hounsfield
 from medgen.errors import InputError, MedgenError
 from medgen.volume import Geometry, Grid, Volume, overlap, ras_grid, read_label, read_volume, require_same_grid
@@ -63,13 +63,13 @@ class _Plan:
     def roles(self, case: Case) -> tuple[str, ...]:
         """The roles of a case to look at; ``a|b`` becomes whichever the case has."""
         wanted = (*self.required, *self.labels, *self.masks) if self.required else tuple(case.images)
-        found = (next((name for name in role.split("|") if name in case.images), None) for role in wanted)
+        found = (next((name for name in columns_of(role) if name in case.images), None) for role in wanted)
         return tuple(dict.fromkeys(name for name in found if name))
 
 
 def _names(roles: Iterable[str | None]) -> tuple[str, ...]:
     """The columns that roles can mean, each once: ``a|b`` means two."""
-    return tuple(dict.fromkeys(name for role in roles if role for name in role.split("|")))
+    return tuple(dict.fromkeys(name for role in roles if role for name in columns_of(role)))
 
 
 @dataclass
@@ -161,7 +161,7 @@ def check_cases(
 def _missing_roles(case: Case, plan: _Plan, labels: str | None, mask: str | None) -> Iterator[Fault]:
     inputs = set(plan.inputs)
     for role in (*plan.required, None if case.domain == "target" else labels, mask):
-        if role and case.path(role) is None:
+        if role and not is_optional(role) and case.path(role) is None:
             # A test case without its truth can be predicted, only not scored.
             severity: Severity = (
                 "warning" if case.split == "test" and not inputs.issuperset(_names([role])) else "error"

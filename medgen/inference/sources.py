@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from medgen.cases import Case
+from medgen.cases import Case, columns_of, is_optional
 from medgen.errors import InputError, UsageError
 from medgen.volume import Volume
 
@@ -29,7 +29,7 @@ def by_role(source: Source, roles: Sequence[str]) -> dict[str, Image]:
     expected = f"the model reads: {', '.join(roles)}"
     if isinstance(source, Case):
         found = {role: source.path(role) for role in roles}
-        missing = [role for role, path in found.items() if path is None]
+        missing = [role for role, path in found.items() if path is None and not is_optional(role)]
         if missing:
             raise InputError(f"case '{source.name}' has no image for {', '.join(missing)}", fix=expected)
         return {role: path for role, path in found.items() if path is not None}
@@ -38,13 +38,14 @@ def by_role(source: Source, roles: Sequence[str]) -> dict[str, Image]:
             fix = "name each, e.g. -i t1=t1.nii.gz -i t2=t2.nii.gz"
             raise UsageError(f"one image was given; {expected}", fix=fix)
         return {roles[0]: source}
-    role_of = {name: role for role in roles for name in (role, *role.split("|"))}
+    role_of = {name: role for role in roles for name in (role, *columns_of(role))}
     given = {role_of[name]: image for name, image in source.items() if name in role_of}
     unknown = any(name not in role_of for name in source)
-    if unknown or len(given) < max(len(roles), len(source)):
+    needed = [role for role in roles if not is_optional(role)]
+    if unknown or len(given) < len(source) or any(role not in given for role in needed):
         listed = ", ".join(source) or "nothing"
         raise UsageError(f"images were given for: {listed}; {expected}", fix="name each once")
-    return {role: given[role] for role in roles}
+    return {role: given[role] for role in roles if role in given}
 
 
 def parse_inputs(inputs: Inputs) -> Path | dict[str, str | Path]:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medgen.cases import Case
+from medgen.cases import Case, is_optional
 from medgen.errors import InputError, MedgenError, MemoryExhausted, StorageError
 from medgen.files import sha256, storage_errors
 from medgen.preparation.fingerprint import summarise
@@ -100,9 +100,9 @@ def prepare_case(case: Case, preparation: Preparation) -> Prepared:
 def _paths(case: Case, preparation: Preparation) -> dict[str, Path]:
     roles = preparation.roles
     paths = {role: path for role in roles.all if (path := case.path(role)) is not None}
-    required = (
-        {*roles.inputs} if case.split == "test" else {*roles.inputs, *(r for r in (roles.target, roles.mask) if r)}
-    )
+    required = {role for role in roles.inputs if not is_optional(role)}
+    if case.split != "test":
+        required |= {role for role in (roles.target, roles.mask) if role}
     missing = [role for role in roles.all if role in required - paths.keys()]
     if missing:
         raise InputError(

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medgen.cases import columns_of, is_optional
 from medgen.checks import AIR, MAP_ELSEWHERE, TARGET_ELSEWHERE, clean_hounsfield, require_hounsfield
 from medgen.config import build
 from medgen.errors import InputError, UsageError
@@ -88,7 +89,7 @@ class Preparation:
     training: Mapping[str, Fingerprint] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        known = {name for role in self.roles.all for name in (role, *role.split("|"))}
+        known = {name for role in self.roles.all for name in (role, *columns_of(role))}
         for name in self.config.intensity:
             if name not in known:
                 near = get_close_matches(name, known, 1) or sorted(known)
@@ -104,7 +105,7 @@ class Preparation:
 
     def intensity(self, role: str) -> IntensityConfig:
         """How the values of a role are mapped."""
-        for name in (role, *role.split("|")):
+        for name in (role, *columns_of(role)):
             if name in self.config.intensity:
                 return self.config.intensity[name]
         return CT_WINDOW if role == self.roles.target else ZSCORE
@@ -134,7 +135,7 @@ class Preparation:
                 overlap or have no position to compare; the target (unless the settings resample it), the labels or
                 the mask lie more than 0.1 voxel off the grid of the first input.
         """
-        missing = [role for role in self.roles.inputs if role not in images]
+        missing = [role for role in self.roles.inputs if role not in images and not is_optional(role)]
         if missing:
             raise InputError(
                 f"no image for the input {', '.join(missing)}",
@@ -142,17 +143,20 @@ class Preparation:
             )
         notes = [f"{role}: {note}" for role in self.roles.all if role in images for note in images[role].notes]
         place = self._place(images, notes)
-        channels = [self._values(role, images[role], place, notes) for role in self.roles.inputs]
+        channels = [
+            self._values(role, images[role], place, notes) if role in images else None for role in self.roles.inputs
+        ]
+        assert channels[0] is not None  # the first input is never optional
         body = body_mask(channels[0][0], place.affine)
         if not body.any():
             raise InputError("the image is empty: one value throughout", where=images[self.roles.inputs[0]].source)
         image = [
-            self._normalise(role, each, body, place.affine)
+            np.zeros((1, *body.shape), np.float32) if each is None else self._normalise(role, each, body, place.affine)
             for role, each in zip(self.roles.inputs, channels, strict=True)
         ]
         del channels
         target = self._target(images, place, body, notes)
-        labels = self._whole_numbers(self.roles.labels, images, place)
+        labels = self._labels(images, place)
         mask = self._mask(images, place)
         looks = {role: fingerprint(each[0], body) for role, each in zip(self.roles.inputs, image, strict=True)}
         reference = images[self.roles.inputs[0]].grid
@@ -216,6 +220,16 @@ class Preparation:
         if not values.any():
             raise InputError("the mask is empty", where=images[str(self.roles.mask)].source, fix="draw it again")
         return np.asarray(values > 0)
+
+    def _labels(self, images: Mapping[str, Volume], place: Place) -> Array | None:
+        """Class indices: the values of the label map, or the numbers of the classes that the recipe groups them in."""
+        values = self._whole_numbers(self.roles.labels, images, place)
+        if values is None or not self.roles.classes:
+            return values
+        grouped = np.zeros(values.shape, np.uint8)
+        for number, members in enumerate(self.roles.classes.values(), start=1):
+            grouped[np.isin(values, members)] = number
+        return grouped
 
     def _whole_numbers(self, role: str | None, images: Mapping[str, Volume], place: Place) -> Array | None:
         if role is None or role not in images:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, model_serializer, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_serializer, model_validator
 
+from medgen.cases import is_optional
 from medgen.config import Config
 
 Range = tuple[float, float]
@@ -89,11 +90,15 @@ class Roles(Config):
     """Which columns of the case table a method uses (the recipe's ``data``)."""
 
     inputs: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Channels in this order; ``ge|swi`` takes whichever a patient has."""
+    """Channels in this order; ``ge|swi`` takes whichever a patient has, and ``swi?`` may be absent: its channel is then
+    0 throughout, which is the mean of a z-scored one."""
     target: str | None = None
     """The image to synthesise."""
     labels: str | None = None
-    """Whole numbers, 0 for background."""
+    """The label map to learn: whole numbers, 0 for background."""
+    classes: dict[str, Annotated[tuple[PositiveInt, ...], Field(min_length=1)]] = {}
+    """Names of the classes and the values of the label map that make up each, e.g. ``{tumour: [1, 2, 3, 4]}``; the
+    first is class 1 of a prediction, and a value in none of them is background. Empty: the values as they are."""
     mask: str | None = None
     """Where to train and to measure; null finds the body in the first input."""
 
@@ -101,7 +106,25 @@ class Roles(Config):
     def _each_once(self) -> Roles:
         if len(set(self.inputs)) < len(self.inputs):
             raise ValueError(f"an input is named twice: {', '.join(self.inputs)}")
+        if is_optional(self.inputs[0]):
+            raise ValueError("the first input is the reference of all others and cannot be optional")
         return self
+
+    @model_validator(mode="after")
+    def _one_task(self) -> Roles:
+        values = [value for group in self.classes.values() for value in group]
+        if len(set(values)) < len(values):
+            raise ValueError("a label value belongs to two classes")
+        if self.classes and self.labels is None:
+            raise ValueError("there are classes, but no labels")
+        if self.target is not None and self.labels is not None:
+            raise ValueError("a model makes an image (target) or a label map (labels), not both")
+        return self
+
+    @property
+    def task(self) -> Literal["synthesis", "segmentation"]:
+        """What a model of these roles makes: an image or a label map."""
+        return "segmentation" if self.labels is not None else "synthesis"
 
     @property
     def all(self) -> tuple[str, ...]:

@@ -1,0 +1,79 @@
+"""Losses of label maps on raw logits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
+    """Mean over voxels of the negative log-probability of the true class, in nats.
+
+    Args:
+        logits: (B, K, X, Y, Z), no softmax has been applied.
+        label: (B, 1, X, Y, Z) integers in [0, K).
+
+    Returns:
+        A scalar, at least 0; log K for equal logits.
+
+    >>> round(cross_entropy(torch.zeros(1, 2, 1, 1, 1), torch.zeros(1, 1, 1, 1, 1)).item(), 4)
+    0.6931
+    """
+    return functional.cross_entropy(logits.float(), label[:, 0].long())
+
+
+def soft_dice(logits: Tensor, label: Tensor, *, smooth: float = 1e-5) -> Tensor:
+    """One minus the soft Dice of each foreground class over the whole batch, averaged over the classes.
+
+    ``1 - (2 sum p g + s) / (sum p^2 + sum g + s)`` (Milletari et al. 2016, arXiv 1606.04797, eq. 3). Over the batch
+    and not over each patch: most patches have no lesion, and the Dice of nothing is no lesson.
+
+    Args:
+        logits: (B, K, X, Y, Z), no softmax has been applied.
+        label: (B, 1, X, Y, Z) integers in [0, K).
+        smooth: s, in voxels.
+
+    Returns:
+        A scalar in [0, 1].
+    """
+    probability = logits.float().softmax(dim=1)[:, 1:]
+    truth = functional.one_hot(label[:, 0].long(), logits.shape[1]).movedim(-1, 1)[:, 1:]
+    over = (0, 2, 3, 4)
+    both = (probability * truth).sum(over)
+    total = probability.square().sum(over) + truth.sum(over)
+    return 1 - ((2 * both + smooth) / (total + smooth)).mean()
+
+
+def entropy(logits: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean over voxels of the entropy of the predicted classes, in nats.
+
+    Args:
+        logits: (B, K, X, Y, Z).
+        mask: (B, 1, X, Y, Z) in {0, 1}; None takes every voxel. An empty mask gives 0.
+
+    Returns:
+        A scalar in [0, log K].
+    """
+    log_probability = logits.float().log_softmax(dim=1)
+    each = -(log_probability.exp() * log_probability).sum(dim=1, keepdim=True)
+    return each.mean() if mask is None else (each * mask).sum() / mask.sum().clamp(min=1)
+
+
+def weight_penalties(weights: Iterable[Tensor], *, l1: float, l2: float) -> dict[str, Tensor]:
+    """``l1 * sum |w|`` and ``l2 * sum w^2``; a term of weight 0 is left out.
+
+    Args:
+        weights: of the convolutions, without biases and without those of the normalisation.
+        l1: weight of the first sum; DeepMedic has 1e-6.
+        l2: weight of the second; DeepMedic has 1e-4.
+    """
+    tensors = list(weights)
+    losses: dict[str, Tensor] = {}
+    if l1:
+        losses["l1"] = l1 * torch.stack([tensor.abs().sum() for tensor in tensors]).sum()
+    if l2:
+        losses["l2"] = l2 * torch.stack([tensor.square().sum() for tensor in tensors]).sum()
+    return losses

@@ -1,0 +1,123 @@
+"""What the segmentation methods share: the network, the supervised loss, the published way to train it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from medgen.batches import Labelled
+from medgen.config import Config
+from medgen.losses.segmentation import cross_entropy, soft_dice, weight_penalties
+from medgen.method import Channels, Method
+from medgen.networks.segmenters import build_segmenter
+from medgen.optimizers import NesterovRMSprop
+
+
+class SegmentationConfig(Config):
+    """Settings of a segmenter; the defaults are DeepMedic as published (Kamnitsas et al. 2017 and its code)."""
+
+    network: Literal["deepmedic", "unet"] = "deepmedic"
+    preset: Literal["original", "res2016", "current", "wide", "small"] = "res2016"
+    """Of DeepMedic: ``original`` and ``res2016`` have one pathway of low resolution, ``current`` and ``wide`` two;
+    ``small`` is a third as wide as ``res2016``."""
+    width: PositiveFloat = 1.0
+    """Factor on the number of filters of the U-Net."""
+    norm: Literal["batch", "instance"] = "instance"
+    """Normalisation of the U-Net. DeepMedic has batch normalisation."""
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    """Rate in the last layers; by default the network's own: 0.5 in DeepMedic, none in the U-Net."""
+    cross_entropy_weight: NonNegativeFloat = 1.0
+    dice_weight: NonNegativeFloat = 0.0
+    """Of the soft Dice of the batch; 0 is published."""
+    optimizer: Literal["rmsprop", "adam"] = "rmsprop"
+    """``rmsprop`` with Nesterov momentum is published; a third of the steps are enough with ``adam``."""
+    learning_rate: PositiveFloat = 1e-3
+    momentum: float = Field(default=0.6, ge=0, lt=1)
+    """Of RMSprop; the code's default."""
+    l1: NonNegativeFloat = 1e-6
+    """Weight of the sum of the absolute weights of the convolutions."""
+    l2: NonNegativeFloat = 1e-4
+    """Weight of the sum of the squared weights of the convolutions."""
+
+
+class Segmenter(Method):
+    """A network that labels voxels; subclasses say how it learns.
+
+    Like the base of the methods for pairs, it shares no training: what the network fixes (margin, divisor, alignment),
+    its supervised loss and its optimiser.
+    """
+
+    batch_class = Labelled
+    config: SegmentationConfig
+
+    def __init__(self, config: SegmentationConfig, channels: Channels) -> None:
+        super().__init__(config, channels)
+        self.network = build_segmenter(
+            config.network,
+            *channels,
+            preset=config.preset,
+            width=config.width,
+            norm=config.norm,
+            dropout=config.dropout,
+        )
+
+    @property
+    def margin(self) -> int:
+        """Voxels lost on each side: the context of DeepMedic's pathways; 0 for the U-Net."""
+        return self.network.margin
+
+    @property
+    def multiple(self) -> int:
+        """What the sides of the input must be divisible by."""
+        return self.network.multiple
+
+    @property
+    def align(self) -> int:
+        """What the sides of the output must be divisible by: the sub-sampling of DeepMedic's pathways."""
+        return self.network.align
+
+    @property
+    def minimum(self) -> int:
+        """The smallest side of an input."""
+        return max(self.multiple, 2 * self.margin + self.align)
+
+    def optimizers(self) -> dict[str, Optimizer]:
+        """The segmenter's optimiser."""
+        return {"segmenter": self.optimizer_of(self.network)}
+
+    def optimizer_of(self, module: nn.Module, learning_rate: float | None = None) -> Optimizer:
+        """An optimiser of the recipe's kind for one network."""
+        config, rate = self.config, learning_rate or self.config.learning_rate
+        if config.optimizer == "adam":
+            return Adam(module.parameters(), rate)
+        return NesterovRMSprop(module.parameters(), rate, momentum=config.momentum)
+
+    def supervised(self, logits: Tensor, label: Tensor) -> dict[str, Tensor]:
+        """The weighted losses of logits ``(B, K, x, y, z)`` against a label ``(B, 1, X, Y, Z)``, and the penalties."""
+        config, label = self.config, centre(label, logits)
+        losses: dict[str, Tensor] = {}
+        if config.cross_entropy_weight:
+            losses["cross_entropy"] = config.cross_entropy_weight * cross_entropy(logits, label)
+        if config.dice_weight:
+            losses["dice"] = config.dice_weight * soft_dice(logits, label)
+        return losses | weight_penalties(self._convolutions(), l1=config.l1, l2=config.l2)
+
+    def _convolutions(self) -> Iterator[Tensor]:
+        return (parameter for parameter in self.network.parameters() if parameter.dim() == 5)
+
+    def predict(self, image: Tensor) -> Tensor:
+        """Class probabilities ``(B, K, X - 2m, Y - 2m, Z - 2m)`` in [0, 1]; channel 0 is background."""
+        logits: Tensor = self.network(image)
+        return logits.float().softmax(dim=1)
+
+
+def centre(volume: Tensor, like: Tensor) -> Tensor:
+    """The middle of ``volume`` ``(B, C, X, Y, Z)`` with the sides of ``like``."""
+    for axis in (2, 3, 4):
+        excess = volume.shape[axis] - like.shape[axis]
+        volume = volume.narrow(axis, excess // 2, like.shape[axis])
+    return volume
