@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from medgen.cases import read_cases
+from medgen.cases import Case, read_cases
 from medgen.errors import InputError, UsageError
 from medgen.files import sha256
+from medgen.volume import read_header, require_same_grid
 
 Split = Literal["train", "val", "test", "all"]
+Domain = Literal["source", "target"]
 
 _SUFFIXES = (".nii.gz", ".nii")
 _NAMED = 5
@@ -33,33 +35,37 @@ class Reference:
 
 
 def find_references(
-    path: Path, role: str, mask_role: str, split: Split | None
+    path: Path, role: str, mask_role: str | None, split: Split | None, domain: Domain | None = None
 ) -> tuple[list[Reference], dict[str, Any], list[str]]:
     """The cases to score.
 
     Args:
         path: ``cases.csv`` or a folder that holds it, a folder laid out like predictions, or one volume.
         role: column or name of the true image.
-        mask_role: column or name of the region that is scored.
+        mask_role: column or name of the region that is scored; None looks for none.
         split: which cases of a table; by default ``test`` if there is one, else all.
+        domain: which of these; by default both.
 
     Returns:
         The cases, what to record of their choice, and notes on it.
 
     Raises:
         InputError: there is no true image.
-        UsageError: a split is asked of references that have none.
+        UsageError: a split or a domain is asked of references that have none.
     """
     if path.is_dir() and (path / "cases.csv").is_file():
         path = path / "cases.csv"
     if path.suffix == ".csv":
-        return _from_table(path, role, mask_role, split)
-    if split is not None:
-        raise UsageError(f"the split '{split}' cannot be chosen here", where=path, fix="give a cases.csv as reference")
+        return _from_table(path, role, mask_role, split, domain)
+    if wanted := next((f"{name} '{value}'" for name, value in (("split", split), ("domain", domain)) if value), ""):
+        raise UsageError(f"the {wanted} cannot be chosen here", where=path, fix="give a cases.csv as reference")
     if path.is_dir():
         names = _cases_in(path, role, mask_role)
         found = [
-            Reference(name, _find_sure(path, name, role), _find(path, name, mask_role, bare=False)) for name in names
+            Reference(
+                name, _find_sure(path, name, role), _find(path, name, mask_role, bare=False) if mask_role else None
+            )
+            for name in names
         ]
     elif path.is_file():
         found = [Reference(_stem(path).removesuffix(f"_{role}"), path, None)]
@@ -73,22 +79,28 @@ def find_references(
 
 
 def _from_table(
-    path: Path, role: str, mask_role: str, split: Split | None
+    path: Path, role: str, mask_role: str | None, split: Split | None, domain: Domain | None
 ) -> tuple[list[Reference], dict[str, Any], list[str]]:
     table = read_cases(path)
-    chosen: Split = split or ("test" if table.select(split="test") else "all")
-    cases = table.cases if chosen == "all" else table.select(split=chosen)
-    notes = [] if split else [f"scored the split '{chosen}' of {path.name}"]
+    chosen: Split = split or ("test" if table.select(split="test", domain=domain) else "all")
+    cases = table.select(split=None if chosen == "all" else chosen, domain=domain)
+    named = f"the split '{chosen}'{f' of the domain {domain!r}' if domain else ''}"
+    notes = [] if split else [f"scored {named} of {path.name}"]
     if without := [case.name for case in cases if case.path(role) is None]:
         notes.append(f"no true {role} for {listed(without)}: not scored")
-    found = [Reference(case.name, truth, case.path(mask_role)) for case in cases if (truth := case.path(role))]
+    found = [Reference(case.name, truth, _mask(case, mask_role)) for case in cases if (truth := case.path(role))]
     if not found:
         raise InputError(
-            f"no case of the split '{chosen}' has a '{role}'",
+            f"no case of {named} has a '{role}'",
             where=path,
             fix=f"choose another split or role; the table has the roles {', '.join(table.roles)}",
         )
-    return found, {"split": chosen, "references": {"name": path.name, "sha256": sha256(path)}}, notes
+    settings = {"split": chosen, "references": {"name": path.name, "sha256": sha256(path)}}
+    return found, {**settings, **({"domain": domain} if domain else {})}, notes
+
+
+def _mask(case: Case, role: str | None) -> Path | None:
+    return case.path(role) if role else None
 
 
 def find_predictions(place: Path, found: Sequence[Reference], role: str) -> dict[str, Path]:
@@ -118,7 +130,7 @@ def find_predictions(place: Path, found: Sequence[Reference], role: str) -> dict
     return paths
 
 
-def _cases_in(folder: Path, role: str, mask_role: str) -> list[str]:
+def _cases_in(folder: Path, role: str, mask_role: str | None) -> list[str]:
     """Names of the cases of a folder, from the most to the least explicit layout."""
     nested = {path.name for path in folder.iterdir() if path.is_dir() and _find(folder, path.name, role)}
     stems = {_stem(path) for path in folder.iterdir() if path.name.endswith(_SUFFIXES)}
@@ -145,6 +157,33 @@ def _find_sure(folder: Path, case: str, role: str) -> Path:
 
 def _stem(path: Path) -> str:
     return path.name.removesuffix(".gz").removesuffix(".nii")
+
+
+def unusable(found: Sequence[Reference], paths: Mapping[str, Path]) -> dict[str, str]:
+    """Cases without a readable prediction, with the reason; all grids are compared before anything is computed.
+
+    Args:
+        found: the cases.
+        paths: of the predictions, by case.
+
+    Raises:
+        InputError: a prediction or a mask lies on another grid than its reference, or a reference cannot be read.
+    """
+    broken: dict[str, str] = {}
+    for item in found:
+        truth = read_header(item.truth)
+        if item.mask is not None:
+            require_same_grid(read_header(item.mask), truth)
+        if item.case not in paths:
+            broken[item.case] = "there is no prediction"
+            continue
+        try:
+            header = read_header(paths[item.case])
+        except InputError as error:
+            broken[item.case] = error.what
+            continue
+        require_same_grid(header, truth)
+    return broken
 
 
 def listed(names: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ nibabel alone, because a reader that fills a truncated file with zeros must neve
 
 from medgen.volume.grid import SAME_GRID, Grid, HasGrid, corner_distance, overlap, ras_grid, require_same_grid
 from medgen.volume.image import Volume, read_header, read_volume, reorient_like, to_ras
-from medgen.volume.labels import read_label
+from medgen.volume.labels import as_label, class_indices, read_label
 from medgen.volume.nifti import Geometry
 from medgen.volume.writing import Kind, write_volume
 
@@ -17,6 +17,8 @@ __all__ = [
     "HasGrid",
     "Kind",
     "Volume",
+    "as_label",
+    "class_indices",
     "corner_distance",
     "overlap",
     "ras_grid",

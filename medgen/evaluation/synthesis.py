@@ -1,79 +1,26 @@
-"""A folder of predictions and the truth become a table of scores."""
+"""Synthetic CTs and the true ones become a table of scores."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medgen.errors import InputError, UsageError
-from medgen.files import write_json
+from medgen.errors import InputError
+from medgen.evaluation.scores import Progress, Scores
 from medgen.metrics.image import SETTINGS, UNITS, image_scores
-from medgen.metrics.statistics import Summary, summarise
+from medgen.metrics.statistics import summarise
 from medgen.metrics.tissue import BODY_ABOVE, body_mask
-from medgen.references import Reference, Split, find_predictions, find_references, listed
-from medgen.volume import Volume, read_header, read_label, read_volume, require_same_grid
+from medgen.references import Reference, Split, find_predictions, find_references, listed, unusable
+from medgen.volume import Volume, read_label, read_volume
 
-Progress = Callable[[int, int, str], None]
-
-_DIGITS = {"HU": 1, "dB": 2, "": 3}
 _BODY = f"the filled largest piece above {BODY_ABOVE:g} HU of the true CT"
 
 
-@dataclass(frozen=True)
-class Scores:
-    """What an evaluation found.
-
-    Args:
-        task: what was scored.
-        cases: one row a case, ``{"case": name, metric: number}``; NaN where it failed or the class is absent.
-        summary: metric to its mean, sd, interval and counts over the cases.
-        failed: one row a case without a usable prediction, ``{"case": name, "reason": text}``.
-        notes: what the evaluation had to decide.
-        settings: ranges, thresholds, split and seeds that the numbers depend on.
-    """
-
-    task: str
-    cases: tuple[dict[str, Any], ...]
-    summary: dict[str, Summary]
-    failed: tuple[dict[str, str], ...] = ()
-    notes: tuple[str, ...] = ()
-    settings: dict[str, Any] = field(default_factory=dict)
-
-    def write(self, path: str | Path) -> Path:
-        """Write ``scores.json``; NaN and infinity become null.
-
-        Args:
-            path: the file to write.
-
-        Returns:
-            The path.
-
-        Raises:
-            StorageError: the disk is full or the folder cannot be written.
-        """
-        content = {name: getattr(self, name) for name in ("task", "cases", "summary", "failed", "notes", "settings")}
-        write_json(path, content)
-        return Path(path)
-
-    def table(self) -> list[tuple[str, ...]]:
-        """Rows of text, the heading first: metric with its unit, mean, sd, 95 % interval, n, failed."""
-        rows: list[tuple[str, ...]] = [("metric", "mean", "sd", "95 % interval", "n", "failed")]
-        for metric, values in self.summary.items():
-            unit = UNITS.get(metric, "")
-            digits = _DIGITS[unit]
-            mean, sd, low, high = (f"{x:.{digits}f}" for x in (values["mean"], values["sd"], *values["ci95"]))
-            name = f"{metric} ({unit})" if unit else metric
-            rows.append((name, mean, sd, f"{low} to {high}", str(values["n"]), str(values["n_failed"])))
-        return rows
-
-
-class Options(TypedDict, total=False):
+class SynthesisOptions(TypedDict, total=False):
     """Keyword arguments of :func:`evaluate_synthesis`."""
 
     role: str
@@ -82,28 +29,6 @@ class Options(TypedDict, total=False):
     seed: int
     draws: int
     progress: Progress | None
-
-
-def evaluate(
-    task: Literal["synthesis"], predictions: str | Path, references: str | Path, **options: Unpack[Options]
-) -> Scores:
-    """Score predictions; ``task`` names what they are.
-
-    Args:
-        task: ``"synthesis"``: :func:`evaluate_synthesis`, where the other arguments are described.
-        predictions: folder of predictions.
-        references: the truth.
-        **options: keyword arguments of the task's function.
-
-    Returns:
-        The scores.
-
-    Raises:
-        UsageError: there is no such task.
-    """
-    if task not in _TASKS:
-        raise UsageError(f"there is no evaluation of '{task}'", fix=f"choose one of: {', '.join(_TASKS)}")
-    return _TASKS[task](predictions, references, **options)
 
 
 def evaluate_synthesis(
@@ -142,7 +67,7 @@ def evaluate_synthesis(
     """
     found, settings, notes = find_references(Path(references), role, mask_role, split)
     paths = find_predictions(Path(predictions), found, role)
-    broken = _unusable(found, paths)
+    broken = unusable(found, paths)
     cases: list[dict[str, Any]] = []
     for number, item in enumerate(found):
         if progress:
@@ -163,28 +88,6 @@ def evaluate_synthesis(
         notes=tuple(notes),
         settings={"role": role, **settings, **SETTINGS, "bootstrap": {"seed": seed, "draws": draws}},
     )
-
-
-_TASKS: dict[str, Callable[..., Scores]] = {"synthesis": evaluate_synthesis}
-
-
-def _unusable(found: Sequence[Reference], paths: dict[str, Path]) -> dict[str, str]:
-    """Cases without a readable prediction, with the reason; all grids are compared before anything is computed."""
-    broken: dict[str, str] = {}
-    for item in found:
-        truth = read_header(item.truth)
-        if item.mask is not None:
-            require_same_grid(read_header(item.mask), truth)
-        if item.case not in paths:
-            broken[item.case] = "there is no prediction"
-            continue
-        try:
-            header = read_header(paths[item.case])
-        except InputError as error:
-            broken[item.case] = error.what
-            continue
-        require_same_grid(header, truth)
-    return broken
 
 
 def _score(item: Reference, path: Path) -> tuple[dict[str, float], str]:

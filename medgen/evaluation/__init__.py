@@ -1,0 +1,60 @@
+"""A folder of predictions and the truth become a table of scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, Unpack, overload
+
+from medgen.errors import UsageError
+from medgen.evaluation.scores import Progress, Scores
+from medgen.evaluation.segmentation import SegmentationOptions, evaluate_segmentation
+from medgen.evaluation.synthesis import SynthesisOptions, evaluate_synthesis
+
+__all__ = [
+    "Progress",
+    "Scores",
+    "SegmentationOptions",
+    "SynthesisOptions",
+    "evaluate",
+    "evaluate_segmentation",
+    "evaluate_synthesis",
+]
+
+_TASKS: dict[str, Callable[..., Scores]] = {"synthesis": evaluate_synthesis, "segmentation": evaluate_segmentation}
+
+
+@overload
+def evaluate(
+    task: Literal["synthesis"], predictions: str | Path, references: str | Path, **options: Unpack[SynthesisOptions]
+) -> Scores: ...
+
+
+@overload
+def evaluate(
+    task: Literal["segmentation"],
+    predictions: str | Path,
+    references: str | Path,
+    **options: Unpack[SegmentationOptions],
+) -> Scores: ...
+
+
+def evaluate(task: str, predictions: str | Path, references: str | Path, **options: Any) -> Scores:
+    """Score predictions; ``task`` names what they are.
+
+    Args:
+        task: ``"synthesis"``: :func:`evaluate_synthesis`, or ``"segmentation"``: :func:`evaluate_segmentation`, where
+            the other arguments are described.
+        predictions: folder of predictions.
+        references: the truth.
+        **options: keyword arguments of the task's function.
+
+    Returns:
+        The scores.
+
+    Raises:
+        UsageError: there is no such task.
+    """
+    if task not in _TASKS:
+        raise UsageError(f"there is no evaluation of '{task}'", fix=f"choose one of: {', '.join(_TASKS)}")
+    return _TASKS[task](predictions, references, **options)

@@ -1,0 +1,80 @@
+"""What every evaluation gives back: a number a case and metric, their summary, and how they were made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medgen.files import write_json
+from medgen.metrics import image, segmentation
+from medgen.metrics.statistics import Summary
+
+Progress = Callable[[int, int, str], None]
+
+_UNITS = {**image.UNITS, **segmentation.UNITS}
+_DIGITS = {"HU": 1, "dB": 2, "mm": 2, "ml": 2, "": 3}
+_COUNTS = (("missed", "n_missed"), ("not applicable", "n_not_applicable"))
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What an evaluation found.
+
+    Args:
+        task: what was scored.
+        cases: one row a case, ``{"case": name, metric: number}``; NaN where it failed or the class is absent.
+        summary: metric to its mean, sd, interval and counts over the cases.
+        failed: one row a case without a usable prediction, ``{"case": name, "reason": text}``.
+        notes: what the evaluation had to decide.
+        settings: ranges, thresholds, policies, split and seeds that the numbers depend on.
+    """
+
+    task: str
+    cases: tuple[dict[str, Any], ...]
+    summary: dict[str, Summary]
+    failed: tuple[dict[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def write(self, path: str | Path) -> Path:
+        """Write ``scores.json``; NaN and infinity become null.
+
+        Args:
+            path: the file to write.
+
+        Returns:
+            The path.
+
+        Raises:
+            StorageError: the disk is full or the folder cannot be written.
+        """
+        content = {name: getattr(self, name) for name in ("task", "cases", "summary", "failed", "notes", "settings")}
+        write_json(path, content)
+        return Path(path)
+
+    def table(self) -> list[tuple[str, ...]]:
+        """Rows of text, the heading first: metric with its unit, mean, sd, 95 % interval, n, failed.
+
+        For segmentations also how many structures were missed, and in how many cases the metric is not applicable.
+        """
+        counts = [(title, key) for title, key in _COUNTS if any(key in values for values in self.summary.values())]
+        rows: list[tuple[str, ...]] = [
+            ("metric", "mean", "sd", "95 % interval", "n", "failed", *(title for title, _ in counts))
+        ]
+        for metric, values in self.summary.items():
+            unit = _unit(metric)
+            mean, sd, low, high = (f"{x:.{_DIGITS[unit]}f}" for x in (values["mean"], values["sd"], *values["ci95"]))
+            name = f"{metric} ({unit})" if unit else metric
+            numbers = [values["n"], values["n_failed"], *(values.get(key, 0) for _, key in counts)]
+            rows.append((name, mean, sd, f"{low} to {high}", *(str(number) for number in numbers)))
+        return rows
+
+
+def _unit(metric: str) -> str:
+    """The unit of a metric, also of one class (``hd95_tumour``: mm)."""
+    if metric in _UNITS:
+        return _UNITS[metric]
+    known = [name for name in segmentation.UNITS if metric.startswith(f"{name}_")]
+    return _UNITS[max(known, key=len)] if known else ""
