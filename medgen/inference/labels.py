@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,7 +78,8 @@ def restore_label(
     where two classes are equally probable, between voxels too.
 
     Args:
-        probabilities: (1 + classes, X, Y, Z) in [0, 1] on the prepared grid, background first.
+        probabilities: (1 + classes, X, Y, Z) in [0, 1] on the prepared grid, background first; the background is
+            written over.
         prepared: the patient.
         preparation: of the model.
         classes: their names.
@@ -89,18 +90,20 @@ def restore_label(
         background, and where the prepared grid does not reach. Of equal probabilities the earlier class wins, as in
         ``argmax``.
     """
-    maps = _class_maps(probabilities, prepared, preparation)
-    background = next(maps)
-    best = background.data.copy()
-    label = np.zeros(best.shape, np.min_scalar_type(len(classes)))
-    for index, (name, each) in enumerate(zip(classes, maps, strict=True), start=1):
+    # One class at a time, in place and slab by slab: all of them on the patient's grid would double the memory.
+    best = _class_map(probabilities[0], prepared, preparation, fill=1.0)
+    highest = best.data
+    label = np.zeros(highest.shape, np.min_scalar_type(len(classes)))
+    for index, name in enumerate(classes, start=1):
+        each = _class_map(probabilities[index], prepared, preparation, fill=0.0)
         if on_probability:
             on_probability(name, each)
-        for x in range(best.shape[1]):  # one slab at a time: no temporary of the volume's size
-            larger = each.data[:, x] > best[:, x]
-            label[:, x][larger] = index
-            np.maximum(best[:, x], each.data[:, x], out=best[:, x])
-    return background.with_data(label)
+        for x in range(highest.shape[1]):
+            slab = each.data[:, x]
+            label[:, x][slab > highest[:, x]] = index
+            np.maximum(highest[:, x], slab, out=highest[:, x])
+        del each, slab
+    return best.with_data(label)
 
 
 def found_in(label: Volume, classes: Iterable[str]) -> dict[str, Found]:
@@ -122,11 +125,10 @@ def found_in(label: Volume, classes: Iterable[str]) -> dict[str, Found]:
     return result
 
 
-def _class_maps(probabilities: NDArray[np.float32], prepared: Prepared, preparation: Preparation) -> Iterator[Volume]:
-    """One channel at a time on the patient's grid: all of them at once would double what a prediction takes."""
-    for index in range(len(probabilities)):
-        outside = 1.0 if index == 0 else 0.0
-        volume = preparation.restore(probabilities[index : index + 1], prepared, fill=outside)
-        for x in range(volume.data.shape[1]):  # the kernel of a coarser grid has lobes a little below 0
-            np.clip(volume.data[:, x], 0, 1, out=volume.data[:, x])
-        yield volume
+def _class_map(
+    probability: NDArray[np.float32], prepared: Prepared, preparation: Preparation, *, fill: float
+) -> Volume:
+    volume = preparation.restore(probability, prepared, fill=fill)
+    for x in range(volume.data.shape[1]):  # the kernel of a coarser grid has lobes a little below 0
+        np.clip(volume.data[:, x], 0, 1, out=volume.data[:, x])
+    return volume
