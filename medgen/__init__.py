@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from medgen.benchmark import run_benchmark
     from medgen.cases import Case, CaseTable, from_bids, from_msd, from_nnunet, read_cases, write_cases
     from medgen.checks import Fault, check_cases
     from medgen.demo import run_demo
@@ -41,6 +42,7 @@ __all__ = [
     "prepare",
     "read_cases",
     "read_volume",
+    "run_benchmark",
     "run_demo",
     "train",
     "write_cases",
@@ -49,6 +51,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "medgen.benchmark": ("run_benchmark",),
     "medgen.cases": (
         "Case",
         "CaseTable",

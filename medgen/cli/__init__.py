@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 from cyclopts import App, Group, Parameter
 
 from medgen import __version__
+from medgen.cli.benchmark import benchmark
 from medgen.cli.cases import app as cases
 from medgen.cli.check import check
 from medgen.cli.demo import demo
@@ -55,8 +56,9 @@ app.command(prepare, sort_key=5)
 app.command(train, sort_key=6)
 app.command(predict, sort_key=7)
 app.command(evaluate)
-app.command(report, sort_key=9)
-app.command(models, sort_key=10)
+app.command(benchmark, sort_key=9)
+app.command(report, sort_key=10)
+app.command(models, sort_key=11)
 
 
 @app.meta.default

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,7 +13,13 @@ _BLOCK = 2**22
 
 
 class Summary(TypedDict):
-    """A metric over cases; ``n + n_failed + n_infinite`` is the number of cases."""
+    """A metric over cases; ``n + n_failed + n_infinite`` and, where it is told apart, ``n_not_applicable`` add up.
+
+    Attributes:
+        n_not_applicable: cases where the metric has no meaning, such as the Dice of a structure that is neither there
+            nor predicted; without this key they are among ``n_failed``.
+        n_missed: of the ``n`` cases, those where a structure that is there was not predicted at all.
+    """
 
     mean: float
     sd: float
@@ -21,6 +27,8 @@ class Summary(TypedDict):
     n: int
     n_failed: int
     n_infinite: int
+    n_not_applicable: NotRequired[int]
+    n_missed: NotRequired[int]
 
 
 class Comparison(TypedDict):
@@ -31,6 +39,27 @@ class Comparison(TypedDict):
     p: float
     n: int
     n_failed: int
+
+
+class RunComparison(TypedDict):
+    """A metric of two methods, each trained under several seeds, on the same cases."""
+
+    mean_difference: float
+    ci95: tuple[float, float]
+    p: float
+    n_cases: int
+    n_seeds: tuple[int, int]
+    n_failed: int
+
+
+class GapShare(TypedDict):
+    """How much of the distance from a low to a high method a third one covers."""
+
+    share: float
+    ci95: tuple[float, float]
+    gap: float
+    gap_ci95: tuple[float, float]
+    n_cases: int
 
 
 class RunSummary(TypedDict):
@@ -148,21 +177,96 @@ def summarise_runs(values: Sequence[ArrayLike], *, seed: int = 0, draws: int = 2
     Raises:
         ValueError: not a table of seeds by cases.
     """
-    table = np.asarray(values, dtype=np.float64)
-    if table.ndim != 2 or not table.size:
-        raise ValueError(f"a table of seeds by cases is needed, not the shape {table.shape}")
-    valid = np.isfinite(table)
-    table = np.where(valid, table, 0.0)
-    seed_means = _ratio(table.sum(1), valid.sum(1))
-    case_means = _ratio(table.sum(0), valid.sum(0))
+    table = _table(values)
+    generator = np.random.default_rng(seed)
+    seeds, cases = (_times(count, draws, generator) for count in table.shape)
+    seed_means = _finite_means(table, axis=1)
     return {
         "mean": _mean(seed_means),
-        "sd_cases": _sd(case_means),
+        "sd_cases": _sd(_finite_means(table, axis=0)),
         "sd_seeds": _sd(seed_means),
-        "ci95": _interval(_two_level_means(table, valid, seed, draws)),
+        "ci95": _interval(_two_level_means(table, seeds, cases)),
         "n_cases": table.shape[1],
         "n_seeds": table.shape[0],
-        "n_failed": int((~valid).sum()),
+        "n_failed": int((~np.isfinite(table)).sum()),
+    }
+
+
+def compare_runs(
+    first: Sequence[ArrayLike], second: Sequence[ArrayLike], *, seed: int = 0, draws: int = 2000
+) -> RunComparison:
+    """Paired comparison of two methods that were each trained under several seeds.
+
+    A bootstrap draw takes the same cases for both methods, and seeds for each method on its own: seed 3 of one has
+    nothing in common with seed 3 of the other but a number, and they may differ in how many seeds there are.
+
+    Args:
+        first: ``(seeds, cases)``.
+        second: ``(seeds, cases)``, the same cases in the same order, any number of seeds.
+        seed: of the bootstrap.
+        draws: bootstrap samples.
+
+    Returns:
+        The mean of ``first`` less that of ``second`` (over cases, then over seeds) with its 95 % percentile interval,
+        and the two-sided p-value of the Wilcoxon signed-rank test on the cases' means over seeds: seeds are no
+        patients, so they do not make the test sharper. A case without a finite value in either is left out and
+        counted.
+
+    Raises:
+        ValueError: not tables of seeds by cases, or not the same number of cases.
+    """
+    (one, two), usable = _paired([first, second])
+    generator = np.random.default_rng(seed)
+    cases = _times(one.shape[1], draws, generator)
+    drawn = [_two_level_means(table, _times(len(table), draws, generator), cases) for table in (one, two)]
+    return {
+        "mean_difference": _grand_mean(one) - _grand_mean(two),
+        "ci95": _interval(drawn[0] - drawn[1]),
+        "p": _wilcoxon(_finite_means(one, axis=0) - _finite_means(two, axis=0)),
+        "n_cases": one.shape[1],
+        "n_seeds": (len(one), len(two)),
+        "n_failed": int((~usable).sum()),
+    }
+
+
+def gap_share(
+    low: Sequence[ArrayLike],
+    middle: Sequence[ArrayLike],
+    high: Sequence[ArrayLike],
+    *,
+    seed: int = 0,
+    draws: int = 2000,
+) -> GapShare:
+    """The share ``(middle - low) / (high - low)`` of a gap that a method closes.
+
+    Args:
+        low: ``(seeds, cases)`` of the method to improve on, e.g. trained on the source domain alone.
+        middle: of the method in question; the same cases in the same order.
+        high: of the method to reach, e.g. trained on the target domain.
+        seed: of the bootstrap.
+        draws: bootstrap samples; each takes the same cases for all three, and seeds for each on its own.
+
+    Returns:
+        The share (1 is the whole gap; it may be negative or above 1) and the gap ``high - low``, with 95 % percentile
+        intervals. Where the interval of the gap reaches down to 0 there is nothing to close: the share of it is NaN.
+
+    Raises:
+        ValueError: not tables of seeds by cases, or not the same number of cases.
+    """
+    tables, _ = _paired([low, middle, high])
+    generator = np.random.default_rng(seed)
+    cases = _times(tables[0].shape[1], draws, generator)
+    drawn = [_two_level_means(table, _times(len(table), draws, generator), cases) for table in tables]
+    bottom, reached, top = (_grand_mean(table) for table in tables)
+    gap_interval = _interval(drawn[2] - drawn[0])
+    sure = gap_interval[0] > 0
+    share = _ratio(drawn[1] - drawn[0], drawn[2] - drawn[0])
+    return {
+        "share": (reached - bottom) / (top - bottom) if sure else float("nan"),
+        "ci95": _interval(share) if sure else (float("nan"), float("nan")),
+        "gap": top - bottom,
+        "gap_ci95": gap_interval,
+        "n_cases": tables[0].shape[1],
     }
 
 
@@ -180,21 +284,48 @@ def _resampled_means(values: Numbers, seed: int, draws: int) -> Numbers:
     return np.concatenate(means)
 
 
-def _two_level_means(table: Numbers, valid: NDArray[np.bool_], seed: int, draws: int) -> Numbers:
-    generator = np.random.default_rng(seed)
-    seeds, cases = table.shape
-    times_seed = generator.multinomial(seeds, np.full(seeds, 1 / seeds), draws).astype(np.float64)
-    times_case = generator.multinomial(cases, np.full(cases, 1 / cases), draws).astype(np.float64)
-    # For each draw: each seed's mean over the drawn cases, then the mean over the drawn seeds.
-    per_seed = _ratio(times_case @ table.T, times_case @ valid.T.astype(np.float64))
+def _table(values: Sequence[ArrayLike]) -> Numbers:
+    table = np.asarray(values, dtype=np.float64)
+    if table.ndim != 2 or not table.size:
+        raise ValueError(f"a table of seeds by cases is needed, not the shape {table.shape}")
+    return table
+
+
+def _paired(values: Sequence[Sequence[ArrayLike]]) -> tuple[list[Numbers], NDArray[np.bool_]]:
+    """Tables of the cases that have a finite value in each, and which cases these are."""
+    tables = [_table(each) for each in values]
+    if len({table.shape[1] for table in tables}) > 1:
+        raise ValueError(f"{' and '.join(str(table.shape[1]) for table in tables)} cases cannot be paired")
+    usable = np.all([np.isfinite(table).any(axis=0) for table in tables], axis=0)
+    return [table[:, usable] for table in tables], usable
+
+
+def _times(count: int, draws: int, generator: np.random.Generator) -> Numbers:
+    """How often each of ``count`` things is drawn: ``(draws, count)``."""
+    return generator.multinomial(count, np.full(count, 1 / max(count, 1)), draws).astype(np.float64)
+
+
+def _two_level_means(table: Numbers, times_seed: Numbers, times_case: Numbers) -> Numbers:
+    """For each draw: each seed's mean over the drawn cases, then the mean over the drawn seeds."""
+    valid = np.isfinite(table)
+    per_seed = _ratio(times_case @ np.where(valid, table, 0.0).T, times_case @ valid.T.astype(np.float64))
     usable = np.isfinite(per_seed)
     weights = times_seed * usable
     return _ratio((weights * np.where(usable, per_seed, 0.0)).sum(1), weights.sum(1))
 
 
+def _grand_mean(table: Numbers) -> float:
+    return _mean(_finite_means(table, axis=1))
+
+
+def _finite_means(table: Numbers, *, axis: int) -> Numbers:
+    valid = np.isfinite(table)
+    return _ratio(np.where(valid, table, 0.0).sum(axis), valid.sum(axis))
+
+
 def _ratio(total: NDArray[np.floating], count: NDArray[np.number]) -> Numbers:
     quotient = np.full(np.shape(total), np.nan)
-    np.divide(total, count, out=quotient, where=count > 0)
+    np.divide(total, count, out=quotient, where=np.asarray(count) != 0)
     return quotient
 
 

@@ -1,0 +1,109 @@
+"""The benchmark in one picture: every case as a dot in every regime, joined by lines, with means and intervals."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medgen.benchmark.table import DICE, Row
+from medgen.files import atomic_path
+from medgen.report.drawing import LIGHT, Theme, new_figure, png
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def dots(rows: Sequence[Row], theme: Theme = LIGHT) -> Figure:
+    """Dice on the target domain, one line a case (mean of its seeds) through all regimes.
+
+    Args:
+        rows: in the order of the table; with two or more a line joins the dots of a case.
+        theme: colours.
+    """
+    cases = rows[0].target.cases
+    values = np.stack([_by_case(row, cases) for row in rows], axis=1) * 100
+    figure = new_figure(1.6 + 1.25 * len(rows), 4.6, background=theme.background)
+    axes = figure.subplots()
+    # Beside each other where they would hide each other; the same place in every regime, so that lines stay straight.
+    offsets = np.linspace(-0.13, 0.13, len(cases))[np.argsort(np.argsort(np.nan_to_num(values).mean(axis=1)))]
+    places = np.arange(len(rows))
+    for case, offset in zip(values, offsets, strict=True):
+        axes.plot(places + offset, case, color=theme.quiet, alpha=0.22, linewidth=0.8, zorder=1)
+    for place, row in enumerate(rows):
+        colour = theme.series[place % len(theme.series)]
+        axes.plot(place + offsets, values[:, place], "o", color=colour, alpha=0.6, markersize=4, markeredgewidth=0)
+        _mean(axes, row, place, colour, theme)
+    _style(axes, rows, theme)
+    figure.tight_layout(pad=0.8)
+    return figure
+
+
+def write_figure(rows: Sequence[Row], out: Path) -> list[Path]:
+    """Write ``benchmark.png`` and ``benchmark.svg``.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
+    figure = dots(rows)
+    with atomic_path(out / "benchmark.png") as temporary:
+        temporary.write_bytes(png(figure))
+    from matplotlib import rc_context
+
+    with rc_context({"svg.hashsalt": "medgen"}), atomic_path(out / "benchmark.svg") as temporary:
+        figure.savefig(temporary, format="svg", metadata={"Date": None, "Creator": None})
+    return [out / "benchmark.png", out / "benchmark.svg"]
+
+
+def _by_case(row: Row, cases: Sequence[str]) -> NDArray[np.float64]:
+    """The mean over seeds of each case."""
+    table = row.target.values[DICE][:, [row.target.cases.index(case) for case in cases]]
+    valid = np.isfinite(table)
+    total, count = np.where(valid, table, 0.0).sum(axis=0), valid.sum(axis=0)
+    return np.asarray(np.divide(total, count, out=np.full(len(cases), np.nan), where=count > 0))
+
+
+def _mean(axes: Axes, row: Row, place: int, colour: str, theme: Theme) -> None:
+    """Mean and interval to the right of the dots, and every seed's mean as a tick."""
+    summary = row.metrics[DICE]
+    right = place + 0.27
+    low, high = (100 * edge for edge in summary["ci95"])
+    axes.plot([right, right], [low, high], color=colour, linewidth=2.4, solid_capstyle="butt", zorder=3)
+    axes.plot(right, 100 * summary["mean"], "D", color=colour, markersize=6, zorder=4)
+    for seed in row.target.values[DICE]:
+        if np.isfinite(seed).any():
+            axes.plot(right + 0.08, 100 * np.nanmean(seed), "_", color=colour, markersize=6, zorder=3)
+    axes.annotate(
+        f"{100 * summary['mean']:.0f}",
+        (right, high if np.isfinite(high) else 100 * summary["mean"]),
+        xytext=(0, 4),
+        textcoords="offset points",
+        ha="center",
+        fontsize=8.5,
+        color=theme.text,
+    )
+
+
+def _style(axes: Axes, rows: Sequence[Row], theme: Theme) -> None:
+    axes.set_facecolor(theme.background)
+    axes.set_xticks(range(len(rows)), [_wrapped(row.title) for row in rows])
+    axes.set_xlim(-0.4, len(rows) - 0.45)
+    axes.set_ylim(-3, 103)
+    axes.set_ylabel("DSC on T, %", fontsize=9, color=theme.text)
+    axes.tick_params(colors=theme.quiet, labelsize=8, length=0)
+    for label in axes.get_xticklabels():
+        label.set_color(theme.text)
+    for name, spine in axes.spines.items():
+        spine.set_visible(name == "bottom")
+        spine.set_color(theme.quiet)
+    axes.grid(axis="y", color=theme.grid, linewidth=0.7)
+    axes.set_axisbelow(True)
+
+
+def _wrapped(title: str) -> str:
+    return "\n".join(textwrap.wrap(title, 17))

@@ -1,0 +1,209 @@
+"""Runs in processes of their own, a few at a time, each with its share of the cores; what is done is not done again."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from medgen.benchmark.runs import FACTS, Run
+from medgen.stopping import StopRequest
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[int, int, str], None]
+LOG = "worker.log"
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
+_PATIENCE = 120.0
+"""Seconds in which a worker that was told to stop must have saved its state."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run without scores.
+
+    Attributes:
+        run: its name.
+        folder: relative to that of the benchmark.
+        reason: what went wrong and what to do.
+    """
+
+    run: str
+    folder: str
+    reason: str
+
+
+@dataclass
+class Outcome:
+    """What became of the runs.
+
+    Attributes:
+        failed: those without scores.
+        stopped: why not all were started or finished; empty where they were.
+    """
+
+    failed: list[Failure] = field(default_factory=list)
+    stopped: str = ""
+
+
+def run_all(
+    runs: Sequence[Run],
+    out: Path,
+    *,
+    workers: int = 1,
+    device: str = "auto",
+    allow_modules: Sequence[str] = (),
+    max_minutes: float | None = None,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Do all runs that are not done.
+
+    One that fails does not stop the others. When the time is up, or on SIGTERM, no other is started and those at work
+    save their state, from which the next call goes on.
+
+    Args:
+        runs: in the order to start them.
+        out: folder of the benchmark; gets ``store/``.
+        workers: runs at a time; each process gets an equal share of the cores.
+        device: as for ``train``.
+        allow_modules: modules outside medgen that the recipe may name.
+        max_minutes: from now.
+        progress: called with (runs done, runs, what).
+
+    Returns:
+        What failed.
+
+    Raises:
+        UsageError: a folder has a run of other settings.
+        KeyboardInterrupt: Ctrl-C; the runs at work have saved their state.
+    """
+    for run in runs:
+        run.require_same()
+    waiting = [run for run in runs if not run.done]
+    pool = _Pool(out, len(runs), len(runs) - len(waiting), workers, device, allow_modules, progress)
+    stop = StopRequest(max_minutes)
+    with ExitStack() as stack:
+        stack.callback(pool.end)
+        stack.enter_context(stop.listening())
+        while (waiting and not stop.reason) or pool.working:
+            while waiting and len(pool.working) < workers and not stop.reason:
+                pool.start(waiting.pop(0))
+            pool.listen(seconds=0.5)
+            if stop.reason and not pool.outcome.stopped:
+                pool.outcome.stopped = stop.reason
+                pool.stop()
+        if waiting:
+            pool.outcome.stopped = stop.reason
+    return pool.outcome
+
+
+def environment(workers: int) -> dict[str, str]:
+    """Environment of one of ``workers`` processes: as many threads as its share of the cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {**os.environ, **dict.fromkeys(_THREADS, str(max(1, cores // workers))), "OMP_WAIT_POLICY": "PASSIVE"}
+
+
+class _Worker:
+    """A process at work on a run, and the thread that hears what it says."""
+
+    def __init__(self, run: Run, command: Sequence[str], environment: dict[str, str], heard: queue.Queue[Any]) -> None:
+        self.run, self.error = run, ""
+        with (run.folder / LOG).open("a") as log_file:
+            # A session of its own: Ctrl-C reaches this process alone, which then lets its workers save.
+            self.process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=log_file, env=environment, text=True, start_new_session=True
+            )
+        assert self.process.stdout is not None
+        threading.Thread(target=self._hear, args=(self.process.stdout, heard), daemon=True).start()
+
+    def _hear(self, stream: IO[str], heard: queue.Queue[Any]) -> None:
+        for line in stream:
+            try:
+                heard.put((self, json.loads(line)))
+            except json.JSONDecodeError:  # a library that prints is no reason to stop
+                log.debug("%s: %s", self.run.name, line.rstrip())
+        heard.put((self, None))
+
+
+class _Pool:
+    """The processes at work."""
+
+    def __init__(
+        self,
+        out: Path,
+        total: int,
+        done: int,
+        workers: int,
+        device: str,
+        allow_modules: Sequence[str],
+        progress: Progress | None,
+    ) -> None:
+        self.out, self.total, self.done, self.progress = out, total, done, progress
+        options = [f"--store={out / 'store'}", f"--device={device}", *(f"--allow-module={m}" for m in allow_modules)]
+        self._command = [sys.executable, "-m", "medgen.benchmark.worker", *options]
+        self._environment = environment(workers)
+        self._heard: queue.Queue[tuple[_Worker, dict[str, Any] | None]] = queue.Queue()
+        self.working: list[_Worker] = []
+        self.outcome = Outcome()
+        self._say("benchmark")
+
+    def start(self, run: Run) -> None:
+        """Begin, or go on with, a run."""
+        if not (run.folder / FACTS).is_file():
+            run.write()
+        self.working.append(_Worker(run, [*self._command, str(run.folder)], self._environment, self._heard))
+
+    def listen(self, seconds: float) -> None:
+        """Wait for the next word of a worker, but not longer than ``seconds``."""
+        try:
+            worker, content = self._heard.get(timeout=seconds)
+        except queue.Empty:
+            return
+        if content is None:
+            self._ended(worker)
+        elif "error" in content:
+            worker.error = "; ".join(str(each) for each in content["error"].values() if each)
+        else:
+            self._say(f"{worker.run.name}: {content['done']}/{content['total']} {content['what']}")
+
+    def _ended(self, worker: _Worker) -> None:
+        code = worker.process.wait()
+        self.working.remove(worker)
+        run = worker.run
+        if run.done:
+            self.done += 1
+            self._say(f"{run.name}: done")
+        elif not self.outcome.stopped:
+            reason = worker.error or f"the process ended with code {code}; see {LOG} in its folder"
+            self.outcome.failed.append(Failure(run.name, run.folder.relative_to(self.out).as_posix(), reason))
+            log.warning("%s failed: %s", run.name, reason)
+
+    def stop(self) -> None:
+        """Ask all to save their state and end."""
+        for worker in self.working:
+            worker.process.terminate()
+
+    def end(self) -> None:
+        """Leave no process behind."""
+        self.stop()
+        deadline = time.monotonic() + _PATIENCE
+        for worker in self.working:
+            try:
+                worker.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                worker.process.kill()
+                worker.process.wait()
+
+    def _say(self, what: str) -> None:
+        if self.progress is not None:
+            self.progress(self.done, self.total, what)

@@ -1,0 +1,188 @@
+"""The runs of a benchmark: regimes x seeds x folds, each a folder that says what belongs in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medgen.benchmark.regimes import Regime, derive_recipe, shifted_input, titled
+from medgen.benchmark.splits import SOURCE, TARGET, Fold, digest, make_folds, split_hash, tested_cases, training_cases
+from medgen.cases import Case, CaseTable, write_cases
+from medgen.errors import UsageError
+from medgen.experiment import FREE_TO_CHANGE
+from medgen.files import sha256, write_json
+from medgen.recipe import Recipe
+
+FACTS = "benchmark_run.json"
+TRAINING_TABLE = "cases.csv"
+SCORES = {TARGET: "scores.json", SOURCE: "scores_source.json"}
+"""Files of the scores of a run by the domain of the cases."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run and what is scored of it.
+
+    Attributes:
+        regime: its row of the table.
+        seed: from 0; not yet added to that of the recipe.
+        fold: which cases it is tested on.
+        folder: of the run.
+        recipe: that it is trained with.
+        training: rows of its case table.
+        tested: by domain the cases that it is tested on; no ``source`` where none is left for it.
+        hashes: of its splits, and over all that its numbers depend on (``settings``).
+    """
+
+    regime: Regime
+    seed: int
+    fold: Fold
+    folder: Path
+    recipe: Recipe
+    training: tuple[Case, ...]
+    tested: Mapping[str, tuple[Case, ...]]
+    hashes: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        fold = f", fold {self.fold.number}" if self.fold.count > 1 else ""
+        return f"{self.regime.name}, seed {self.seed}{fold}"
+
+    @property
+    def done(self) -> bool:
+        """Whether all its scores are there, under these settings."""
+        facts = read_facts(self.folder)
+        return facts.get("settings") == self.hashes["settings"] and bool(facts.get("finished"))
+
+    def require_same(self) -> None:
+        """Refuse a folder with a run of other settings, whose numbers would be taken for these.
+
+        Raises:
+            UsageError: there is one.
+        """
+        before = read_facts(self.folder).get("settings")
+        if before is not None and before != self.hashes["settings"]:
+            raise UsageError(
+                f"the folder has {self.regime.name}, seed {self.seed} with another recipe or other cases",
+                where=self.folder,
+                fix="choose another --out, or remove this folder to do the run again",
+            )
+
+    def write(self) -> None:
+        """Write the case tables of the run and what belongs in its folder."""
+        write_cases(self.training, self.folder / TRAINING_TABLE)
+        for domain, cases in self.tested.items():
+            write_cases(cases, self.folder / test_table(domain))
+        facts = {
+            "regime": self.regime.name,
+            "seed": self.seed,
+            "fold": self.fold.number,
+            "folds": self.fold.count,
+            "settings": self.hashes["settings"],
+            "splits": {name: value for name, value in self.hashes.items() if name != "settings"},
+            "tested": list(self.tested),
+            "recipe": self.recipe.model_dump(mode="json"),
+            "finished": False,
+        }
+        write_json(self.folder / FACTS, facts)
+
+
+def test_table(domain: str) -> str:
+    """Name of the table of the cases that a run is tested on."""
+    return f"test_{domain}.csv"
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """What stands in the folder of a run; empty where there is none."""
+    path = folder / FACTS
+    if not path.is_file():
+        return {}
+    facts: dict[str, Any] = json.loads(path.read_text())
+    return facts
+
+
+def plan_runs(
+    base: Recipe,
+    table: CaseTable,
+    regimes: Sequence[Regime],
+    out: Path,
+    *,
+    seeds: int,
+    folds: int | None = None,
+    shifted: str | None = None,
+) -> tuple[Run, ...]:
+    """All runs, those of the first seed first: a benchmark that is cut short has every row once.
+
+    Args:
+        base: recipe of the user.
+        table: of the user.
+        regimes: see :func:`~medgen.benchmark.regimes.choose_regimes`.
+        out: folder of the benchmark.
+        seeds: of a regime that has no number of its own.
+        folds: see :func:`~medgen.benchmark.splits.make_folds`.
+        shifted: input that differs between the domains, if the recipe does not spell it with ``|``.
+
+    Raises:
+        UsageError: the recipe does not segment, or a regime cannot be made from it.
+        InputError: the cases do not suffice.
+    """
+    if base.data.labels is None:
+        raise UsageError(
+            "the recipe names no labels, and a benchmark compares segmentations", fix="add data.labels to the recipe"
+        )
+    channel = shifted_input(base, shifted)
+    hashes: dict[Path, str] = {}
+    runs = []
+    for fold in make_folds(table, folds):
+        for regime in regimes:
+            for seed in range(regime.seeds or seeds):
+                recipe = derive_recipe(base, regime, shifted=channel, seed=seed)
+                runs.append(_run(recipe, table, regime, seed, fold, out, hashes))
+    return tuple(sorted(runs, key=lambda run: run.seed))
+
+
+def titles_of(base: Recipe, regimes: Sequence[Regime], shifted: str | None = None) -> dict[str, str]:
+    """What the table calls each regime."""
+    channel = shifted_input(base, shifted)
+    return {regime.name: titled(regime, channel) for regime in regimes}
+
+
+def _run(
+    recipe: Recipe, table: CaseTable, regime: Regime, seed: int, fold: Fold, out: Path, hashes: dict[Path, str]
+) -> Run:
+    training = training_cases(table, regime, fold, recipe.data)
+    tested = {TARGET: tested_cases(fold.target, recipe.data, table.path)}
+    if fold.source:
+        tested[SOURCE] = tested_cases(fold.source, recipe.data, table.path)
+    for case in (*training, *(case for cases in tested.values() for case in cases)):
+        for path in case.images.values():
+            if path not in hashes:
+                hashes[path] = sha256(path)
+    splits = {
+        "train": split_hash((case for case in training if case.split == "train"), hashes),
+        "val": split_hash((case for case in training if case.split == "val"), hashes),
+        **{f"test_{domain}": split_hash(cases, hashes) for domain, cases in tested.items()},
+    }
+    name = f"seed{seed}" if fold.count == 1 else f"seed{seed}_fold{fold.number}"
+    settings = digest([_binding(recipe), splits])
+    return Run(
+        regime,
+        seed,
+        fold,
+        out / "runs" / regime.name / name,
+        recipe,
+        training,
+        tested,
+        {"settings": settings, **splits},
+    )
+
+
+def _binding(recipe: Recipe) -> dict[str, Any]:
+    """The recipe without the keys that do not change the result."""
+    values = recipe.model_dump(mode="json")
+    values["schedule"] = {key: value for key, value in values["schedule"].items() if key not in FREE_TO_CHANGE}
+    return values

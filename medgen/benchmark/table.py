@@ -1,0 +1,193 @@
+"""From the scores of all runs to statements about regimes: means, intervals, paired tests, the share of the gap."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medgen.benchmark.regimes import SOURCE_ONLY, TARGET_ONLY, WITHOUT_SHIFTED
+from medgen.benchmark.runs import SCORES, Run
+from medgen.benchmark.splits import SOURCE, TARGET
+from medgen.metrics.statistics import (
+    GapShare,
+    RunComparison,
+    RunSummary,
+    compare_runs,
+    gap_share,
+    holm,
+    summarise_runs,
+)
+
+Numbers = NDArray[np.float64]
+DICE = "dice"
+REFERENCES = (SOURCE_ONLY, WITHOUT_SHIFTED)
+"""Regimes that every other one is tested against."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The numbers of one regime on the cases of one domain.
+
+    Attributes:
+        seeds: those that have scores for all cases.
+        cases: names.
+        values: metric to ``(seeds, cases)``; NaN where a case failed or a metric does not apply.
+    """
+
+    seeds: tuple[int, ...]
+    cases: tuple[str, ...]
+    values: Mapping[str, Numbers]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One regime in the table.
+
+    Attributes:
+        name: of the regime.
+        title: for people.
+        wanted: how many seeds it was to have.
+        target: scores on the target domain.
+        source: scores on the source domain, where cases are left for it.
+        metrics: of the target domain, by metric.
+        source_metrics: of the source domain, by metric.
+        gap: share of the gap between training on S and training on T, where both are there.
+        against: by reference the difference of the Dice, with ``p_holm``.
+    """
+
+    name: str
+    title: str
+    wanted: int
+    target: Scored
+    source: Scored | None
+    metrics: Mapping[str, RunSummary]
+    source_metrics: Mapping[str, RunSummary]
+    gap: GapShare | None = None
+    against: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def tabulate(runs: Sequence[Run], titles: Mapping[str, str], *, seed: int = 0, draws: int = 2000) -> tuple[Row, ...]:
+    """The rows of all regimes that have scores, in the order of ``titles``.
+
+    A seed counts once all its folds are scored. All means are over cases, then over seeds.
+
+    Args:
+        runs: of the benchmark, done or not.
+        titles: by regime.
+        seed: of the bootstrap.
+        draws: bootstrap samples.
+    """
+    rows: list[Row] = []
+    for name, title in titles.items():
+        own = [run for run in runs if run.regime.name == name]
+        target = collect(own, TARGET)
+        if target is None:
+            continue
+        source = collect(own, SOURCE)
+        rows.append(
+            Row(
+                name,
+                title,
+                len({run.seed for run in own}),
+                target,
+                source,
+                _summaries(target, seed, draws),
+                _summaries(source, seed, draws) if source else {},
+            )
+        )
+    return _compared(rows, seed, draws)
+
+
+def collect(runs: Sequence[Run], domain: str) -> Scored | None:
+    """The scores of one regime; None where no seed has all of them.
+
+    Args:
+        runs: of the regime.
+        domain: of the cases. Source cases are tested in every fold, and their scores averaged over the folds.
+    """
+    tables: dict[int, dict[str, dict[str, float]]] = {}
+    for number in sorted({run.seed for run in runs}):
+        folds = [run for run in runs if run.seed == number]
+        if all(run.done and domain in run.tested for run in folds):
+            tables[number] = _averaged([_cases(run.folder / SCORES[domain]) for run in folds])
+    if not tables:
+        return None
+    first = next(iter(tables.values()))
+    cases = tuple(first)
+    metrics = dict.fromkeys(metric for table in tables.values() for row in table.values() for metric in row)
+    values = {
+        metric: np.array([[table[case].get(metric, np.nan) for case in cases] for table in tables.values()])
+        for metric in metrics
+    }
+    return Scored(tuple(tables), cases, values)
+
+
+def _cases(path: Path) -> dict[str, dict[str, float]]:
+    """Case to metric to number; null becomes NaN."""
+    rows = json.loads(path.read_text())["cases"]
+    return {
+        row["case"]: {name: np.nan if value is None else float(value) for name, value in row.items() if name != "case"}
+        for row in rows
+    }
+
+
+def _averaged(folds: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
+    """All cases of all folds; one that is scored in several gets the mean of what is finite."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for fold in folds:
+        for case, row in fold.items():
+            for metric, value in row.items():
+                found.setdefault(case, {}).setdefault(metric, []).append(value)
+    return {case: {name: mean_of(values) for name, values in row.items()} for case, row in found.items()}
+
+
+def mean_of(values: Sequence[float] | Numbers) -> float:
+    """The mean of what is finite; NaN where nothing is."""
+    finite = [value for value in values if np.isfinite(value)]
+    return float(np.mean(finite)) if finite else float("nan")
+
+
+def _summaries(scored: Scored, seed: int, draws: int) -> dict[str, RunSummary]:
+    return {name: summarise_runs(list(table), seed=seed, draws=draws) for name, table in scored.values.items()}
+
+
+def _compared(rows: Sequence[Row], seed: int, draws: int) -> tuple[Row, ...]:
+    """The rows with their share of the gap and their differences from the references."""
+    by_name = {row.name: row for row in rows}
+    against: dict[str, dict[str, dict[str, Any]]] = {row.name: {} for row in rows}
+    for reference in REFERENCES:
+        if reference not in by_name:
+            continue
+        found: dict[str, RunComparison] = {
+            row.name: compare_runs(*_dice(row, by_name[reference]), seed=seed, draws=draws)
+            for row in rows
+            if row.name != reference
+        }
+        corrected = holm({name: comparison["p"] for name, comparison in found.items()})
+        for name, comparison in found.items():
+            against[name][reference] = {**comparison, "p_holm": corrected[name]}
+    low, high = by_name.get(SOURCE_ONLY), by_name.get(TARGET_ONLY)
+    return tuple(
+        replace(
+            row,
+            gap=gap_share(*_dice(low, row, high), seed=seed, draws=draws) if low and high else None,
+            against=against[row.name],
+        )
+        for row in rows
+    )
+
+
+def _dice(*rows: Row) -> list[list[Numbers]]:
+    """The Dice of several regimes on the cases of the first, in its order."""
+    cases = rows[0].target.cases
+    tables = []
+    for row in rows:
+        order = [row.target.cases.index(case) for case in cases]
+        tables.append(list(row.target.values[DICE][:, order]))
+    return tables
