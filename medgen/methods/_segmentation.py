@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
@@ -26,8 +26,8 @@ class SegmentationConfig(Config):
     ``small`` is a third as wide as ``res2016``."""
     width: PositiveFloat = 1.0
     """Factor on the number of filters of the U-Net."""
-    norm: Literal["batch", "instance"] = "instance"
-    """Normalisation of the U-Net. DeepMedic has batch normalisation."""
+    norm: Literal["batch", "instance"] | None = None
+    """Normalisation; by default the network's own: batch in DeepMedic, instance in the U-Net."""
     dropout: float | None = Field(default=None, ge=0, lt=1)
     """Rate in the last layers; by default the network's own: 0.5 in DeepMedic, none in the U-Net."""
     cross_entropy_weight: NonNegativeFloat = 1.0
@@ -51,7 +51,7 @@ class Segmenter(Method):
     its supervised loss and its optimiser.
     """
 
-    batch_class = Labelled
+    batch_class: ClassVar[type[Any]] = Labelled
     config: SegmentationConfig
 
     def __init__(self, config: SegmentationConfig, channels: Channels) -> None:
@@ -61,7 +61,7 @@ class Segmenter(Method):
             *channels,
             preset=config.preset,
             width=config.width,
-            norm=config.norm,
+            norm=config.norm or ("batch" if config.network == "deepmedic" else "instance"),
             dropout=config.dropout,
         )
 

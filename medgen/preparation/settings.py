@@ -95,7 +95,8 @@ class Roles(Config):
     target: str | None = None
     """The image to synthesise."""
     labels: str | None = None
-    """The label map to learn: whole numbers, 0 for background."""
+    """The label map to learn, or beside a target the one that balanced sampling looks at: whole numbers, 0 for
+    background."""
     classes: dict[str, Annotated[tuple[PositiveInt, ...], Field(min_length=1)]] = {}
     """Names of the classes and the values of the label map that make up each, e.g. ``{tumour: [1, 2, 3, 4]}``; the
     first is class 1 of a prediction, and a value in none of them is background. Empty: the values as they are."""
@@ -111,20 +112,18 @@ class Roles(Config):
         return self
 
     @model_validator(mode="after")
-    def _one_task(self) -> Roles:
+    def _classes_of_labels(self) -> Roles:
         values = [value for group in self.classes.values() for value in group]
         if len(set(values)) < len(values):
             raise ValueError("a label value belongs to two classes")
         if self.classes and self.labels is None:
             raise ValueError("there are classes, but no labels")
-        if self.target is not None and self.labels is not None:
-            raise ValueError("a model makes an image (target) or a label map (labels), not both")
         return self
 
     @property
     def task(self) -> Literal["synthesis", "segmentation"]:
-        """What a model of these roles makes: an image or a label map."""
-        return "segmentation" if self.labels is not None else "synthesis"
+        """What a model of these roles makes: an image, for which labels only say where to draw patches, or labels."""
+        return "segmentation" if self.labels is not None and self.target is None else "synthesis"
 
     @property
     def all(self) -> tuple[str, ...]:
