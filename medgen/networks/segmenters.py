@@ -1,4 +1,4 @@
-"""Segmentation networks by name, all with named feature maps on the grid of their logits."""
+"""Segmentation networks by name, all with named feature maps on one grid."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from medgen.networks.deepmedic import DeepMedic, Padding, PresetName
 SegmenterName = Literal["deepmedic", "unet"]
 
 UNET_CHANNELS = (16, 32, 64, 128)
+MAP_STRIDE = 4
+"""Voxels of the U-Net's logits to one of its maps. A discriminator on the full grid would take ten times as long as
+the network, and most maps are coarser anyhow."""
 
 
 class Segmenter(Protocol):
@@ -40,7 +43,7 @@ class Segmenter(Protocol):
         ...
 
     def features(self, x: Tensor, layers: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Logits, and the named maps on their grid."""
+        """Logits, and the named maps on one grid: that of the logits, or (U-Net) a coarser one."""
         ...
 
 
@@ -105,7 +108,7 @@ class SegmentationUNet(nn.Module):
         return self.features(x, ())[0]
 
     def features(self, x: Tensor, layers: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Logits, and the named maps, each value repeated to the grid of the logits.
+        """Logits, and the named maps, averaged or repeated to a grid :data:`MAP_STRIDE` times coarser.
 
         Args:
             x: (B, inputs, X, Y, Z).
@@ -126,7 +129,7 @@ class SegmentationUNet(nn.Module):
             x = up(torch.cat([skip, x], 1))
             maps.append(x)
         named = dict(zip(self.layers, maps, strict=False))
-        return x, {name: functional.interpolate(named[name], size=size, mode="nearest") for name in layers}
+        return x, {name: _resized(named[name], [side // MAP_STRIDE for side in size]) for name in layers}
 
     def _check(self, x: Tensor, layers: Sequence[str]) -> None:
         for name in layers:
@@ -137,6 +140,13 @@ class SegmentationUNet(nn.Module):
                 f"the U-Net cannot take an input of {tuple(x.shape[2:])} voxels",
                 fix=f"choose sides divisible by {self.multiple}",
             )
+
+
+def _resized(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Means where the map is finer, the same value several times where it is coarser."""
+    if x.shape[2] > size[0]:
+        return functional.avg_pool3d(x, x.shape[2] // size[0])
+    return functional.interpolate(x, size=list(size), mode="nearest")
 
 
 def build_segmenter(
