@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from medgen.domains import TARGET
 from medgen.engine import Engine
-from medgen.inference.stages import predict_prepared
+from medgen.inference.stages import VALUES, predict_prepared
 from medgen.method import Method
 from medgen.metrics.image import mae
 from medgen.metrics.overlap import dice
@@ -50,6 +50,7 @@ def estimate(
             settings=recipe.inference,
             patch=recipe.patches.size,
             context=context,
+            values=VALUES[recipe.data.task],
             device=engine.device,
         )
 

@@ -20,7 +20,7 @@ from medgen.inference.memory import Plan, memory_errors, within_memory
 from medgen.inference.reading import NanRule, Reading, memory_need, read_image, size_text
 from medgen.inference.settings import InferenceConfig
 from medgen.inference.sources import Image, Source, by_role
-from medgen.inference.stages import IMAGE, PROBABILITIES, Estimate, first_plan, run_stages
+from medgen.inference.stages import IMAGE, VALUES, Estimate, first_plan, run_stages
 from medgen.inference.writing import Written, probability_file, require_writable
 from medgen.method import Method
 from medgen.preparation import Preparation, Prepared
@@ -63,7 +63,7 @@ class LoadedModel:
             raise ModelError(f"model.json lacks {error}", fix="copy the model folder again") from None
         # Models from before there were segmentations do not say what they are.
         task = description.get("task", "synthesis")
-        if task not in ("synthesis", "segmentation"):
+        if task not in VALUES:
             raise ModelError(f"the model's task is {task!r}, which cannot be predicted", fix="use a newer medgen")
         self.task: Task = task
         self.classes = classes_of(description, self.stages[0].channels.outputs) if task == "segmentation" else ()
@@ -227,7 +227,7 @@ class LoadedModel:
         first = first_plan(self.stages, self.settings, self.patch, self.device)
         bytes_needed = prepared.body.size * 4 * (len(prepared.image) + 2 * self.stages[0].channels.outputs)
 
-        values = PROBABILITIES if self.task == "segmentation" else IMAGE
+        values = VALUES[self.task]
 
         def attempt(plan: Plan) -> Estimate:
             for stage in self.stages:

@@ -41,6 +41,8 @@ IMAGE = Values(-1.0, 1.0, outside=(-1.0, -1.0), strict=False)
 """An image target, as preparation maps it; outside the body stands the low end, which is air."""
 PROBABILITIES = Values(0.0, 1.0, outside=(1.0, 0.0), strict=True)
 """Classes that sum to 1, background first; outside the body background is certain."""
+VALUES = {"synthesis": IMAGE, "segmentation": PROBABILITIES}
+"""By task, as ``Roles.task`` and ``model.json`` name it."""
 
 _ROUNDING = 1e-3
 """How far beyond the range a probability may be: sums of blended tiles, and of half precision, are not exact."""
