@@ -1,13 +1,19 @@
-"""``medgen evaluate synthesis``."""
+"""``medgen evaluate synthesis`` and ``medgen evaluate segmentation``."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from medgen.cli.parameters import DEFAULTS, Output
+
+if TYPE_CHECKING:
+    from medgen.evaluation import Scores
+
+_Split = Literal["train", "val", "test", "all"]
 
 app = App(
     name="evaluate", help="Score a folder of predictions against references.", sort_key=8, default_parameter=DEFAULTS
@@ -23,7 +29,7 @@ def synthesis(
     output: Output = Path("scores.json"),
     role: str = "ct",
     mask_role: str = "mask",
-    split: Literal["train", "val", "test", "all"] | None = None,
+    split: _Split | None = None,
 ) -> None:
     """Score synthetic CT: error in HU by tissue, PSNR and SSIM.
 
@@ -42,15 +48,108 @@ def synthesis(
         mask_role: column or name of the region that is scored; without one it is the body.
         split: which cases of the table; 'test' by default, or all where there is none.
     """
-    from medgen.cli.output import note, say, show_table
     from medgen.cli.progress import progress_display
-    from medgen.errors import CasesFailed
     from medgen.evaluation import evaluate
 
     with progress_display() as progress:
         scores = evaluate(
             "synthesis", predictions, references, role=role, mask_role=mask_role, split=split, progress=progress
         )
+    _show(scores, output)
+
+
+@app.command
+def segmentation(
+    predictions: Path,
+    references: Path,
+    /,
+    *,
+    output: Output = Path("scores.json"),
+    role: str = "label",
+    classes: Annotated[tuple[str, ...], Parameter(metavar="NAME:VALUES")] = (),
+    group_predictions: bool = False,
+    split: _Split | None = None,
+    domain: Literal["source", "target"] | None = None,
+    mask_role: str | None = None,
+    tolerance: float = 2.0,
+    lesion_share: float = 0.0,
+    lesion_minimum_ml: float = 0.0,
+) -> None:
+    """Score label maps: Dice, HD95 and surface Dice in mm, lesions.
+
+    For each case, and in summary with 95 % intervals. Nothing drops out of
+    a mean unseen: a structure that the prediction misses has Dice 0 and the
+    diagonal of the image as HD95 ('missed' counts it); where a structure is
+    neither there nor predicted no score applies ('not applicable').
+
+    Predictions hold class numbers, 1 for the first class, as 'medgen
+    predict' writes them. If the model's recipe groups label values, name
+    the same groups: '--classes tumour:1,2,3,4'. Without, each value is a
+    class, the same one in predictions and references.
+
+    For example:
+
+        medgen evaluate segmentation predictions cases.csv -o scores.json
+        medgen evaluate segmentation predictions cases.csv --classes core:1,4 --classes oedema:2
+
+    Args:
+        predictions: the folder that 'medgen predict' wrote, or one with <case>_<role>.nii.gz of another tool.
+        references: the case table with the true label maps, or a folder laid out like the predictions.
+        output: the file of scores to write.
+        role: column or name of the true label map.
+        classes: a class and the values of the references that belong to it, as name:1,2; may be repeated, in the
+            order of the model's classes. Values in no class are background.
+        group_predictions: the predictions hold the references' values, not class numbers: group them too.
+        split: which cases of the table; 'test' by default, or all where there is none.
+        domain: which of these; both by default.
+        mask_role: column or name of a region outside of which nothing counts; by default the whole image counts.
+        tolerance: how far apart in mm two surfaces may lie to count as equal in the surface Dice (nsd).
+        lesion_share: part of a lesion, 0 to 1, that must be covered to count it as found; 0 takes any voxel.
+        lesion_minimum_ml: lesions smaller than this are not counted.
+    """
+    from medgen.cli.progress import progress_display
+    from medgen.evaluation import evaluate
+
+    with progress_display() as progress:
+        scores = evaluate(
+            "segmentation",
+            predictions,
+            references,
+            role=role,
+            mask_role=mask_role,
+            classes=_classes(classes),
+            group_predictions=group_predictions,
+            split=split,
+            domain=domain,
+            tolerance=tolerance,
+            lesion_share=lesion_share,
+            lesion_minimum_ml=lesion_minimum_ml,
+            progress=progress,
+        )
+    _show(scores, output)
+
+
+def _classes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """``tumour:1,2`` as a class and its values."""
+    from medgen.errors import UsageError
+
+    classes: dict[str, tuple[int, ...]] = {}
+    for text in texts:
+        name, _, values = text.partition(":")
+        numbers = values.split(",")
+        if not name or not all(number.strip().isdecimal() for number in numbers):
+            raise UsageError(f"'{text}' is no class with its label values", fix="write it like tumour:1,2,4")
+        if name in classes:
+            raise UsageError(f"the class '{name}' is given twice", fix=f"give all its values at once: {name}:1,2")
+        classes[name] = tuple(int(number) for number in numbers)
+    return classes
+
+
+def _show(scores: Scores, output: Path) -> None:
+    """Write the scores and show their table and notes; cases without a score end the command with exit code 4."""
+    from medgen.cli.output import note, say, show_table
+    from medgen.errors import CasesFailed
+
     scores.write(output)
     heading, *rows = scores.table()
     show_table(heading, rows)

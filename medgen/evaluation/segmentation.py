@@ -188,7 +188,7 @@ def _score(item: Reference, path: Path, rules: _Rules) -> tuple[_Found, str]:
     if item.mask is not None:
         inside = read_label(item.mask).data[0] > 0
         truth, predicted = np.where(inside, truth, 0), np.where(inside, predicted, 0)
-    indices = {int(index) for labels in (truth, predicted) for index in np.unique(labels)} - {0}
+    indices = {int(index) for labels in (truth, predicted) for index in np.unique(labels[labels > 0])}
     return {
         index: segmentation_scores(predicted == index, truth == index, reference.spacing, **rules.measures)
         for index in sorted(indices)

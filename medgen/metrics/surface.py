@@ -1,10 +1,12 @@
+# mypy: allow-untyped-calls
+# MONAI carries annotations in part only.
 """How far apart the surfaces of a predicted structure and the true one lie, in mm.
 
 The definition is that of DeepMind's ``surface-distance`` (Nikolov et al. 2018, arXiv:1809.04430, section "Metrics"):
 the surface is cut into elements by marching cubes on the voxel centres, an element has an area in mm2, and its distance
-to the other surface is that to the nearest of its elements. Elements and distances come from MONAI; its own summaries
-are not used, because ``HausdorffDistanceMetric`` weighs every voxel of the border the same whatever the spacing, and
-drops a missed structure (NaN) from the mean.
+to the other surface is that to the nearest of its elements. The table of areas is MONAI's. Its metrics are not used:
+``HausdorffDistanceMetric`` weighs every voxel of the border the same whatever the spacing and drops a missed structure
+(NaN) from the mean, and its subvoxel surfaces take a float convolution of the whole box, several times as long.
 
 Policy for empty masks: both empty is not applicable (NaN). One of them empty is the worst that can happen on the image:
 HD95 is its diagonal in mm, NSD is 0.
@@ -13,10 +15,11 @@ HD95 is its diagonal in mm, NSD is 0.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
 from medgen.metrics.overlap import Mask, Spacing, joint_box, require_masks
 
@@ -53,16 +56,28 @@ def surface_distances(prediction: Mask, truth: Mask, spacing: Spacing) -> Surfac
     box = joint_box(prediction, truth)
     if box is None or not prediction.any() or not truth.any():
         return None
-    import torch
-    from monai.metrics.utils import get_mask_edges, get_surface_distance
-
-    masks = (torch.from_numpy(np.ascontiguousarray(mask[box])) for mask in (prediction, truth))
-    # MONAI adds a margin outside the box, which closes a surface at the border of the image.
-    predicted, true, predicted_areas, true_areas = get_mask_edges(*masks, spacing=spacing)
+    (predicted, predicted_areas), (true, true_areas) = (_elements(mask[box], spacing) for mask in (prediction, truth))
     return Surfaces(
-        _sorted(get_surface_distance(predicted, true, spacing=spacing), predicted_areas[predicted]),
-        _sorted(get_surface_distance(true, predicted, spacing=spacing), true_areas[true]),
+        _sorted(KDTree(true).query(predicted)[0], predicted_areas),
+        _sorted(KDTree(predicted).query(true)[0], true_areas),
     )
+
+
+def _elements(mask: Mask, spacing: Spacing) -> tuple[_Numbers, _Numbers]:
+    """Places (n, 3) in mm and areas (n,) in mm2 of the elements of a surface.
+
+    An element lies between eight voxels, some of which are in the mask; which ones is coded in one byte.
+    """
+    from monai.metrics.utils import get_code_to_measure_table
+
+    areas, weights = (np.asarray(each) for each in get_code_to_measure_table(spacing))
+    padded = np.pad(mask, 1).view(np.uint8)  # closes the surface at the border of the image
+    codes = np.zeros([size - 1 for size in padded.shape], dtype=np.uint8)
+    for offset in np.ndindex(2, 2, 2):
+        part = padded[tuple(slice(start, start + size) for start, size in zip(offset, codes.shape, strict=True))]
+        codes += part * np.uint8(weights.reshape(2, 2, 2)[offset])
+    places = np.argwhere((codes != 0) & (codes != 255))
+    return places * np.asarray(spacing), areas[codes[tuple(places.T)]].astype(np.float64)
 
 
 def surface_scores(
@@ -117,11 +132,10 @@ def _missed(prediction: Mask, truth: Mask, spacing: Spacing) -> tuple[float, flo
     return math.hypot(*(size * step for size, step in zip(truth.shape, spacing, strict=True))), 0.0
 
 
-def _sorted(distances: Any, areas: Any) -> tuple[_Numbers, _Numbers]:
+def _sorted(distances: _Numbers, areas: _Numbers) -> tuple[_Numbers, _Numbers]:
     """Distances and areas of the elements of one surface, the nearest first."""
-    distance, area = np.asarray(distances, dtype=np.float64), np.asarray(areas, dtype=np.float64)
-    order = np.argsort(distance, kind="stable")
-    return distance[order], area[order]
+    order = np.argsort(distances, kind="stable")
+    return distances[order], areas[order]
 
 
 def _percentile(distances: _Numbers, areas: _Numbers, percentile: float) -> float:

@@ -1,0 +1,255 @@
+"""Folders of label maps against the truth: classes, empty masks, refusals, and what the file says of all that."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from medgen.errors import InputError, UsageError
+from medgen.evaluation import evaluate, evaluate_segmentation
+from medgen.volume import Volume, write_volume
+
+SHAPE = (12, 10, 8)
+AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
+DIAGONAL = 2 * math.sqrt(12**2 + 10**2 + 8**2)
+
+
+def save(path, data, kind="label", affine=AFFINE):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dtype = np.uint8 if kind == "label" else np.float32
+    write_volume(Volume(np.asarray(data, dtype=dtype)[None], affine), path, kind=kind)
+
+
+def labels(**places):
+    """A label map; ``v2=(3, 6)`` writes the value 2 to the columns 3 to 5 of one slice."""
+    data = np.zeros(SHAPE, dtype=np.uint8)
+    for value, (start, stop) in places.items():
+        data[start:stop, 2:6, 2:6] = int(value[1:])
+    return data
+
+
+def cohort(folder, cases, *, split="test"):
+    """``case=(truth, prediction)``, either None where there is no file."""
+    rows = ["case,split,domain,label,mask"]
+    for case, (truth, prediction) in cases.items():
+        save(folder / "truth" / f"{case}_label.nii.gz", truth)
+        rows.append(f"{case},{split},target,truth/{case}_label.nii.gz,")
+        if prediction is not None:
+            save(folder / "predictions" / case / f"{case}_label.nii.gz", prediction)
+    (folder / "cases.csv").write_text("\n".join(rows) + "\n")
+    return folder / "predictions", folder / "cases.csv"
+
+
+@pytest.fixture
+def four(tmp_path):
+    """A hit (4 of 6 columns), a miss, an invention and a case without anything."""
+    return cohort(
+        tmp_path,
+        {
+            "hit": (labels(v1=(2, 6)), labels(v1=(4, 6))),
+            "miss": (labels(v1=(2, 6)), labels()),
+            "invention": (labels(), labels(v1=(2, 4))),
+            "nothing": (labels(), labels()),
+        },
+    )
+
+
+def test_a_hit_a_miss_an_invention_and_nothing(four):
+    scores = evaluate_segmentation(*four)
+    rows = {row["case"]: row for row in scores.cases}
+    assert rows["hit"]["dice"] == pytest.approx(2 * 2 / 6)
+    assert (rows["hit"]["recall"], rows["hit"]["precision"]) == (0.5, 1)
+    assert rows["hit"]["volume_error"] == pytest.approx(-2 * 16 * 0.008)
+    assert (rows["hit"]["lesions_true"], rows["hit"]["lesion_f1"]) == (1, 1)
+    assert (rows["miss"]["dice"], rows["miss"]["nsd"], rows["miss"]["lesion_recall"]) == (0, 0, 0)
+    assert rows["miss"]["hd95"] == pytest.approx(DIAGONAL)
+    assert (rows["invention"]["dice"], rows["invention"]["lesion_precision"]) == (0, 0)
+    assert rows["invention"]["hd95"] == pytest.approx(DIAGONAL)
+    assert math.isnan(rows["invention"]["recall"])
+    assert math.isnan(rows["nothing"]["dice"])
+    assert rows["nothing"]["volume_error"] == 0
+    summary = scores.summary["dice"]
+    assert summary["mean"] == pytest.approx(2 / 3 / 3)
+    assert [summary[key] for key in ("n", "n_failed", "n_not_applicable", "n_missed")] == [3, 0, 1, 1]
+    assert scores.summary["hd95"]["mean"] == pytest.approx((4 + 2 * DIAGONAL) / 3, abs=0.2)
+    assert scores.summary["recall"]["n_not_applicable"] == 2
+    assert not scores.failed
+    assert any("missed entirely in miss" in note for note in scores.notes)
+    assert any("neither there nor predicted in nothing" in note for note in scores.notes)
+
+
+def test_the_file_says_what_the_numbers_depend_on(four):
+    path = evaluate("segmentation", *four, tolerance=3.0, lesion_share=0.5).write(four[0] / "scores.json")
+    content = json.loads(path.read_text())
+    promised = {"dice", "hd95", "nsd", "volume_error", "recall", "precision"}
+    assert content["task"] == "segmentation"
+    assert promised <= set(content["summary"])
+    assert promised | {"case", "lesion_f1", "volume_ml"} <= set(content["cases"][0])
+    settings = content["settings"]
+    assert "diagonal" in settings["policies"]["prediction_empty"]
+    assert (settings["tolerance_mm"], settings["lesion_share"], settings["split"]) == (3, 0.5, "test")
+    assert len(settings["references"]["sha256"]) == 64
+    assert content["cases"][3]["dice"] is None
+
+
+def test_the_tolerance_and_the_share_are_used(four):
+    strict, loose = (
+        evaluate_segmentation(*four, tolerance=mm, lesion_share=share).cases[0] for mm, share in ((2, 0.6), (5, 0.5))
+    )
+    assert strict["nsd"] < loose["nsd"] == 1
+    assert (strict["lesion_f1"], loose["lesion_f1"]) == (0, 1)
+
+
+def test_a_missing_and_a_damaged_prediction_have_failed_which_is_not_a_miss(tmp_path):
+    truth = labels(v1=(2, 6))
+    folder, table = cohort(tmp_path, {"a": (truth, truth), "b": (truth, None), "c": (truth, truth)})
+    damaged = folder / "c" / "c_label.nii.gz"
+    damaged.write_bytes(damaged.read_bytes()[:-40])
+    scores = evaluate_segmentation(folder, table)
+    assert [row["case"] for row in scores.failed] == ["b", "c"]
+    summary = scores.summary["dice"]
+    assert [summary[key] for key in ("mean", "n", "n_failed", "n_missed", "n_not_applicable")] == [1, 1, 2, 0, 0]
+    assert math.isnan(scores.cases[1]["volume_ml"])
+
+
+def test_probabilities_are_refused(four):
+    path = four[0] / "hit" / "hit_label.nii.gz"
+    path.unlink()
+    save(path, np.full(SHAPE, 0.5), kind="scalar")
+    with pytest.raises(InputError, match="no integers") as caught:
+        evaluate_segmentation(*four)
+    assert "probabilities" in caught.value.fix
+    assert "hit_label" in str(caught.value.where)
+
+
+@pytest.mark.parametrize("fault", ["shifted", "flipped", "cropped"])
+def test_another_grid_is_refused(four, fault):
+    path = four[0] / "hit" / "hit_label.nii.gz"
+    path.unlink()
+    data, affine = labels(v1=(4, 6)), AFFINE.copy()
+    if fault == "shifted":
+        affine[0, 3] = 2.0
+    elif fault == "flipped":
+        affine[0, 0], affine[0, 3] = -2.0, 2.0 * (SHAPE[0] - 1)
+    else:
+        data = data[:, :, 1:]
+    save(path, data, affine=affine)
+    with pytest.raises(InputError) as caught:
+        evaluate_segmentation(*four)
+    assert "predictions/hit/hit_label.nii.gz" in str(caught.value)
+    assert "truth/hit_label.nii.gz" in str(caught.value)
+
+
+def test_grouped_values_of_the_references(tmp_path):
+    """Predictions hold class indices; the references hold what the expert drew."""
+    truth = labels(v1=(2, 4), v4=(4, 6), v2=(7, 9), v9=(10, 11))
+    prediction = labels(v1=(2, 6), v2=(7, 8))
+    folder, table = cohort(tmp_path, {"a": (truth, prediction)})
+    (row,) = evaluate_segmentation(folder, table, classes={"core": [1, 4], "oedema": [2]}).cases
+    assert row["dice_core"] == 1
+    assert row["dice_oedema"] == pytest.approx(2 / 3)
+    assert row["dice"] == pytest.approx((1 + 2 / 3) / 2)
+    assert row["hd95_core"] == 0
+    assert row["volume_true_ml_oedema"] == pytest.approx(2 * 16 * 0.008)
+    scores = evaluate_segmentation(folder, table, classes={"core": [1, 4], "oedema": [2]})
+    assert scores.settings["classes"] == {"core": [1, 4], "oedema": [2]}
+    names = [line[0] for line in scores.table()]
+    assert "hd95_core (mm)" in names
+    assert "volume_true_ml_oedema (ml)" in names
+
+
+def test_whole_tumour(tmp_path):
+    truth = labels(v1=(2, 4), v2=(4, 6), v4=(6, 8))
+    folder, table = cohort(tmp_path, {"a": (truth, labels(v1=(2, 8)))})
+    (row,) = evaluate_segmentation(folder, table, classes={"tumour": [1, 2, 4]}).cases
+    assert row["dice"] == 1
+    assert "dice_tumour" not in row
+
+
+def test_predictions_that_hold_the_values_of_the_references(tmp_path):
+    truth = labels(v1=(2, 4), v4=(4, 6))
+    folder, table = cohort(tmp_path, {"a": (truth, truth)})
+    with pytest.raises(InputError, match="value 4, but there are 1 classes") as caught:
+        evaluate_segmentation(folder, table, classes={"tumour": [1, 4]})
+    assert "group the predictions" in caught.value.fix
+    (row,) = evaluate_segmentation(folder, table, classes={"tumour": [1, 4]}, group_predictions=True).cases
+    assert row["dice"] == 1
+
+
+def test_without_classes_each_value_is_one_and_doubts_are_said(tmp_path):
+    truth = labels(v1=(2, 4), v4=(4, 6))
+    folder, table = cohort(tmp_path, {"a": (truth, labels(v1=(2, 6))), "b": (labels(v1=(2, 4)), labels(v1=(2, 4)))})
+    scores = evaluate_segmentation(folder, table)
+    first, second = scores.cases
+    assert first["dice_1"] == pytest.approx(2 / 3)
+    assert first["dice_4"] == 0
+    assert first["dice"] == pytest.approx(1 / 3)
+    assert second["dice"] == 1  # class 4 is not applicable
+    assert scores.summary["dice_4"]["n_missed"] == 1
+    assert scores.summary["dice_4"]["n_not_applicable"] == 1
+    assert scores.summary["dice"]["n_missed"] == 1
+    assert any("no prediction has the label value 4" in note for note in scores.notes)
+
+
+def test_outside_the_mask_nothing_counts(tmp_path):
+    folder, table = cohort(tmp_path, {"a": (labels(v1=(2, 4)), labels(v1=(2, 8)))})
+    mask = np.zeros(SHAPE, dtype=np.uint8)
+    mask[:4] = 1
+    save(tmp_path / "mask.nii.gz", mask)
+    table.write_text(table.read_text().rstrip("\n") + "mask.nii.gz\n")
+    assert evaluate_segmentation(folder, table).cases[0]["dice"] == pytest.approx(0.5)
+    assert evaluate_segmentation(folder, table, mask_role="mask").cases[0]["dice"] == 1
+
+
+def test_one_domain(tmp_path):
+    truth = labels(v1=(2, 4))
+    folder, table = cohort(tmp_path, {"a": (truth, truth), "b": (truth, None)})
+    table.write_text(table.read_text().replace("b,test,target", "b,test,source"))
+    scores = evaluate_segmentation(folder, table, domain="target")
+    assert [row["case"] for row in scores.cases] == ["a"]
+    assert scores.settings["domain"] == "target"
+    with pytest.raises(UsageError, match="domain 'target'"):
+        evaluate_segmentation(folder, tmp_path / "truth", domain="target")
+
+
+def test_folders_and_a_table_for_the_terminal(four):
+    scores = evaluate_segmentation(four[0], four[1].parent / "truth")
+    assert len(scores.cases) == 4
+    rows = scores.table()
+    assert rows[0] == ("metric", "mean", "sd", "95 % interval", "n", "failed", "missed", "not applicable")
+    assert rows[1][0] == "dice"
+    assert rows[1][4:] == ("3", "0", "1", "1")
+    assert rows[2][0] == "hd95 (mm)"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"classes": {"a": [1, 2], "b": [2]}}, "value 2 is in two classes"),
+        ({"classes": {"a": [0]}}, "1 and more"),
+        ({"classes": {"a": []}}, "1 and more"),
+        ({"group_predictions": True}, "no classes"),
+        ({"lesion_share": 1.5}, "lesion_share"),
+        ({"tolerance": -1.0}, "tolerance"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(four, options, message):
+    with pytest.raises(UsageError, match=message):
+        evaluate_segmentation(*four, **options)
+
+
+def test_real_lesions_against_themselves_and_moved(real_data, tmp_path):
+    """A drawn label map of a scanner's grid: equal is perfect, one voxel off is that far off."""
+    from medgen.volume import read_label
+
+    path = real_data / "brain_tumour" / "brats_2013_pat0003" / "labels.nii.gz"
+    truth = read_label(path)
+    write_volume(truth, tmp_path / "same.nii.gz", kind="label")
+    write_volume(truth.with_data(np.roll(truth.data, 1, axis=1)), tmp_path / "moved.nii.gz", kind="label")
+    everything = {"classes": {"all": list(range(1, 256))}, "group_predictions": True}
+    (same,) = evaluate_segmentation(tmp_path / "same.nii.gz", path, **everything).cases
+    (moved,) = evaluate_segmentation(tmp_path / "moved.nii.gz", path, **everything).cases
+    assert (same["dice"], same["hd95"], same["nsd"], same["lesion_f1"]) == (1, 0, 1, 1)
+    assert moved["hd95"] == pytest.approx(truth.spacing[0], abs=1e-3)
+    assert 0.5 < moved["dice"] < 1
