@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 NormName = Literal["batch", "instance", "none"]
 
@@ -44,7 +45,8 @@ def build_norm(name: NormName, channels: int, *, momentum: float = 0.1) -> nn.Mo
 class PReLU(nn.Module):
     """``max(x, 0) + slope * min(x, 0)`` with one learnt slope a channel; values and gradients as ``nn.PReLU``.
 
-    torch's own kernel for the gradient takes as long on a processor as the convolution before it.
+    torch's own gradient on a processor takes longer than the convolution before it, so there it is computed by
+    vectorised operations.
 
     Shape:
         ``(B, C, X, Y, Z)`` to the same.
@@ -56,6 +58,8 @@ class PReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Rectify."""
+        if x.device.type != "cpu":
+            return functional.prelu(x, self.slope.to(x.dtype))
         result: Tensor = _Rectify.apply(x, self.slope)  # type: ignore[no-untyped-call]
         return result
 
@@ -64,14 +68,35 @@ class _Rectify(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, slope: Tensor) -> Tensor:
         ctx.save_for_backward(x, slope)
-        return torch.where(x > 0, x, x * slope.to(x.dtype)[:, None, None, None])
+        # The two halves apart: x + (slope - 1) * min(x, 0) would lose the small slope in bfloat16.
+        return x.clamp(min=0).add_(x.clamp(max=0).mul_(slope.to(x.dtype)[:, None, None, None]))
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         x, slope = ctx.saved_tensors
-        scale = slope.to(x.dtype)[:, None, None, None]
-        of_slope = (gradient * x.clamp(max=0)).sum((0, 2, 3, 4), dtype=slope.dtype)
-        return torch.where(x > 0, gradient, gradient * scale), of_slope
+        above = torch.ops.aten.threshold_backward(gradient, x, 0)  # the gradient where x > 0: ten times where()
+        below = gradient - above
+        of_slope = (below * x).sum((0, 2, 3, 4)).to(slope.dtype)
+        return above.add_(below.mul_(slope.to(x.dtype)[:, None, None, None])), of_slope
+
+
+class Dropout(nn.Module):
+    """``nn.Dropout``, with a faster source of random numbers on a processor.
+
+    Args:
+        rate: probability that a value is set to 0, below 1.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop values while training, and scale the rest up."""
+        if not self.training or self.rate == 0 or x.device.type != "cpu":
+            return functional.dropout(x, self.rate, self.training)
+        kept = torch.rand_like(x, dtype=torch.float32) >= self.rate
+        return x * kept.to(x.dtype).mul_(1 / (1 - self.rate))
 
 
 def initialise_fan_in(module: nn.Module) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medgen.errors import UsageError
-from medgen.networks.blocks import NormName, PReLU, build_norm, initialise_fan_in
+from medgen.networks.blocks import Dropout, NormName, PReLU, build_norm, initialise_fan_in
 
 PresetName = Literal["original", "res2016", "current", "wide", "small"]
 Padding = Literal["valid", "mirror"]
@@ -130,7 +130,7 @@ class DeepMedic(nn.Module):
         self.margin = max(DEPTH + self._extra, *(self._reach(f, aligned=aligned) for f in shape.factors))
 
         def layer(read: int, made: int, kernel: int = 3, rate: float = 0.0, *, bias: bool = False) -> nn.Sequential:
-            before = [build_norm(norm, read, momentum=momentum), PReLU(read), nn.Dropout(rate)]
+            before = [build_norm(norm, read, momentum=momentum), PReLU(read), Dropout(rate)]
             return nn.Sequential(*before, nn.Conv3d(read, made, kernel, bias=bias))
 
         def pathway() -> nn.ModuleList:

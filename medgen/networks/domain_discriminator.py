@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from medgen.errors import UsageError
-from medgen.networks.blocks import NormName, PReLU, build_norm, initialise_fan_in
+from medgen.networks.blocks import Dropout, NormName, PReLU, build_norm, initialise_fan_in
 
 
 class DomainDiscriminator(nn.Module):
@@ -56,7 +56,7 @@ class DomainDiscriminator(nn.Module):
             blocks += [nn.Conv3d(channels, width, kernel, padding=padding, bias=False)]
             blocks += [build_norm(norm, width), PReLU(width)]
             channels = width
-        self.body = nn.Sequential(*blocks, nn.Dropout(dropout), nn.Conv3d(channels, 2, 1))
+        self.body = nn.Sequential(*blocks, Dropout(dropout), nn.Conv3d(channels, 2, 1))
         initialise_fan_in(self)
 
     def forward(self, maps: Tensor) -> Tensor:
