@@ -9,12 +9,13 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
+def cross_entropy(logits: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
     """Mean over voxels of the negative log-probability of the true class, in nats.
 
     Args:
         logits: (B, K, X, Y, Z), no softmax has been applied.
         label: (B, 1, X, Y, Z) integers in [0, K).
+        weight: (B, 1, X, Y, Z), at least 0, of each voxel in the mean; None is equal weights, all 0 gives 0.
 
     Returns:
         A scalar, at least 0; log K for equal logits.
@@ -22,10 +23,13 @@ def cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
     >>> round(cross_entropy(torch.zeros(1, 2, 1, 1, 1), torch.zeros(1, 1, 1, 1, 1)).item(), 4)
     0.6931
     """
-    return functional.cross_entropy(logits.float(), label[:, 0].long())
+    if weight is None:
+        return functional.cross_entropy(logits.float(), label[:, 0].long())
+    each = functional.cross_entropy(logits.float(), label[:, 0].long(), reduction="none")
+    return (each * weight[:, 0]).sum() / weight.sum().clamp(min=1e-6)
 
 
-def soft_dice(logits: Tensor, label: Tensor, *, smooth: float = 1e-5) -> Tensor:
+def soft_dice(logits: Tensor, label: Tensor, weight: Tensor | None = None, *, smooth: float = 1e-5) -> Tensor:
     """One minus the soft Dice of each foreground class over the whole batch, averaged over the classes.
 
     ``1 - (2 sum p g + s) / (sum p^2 + sum g + s)`` (Milletari et al. 2016, arXiv 1606.04797, eq. 3). Over the batch
@@ -34,6 +38,7 @@ def soft_dice(logits: Tensor, label: Tensor, *, smooth: float = 1e-5) -> Tensor:
     Args:
         logits: (B, K, X, Y, Z), no softmax has been applied.
         label: (B, 1, X, Y, Z) integers in [0, K).
+        weight: (B, 1, X, Y, Z), at least 0, of each voxel in the sums; None is 1.
         smooth: s, in voxels.
 
     Returns:
@@ -41,9 +46,9 @@ def soft_dice(logits: Tensor, label: Tensor, *, smooth: float = 1e-5) -> Tensor:
     """
     probability = logits.float().softmax(dim=1)[:, 1:]
     truth = functional.one_hot(label[:, 0].long(), logits.shape[1]).movedim(-1, 1)[:, 1:]
-    over = (0, 2, 3, 4)
-    both = (probability * truth).sum(over)
-    total = probability.square().sum(over) + truth.sum(over)
+    over, each = (0, 2, 3, 4), 1 if weight is None else weight
+    both = (probability * truth * each).sum(over)
+    total = ((probability.square() + truth) * each).sum(over)
     return 1 - ((2 * both + smooth) / (total + smooth)).mean()
 
 

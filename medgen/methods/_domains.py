@@ -1,0 +1,103 @@
+"""What the methods that adapt share: a weight that rises in time, and two domains in one network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Annotated, Literal, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from medgen.networks.alternate import Alternate, statistics_of
+from medgen.networks.deepmedic import DeepMedic
+from medgen.networks.segmenters import SegmentationUNet
+
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A share of the training, in [0, 1]."""
+StatisticsName = Literal["shared", "source", "target"]
+Network = DeepMedic | SegmentationUNet
+
+
+def ramp(progress: float, begin: float, full: float) -> float:
+    """0 until the share ``begin`` of the training, linear to 1 at ``full``, and 1 from there on.
+
+    >>> [ramp(progress, 0.2, 0.6) for progress in (0.0, 0.4, 0.9)]
+    [0.0, 0.5, 1.0]
+    >>> ramp(0.5, 0.5, 0.5)
+    1.0
+    """
+    if progress >= full:
+        return 1.0
+    return max(0.0, (progress - begin) / (full - begin))
+
+
+def require_order(**shares: float) -> None:
+    """Refuse shares of the training that do not rise in the order given.
+
+    Raises:
+        ValueError: what pydantic turns into the message for the user.
+    """
+    values = list(shares.values())
+    if values != sorted(values):
+        raise ValueError(f"the shares must be in order: {' <= '.join(shares)}")
+
+
+class Passed(NamedTuple):
+    """What a network made of a batch of each domain: logits, and the maps of the named layers joined by channel.
+
+    Attributes:
+        source: logits (B, K, x, y, z).
+        target: the same of the target domain.
+        source_maps: (B, sum of the channels, x, y, z); without channels where no layer was named.
+        target_maps: the same of the target domain.
+    """
+
+    source: Tensor
+    target: Tensor
+    source_maps: Tensor
+    target_maps: Tensor
+
+
+class DomainStatistics(nn.Module):
+    """How batch normalisation sees two domains.
+
+    ``shared``: both in one batch, one set of statistics. ``source`` and ``target``: each domain is normalised by
+    itself, and has running statistics of its own; the name says whose are used for prediction.
+
+    Args:
+        network: a segmentation network; without batch normalisation all three are the same.
+        mode: one of the three.
+    """
+
+    def __init__(self, network: nn.Module, mode: StatisticsName) -> None:
+        super().__init__()
+        self.mode = mode
+        self.target = Alternate(network, () if mode == "shared" else statistics_of(network))
+
+    def both(self, network: Network, source: Tensor, target: Tensor, layers: Sequence[str] = ()) -> Passed:
+        """Pass patches of both domains ``(B, C, X, Y, Z)`` through ``network``."""
+        if self.mode == "shared":
+            logits, maps = network.features(torch.cat([source, target]), layers)
+            joined, first = _joined(logits, maps.values()), len(source)
+            return Passed(logits[:first], logits[first:], joined[:first], joined[first:])
+        logits, maps = network.features(source, layers)
+        with self.target.used_by(network):
+            others, other_maps = network.features(target, layers)
+        return Passed(logits, others, _joined(logits, maps.values()), _joined(others, other_maps.values()))
+
+    def alone(self, network: Network, source: Tensor) -> Tensor:
+        """Logits of source patches ``(B, C, X, Y, Z)``; until target patches pass, both domains have one set."""
+        logits: Tensor = network(source)
+        if self.mode != "shared":
+            self.target.follow(network, decay=0.0)
+        return logits
+
+    def kept(self, network: nn.Module) -> AbstractContextManager[None]:
+        """Inside the block ``network`` has the running statistics that prediction uses."""
+        return self.target.used_by(network) if self.mode == "target" else nullcontext()
+
+
+def _joined(logits: Tensor, maps: Iterable[Tensor]) -> Tensor:
+    return torch.cat([logits[:, :0], *maps], dim=1)

@@ -1,0 +1,110 @@
+"""A teacher: the moving average of a segmenter's weights, and what a student learns from it without labels."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Literal
+
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
+from torch import Tensor, nn
+
+from medgen.losses.consistency import confident, mean_squared, sharpened, soft_cross_entropy
+from medgen.losses.segmentation import cross_entropy, soft_dice
+from medgen.methods._domains import Share, require_order
+from medgen.methods._perturbation import PerturbationConfig
+from medgen.methods._segmentation import SegmentationConfig, centre
+from medgen.networks.alternate import Alternate
+
+
+class TeacherConfig(SegmentationConfig):
+    """Settings of the moving average."""
+
+    decay: float = Field(default=0.99, ge=0, lt=1)
+    """Of the moving average, reached as ``min(decay, 1 - 1 / (steps + 1))``; 0.99 is published for the first part of
+    the training (Tarvainen & Valpola) and for MRI (Perone et al.)."""
+    predict_with: Literal["teacher", "student"] = "teacher"
+    """Whose weights the model predicts with."""
+    perturbation: PerturbationConfig = PerturbationConfig()
+    """What is done to the target patches that the student sees. Published are noise and affine maps; changes of
+    contrast are the difference between the domains that adaptation is for."""
+
+
+class ConsistencyConfig(TeacherConfig):
+    """Settings of the consistency between student and teacher."""
+
+    consistency: Literal["mse", "cross_entropy", "label"] = "mse"
+    """``mse``: squared difference of the probabilities; published. ``cross_entropy``: with the teacher's
+    probabilities, sharpened by ``temperature``. ``label``: the segmenter's own losses with the teacher's labels."""
+    temperature: PositiveFloat = 1.0
+    """Of ``cross_entropy``: below 1 the teacher's probabilities are moved towards 0 and 1."""
+    confidence: Share = 0.0
+    """Voxels where the teacher's most probable class has less than this are left out."""
+    consistency_weight: NonNegativeFloat = 10.0
+    """At its largest. The publications leave it open (1 to 100 for ``mse``); 0 is supervised training."""
+    consistency_begin: Share = 0.0
+    """Share of the training until which the weight is 0."""
+    consistency_full: Share = 0.25
+    """Share of the training from which the weight is at its largest; published is a rise over the first quarter."""
+
+    @model_validator(mode="after")
+    def _consistency_in_order(self) -> ConsistencyConfig:
+        require_order(consistency_begin=self.consistency_begin, consistency_full=self.consistency_full)
+        return self
+
+
+class Teacher(nn.Module):
+    """A second set of values for all weights and statistics of a network, which follows it.
+
+    Args:
+        network: the student.
+        decay: of the moving average.
+    """
+
+    steps: Tensor
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        super().__init__()
+        self.decay = decay
+        self.state = Alternate(network, network.state_dict())
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def follow(self, network: nn.Module) -> None:
+        """Move towards the student, which has just stepped; at first fast, so that its random start is forgotten."""
+        self.steps += 1
+        self.state.follow(network, min(self.decay, 1 - 1 / (int(self.steps) + 1)))
+
+    @torch.no_grad()
+    def probabilities(self, network: nn.Module, image: Tensor) -> Tensor:
+        """Class probabilities (B, K, x, y, z) of ``image``, without dropout and by running statistics."""
+        with self.state.used_by(network):
+            training = network.training
+            logits: Tensor = network.eval()(image)
+            network.train(training)
+        return logits.float().softmax(dim=1)
+
+    def used_by(self, network: nn.Module) -> AbstractContextManager[None]:
+        """Inside the block ``network`` is the teacher."""
+        return self.state.used_by(network)
+
+
+def consistency(config: ConsistencyConfig, logits: Tensor, probability: Tensor, mask: Tensor) -> Tensor:
+    """How far the student's logits are from the teacher's probabilities, by the kind of loss in ``config``.
+
+    Args:
+        config: kind of loss, temperature and confidence.
+        logits: (B, K, x, y, z) of the student.
+        probability: (B, K, x, y, z) of the teacher.
+        mask: (B, 1, X, Y, Z) in {0, 1}, cut to the size of the logits.
+
+    Returns:
+        A scalar without the weight.
+    """
+    weight = confident(probability, centre(mask, logits), config.confidence)
+    if config.consistency == "mse":
+        return mean_squared(logits, probability, weight)
+    if config.consistency == "cross_entropy":
+        return soft_cross_entropy(logits, sharpened(probability, config.temperature), weight)
+    label = probability.argmax(dim=1, keepdim=True)
+    loss = config.cross_entropy_weight * cross_entropy(logits, label, weight)
+    return loss + config.dice_weight * soft_dice(logits, label, weight) if config.dice_weight else loss
