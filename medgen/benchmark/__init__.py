@@ -141,11 +141,12 @@ def run_benchmark(
                 progress=progress,
             )
         found = tabulate(runs, titles)
-        write_results(found, _facts(base, table, chosen, runs, outcome), out)
+        facts = _facts(base, table, chosen, runs, outcome)
+        write_results(found, facts, out)
         if found:
             from medgen.benchmark.figure import write_figure
 
-            write_figure(found, out)
+            write_figure(found, out, phantom=facts["phantom"])
     return Benchmark(out, found, tuple(outcome.failed), outcome.stopped)
 
 

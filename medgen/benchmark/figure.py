@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from medgen.benchmark.table import DICE, Row
 from medgen.files import atomic_path
+from medgen.metrics.resampling import finite_means, mean_of
 from medgen.report.drawing import LIGHT, Theme, new_figure, png
 
 if TYPE_CHECKING:
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def dots(rows: Sequence[Row], theme: Theme = LIGHT) -> Figure:
+def dots(rows: Sequence[Row], theme: Theme = LIGHT, *, phantom: bool = False) -> Figure:
     """Dice on the target domain, one line a case (mean of its seeds) through all regimes.
 
     Args:
         rows: in the order of the table; with two or more a line joins the dots of a case.
         theme: colours.
+        phantom: whether the patients are virtual, which the picture then says.
     """
     cases = rows[0].target.cases
     values = np.stack([_by_case(row, cases) for row in rows], axis=1) * 100
@@ -40,17 +42,24 @@ def dots(rows: Sequence[Row], theme: Theme = LIGHT) -> Figure:
         axes.plot(place + offsets, values[:, place], "o", color=colour, alpha=0.6, markersize=4, markeredgewidth=0)
         _mean(axes, row, place, colour, theme)
     _style(axes, rows, theme)
+    kind = "Phantom: " if phantom else ""
+    axes.set_title(
+        f"{kind}{len(cases)} cases of T, each the mean of its seeds; diamond: mean with 95 % interval; tick: one seed",
+        fontsize=8.5,
+        color=theme.quiet,
+        loc="left",
+    )
     figure.tight_layout(pad=0.8)
     return figure
 
 
-def write_figure(rows: Sequence[Row], out: Path) -> list[Path]:
-    """Write ``benchmark.png`` and ``benchmark.svg``.
+def write_figure(rows: Sequence[Row], out: Path, *, phantom: bool = False) -> list[Path]:
+    """Write ``benchmark.png`` and ``benchmark.svg``; see :func:`dots`.
 
     Raises:
         UsageError: matplotlib is not installed.
     """
-    figure = dots(rows)
+    figure = dots(rows, phantom=phantom)
     with atomic_path(out / "benchmark.png") as temporary:
         temporary.write_bytes(png(figure))
     from matplotlib import rc_context
@@ -62,10 +71,8 @@ def write_figure(rows: Sequence[Row], out: Path) -> list[Path]:
 
 def _by_case(row: Row, cases: Sequence[str]) -> NDArray[np.float64]:
     """The mean over seeds of each case."""
-    table = row.target.values[DICE][:, [row.target.cases.index(case) for case in cases]]
-    valid = np.isfinite(table)
-    total, count = np.where(valid, table, 0.0).sum(axis=0), valid.sum(axis=0)
-    return np.asarray(np.divide(total, count, out=np.full(len(cases), np.nan), where=count > 0))
+    order = [row.target.cases.index(case) for case in cases]
+    return finite_means(row.target.values[DICE][:, order], axis=0)
 
 
 def _mean(axes: Axes, row: Row, place: int, colour: str, theme: Theme) -> None:
@@ -77,7 +84,7 @@ def _mean(axes: Axes, row: Row, place: int, colour: str, theme: Theme) -> None:
     axes.plot(right, 100 * summary["mean"], "D", color=colour, markersize=6, zorder=4)
     for seed in row.target.values[DICE]:
         if np.isfinite(seed).any():
-            axes.plot(right + 0.08, 100 * np.nanmean(seed), "_", color=colour, markersize=6, zorder=3)
+            axes.plot(right + 0.08, 100 * mean_of(seed), "_", color=colour, markersize=6, zorder=3)
     axes.annotate(
         f"{100 * summary['mean']:.0f}",
         (right, high if np.isfinite(high) else 100 * summary["mean"]),

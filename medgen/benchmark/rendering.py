@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medgen.benchmark.regimes import SOURCE_ONLY, TARGET_ONLY
-from medgen.benchmark.table import DICE, REFERENCES, Row, Scored, mean_of
+from medgen.benchmark.table import DICE, REFERENCES, Row, Scored
 from medgen.files import atomic_path, plain, write_json
+from medgen.metrics.resampling import mean_of
 
 _SHOWN = {"recall": "recall", "precision": "precision", "hd95": "HD95, mm", "lesion_f1": "lesion F1"}
 """Metrics beside the Dice, and how the table calls them; all but distances are shown in percent."""
@@ -188,6 +188,8 @@ def _remarks(rows: Sequence[Row], facts: Mapping[str, Any]) -> list[str]:
             lines.append(f"{row.title}: {'; '.join(changes['overrides'])}")
         if len(row.target.seeds) < row.wanted:
             lines.append(f"{row.title}: only {len(row.target.seeds)} of {row.wanted} seeds")
+        if len(row.target.seeds) == 1:
+            lines.append(f"{row.title}: one seed, so its interval knows cases alone")
         if failed := row.metrics[DICE]["n_failed"]:
             lines.append(f"{row.title}: {failed} predictions have no DSC and are in no mean")
     lines += [f"failed: {each['run']}: {each['reason']}" for each in facts["failed"]]
@@ -231,7 +233,7 @@ def _interval(edges: tuple[float, float], *, signed: bool = False) -> str:
 
 
 def _gap(row: Row) -> str:
-    if row.gap is None or row.name in (SOURCE_ONLY, TARGET_ONLY) or math.isnan(row.gap["share"]):
+    if row.gap is None or math.isnan(row.gap["share"]):
         return _NONE
     low, high = row.gap["ci95"]
     return f"{100 * row.gap['share']:.0f} [{100 * low:.0f}, {100 * high:.0f}]"

@@ -172,7 +172,7 @@ class _Pool:
         if content is None:
             self._ended(worker)
         elif "error" in content:
-            worker.error = "; ".join(str(each) for each in content["error"].values() if each)
+            worker.error = _reason(**content["error"])
         else:
             self._say(f"{worker.run.name}: {content['done']}/{content['total']} {content['what']}")
 
@@ -207,3 +207,9 @@ class _Pool:
     def _say(self, what: str) -> None:
         if self.progress is not None:
             self.progress(self.done, self.total, what)
+
+
+def _reason(what: str, where: str | None, fix: str) -> str:
+    """An error on one line, without the folders of this machine: results are shown to others."""
+    place = f"in {Path(where).name}" if where else ""
+    return "; ".join(each for each in (what, place, fix) if each)

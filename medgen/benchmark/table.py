@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from medgen.benchmark.regimes import SOURCE_ONLY, TARGET_ONLY, WITHOUT_SHIFTED
 from medgen.benchmark.runs import SCORES, Run
 from medgen.benchmark.splits import SOURCE, TARGET
+from medgen.metrics.resampling import mean_of
 from medgen.metrics.statistics import (
     GapShare,
     RunComparison,
@@ -57,7 +58,7 @@ class Row:
         source: scores on the source domain, where cases are left for it.
         metrics: of the target domain, by metric.
         source_metrics: of the source domain, by metric.
-        gap: share of the gap between training on S and training on T, where both are there.
+        gap: share of the gap between training on S and training on T, where both are there; these two have none.
         against: by reference the difference of the Dice, with ``p_holm``.
     """
 
@@ -144,13 +145,7 @@ def _averaged(folds: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, d
         for case, row in fold.items():
             for metric, value in row.items():
                 found.setdefault(case, {}).setdefault(metric, []).append(value)
-    return {case: {name: mean_of(values) for name, values in row.items()} for case, row in found.items()}
-
-
-def mean_of(values: Sequence[float] | Numbers) -> float:
-    """The mean of what is finite; NaN where nothing is."""
-    finite = [value for value in values if np.isfinite(value)]
-    return float(np.mean(finite)) if finite else float("nan")
+    return {case: {name: mean_of(np.array(values)) for name, values in row.items()} for case, row in found.items()}
 
 
 def _summaries(scored: Scored, seed: int, draws: int) -> dict[str, RunSummary]:
@@ -176,7 +171,9 @@ def _compared(rows: Sequence[Row], seed: int, draws: int) -> tuple[Row, ...]:
     return tuple(
         replace(
             row,
-            gap=gap_share(*_dice(low, row, high), seed=seed, draws=draws) if low and high else None,
+            gap=gap_share(*_dice(low, row, high), seed=seed, draws=draws)
+            if low and high and row not in (low, high)
+            else None,
             against=against[row.name],
         )
         for row in rows

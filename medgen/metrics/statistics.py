@@ -6,10 +6,23 @@ from collections.abc import Mapping, Sequence
 from typing import NotRequired, TypedDict
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Numbers = NDArray[np.float64]
-_BLOCK = 2**22
+from medgen.metrics.resampling import (
+    finite_means,
+    grand_mean,
+    interval,
+    mean_of,
+    paired,
+    ratio,
+    resampled_means,
+    sd_of,
+    table_of,
+    times_drawn,
+    two_level_means,
+    vector,
+    wilcoxon_p,
+)
 
 
 class Summary(TypedDict):
@@ -91,7 +104,7 @@ def summarise(values: ArrayLike, *, seed: int = 0, draws: int = 2000) -> Summary
     >>> summarise([1.0, 3.0, float("nan")])["mean"], summarise([1.0, 3.0, float("nan")])["n_failed"]
     (2.0, 1)
     """
-    numbers = _vector(values)
+    numbers = vector(values)
     finite = numbers[np.isfinite(numbers)]
     infinite = numbers[np.isinf(numbers)]
     mean = float(finite.mean()) if len(finite) else float("nan")
@@ -100,7 +113,7 @@ def summarise(values: ArrayLike, *, seed: int = 0, draws: int = 2000) -> Summary
     return {
         "mean": mean,
         "sd": float(finite.std(ddof=1)) if len(finite) > 1 else float("nan"),
-        "ci95": _interval(_resampled_means(finite, seed, draws)) if len(finite) > 1 else (float("nan"), float("nan")),
+        "ci95": interval(resampled_means(finite, seed, draws)) if len(finite) > 1 else (float("nan"), float("nan")),
         "n": len(finite),
         "n_failed": int(np.isnan(numbers).sum()),
         "n_infinite": len(infinite),
@@ -124,7 +137,7 @@ def compare(first: ArrayLike, second: ArrayLike, *, seed: int = 0, draws: int = 
     Raises:
         ValueError: the two differ in length.
     """
-    one, two = _vector(first), _vector(second)
+    one, two = vector(first), vector(second)
     if one.shape != two.shape:
         raise ValueError(f"{len(one)} and {len(two)} values cannot be paired")
     usable = np.isfinite(one) & np.isfinite(two)
@@ -133,7 +146,7 @@ def compare(first: ArrayLike, second: ArrayLike, *, seed: int = 0, draws: int = 
     return {
         "mean_difference": summary["mean"],
         "ci95": summary["ci95"],
-        "p": _wilcoxon(differences),
+        "p": wilcoxon_p(differences),
         "n": len(differences),
         "n_failed": int((~usable).sum()),
     }
@@ -177,15 +190,15 @@ def summarise_runs(values: Sequence[ArrayLike], *, seed: int = 0, draws: int = 2
     Raises:
         ValueError: not a table of seeds by cases.
     """
-    table = _table(values)
+    table = table_of(values)
     generator = np.random.default_rng(seed)
-    seeds, cases = (_times(count, draws, generator) for count in table.shape)
-    seed_means = _finite_means(table, axis=1)
+    seeds, cases = (times_drawn(count, draws, generator) for count in table.shape)
+    seed_means = finite_means(table, axis=1)
     return {
-        "mean": _mean(seed_means),
-        "sd_cases": _sd(_finite_means(table, axis=0)),
-        "sd_seeds": _sd(seed_means),
-        "ci95": _interval(_two_level_means(table, seeds, cases)),
+        "mean": mean_of(seed_means),
+        "sd_cases": sd_of(finite_means(table, axis=0)),
+        "sd_seeds": sd_of(seed_means),
+        "ci95": interval(two_level_means(table, seeds, cases)),
         "n_cases": table.shape[1],
         "n_seeds": table.shape[0],
         "n_failed": int((~np.isfinite(table)).sum()),
@@ -215,14 +228,14 @@ def compare_runs(
     Raises:
         ValueError: not tables of seeds by cases, or not the same number of cases.
     """
-    (one, two), usable = _paired([first, second])
+    (one, two), usable = paired([first, second])
     generator = np.random.default_rng(seed)
-    cases = _times(one.shape[1], draws, generator)
-    drawn = [_two_level_means(table, _times(len(table), draws, generator), cases) for table in (one, two)]
+    cases = times_drawn(one.shape[1], draws, generator)
+    drawn = [two_level_means(table, times_drawn(len(table), draws, generator), cases) for table in (one, two)]
     return {
-        "mean_difference": _grand_mean(one) - _grand_mean(two),
-        "ci95": _interval(drawn[0] - drawn[1]),
-        "p": _wilcoxon(_finite_means(one, axis=0) - _finite_means(two, axis=0)),
+        "mean_difference": grand_mean(one) - grand_mean(two),
+        "ci95": interval(drawn[0] - drawn[1]),
+        "p": wilcoxon_p(finite_means(one, axis=0) - finite_means(two, axis=0)),
         "n_cases": one.shape[1],
         "n_seeds": (len(one), len(two)),
         "n_failed": int((~usable).sum()),
@@ -253,105 +266,18 @@ def gap_share(
     Raises:
         ValueError: not tables of seeds by cases, or not the same number of cases.
     """
-    tables, _ = _paired([low, middle, high])
+    tables, _ = paired([low, middle, high])
     generator = np.random.default_rng(seed)
-    cases = _times(tables[0].shape[1], draws, generator)
-    drawn = [_two_level_means(table, _times(len(table), draws, generator), cases) for table in tables]
-    bottom, reached, top = (_grand_mean(table) for table in tables)
-    gap_interval = _interval(drawn[2] - drawn[0])
+    cases = times_drawn(tables[0].shape[1], draws, generator)
+    drawn = [two_level_means(table, times_drawn(len(table), draws, generator), cases) for table in tables]
+    bottom, reached, top = (grand_mean(table) for table in tables)
+    gap_interval = interval(drawn[2] - drawn[0])
     sure = gap_interval[0] > 0
-    share = _ratio(drawn[1] - drawn[0], drawn[2] - drawn[0])
+    share = ratio(drawn[1] - drawn[0], drawn[2] - drawn[0])
     return {
         "share": (reached - bottom) / (top - bottom) if sure else float("nan"),
-        "ci95": _interval(share) if sure else (float("nan"), float("nan")),
+        "ci95": interval(share) if sure else (float("nan"), float("nan")),
         "gap": top - bottom,
         "gap_ci95": gap_interval,
         "n_cases": tables[0].shape[1],
     }
-
-
-def _vector(values: ArrayLike) -> Numbers:
-    return np.asarray(values, dtype=np.float64).reshape(-1)
-
-
-def _resampled_means(values: Numbers, seed: int, draws: int) -> Numbers:
-    generator = np.random.default_rng(seed)
-    block = max(1, _BLOCK // len(values))
-    means = [
-        values[generator.integers(0, len(values), (min(block, draws - start), len(values)))].mean(axis=1)
-        for start in range(0, draws, block)
-    ]
-    return np.concatenate(means)
-
-
-def _table(values: Sequence[ArrayLike]) -> Numbers:
-    table = np.asarray(values, dtype=np.float64)
-    if table.ndim != 2 or not table.size:
-        raise ValueError(f"a table of seeds by cases is needed, not the shape {table.shape}")
-    return table
-
-
-def _paired(values: Sequence[Sequence[ArrayLike]]) -> tuple[list[Numbers], NDArray[np.bool_]]:
-    """Tables of the cases that have a finite value in each, and which cases these are."""
-    tables = [_table(each) for each in values]
-    if len({table.shape[1] for table in tables}) > 1:
-        raise ValueError(f"{' and '.join(str(table.shape[1]) for table in tables)} cases cannot be paired")
-    usable = np.all([np.isfinite(table).any(axis=0) for table in tables], axis=0)
-    return [table[:, usable] for table in tables], usable
-
-
-def _times(count: int, draws: int, generator: np.random.Generator) -> Numbers:
-    """How often each of ``count`` things is drawn: ``(draws, count)``."""
-    return generator.multinomial(count, np.full(count, 1 / max(count, 1)), draws).astype(np.float64)
-
-
-def _two_level_means(table: Numbers, times_seed: Numbers, times_case: Numbers) -> Numbers:
-    """For each draw: each seed's mean over the drawn cases, then the mean over the drawn seeds."""
-    valid = np.isfinite(table)
-    per_seed = _ratio(times_case @ np.where(valid, table, 0.0).T, times_case @ valid.T.astype(np.float64))
-    usable = np.isfinite(per_seed)
-    weights = times_seed * usable
-    return _ratio((weights * np.where(usable, per_seed, 0.0)).sum(1), weights.sum(1))
-
-
-def _grand_mean(table: Numbers) -> float:
-    return _mean(_finite_means(table, axis=1))
-
-
-def _finite_means(table: Numbers, *, axis: int) -> Numbers:
-    valid = np.isfinite(table)
-    return _ratio(np.where(valid, table, 0.0).sum(axis), valid.sum(axis))
-
-
-def _ratio(total: NDArray[np.floating], count: NDArray[np.number]) -> Numbers:
-    quotient = np.full(np.shape(total), np.nan)
-    np.divide(total, count, out=quotient, where=np.asarray(count) != 0)
-    return quotient
-
-
-def _mean(values: Numbers) -> float:
-    finite = values[np.isfinite(values)]
-    return float(finite.mean()) if len(finite) else float("nan")
-
-
-def _sd(values: Numbers) -> float:
-    finite = values[np.isfinite(values)]
-    return float(finite.std(ddof=1)) if len(finite) > 1 else float("nan")
-
-
-def _interval(means: Numbers) -> tuple[float, float]:
-    means = means[np.isfinite(means)]
-    if not len(means):
-        return float("nan"), float("nan")
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def _wilcoxon(differences: Numbers) -> float:
-    from scipy.stats import wilcoxon
-
-    if len(differences) < 2:
-        return float("nan")
-    if not differences.any():
-        return 1.0
-    return float(wilcoxon(differences).pvalue)

@@ -1,0 +1,121 @@
+"""Arithmetic under the statistics: means that leave out what is not finite, bootstrap draws, intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Numbers = NDArray[np.float64]
+_BLOCK = 2**22
+"""Numbers drawn at a time."""
+
+
+def vector(values: ArrayLike) -> Numbers:
+    """The values as one row of numbers."""
+    return np.asarray(values, dtype=np.float64).reshape(-1)
+
+
+def resampled_means(values: Numbers, seed: int, draws: int) -> Numbers:
+    """Means of ``draws`` bootstrap samples of ``(n,)`` finite values, a few million numbers at a time."""
+    generator = np.random.default_rng(seed)
+    block = max(1, _BLOCK // len(values))
+    means = [
+        values[generator.integers(0, len(values), (min(block, draws - start), len(values)))].mean(axis=1)
+        for start in range(0, draws, block)
+    ]
+    return np.concatenate(means)
+
+
+def table_of(values: Sequence[ArrayLike]) -> Numbers:
+    """The values as a table ``(seeds, cases)``.
+
+    Raises:
+        ValueError: they are none.
+    """
+    table = np.asarray(values, dtype=np.float64)
+    if table.ndim != 2 or not table.size:
+        raise ValueError(f"a table of seeds by cases is needed, not the shape {table.shape}")
+    return table
+
+
+def paired(values: Sequence[Sequence[ArrayLike]]) -> tuple[list[Numbers], NDArray[np.bool_]]:
+    """Tables ``(seeds, cases)`` of the cases that have a finite value in each, and which cases these are.
+
+    Raises:
+        ValueError: not tables, or not the same number of cases.
+    """
+    tables = [table_of(each) for each in values]
+    if len({table.shape[1] for table in tables}) > 1:
+        raise ValueError(f"{' and '.join(str(table.shape[1]) for table in tables)} cases cannot be paired")
+    usable = np.all([np.isfinite(table).any(axis=0) for table in tables], axis=0)
+    return [table[:, usable] for table in tables], usable
+
+
+def times_drawn(count: int, draws: int, generator: np.random.Generator) -> Numbers:
+    """How often each of ``count`` things is drawn: ``(draws, count)``."""
+    return generator.multinomial(count, np.full(count, 1 / max(count, 1)), draws).astype(np.float64)
+
+
+def two_level_means(table: Numbers, times_seed: Numbers, times_case: Numbers) -> Numbers:
+    """For each draw: each seed's mean over the drawn cases, then the mean over the drawn seeds."""
+    valid = np.isfinite(table)
+    per_seed = ratio(times_case @ np.where(valid, table, 0.0).T, times_case @ valid.T.astype(np.float64))
+    usable = np.isfinite(per_seed)
+    weights = times_seed * usable
+    return ratio((weights * np.where(usable, per_seed, 0.0)).sum(1), weights.sum(1))
+
+
+def grand_mean(table: Numbers) -> float:
+    """The mean over cases, then over seeds, of a table ``(seeds, cases)``; NaN without a finite value."""
+    return mean_of(finite_means(table, axis=1))
+
+
+def finite_means(table: Numbers, *, axis: int) -> Numbers:
+    """Means along an axis of what is finite; NaN where nothing is."""
+    valid = np.isfinite(table)
+    return ratio(np.where(valid, table, 0.0).sum(axis), valid.sum(axis))
+
+
+def ratio(total: NDArray[np.floating], count: NDArray[np.number]) -> Numbers:
+    """``total / count``, NaN where ``count`` is 0."""
+    quotient = np.full(np.shape(total), np.nan)
+    np.divide(total, count, out=quotient, where=np.asarray(count) != 0)
+    return quotient
+
+
+def mean_of(values: Numbers) -> float:
+    """The mean of what is finite; NaN where nothing is.
+
+    >>> mean_of(np.array([1.0, np.nan, 3.0]))
+    2.0
+    """
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else float("nan")
+
+
+def sd_of(values: Numbers) -> float:
+    """The sample standard deviation (n - 1) of what is finite; NaN below two values."""
+    finite = values[np.isfinite(values)]
+    return float(finite.std(ddof=1)) if len(finite) > 1 else float("nan")
+
+
+def interval(means: Numbers) -> tuple[float, float]:
+    """The 2.5th and 97.5th percentile of what is finite; NaN where nothing is."""
+    means = means[np.isfinite(means)]
+    if not len(means):
+        return float("nan"), float("nan")
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def wilcoxon_p(differences: Numbers) -> float:
+    """The two-sided p-value of the signed-rank test: 1 if all are 0, NaN below two differences."""
+    from scipy.stats import wilcoxon
+
+    if len(differences) < 2:
+        return float("nan")
+    if not differences.any():
+        return 1.0
+    return float(wilcoxon(differences).pvalue)
