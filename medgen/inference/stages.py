@@ -124,8 +124,8 @@ def first_plan(
     stitch_on: torch.device | None = None,
 ) -> Plan:
     """The plan that the settings ask for; tiles are added up on the device unless another place is named."""
-    margin, multiple = stages[0].margin, stages[0].multiple
-    size = settings.tile_size(patch, margin=margin, multiple=multiple)
+    first = stages[0]
+    size = settings.tile_size(patch, margin=first.margin, multiple=first.multiple, align=first.align)
     return Plan(device, stitch_on or device, settings.batch, size)
 
 
@@ -154,11 +154,12 @@ def run_stages(
             margin=stage.margin,
             channels=stage.channels.outputs,
             blend=settings.blend,
-            overlap=settings.tile_overlap(stage.margin),
+            overlap=settings.tile_overlap(stage.margin, stage.align),
             mask=body,
             fill=values.outside[1],
             batch=plan.batch,
             multiple=stage.multiple,
+            align=stage.align,
             device=plan.device,
             stitch_on=plan.stitch_on,
             progress=_named(progress, name if len(stages) > 1 else "prediction"),

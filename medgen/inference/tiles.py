@@ -5,10 +5,14 @@ reaches over the border of the volume the edge voxels are repeated (as in the co
 Each axis carries a partition of unity over its tiles, so the weighted tiles just add up: no second volume of
 weights, no division. A voxel inside the mask is covered by no tile that is left out, hence its value does
 not depend on the mask.
+
+A network with sub-sampled pathways (DeepMedic) gives a voxel the value that the whole volume gives it where its
+output begins at a multiple of its sub-sampling factors: ``align``.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -20,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medgen.errors import ModelError, UsageError
-from medgen.inference.settings import round_up
+from medgen.inference.settings import fitting_edge
 
 Blend = Literal["gaussian", "constant"]
 Progress = Callable[[int, int, str], None]
@@ -64,6 +68,7 @@ def predict_tiles(
     fill: float = 0.0,
     batch: int = 1,
     multiple: int = 1,
+    align: int = 1,
     device: str | torch.device = "cpu",
     stitch_on: str | torch.device = "cpu",
     progress: Progress | None = None,
@@ -81,7 +86,7 @@ def predict_tiles(
     Args:
         function: float32 (B, C, x, y, z) on ``device`` -> (B, K, x - 2 margin, y - 2 margin, z - 2 margin).
         image: (C, X, Y, Z), any real type, array or memory map.
-        size: largest input tile in voxels, three edges, rounded up to ``multiple``.
+        size: largest input tile in voxels, three edges, rounded up to what ``multiple`` and ``align`` allow.
         margin: voxels that ``function`` loses on each side.
         channels: K.
         blend: weight of a tile where tiles overlap.
@@ -92,6 +97,7 @@ def predict_tiles(
         fill: value outside the mask.
         batch: tiles that go through ``function`` together.
         multiple: what the input edges must be divisible by.
+        align: what the starts and the edges of the outputs must be divisible by (sub-sampled pathways).
         device: where ``function`` runs.
         stitch_on: where the tiles are added up; a GPU here spares copies and costs K volumes of its memory.
         progress: called with (tiles done, tiles in all, "tiles").
@@ -106,12 +112,12 @@ def predict_tiles(
     shape = _checked_shape(image, mask, overlap)
     _require_room(size, margin)
     tile = [
-        tile_edge(edge, length, margin=margin, multiple=multiple, overlap=overlap)
+        tile_edge(edge, length, margin=margin, multiple=multiple, overlap=overlap, align=align)
         for edge, length in zip(size, shape, strict=True)
     ]
     output = [edge - 2 * margin for edge in tile]
     axes = [
-        axis_spans(length, edge, overlap=overlap, blend=blend, abut=margin > 0 and overlap == 0)
+        axis_spans(length, edge, overlap=overlap, blend=blend, abut=margin > 0 and overlap == 0, align=align)
         for length, edge in zip(shape, output, strict=True)
     ]
     tiles = [spans for spans in product(*axes) if mask is None or _touches(mask, spans)]
@@ -130,8 +136,8 @@ def predict_tiles(
     return _fill_outside(result.cpu().numpy(), mask, fill)
 
 
-def tile_edge(edge: int, length: int, *, margin: int, multiple: int, overlap: float) -> int:
-    """Edge of the input tile along one axis, at most ``edge`` rounded up to ``multiple``.
+def tile_edge(edge: int, length: int, *, margin: int, multiple: int, overlap: float, align: int = 1) -> int:
+    """Edge of the input tile along one axis, at most ``edge`` rounded up to what the network can take.
 
     Args:
         edge: the largest wanted.
@@ -139,24 +145,33 @@ def tile_edge(edge: int, length: int, *, margin: int, multiple: int, overlap: fl
         margin: voxels that the network loses on each side.
         multiple: what the edge must be divisible by.
         overlap: fraction of a tile's output shared with the next tile.
+        align: what the edge of the output must be divisible by.
 
     >>> tile_edge(80, 50, margin=8, multiple=1, overlap=0), tile_edge(80, 130, margin=8, multiple=1, overlap=0)
     (66, 60)
     """
-    largest = round_up(edge, multiple)
+
+    def fit(wanted: int) -> int:
+        return fitting_edge(wanted, margin=margin, multiple=multiple, align=align)
+
+    largest = fit(edge)
     # Two multiples at least: at one, the innermost feature map is a single voxel, which instance
     # normalisation cannot take.
-    smallest = 2 * multiple if multiple > 1 else 1
+    smallest = fit(2 * multiple if multiple > 1 else 1)
     if length + 2 * margin <= largest or margin == 0:
-        return min(largest, max(smallest, round_up(length + 2 * margin, multiple)))
-    count = len(_starts(length, largest - 2 * margin, overlap))
-    candidates = range(round_up(max(smallest, 2 * margin + 1), multiple), largest, multiple)
-    fewest = (each for each in candidates if len(_starts(length, each - 2 * margin, overlap)) == count)
+        return min(largest, max(smallest, fit(length + 2 * margin)))
+    count = len(_starts(length, largest - 2 * margin, overlap, align))
+    candidates = range(smallest, largest, math.lcm(multiple, align))
+    fewest = (each for each in candidates if len(_starts(length, each - 2 * margin, overlap, align)) == count)
     return next(fewest, largest)
 
 
-def axis_spans(length: int, output: int, *, overlap: float, blend: Blend, abut: bool) -> tuple[Span, ...]:
-    """Cover ``length`` voxels with tiles of ``output`` voxels; the last tile is shifted back to end at the border.
+def axis_spans(
+    length: int, output: int, *, overlap: float, blend: Blend, abut: bool, align: int = 1
+) -> tuple[Span, ...]:
+    """Cover ``length`` voxels with tiles of ``output`` voxels.
+
+    The last tile is shifted back to end at the border. An aligned one cannot be: it hangs over the border.
 
     Args:
         length: voxels of the volume along the axis.
@@ -164,21 +179,25 @@ def axis_spans(length: int, output: int, *, overlap: float, blend: Blend, abut: 
         overlap: fraction of ``output`` shared with the next tile.
         blend: shape of the weights before they are made to sum to 1.
         abut: give each voxel to one tile alone.
+        align: what the starts must be divisible by.
     """
     if output >= length:
-        return (Span(-((output - length) // 2), 0, length, torch.ones(length)),)
-    starts = _starts(length, output, overlap)
+        return (Span(0 if align > 1 else -((output - length) // 2), 0, length, torch.ones(length)),)
+    starts = _starts(length, output, overlap, align)
+    highs = [min(start + output, length) for start in starts]
     if abut:
-        lows = [0, *(start + output for start in starts[:-1])]
+        lows = [0, *highs[:-1]]
         return tuple(
-            Span(s, low, s + output, torch.ones(s + output - low)) for s, low in zip(starts, lows, strict=True)
+            Span(start, low, high, torch.ones(high - low)) for start, low, high in zip(starts, lows, highs, strict=True)
         )
     window = _window(output, blend)
-    total = np.zeros(length)
+    total = np.zeros(starts[-1] + output)
     for start in starts:
         total[start : start + output] += window
+    shares = (window / total[start : start + output] for start in starts)
     return tuple(
-        Span(s, s, s + output, torch.from_numpy((window / total[s : s + output]).astype(np.float32))) for s in starts
+        Span(start, start, high, torch.from_numpy(share[: high - start].astype(np.float32)))
+        for start, high, share in zip(starts, highs, shares, strict=True)
     )
 
 
@@ -212,10 +231,13 @@ def _require_room(size: Sequence[int], margin: int) -> None:
         )
 
 
-def _starts(length: int, output: int, overlap: float) -> list[int]:
+def _starts(length: int, output: int, overlap: float, align: int) -> list[int]:
     """Where the outputs of tiles begin, for ``output`` below ``length``."""
     step = max(1, int(output * (1 - overlap) + 1e-6))
-    return [*range(0, length - output, step), length - output]
+    if align == 1:
+        return [*range(0, length - output, step), length - output]
+    step = max(align, step // align * align)
+    return [*range(0, length - output, step), -(-(length - output) // step) * step]
 
 
 def _window(edge: int, blend: Blend) -> NDArray[np.float64]:
