@@ -15,6 +15,7 @@ COMMANDS = {
     "train": "RECIPE --cases --out --set --resume --max-minutes --device --devices --nodes --precision --allow-module",
     "predict": "RUN --input -i --output -o --overwrite --resume --nan --geometry --frame --device",
     "evaluate synthesis": "PREDICTIONS REFERENCES --output -o",
+    "evaluate segmentation": "PREDICTIONS REFERENCES --output -o --role --classes --split --domain --tolerance",
     "report": "FOLDER --output -o",
     "models": "--json",
 }

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from medgen.cli import main
 from medgen.errors import InputError, UsageError
 from medgen.evaluation import evaluate, evaluate_segmentation
 from medgen.volume import Volume, write_volume
@@ -87,8 +88,8 @@ def test_the_file_says_what_the_numbers_depend_on(four):
     assert promised <= set(content["summary"])
     assert promised | {"case", "lesion_f1", "volume_ml"} <= set(content["cases"][0])
     settings = content["settings"]
-    assert "diagonal" in settings["policies"]["prediction_empty"]
-    assert (settings["tolerance_mm"], settings["lesion_share"], settings["split"]) == (3, 0.5, "test")
+    assert "diagonal" in settings["empty_masks"]["prediction"]
+    assert (settings["tolerance"], settings["lesion_share"], settings["split"]) == (3, 0.5, "test")
     assert len(settings["references"]["sha256"]) == 64
     assert content["cases"][3]["dice"] is None
 
@@ -177,6 +178,32 @@ def test_predictions_that_hold_the_values_of_the_references(tmp_path):
     assert row["dice"] == 1
 
 
+def test_the_classes_are_those_of_the_model_that_predicted(tmp_path):
+    truth = labels(v1=(2, 4), v4=(4, 6), v2=(7, 9))
+    folder, table = cohort(tmp_path, {"a": (truth, labels(v1=(2, 6), v2=(7, 9)))})
+    (folder / "prediction.json").write_text(json.dumps({"model": {"classes": ["core", "oedema"]}}))
+    right = {"core": [1, 4], "oedema": [2]}
+    assert evaluate_segmentation(folder, table, classes=right).cases[0]["dice"] == 1
+    for wrong in ({"oedema": [2], "core": [1, 4]}, {"core": [1, 4]}, None):
+        with pytest.raises(UsageError, match="1 core, 2 oedema of their model"):
+            evaluate_segmentation(folder, table, classes=wrong)
+    with pytest.raises(UsageError, match="already"):
+        evaluate_segmentation(folder, table, classes=right, group_predictions=True)
+    (folder / "prediction.json").write_text('{"model": ')
+    with pytest.raises(InputError, match="damaged"):
+        evaluate_segmentation(folder, table, classes=right)
+
+
+def test_a_model_without_groups_predicts_values_which_are_grouped(tmp_path):
+    truth = labels(v1=(2, 4), v2=(4, 6))
+    folder, table = cohort(tmp_path, {"a": (truth, labels(v1=(2, 6)))})
+    (folder / "prediction.json").write_text(json.dumps({"model": {"classes": ["1", "2"]}}))
+    scores = evaluate_segmentation(folder, table, classes={"whole": [1, 2]})
+    assert scores.cases[0]["dice"] == 1
+    assert scores.settings["group_predictions"] is True
+    assert evaluate_segmentation(folder, table).cases[0]["dice_2"] == 0
+
+
 def test_without_classes_each_value_is_one_and_doubts_are_said(tmp_path):
     truth = labels(v1=(2, 4), v4=(4, 6))
     folder, table = cohort(tmp_path, {"a": (truth, labels(v1=(2, 6))), "b": (labels(v1=(2, 4)), labels(v1=(2, 4)))})
@@ -221,6 +248,39 @@ def test_folders_and_a_table_for_the_terminal(four):
     assert rows[1][0] == "dice"
     assert rows[1][4:] == ("3", "0", "1", "1")
     assert rows[2][0] == "hd95 (mm)"
+
+
+def run(capsys, *words):
+    with pytest.raises(SystemExit) as exit_:
+        main(words)
+    out, err = capsys.readouterr()
+    return int(exit_.value.code or 0), out, err
+
+
+def test_the_command(capsys, four):
+    path = four[0].parent / "scores.json"
+    code, out, err = run(capsys, "evaluate", "segmentation", *map(str, four), "-o", str(path), "--classes", "lesion:1")
+    assert code == 0, err
+    assert out.splitlines()[1].startswith("dice\t0.222\t")
+    assert "lesion is missed entirely in miss" in err
+    assert json.loads(path.read_text())["settings"]["classes"] == {"lesion": [1]}
+
+
+def test_the_command_names_the_case_that_failed(capsys, four):
+    (four[0] / "hit" / "hit_label.nii.gz").unlink()
+    path = four[0].parent / "scores.json"
+    code, _, err = run(capsys, "evaluate", "segmentation", *map(str, four), "-o", str(path))
+    assert code == 4
+    assert "hit: there is no prediction" in err
+    assert json.loads(path.read_text())["summary"]["dice"]["n_failed"] == 1
+
+
+@pytest.mark.parametrize("words", [["tumour"], [":1"], ["a:x"], ["a:1,"], ["a:1", "a:2"]])
+def test_classes_that_cannot_be_read(capsys, four, words):
+    options = [part for word in words for part in ("--classes", word)]
+    code, _, err = run(capsys, "evaluate", "segmentation", *map(str, four), *options)
+    assert code == 2
+    assert "do:" in err
 
 
 @pytest.mark.parametrize(

@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import NamedTuple, TypedDict
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medgen.errors import InputError, UsageError
+from medgen.evaluation.classes import Classes, Grouping
 from medgen.evaluation.scores import Progress, Scores
-from medgen.metrics.segmentation import POLICIES, UNITS, segmentation_scores
+from medgen.metrics.segmentation import DEFINITIONS, UNITS, segmentation_scores
 from medgen.metrics.statistics import Summary, summarise
 from medgen.metrics.surface import TOLERANCE
 from medgen.references import Domain, Reference, Split, find_predictions, find_references, listed, unusable
-from medgen.volume import as_label, class_indices, read_label, read_volume
-
-Classes = Mapping[str, Collection[int]]
+from medgen.volume import as_label, read_label, read_volume
 
 _Found = dict[int, dict[str, float]]
 _NOTHING = np.zeros((1, 1, 1), dtype=bool)
 _ABSENT = segmentation_scores(_NOTHING, _NOTHING, (1.0, 1.0, 1.0))  # a class that is neither there nor predicted
 _AVERAGED = ("dice", "hd95", "nsd", "recall", "precision", "lesion_f1", "lesion_recall", "lesion_precision")
-_METHODS = {
-    "hd95": "larger directed 95th percentile of the surface's area, in mm (DeepMind surface-distance)",
-    "volume_error": "predicted minus true, in ml",
-    "lesions": "26-connected pieces; f1 is the harmonic mean of lesion recall and precision",
-}
 
 
 class SegmentationOptions(TypedDict, total=False):
@@ -47,33 +39,6 @@ class SegmentationOptions(TypedDict, total=False):
     seed: int
     draws: int
     progress: Progress | None
-
-
-@dataclass(frozen=True)
-class _Rules:
-    """What a case is scored by; without classes each label value is one."""
-
-    classes: Classes
-    group_predictions: bool
-    measures: dict[str, float]
-
-    def __post_init__(self) -> None:
-        members = [value for values in self.classes.values() for value in values]
-        doubled = sorted({value for value in members if members.count(value) > 1})
-        if doubled:
-            raise UsageError(
-                f"the label value {doubled[0]} is in two classes", fix="give each value to one class, or to none"
-            )
-        if any(value < 1 for value in members) or not all(self.classes.values()):
-            raise UsageError("a class needs label values of 1 and more", fix="0 is the background; name:1,2 is a class")
-        if self.group_predictions and not self.classes:
-            raise UsageError(
-                "there are no classes to group the predictions by", fix="name them, for example tumour:1,2"
-            )
-        if not 0 <= self.measures["lesion_share"] <= 1 or min(self.measures.values()) < 0:
-            raise UsageError(
-                f"lesion_share must lie in [0, 1], tolerance and lesion_minimum_ml at 0 or above, not {self.measures}"
-            )
 
 
 def evaluate_segmentation(
@@ -97,7 +62,8 @@ def evaluate_segmentation(
 
     Which values are which class: ``classes={"tumour": [1, 2, 3, 4]}`` groups the values of the *references*; the
     predictions hold class indices already (1 is the first class), as a medgen model writes them whose recipe has the
-    same ``data.classes``. Predictions of another tool that hold the references' values are grouped likewise with
+    same ``data.classes``; that the names and their order are the model's is checked where ``prediction.json`` lies
+    beside the predictions. Predictions of another tool that hold the references' values are grouped likewise with
     ``group_predictions``. Without ``classes`` every value above 0, in both, is a class of its own, named by its number.
 
     Args:
@@ -121,91 +87,88 @@ def evaluate_segmentation(
     Returns:
         The scores, cases in the order of the table or by name. One class: ``dice``, ``hd95``, ... Several: besides
         ``dice_<class>``, ... the mean over the classes to which the metric applies, as ``dice``, ...
-        Empty masks count as ``settings["policies"]`` says: a structure that is missed is never left out of a mean.
+        Empty masks count as ``settings["empty_masks"]`` says: a structure that is missed is never left out of a mean.
         A case whose prediction is missing or damaged has failed: its metrics are NaN and ``failed`` names it.
 
     Raises:
         InputError: no case has a prediction; a prediction holds probabilities or a value that is no class, or lies on
             another grid than its reference; or a reference cannot be used.
-        UsageError: the classes contradict each other, or a split is asked of references that have none.
+        UsageError: the classes contradict each other or the model that predicted, an option is out of its range, or a
+            split is asked of references that have none.
     """
     measures = {"tolerance": tolerance, "lesion_share": lesion_share, "lesion_minimum_ml": lesion_minimum_ml}
-    rules = _Rules(classes or {}, group_predictions, measures)
+    if not 0 <= lesion_share <= 1 or min(measures.values()) < 0:
+        raise UsageError(
+            f"lesion_share must lie in [0, 1], tolerance and lesion_minimum_ml at 0 or above, not {measures}"
+        )
+    grouping = Grouping.for_predictions(classes or {}, group_predictions, Path(predictions))
     found, settings, notes = find_references(Path(references), role, mask_role, split, domain)
     paths = find_predictions(Path(predictions), found, role)
     broken = unusable(found, paths)
-    scored: dict[str, _Found] = {}
-    for number, item in enumerate(found):
-        if progress:
-            progress(number, len(found), item.case)
-        if item.case not in broken:
-            values, reason = _score(item, paths[item.case], rules)
-            scored.update({} if reason else {item.case: values})
-            broken.update({item.case: reason} if reason else {})
-    if progress:
-        progress(len(found), len(found), "scores")
-    names = _names(rules.classes, scored)
+    scored = _score_all(found, paths, broken, grouping, measures, progress)
+    names = _names(grouping.classes, scored)
     columns = _columns(names)
     return Scores(
         task="segmentation",
         cases=tuple(
-            {"case": item.case, **{each.name: each.value(scored[item.case]) for each in columns}}
-            if item.case in scored
-            else {"case": item.case, **{each.name: math.nan for each in columns}}
-            for item in found
+            {"case": item.case, **{each.name: each.value(scored.get(item.case)) for each in columns}} for item in found
         ),
         summary={each.name: _summary(each, scored, len(broken), seed=seed, draws=draws) for each in columns},
         failed=tuple({"case": item.case, "reason": broken[item.case]} for item in found if item.case in broken),
-        notes=(*notes, *_remarks(found, mask_role, rules, names, scored)),
+        notes=(*notes, *_remarks(found, mask_role, grouping, names, scored)),
         settings={
             "role": role,
             **settings,
             "mask": mask_role,
-            "classes": {name: sorted(values) for name, values in rules.classes.items()} or list(names.values()),
-            "group_predictions": group_predictions,
-            "tolerance_mm": tolerance,
-            "lesion_share": lesion_share,
-            "lesion_minimum_ml": lesion_minimum_ml,
-            "definitions": _METHODS,
-            "policies": POLICIES,
+            "classes": {name: sorted(values) for name, values in grouping.classes.items()} or list(names.values()),
+            "group_predictions": grouping.group_predictions,
+            **measures,
+            **DEFINITIONS,
             **({"without_class": "mean over the classes to which a metric applies"} if len(names) > 1 else {}),
             "bootstrap": {"seed": seed, "draws": draws},
         },
     )
 
 
-def _score(item: Reference, path: Path, rules: _Rules) -> tuple[_Found, str]:
+def _score_all(
+    found: Sequence[Reference],
+    paths: Mapping[str, Path],
+    broken: dict[str, str],
+    grouping: Grouping,
+    measures: Mapping[str, float],
+    progress: Progress | None,
+) -> dict[str, _Found]:
+    """The metrics of each case; one that turns out to be damaged joins the ``broken`` ones."""
+    scored: dict[str, _Found] = {}
+    for number, item in enumerate(found):
+        if progress:
+            progress(number, len(found), item.case)
+        if item.case not in broken:
+            values, reason = _score(item, paths[item.case], grouping, measures)
+            scored.update({} if reason else {item.case: values})
+            broken.update({item.case: reason} if reason else {})
+    if progress:
+        progress(len(found), len(found), "scores")
+    return scored
+
+
+def _score(item: Reference, path: Path, grouping: Grouping, measures: Mapping[str, float]) -> tuple[_Found, str]:
     """The metrics of each class that is in the truth or the prediction of a case, and why it failed if it did."""
     reference = read_label(item.truth)
     try:
         stored = read_volume(path, dtype=None)
     except InputError as error:
         return {}, error.what
-    truth, predicted = reference.data[0], as_label(stored).data[0]  # probabilities are refused here
-    if rules.classes:
-        truth = class_indices(truth, rules.classes)
-        predicted = _class_indices(predicted, path, rules)
+    truth = grouping.of_reference(reference.data[0])
+    predicted = grouping.of_prediction(as_label(stored).data[0], path)  # probabilities are refused here
     if item.mask is not None:
         inside = read_label(item.mask).data[0] > 0
         truth, predicted = np.where(inside, truth, 0), np.where(inside, predicted, 0)
     indices = {int(index) for labels in (truth, predicted) for index in np.unique(labels[labels > 0])}
     return {
-        index: segmentation_scores(predicted == index, truth == index, reference.spacing, **rules.measures)
+        index: segmentation_scores(predicted == index, truth == index, reference.spacing, **measures)
         for index in sorted(indices)
     }, ""
-
-
-def _class_indices(predicted: NDArray[Any], path: Path, rules: _Rules) -> NDArray[Any]:
-    if rules.group_predictions:
-        return class_indices(predicted, rules.classes)
-    if predicted.max() > len(rules.classes):
-        raise InputError(
-            f"the prediction has the value {predicted.max()}, but there are {len(rules.classes)} classes: "
-            f"{', '.join(f'{index} {name}' for index, name in enumerate(rules.classes, start=1))}",
-            where=path,
-            fix="name all classes of the model; if it holds the values of the references, group the predictions too",
-        )
-    return predicted
 
 
 def _names(classes: Classes, scored: Mapping[str, _Found]) -> dict[int, str]:
@@ -222,8 +185,10 @@ class _Column(NamedTuple):
     metric: str
     indices: tuple[int, ...]
 
-    def value(self, values: _Found) -> float:
-        """The mean over the classes to which the metric applies."""
+    def value(self, values: _Found | None) -> float:
+        """The mean over the classes to which the metric applies; NaN of a case without a score."""
+        if values is None:
+            return math.nan
         numbers = [values.get(index, _ABSENT)[self.metric] for index in self.indices]
         applicable = [number for number in numbers if not math.isnan(number)]
         return sum(applicable) / len(applicable) if applicable else math.nan
@@ -253,7 +218,7 @@ def _summary(column: _Column, scored: Mapping[str, _Found], failed: int, *, seed
 def _remarks(
     found: Sequence[Reference],
     mask_role: str | None,
-    rules: _Rules,
+    grouping: Grouping,
     names: Mapping[int, str],
     scored: Mapping[str, _Found],
 ) -> list[str]:
@@ -267,7 +232,7 @@ def _remarks(
         if absent := [case for case, values in scored.items() if math.isnan(column.value(values))]:
             remarks.append(f"{name} is neither there nor predicted in {listed(absent)}: not applicable")
     predicted = {i for values in scored.values() for i, each in values.items() if each["volume_ml"] > 0}
-    if not rules.classes and predicted and len(never := [names[index] for index in names if index not in predicted]):
+    if not grouping.classes and predicted and len(never := [names[index] for index in names if index not in predicted]):
         remarks.append(
             f"no prediction has the label value {listed(never)} of the references; "
             "if the model groups values into classes, name them"

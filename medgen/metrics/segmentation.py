@@ -23,14 +23,18 @@ UNITS = {
 }
 """The metrics of :func:`segmentation_scores` in their order, with their units."""
 
-POLICIES = {
-    "both_empty": "not applicable: no overlap, distance or lesion score; counted in n_not_applicable",
-    "prediction_empty": "dice, nsd, recall, precision and lesion scores 0, hd95 the diagonal of the image in mm; "
-    "counted in n_missed",
-    "truth_empty": "dice, nsd, precision, lesion_f1 and lesion_precision 0, hd95 the diagonal of the image in mm; "
-    "recall and lesion_recall not applicable",
+DEFINITIONS: dict[str, object] = {
+    "hd95": "larger directed 95th percentile of the surface's area, in mm (DeepMind surface-distance)",
+    "nsd": "share of both surfaces within 'tolerance' mm of the other",
+    "volume_error": "predicted minus true, in ml",
+    "lesions": "26-connected pieces; f1 is the harmonic mean of lesion recall and precision",
+    "empty_masks": {
+        "both": "no score applies; counted in n_not_applicable",
+        "prediction": "dice, nsd, recall, precision and lesion scores 0, hd95 the diagonal of the image; in n_missed",
+        "truth": "dice, nsd, precision, lesion f1 and precision 0, hd95 the diagonal of the image; no recall applies",
+    },
 }
-"""What empty masks count as; written beside every result."""
+"""What the numbers mean, and what empty masks count as; written beside every result."""
 
 
 def segmentation_scores(
@@ -42,7 +46,7 @@ def segmentation_scores(
     lesion_share: float = 0.0,
     lesion_minimum_ml: float = 0.0,
 ) -> dict[str, float]:
-    """All metrics of one structure in one case, by name; what empty masks count as stands in ``POLICIES``.
+    """All metrics of one structure in one case, by name; what empty masks count as stands in ``DEFINITIONS``.
 
     Args:
         prediction: ``(X, Y, Z)``, the whole image: its diagonal is the HD95 of a structure that is missed.
