@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, str], None]
 LOG = "worker.log"
+WORKER = (sys.executable, "-m", "medgen.benchmark.worker")
+"""The command that does one run."""
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
 _PATIENCE = 120.0
 """Seconds in which a worker that was told to stop must have saved its state."""
@@ -150,7 +152,7 @@ class _Pool:
     ) -> None:
         self.out, self.total, self.done, self.progress = out, total, done, progress
         options = [f"--store={out / 'store'}", f"--device={device}", *(f"--allow-module={m}" for m in allow_modules)]
-        self._command = [sys.executable, "-m", "medgen.benchmark.worker", *options]
+        self._command = [*WORKER, *options]
         self._environment = environment(workers)
         self._heard: queue.Queue[tuple[_Worker, dict[str, Any] | None]] = queue.Queue()
         self.working: list[_Worker] = []

@@ -55,7 +55,9 @@ def paired(values: Sequence[Sequence[ArrayLike]]) -> tuple[list[Numbers], NDArra
 
 def times_drawn(count: int, draws: int, generator: np.random.Generator) -> Numbers:
     """How often each of ``count`` things is drawn: ``(draws, count)``."""
-    return generator.multinomial(count, np.full(count, 1 / max(count, 1)), draws).astype(np.float64)
+    if count == 0:
+        return np.zeros((draws, 0))
+    return generator.multinomial(count, np.full(count, 1 / count), draws).astype(np.float64)
 
 
 def two_level_means(table: Numbers, times_seed: Numbers, times_case: Numbers) -> Numbers:

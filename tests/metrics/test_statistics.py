@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from medgen.metrics.statistics import compare, holm, summarise, summarise_runs
+from medgen.metrics.statistics import compare, compare_runs, gap_share, holm, summarise, summarise_runs
 
 NAN, INF = float("nan"), float("inf")
 
@@ -125,3 +125,69 @@ def test_runs_with_one_seed_are_the_summary_over_cases():
     assert math.isnan(runs["sd_seeds"])
     with pytest.raises(ValueError, match="seeds by cases"):
         summarise_runs([1.0, 2.0])
+
+
+def test_comparison_of_runs_by_hand():
+    first = [[4, 6, NAN], [6, 8, 5]]
+    second = [[1, 2, NAN], [1, 2, NAN], [4, 5, NAN]]
+    result = compare_runs(first, second)
+    # the third case has nothing to be paired with: means of 5 and 7, and of 1.5, 1.5 and 4.5
+    assert result["mean_difference"] == pytest.approx(6 - 2.5)
+    assert (result["n_cases"], result["n_seeds"], result["n_failed"]) == (2, (2, 3), 1)
+    # cases are 5 and 7 in one, 2 and 3 in the other: both differences have one sign, p = 2 / 2^2
+    assert result["p"] == pytest.approx(0.5)
+
+
+def test_comparison_of_runs_pairs_cases_and_not_seeds():
+    generator = np.random.default_rng(3)
+    cases = generator.normal(0, 5, 30)
+    steady = compare_runs([cases + 1, cases + 1], [cases, cases])
+    assert steady["mean_difference"] == pytest.approx(1)
+    assert steady["ci95"] == pytest.approx((1, 1))  # drawn unpaired, cases alone would make it 3.5 wide
+    seeds = np.array([[-1.0], [1.0]])
+    shaken = compare_runs(cases + 1 + seeds, cases + seeds)
+    assert shaken["ci95"] == pytest.approx((-1, 3))  # the extremes: all seeds low in one, high in the other
+    better = cases + generator.normal(1, 2, 30)
+    once, often = compare_runs([better], [cases]), compare_runs([better] * 9, [cases] * 9)
+    assert often["p"] == pytest.approx(once["p"])  # more seeds are no more patients
+    assert once["p"] == pytest.approx(stats.wilcoxon(better - cases).pvalue)
+
+
+def test_comparison_of_runs_refuses_other_cases():
+    with pytest.raises(ValueError, match="3 and 2 cases"):
+        compare_runs([[1, 2, 3]], [[1, 2]])
+    with pytest.raises(ValueError, match="seeds by cases"):
+        compare_runs([1, 2, 3], [[1, 2, 3]])
+    nothing = compare_runs([[NAN, 1.0]], [[1.0, NAN]])
+    assert (nothing["n_cases"], nothing["n_failed"]) == (0, 2)
+    assert math.isnan(nothing["mean_difference"])
+    assert math.isnan(nothing["ci95"][0])
+
+
+def test_share_of_a_gap_by_hand():
+    low, high = [[0.1, 0.2], [0.1, 0.2]], [[0.5, 0.6]]
+    result = gap_share(low, [[0.4, 0.5], [0.4, 0.5], [0.4, 0.5]], high)
+    assert result["gap"] == pytest.approx(0.4)
+    assert result["share"] == pytest.approx(0.75)
+    # every case has the same gap and the same share of it, whichever are drawn
+    assert result["gap_ci95"] == pytest.approx((0.4, 0.4))
+    assert result["ci95"] == pytest.approx((0.75, 0.75))
+    assert gap_share(low, [[0.0, 0.1]], high)["share"] == pytest.approx(-0.25)
+    assert gap_share(low, [[0.6, 0.7]], high)["share"] == pytest.approx(1.25)
+
+
+def test_share_of_a_gap_knows_its_uncertainty():
+    generator = np.random.default_rng(0)
+    cases = generator.uniform(0.1, 0.3, 24)
+    result = gap_share([cases], [cases + generator.normal(0.4, 0.1, 24)], [cases + 0.5])
+    low, high = result["ci95"]
+    assert low < result["share"] < high
+    assert high - low == pytest.approx(2 * 1.96 * 0.1 / math.sqrt(24) / 0.5, rel=0.35)
+
+
+def test_there_is_no_share_of_a_gap_that_may_be_none():
+    result = gap_share([[0.1, 0.9, 0.5]], [[0.3, 0.3, 0.3]], [[0.9, 0.2, 0.6]])
+    assert result["gap"] == pytest.approx(0.2 / 3)
+    assert result["gap_ci95"][0] < 0
+    assert math.isnan(result["share"])
+    assert math.isnan(result["ci95"][1])

@@ -1,0 +1,150 @@
+from pathlib import Path
+
+import pytest
+from two_domains import RECIPE
+
+from medgen.benchmark.regimes import REGIMES, choose_regimes
+from medgen.benchmark.runs import plan_runs
+from medgen.benchmark.splits import make_folds, split_hash, training_cases
+from medgen.cases import Case, CaseTable, read_cases
+from medgen.errors import InputError, UsageError
+from medgen.recipe import load_recipe
+
+BASE = load_recipe(RECIPE)
+
+
+def table(*rows: str, folder: Path = Path("/data")) -> CaseTable:
+    """Rows like ``s1 train source``; every case has all its images."""
+    cases = []
+    for row in rows:
+        name, split, domain = row.split()
+        roles = ("t1", "ge" if domain == "source" else "swi", "label", "mask")
+        cases.append(Case(name, split, domain, {role: folder / f"{name}_{role}.nii.gz" for role in roles}))
+    return CaseTable(folder / "cases.csv", tuple(cases))
+
+
+WHOLE = table(
+    *(f"s{n} {split} source" for n, split in enumerate(("train", "train", "val", "test"))),
+    *(f"t{n} {split} target" for n, split in enumerate(("train", "train", "val", "test", "test"))),
+)
+
+
+def test_test_cases_make_one_fold():
+    (fold,) = make_folds(WHOLE)
+    assert [case.name for case in fold.target] == ["t3", "t4"]
+    assert [case.name for case in fold.source] == ["s3"]
+    with pytest.raises(UsageError, match="one fold and not 3"):
+        make_folds(WHOLE, 3)
+
+
+def test_without_test_cases_every_target_case_is_tested_once_and_never_trained_on_then():
+    cases = table("s0 train source", "s1 val source", *(f"t{n} train target" for n in range(7)), "t7 val target")
+    folds = make_folds(cases, 3)
+    tested = [case.name for fold in folds for case in fold.target]
+    assert sorted(tested) == [f"t{n}" for n in range(7)]
+    assert sorted(len(fold.target) for fold in folds) == [2, 2, 3]
+    assert [[case.name for case in fold.source] for fold in folds] == [["s1"]] * 3
+    for fold in folds:
+        rows = training_cases(cases, REGIMES["adapted"], fold, BASE.data)
+        names = {case.name for case in rows}
+        assert not names & {case.name for case in fold.target}
+        assert {"s0", "s1", "t7"} <= names
+        assert len(names) == 10 - len(fold.target)
+    assert make_folds(cases, 3) == folds
+    assert len(make_folds(cases)) == 5
+    for wrong in (1, 8):
+        with pytest.raises(UsageError, match=f"into {wrong} folds"):
+            make_folds(cases, wrong)
+
+
+def test_who_trains_in_each_regime_with_which_labels():
+    found = {}
+    for name, regime in REGIMES.items():
+        rows = training_cases(WHOLE, regime, make_folds(WHOLE)[0], BASE.data)
+        found[name] = {case.name: "label" in case.images for case in rows}
+    source, target = dict.fromkeys(("s0", "s1", "s2"), True), dict.fromkeys(("t0", "t1", "t2"), True)
+    assert found == {
+        "source_only": source,
+        "without_shifted": source,
+        "adapted": source | dict.fromkeys(target, False),
+        "target_only": target,
+        "both": source | target,
+        "both_separate": source | target,
+    }
+
+
+def test_labelled_target_cases_are_not_marked_as_unlabelled():
+    fold = make_folds(WHOLE)[0]
+    domains = {
+        name: {case.domain for case in training_cases(WHOLE, REGIMES[name], fold, BASE.data)}
+        for name in ("adapted", "target_only", "both")
+    }
+    assert domains == {"adapted": {"source", "target"}, "target_only": {None}, "both": {"source", None}}
+
+
+def test_the_files_of_a_run_hold_no_label_that_it_must_not_see(tmp_path):
+    for row in WHOLE.cases:
+        for path in row.images.values():
+            (tmp_path / path.name).write_text(path.name)
+    cases = table(*(f"{case.name} {case.split} {case.domain}" for case in WHOLE.cases), folder=tmp_path)
+    runs = plan_runs(BASE, cases, choose_regimes(), tmp_path / "out", seeds=2)
+    assert [run.name for run in runs[:7]] == [*(f"{name}, seed 0" for name in REGIMES), "source_only, seed 1"]
+    for run in runs:
+        run.write()
+        text = (run.folder / "cases.csv").read_text()
+        tested = {case.name for cases in run.tested.values() for case in cases}
+        assert tested == {"s3", "t3", "t4"}
+        assert not any(name in text for name in tested)
+        if run.regime.name == "adapted":
+            assert "t0_swi" in text
+            assert "t0_label" not in text
+        if run.regime.name in ("source_only", "without_shifted", "adapted"):
+            assert not any(f"{name}_label" in text for name in ("t0", "t1", "t2"))
+        if run.regime.name == "without_shifted":
+            assert "ge" not in text.splitlines()[0].split(",")
+        assert read_cases(run.folder / "test_target.csv").select(split="test")
+    assert len({run.hashes["settings"] for run in runs}) == len(runs)
+    assert len({run.hashes["test_target"] for run in runs if run.regime.shifted == "kept"}) == 1
+
+
+def test_a_missing_label_is_told():
+    rows = [case for case in WHOLE.cases if case.name != "t0"]
+    bare = Case("t0", "train", "target", {"t1": Path("/a"), "swi": Path("/b")})
+    lacking = CaseTable(WHOLE.path, (*rows, bare))
+    fold = make_folds(lacking)[0]
+    assert len(training_cases(lacking, REGIMES["adapted"], fold, BASE.data)) == 6
+    with pytest.raises(InputError, match="learns from the labels of the target domain, and case 't0' has none"):
+        training_cases(lacking, REGIMES["both"], fold, BASE.data)
+
+
+def test_an_unlabelled_test_case_is_told(tmp_path):
+    bare = Case("t9", "test", "target", {"t1": Path("/a"), "swi": Path("/b")})
+    with pytest.raises(InputError, match="'t9' has no label"):
+        plan_runs(BASE, CaseTable(WHOLE.path, (*WHOLE.cases, bare)), choose_regimes(), tmp_path, seeds=1)
+
+
+def test_domains_are_needed():
+    homeless = Case("x", "train", None, {"t1": Path("/a")})
+    with pytest.raises(InputError, match="'x' has no domain"):
+        make_folds(CaseTable(WHOLE.path, (*WHOLE.cases, homeless)))
+    with pytest.raises(InputError, match="no case has the domain 'target'"):
+        make_folds(CaseTable(WHOLE.path, WHOLE.cases[:4]))
+    rows = tuple(case for case in WHOLE.cases if case.name not in ("t0", "t1"))
+    with pytest.raises(InputError, match="no target case to train on"):
+        training_cases(CaseTable(WHOLE.path, rows), REGIMES["adapted"], make_folds(WHOLE)[0], BASE.data)
+
+
+def test_a_recipe_without_labels_is_refused(tmp_path):
+    base = load_recipe({**RECIPE, "data": {"inputs": ["t1"], "target": "ct"}})
+    with pytest.raises(UsageError, match="names no labels"):
+        plan_runs(base, WHOLE, choose_regimes(), tmp_path, seeds=1)
+
+
+def test_hashes_tell_bytes_and_not_folders():
+    one = Case("a", "train", "source", {"t1": Path("/x/t1.nii")})
+    moved = Case("a", "train", "source", {"t1": Path("/y/t1.nii")})
+    hashes = {Path("/x/t1.nii"): "11", Path("/y/t1.nii"): "11"}
+    assert split_hash([one], hashes) == split_hash([moved], hashes)
+    assert split_hash([one], hashes) != split_hash([one], {Path("/x/t1.nii"): "12"})
+    other = Case("b", "train", "source", {"t1": Path("/x/t1.nii")})
+    assert split_hash([one, other], hashes) == split_hash([other, one], hashes)

@@ -1,0 +1,149 @@
+import csv
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from medgen.benchmark.figure import dots, write_figure
+from medgen.benchmark.rendering import cells, difference_cells, markdown, write_results
+from medgen.benchmark.table import tabulate
+
+TITLES = {"source_only": "train on S", "adapted": "adapted", "target_only": "train on T"}
+FACTS = {
+    "title": "Benchmark (phantom)",
+    "phantom": True,
+    "folds": 1,
+    "source_split": "test",
+    "budget": {"steps": 7},
+    "failed": [{"run": "adapted, seed 2", "reason": "it fell over"}],
+    "stopped": "",
+    "regimes": {name: {"overrides": ["config.begin=0.5"] if name == "adapted" else []} for name in TITLES},
+}
+
+
+def run(folder: Path, regime: str, seed: int, dice: dict, *, fold: int = 0, source: dict | None = None, done=True):
+    """A finished run with these scores."""
+    place = folder / f"{regime}-{seed}-{fold}"
+    place.mkdir()
+    tested = {"target": ()} | ({"source": ()} if source else {})
+    for name, scores in (("scores.json", dice), ("scores_source.json", source or {})):
+        rows = [{"case": case, "dice": value, "hd95": 4.0} for case, value in scores.items()]
+        (place / name).write_text(json.dumps({"cases": rows}))
+    return SimpleNamespace(regime=SimpleNamespace(name=regime), seed=seed, folder=place, done=done, tested=tested)
+
+
+@pytest.fixture
+def rows(tmp_path):
+    source = {"s": 0.8}
+    runs = [
+        run(tmp_path, "source_only", 0, {"a": 0.1, "b": 0.2, "c": 0.3}, source=source),
+        run(tmp_path, "source_only", 1, {"a": 0.1, "b": 0.2, "c": 0.3}, source=source),
+        run(tmp_path, "adapted", 0, {"c": 0.5, "a": 0.4, "b": 0.6}),
+        run(tmp_path, "adapted", 1, {"a": 0.4, "b": 0.6, "c": 0.6}),
+        run(tmp_path, "adapted", 2, {"a": 0.9, "b": 0.9, "c": 0.9}, done=False),
+        run(tmp_path, "target_only", 0, {"a": 0.5, "b": 0.7, "c": None}),
+    ]
+    return tabulate(runs, TITLES)
+
+
+def test_means_by_hand(rows):
+    source, adapted, target = rows
+    assert source.metrics["dice"]["mean"] == pytest.approx(0.2)
+    assert adapted.metrics["dice"]["mean"] == pytest.approx((0.5 + 1.6 / 3) / 2)
+    assert adapted.metrics["dice"]["sd_cases"] == pytest.approx(np.std([0.4, 0.6, 0.55], ddof=1))
+    assert (adapted.target.seeds, adapted.wanted) == ((0, 1), 3)
+    assert source.source_metrics["dice"]["mean"] == pytest.approx(0.8)
+    assert adapted.source is None
+    assert (target.metrics["dice"]["mean"], target.metrics["dice"]["n_failed"]) == (pytest.approx(0.6), 1)
+
+
+def test_gap_and_differences_pair_cases_by_name(rows):
+    source, adapted, target = rows
+    # the case that training on T could not score is left out: 0.15, 0.5 and 0.6 of the other two
+    assert adapted.gap["share"] == pytest.approx(0.35 / 0.45)
+    assert adapted.gap["n_cases"] == 2
+    assert source.gap is None
+    assert target.gap is None
+    difference = adapted.against["source_only"]
+    assert difference["mean_difference"] == pytest.approx(np.mean([0.3, 0.4, 0.25]))
+    assert (difference["p"], difference["p_holm"]) == (pytest.approx(0.25), pytest.approx(0.5))
+    assert target.against["source_only"]["n_failed"] == 1
+    assert source.against == {}
+
+
+def test_a_seed_counts_when_all_its_folds_are_there(tmp_path):
+    runs = [
+        run(tmp_path, "adapted", 0, {"a": 0.4}, fold=0, source={"s": 0.5}),
+        run(tmp_path, "adapted", 0, {"b": 0.8}, fold=1, source={"s": 0.7}),
+        run(tmp_path, "adapted", 1, {"a": 0.1}, fold=0, source={"s": 0.1}),
+        run(tmp_path, "adapted", 1, {"b": 0.1}, fold=1, source={"s": 0.1}, done=False),
+    ]
+    (row,) = tabulate(runs, TITLES)
+    assert (row.target.seeds, row.target.cases) == ((0,), ("a", "b"))
+    assert row.metrics["dice"]["mean"] == pytest.approx(0.6)
+    assert row.source_metrics["dice"]["mean"] == pytest.approx(0.6)  # one case, scored in two folds
+    assert tabulate(runs[2:], TITLES) == ()
+
+
+def test_the_table_as_text(rows):
+    shown = cells(rows)
+    assert [line[0] for line in shown] == list(TITLES.values())
+    assert shown[0][1:3] == ("2", "20.0 (10.0)")
+    assert shown[1][1] == "2/3"
+    assert shown[1][4].startswith("78 [")
+    assert shown[0][7] == "4.0 (0.0)"  # mm, no percent
+    assert (shown[0][-1], shown[1][-1]) == ("80.0", "–")
+    assert difference_cells(rows)[1][1].startswith("+31.7 [+")
+    assert difference_cells(rows)[0][1:] == ("–", "–")
+
+
+def test_markdown_says_what_it_shows(rows):
+    text = markdown(rows, FACTS)
+    for words in (
+        "# Benchmark (phantom)",
+        "3 virtual patients (phantom)",
+        "in %",
+        "| adapted | 50.0 | 53.3 |",
+        "adapted: config.begin=0.5",
+        "adapted: only 2 of 3 seeds",
+        "train on T: 1 predictions have no DSC",
+        "train on T: one seed",
+        "failed: adapted, seed 2: it fell over",
+        "steps: 7",
+    ):
+        assert words in text
+    assert "No run has scores yet" in markdown((), FACTS)
+
+
+def test_files_hold_every_number(rows, tmp_path):
+    write_results(rows, FACTS, tmp_path)
+    found = json.loads((tmp_path / "benchmark.json").read_text())
+    assert found["rows"][1]["target"]["values"]["dice"]["1"] == {"c": 0.6, "a": 0.4, "b": 0.6}
+    assert found["rows"][2]["target"]["values"]["dice"]["0"]["c"] is None
+    assert str(tmp_path) not in json.dumps(found)
+    table = list(csv.DictReader((tmp_path / "benchmark.csv").open()))
+    assert float(table[0]["dice"]) == pytest.approx(0.2)
+    assert float(table[1]["dice_less_source_only"]) == pytest.approx(np.mean([0.3, 0.4, 0.25]))
+    assert table[0]["gap_share"] == ""
+    lines = list(csv.DictReader((tmp_path / "benchmark_cases.csv").open()))
+    assert len(lines) == 6 + 2 + 6 + 3
+    assert [line["dice"] for line in lines if line["regime"] == "target_only"] == ["0.5", "0.7", ""]
+    write_results((), FACTS, tmp_path)
+
+
+def test_the_figure_shows_every_case_once_a_regime(rows, tmp_path):
+    axes = dots(rows, phantom=True).axes[0]
+    drawn = [line for line in axes.lines if line.get_marker() == "o"]
+    assert [len(line.get_ydata()) for line in drawn] == [3, 3, 3]
+    assert np.nanmax(drawn[1].get_ydata()) == pytest.approx(60)
+    assert math.isnan(drawn[2].get_ydata()[2])
+    assert axes.get_title(loc="left").startswith("Phantom: 3 cases")
+    png, svg = write_figure(rows, tmp_path)
+    assert png.read_bytes().startswith(b"\x89PNG")
+    first = svg.read_text()
+    assert "matplotlib" not in first.split("</metadata>")[0].split("<metadata>")[-1]
+    write_figure(rows, tmp_path)
+    assert svg.read_text() == first
