@@ -25,6 +25,7 @@ from medgen.engine import Engine
 from medgen.errors import InputError, UsageError
 from medgen.files import folder_lock, remove_partial_files, sha256, write_json
 from medgen.fitting import Session
+from medgen.health.verdict import adaptation_facts
 from medgen.method import Channels, resolve, stages_of
 from medgen.preparation import Preparation, Roles, Store, build_store
 from medgen.recipe import Recipe, load_recipe, save_recipe
@@ -269,6 +270,7 @@ def _write_facts(session: Session, cases: Sequence[Case], prepared: Store, secon
     folder, settings, engine = session.folder, session.recipe, session.engine
     versions = {name: importlib.metadata.version(name) for name in ("torch", "monai", "numpy", "nibabel")}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    adaptation = adaptation_facts(folder)
     parts = [json.loads(path.read_text()) for path in folder.glob("checkpoints/*/done.json")]
     write_json(
         folder / "run.json",
@@ -286,6 +288,7 @@ def _write_facts(session: Session, cases: Sequence[Case], prepared: Store, secon
             "model_sha256": sha256(folder / "model" / "weights.safetensors"),
             "preparation_notes": {case.name: case.notes for case in prepared.cases if case.notes},
             "files": _hashes(cases, settings.data),
+            **({"adaptation": adaptation} if adaptation else {}),
         },
     )
 

@@ -20,6 +20,8 @@ from medgen.domains import patch_source
 from medgen.engine import Engine
 from medgen.errors import ModelError, Preempted, UsageError
 from medgen.files import sha256, write_json
+from medgen.health.snapshots import save_snapshot
+from medgen.health.watch import Watch
 from medgen.method import Channels, Method, create
 from medgen.patches import Patches, patch_batches
 from medgen.preparation import Preparation, StoredCase
@@ -87,6 +89,7 @@ class _State:
         self.average: AveragedModel | None = moving_average(self.method, decay) if decay else None
         self.step, self.seconds, self.clock = 0, 0.0, time.monotonic()
         self.best: dict[str, Any] = {}
+        self.watch: Watch | None = None
         self.keeps_best = session.recipe.schedule.keep == "best"
 
     @property
@@ -164,6 +167,7 @@ def fit(session: Session, part: Part) -> Method:
     main = session.engine.rank == 0
     if main:
         session.log.rewind(part.name, state.step)
+    state.watch = Watch.of(session, part, type(state.method))
     source = patch_source(
         state.method.batch_class, part.cases, session.recipe.patches, seed=state.seed, contexts=part.contexts
     )
@@ -216,10 +220,15 @@ def _after_step(session: Session, part: Part, state: _State, record: Record, fol
     if session.progress is not None and main:
         session.progress(state.step, schedule.steps, f"{part.name}  {_readable(record.losses)}")
     if part.held_out and (state.step % schedule.validate_every == 0 or last):
-        validation = validate(state.current, part.held_out, part.contexts, session)
+        watch = state.watch
+        validation = validate(state.current, part.held_out, part.contexts, session, watch.look if watch else None)
         state.keep_if_best(validation.loss)
         if main:
             session.log.write(part.name, record.step, validation=validation.scores)
+            if schedule.snapshots:
+                save_snapshot(folder, state.step, _weights(state.current))
+        if watch is not None:
+            watch.check(state.current, record.step, validation.scores.get("dice"))
     stop = not session.engine.everywhere(not session.stop.reason)
     if main and (state.step % schedule.save_every == 0 or last or stop):
         save_checkpoint(folder, state.step, state.state_dict())

@@ -103,6 +103,16 @@ def stages_of(config: Any) -> int:
     return int(getattr(config, "stages", 1))
 
 
+def adaptation_begins(config: Any) -> float:
+    """Share of the training after which the unlabelled domain has a say; 0 where ``config`` does not tell.
+
+    By convention a weight that brings it in rises from ``begin`` or ``<weight>_begin``. A discriminator that learns
+    before (``discriminator_begin``) does not change the segmenter.
+    """
+    names = [name for name in type(config).model_fields if name == "begin" or name.endswith("_begin")]
+    return min((float(getattr(config, name)) for name in names if name != "discriminator_begin"), default=0.0)
+
+
 def resolve(name: str, *, allow_modules: Sequence[str] = ()) -> type[Method]:
     """Find a method: ``"supervised"`` is the file ``medgen/methods/supervised.py``.
 

@@ -52,6 +52,15 @@ class LearningRate(Config):
         return max(rise * value, 1e-8)
 
 
+class HealthConfig(Config):
+    """How an adaptation is watched at every validation; see :mod:`medgen.health`."""
+
+    cases: PositiveInt = 4
+    """Held-out cases of each domain; the target's are predicted whole, twice. Intervals need four or more."""
+    segments: PositiveInt = 64
+    """Of each domain, over these cases, of the size of the training patches, drawn uniformly from the mask."""
+
+
 class Schedule(Config):
     """How long to train, on how much at a time, and how often to look."""
 
@@ -75,6 +84,10 @@ class Schedule(Config):
     save_every: PositiveInt = 1000
     workers: NonNegativeInt = 0
     """Processes that cut patches; 0 cuts them in the training process."""
+    health: HealthConfig | None = HealthConfig()
+    """For a method that adapts; null does not look."""
+    snapshots: bool = False
+    """Keep the weights of every validation below ``checkpoints/<part>/snapshots``, to be scored afterwards."""
     tensorboard: bool = False
     """Also write TensorBoard events (needs the extra ``tensorboard``)."""
 

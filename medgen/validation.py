@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -42,11 +42,23 @@ def estimate(
     context: NDArray[Any] | None = None
     if contexts is not None:
         context = np.load(contexts[case.name], mmap_mode="r", allow_pickle=False)
+    return estimate_volume(network, case.image, case.body, context, recipe, engine)
+
+
+def estimate_volume(
+    network: Method,
+    image: NDArray[Any],
+    body: NDArray[Any],
+    context: NDArray[Any] | None,
+    recipe: Recipe,
+    engine: Engine,
+) -> NDArray[np.float32]:
+    """The estimate of one stage for a prepared image ``(C, X, Y, Z)``; see :func:`estimate`."""
     with engine.autocast():
         return predict_prepared(
             [network.eval()],
-            case.image,
-            case.body,
+            image,
+            body,
             settings=recipe.inference,
             patch=recipe.patches.size,
             context=context,
@@ -68,22 +80,29 @@ class Validation(NamedTuple):
 
 
 def validate(
-    network: Method, cases: Sequence[StoredCase], contexts: Mapping[str, Path] | None, session: Session
+    network: Method,
+    cases: Sequence[StoredCase],
+    contexts: Mapping[str, Path] | None,
+    session: Session,
+    look: Callable[[StoredCase, NDArray[np.float32]], None] | None = None,
 ) -> Validation:
     """Errors of whole-volume estimates; the subjects are shared between the processes, all get the same result.
 
     An image is scored by its mean absolute error inside the mask, in its own unit, a label map by its Dice on the
-    cases that have labels; the labels of the target domain are not among them.
+    cases that have labels; the labels of the target domain are not among them. ``look`` is called with each subject
+    that this process estimated, and its estimate.
     """
     score = _absolute_error if session.recipe.data.task == "synthesis" else _dice
     engine = session.engine
     scored = [case for case in cases if score is _absolute_error or (case.label is not None and case.domain != TARGET)]
     if not scored:
         return Validation(None, {})
-    mine = [
-        score(estimate(network, case, contexts, session.recipe, engine), case, session.preparation)
-        for case in scored[engine.rank :: engine.world]
-    ]
+    mine = []
+    for case in scored[engine.rank :: engine.world]:
+        estimated = estimate(network, case, contexts, session.recipe, engine)
+        mine.append(score(estimated, case, session.preparation))
+        if look is not None:
+            look(case, estimated)
     value = float(np.nanmean([each for values in engine.gather(mine) for each in values]))
     if score is _absolute_error:
         return Validation(value, {"mae": value})

@@ -1,0 +1,80 @@
+"""Looking at an adaptation while it is trained: what the loop calls at every validation."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medgen.health.looks import Look, read_looks
+from medgen.health.signals import CaseSignals, Subset, choose_subset, look_at, measure
+from medgen.health.verdict import Verdict, judge
+from medgen.method import Method, adaptation_begins
+from medgen.preparation import StoredCase
+
+if TYPE_CHECKING:
+    from medgen.fitting import Part, Session
+
+log = logging.getLogger(__name__)
+
+
+class Watch:
+    """The looks at one network of a run; its earlier ones are read from the log, so a resumed run goes on with them.
+
+    Args:
+        session: the run.
+        part: the network.
+        subset: the cases to look at.
+    """
+
+    def __init__(self, session: Session, part: Part, subset: Subset) -> None:
+        self.session, self.part, self.subset = session, part, subset
+        self._seen: dict[str, CaseSignals] = {}
+        self.looks = read_looks(session.log.path, part.name)
+        self.verdict: Verdict | None = judge(self.looks) if self.looks else None
+
+    @classmethod
+    def of(cls, session: Session, part: Part, method: type[Method]) -> Watch | None:
+        """A watch where there is something to watch: a method that adapts, and held-out cases of both domains."""
+        health = session.recipe.schedule.health
+        if health is None or not method.adapts() or session.engine.rank != 0 or not part.held_out:
+            return None
+        subset = choose_subset(part.held_out, health, session.recipe.seed)
+        if subset is None:
+            log.warning(
+                "the health of the adaptation is not watched: it takes cases of split 'val' of both domains "
+                "(those of the target need no labels)"
+            )
+            return None
+        return cls(session, part, subset)
+
+    def look(self, case: StoredCase, probabilities: NDArray[np.float32]) -> None:
+        """Take note of a prediction that was made anyway."""
+        if any(case.name == other.name for other in self.subset.source):
+            self._seen[case.name] = look_at(probabilities, case)
+
+    def check(self, method: Method, step: int, source_dice: float | None) -> Verdict:
+        """Measure, judge and write a line; the weights and the random state stay as they are.
+
+        Args:
+            method: as it would be kept.
+            step: of the log.
+            source_dice: mean over the labelled held-out cases.
+        """
+        recipe, engine = self.session.recipe, self.session.engine
+        dice = math.nan if source_dice is None else source_dice
+        signals = measure(method, self.subset, recipe, engine, source_dice=dice, seen=self._seen)
+        self._seen.clear()
+        warming_up = (step + 1) / recipe.schedule.steps <= adaptation_begins(method.config)
+        self.looks.append(Look(step, signals, warming_up))
+        verdict = judge(self.looks)
+        self.session.log.write(self.part.name, step, health=signals, verdict=verdict.word)
+        worse = verdict.word in ("collapsed", "not adapting")
+        changed = self.verdict is None or verdict.word != self.verdict.word
+        level = logging.WARNING if worse and changed else logging.INFO
+        log.log(level, "%s, step %d: adaptation %s: %s", self.part.name, step, verdict.word, verdict.reason)
+        self.verdict = verdict
+        return verdict
