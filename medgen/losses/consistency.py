@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
 
@@ -51,6 +53,41 @@ def sharpened(probability: Tensor, temperature: float) -> Tensor:
 def confident(probability: Tensor, mask: Tensor, threshold: float) -> Tensor:
     """The part ``(B, 1, ...)`` of the mask where the most probable class has at least ``threshold``."""
     return mask * (probability.amax(dim=1, keepdim=True) >= threshold)
+
+
+def class_thresholds(probability: Tensor, mask: Tensor, portion: float) -> Tensor:
+    """How sure each class must be for the surest ``portion`` of its voxels to pass (Zou et al. 2018, algorithm 2).
+
+    Args:
+        probability: (B, K, X, Y, Z) in [0, 1].
+        mask: (B, 1, X, Y, Z) in {0, 1}; only voxels inside are looked at.
+        portion: in (0, 1], of the voxels where the class is the most probable, rounded up.
+
+    Returns:
+        (K,) probabilities; NaN for a class that is nowhere the most probable.
+    """
+    highest, label = probability.max(dim=1, keepdim=True)
+    thresholds = probability.new_full((probability.shape[1],), math.nan)
+    for number in range(len(thresholds)):
+        found = highest[(label == number) & (mask > 0)]
+        if len(found):
+            thresholds[number] = found.topk(math.ceil(portion * len(found))).values[-1]
+    return thresholds
+
+
+def balanced_labels(probability: Tensor, mask: Tensor, thresholds: Tensor) -> tuple[Tensor, Tensor]:
+    """The class whose probability is the largest share of its threshold, where it passes it (Zou et al. 2018, eq. 6).
+
+    Args:
+        probability: (B, K, X, Y, Z) in [0, 1].
+        mask: (B, 1, X, Y, Z) in {0, 1}.
+        thresholds: (K,) above 0.
+
+    Returns:
+        Labels (B, 1, X, Y, Z), and the part of the mask where they count.
+    """
+    share, label = (probability / thresholds[:, None, None, None]).max(dim=1, keepdim=True)
+    return label, mask * (share >= 1)
 
 
 def weighted_mean(each: Tensor, weight: Tensor) -> Tensor:

@@ -60,8 +60,8 @@ class Passed(NamedTuple):
     target_maps: Tensor
 
 
-class DomainStatistics(nn.Module):
-    """How batch normalisation sees two domains.
+class DomainStatistics(Alternate):
+    """Running statistics of the target domain, and how batch normalisation sees two domains.
 
     ``shared``: both in one batch, one set of statistics. ``source`` and ``target``: each domain is normalised by
     itself, and has running statistics of its own; the name says whose are used for prediction.
@@ -72,32 +72,36 @@ class DomainStatistics(nn.Module):
     """
 
     def __init__(self, network: nn.Module, mode: StatisticsName) -> None:
-        super().__init__()
+        super().__init__(network, () if mode == "shared" else statistics_of(network))
         self.mode = mode
-        self.target = Alternate(network, () if mode == "shared" else statistics_of(network))
 
     def both(self, network: Network, source: Tensor, target: Tensor, layers: Sequence[str] = ()) -> Passed:
         """Pass patches of both domains ``(B, C, X, Y, Z)`` through ``network``."""
         if self.mode == "shared":
             logits, maps = network.features(torch.cat([source, target]), layers)
-            joined, first = _joined(logits, maps.values()), len(source)
-            return Passed(logits[:first], logits[first:], joined[:first], joined[first:])
+            all_maps, first = joined(logits, maps.values()), len(source)
+            return Passed(logits[:first], logits[first:], all_maps[:first], all_maps[first:])
         logits, maps = network.features(source, layers)
-        with self.target.used_by(network):
+        with self.used_by(network):
             others, other_maps = network.features(target, layers)
-        return Passed(logits, others, _joined(logits, maps.values()), _joined(others, other_maps.values()))
+        return Passed(logits, others, joined(logits, maps.values()), joined(others, other_maps.values()))
 
     def alone(self, network: Network, source: Tensor) -> Tensor:
         """Logits of source patches ``(B, C, X, Y, Z)``; until target patches pass, both domains have one set."""
         logits: Tensor = network(source)
         if self.mode != "shared":
-            self.target.follow(network, decay=0.0)
+            self.follow(network, decay=0.0)
         return logits
+
+    def of(self, network: nn.Module, *, target: bool) -> AbstractContextManager[None]:
+        """Inside the block ``network`` has the running statistics of one domain."""
+        return self.used_by(network) if target else nullcontext()
 
     def kept(self, network: nn.Module) -> AbstractContextManager[None]:
         """Inside the block ``network`` has the running statistics that prediction uses."""
-        return self.target.used_by(network) if self.mode == "target" else nullcontext()
+        return self.of(network, target=self.mode == "target")
 
 
-def _joined(logits: Tensor, maps: Iterable[Tensor]) -> Tensor:
-    return torch.cat([logits[:, :0], *maps], dim=1)
+def joined(logits: Tensor, maps: Iterable[Tensor]) -> Tensor:
+    """Maps ``(B, C, x, y, z)`` one after another along the channels; without any, a map that has no channel."""
+    return torch.cat(list(maps) or [logits[:, :0]], dim=1)

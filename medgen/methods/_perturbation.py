@@ -28,6 +28,8 @@ class PerturbationConfig(Config):
     """Spread of the logarithm of the slopes of a random rising curve of straight pieces; 0 leaves it out."""
     inversion: Chance = 0.0
     """Chance that a piece of the curve falls instead: contrasts that turn round, as between GE and SWI."""
+    mixing: NonNegativeFloat = 0.0
+    """Largest share of each other channel, of either sign, that a channel gains: a different weighting by T1 and T2."""
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.3
     """Largest relative change of the distance from the mean."""
     shift: NonNegativeFloat = 0.3
@@ -57,6 +59,7 @@ def perturb(image: Tensor, mask: Tensor, config: PerturbationConfig) -> Tensor:
     changed = image.float()
     for change, largest in (
         (_curved, config.curve or config.inversion),
+        (_mixed, config.mixing),
         (_biased, config.bias),
         (_scaled, config.scale),
         (_shifted, config.shift),
@@ -102,6 +105,13 @@ def _curved(image: Tensor, config: PerturbationConfig) -> Tensor:
         return left + slope * (values - LOWEST - piece * length)
 
     return at(image) - at(image.new_zeros(batch, channels, 1, 1, 1))
+
+
+def _mixed(image: Tensor, config: PerturbationConfig) -> Tensor:
+    batch, channels = image.shape[:2]
+    shares = (2 * torch.rand(batch, channels, channels, device=image.device) - 1) * config.mixing
+    shares = shares * (1 - torch.eye(channels, device=image.device))
+    return image + torch.einsum("bij,bjxyz->bixyz", shares, image)
 
 
 def _biased(image: Tensor, config: PerturbationConfig) -> Tensor:

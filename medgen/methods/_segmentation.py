@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat
@@ -109,10 +110,20 @@ class Segmenter(Method):
     def _convolutions(self) -> Iterator[Tensor]:
         return (parameter for parameter in self.network.parameters() if parameter.dim() == 5)
 
+    def deployed(self) -> AbstractContextManager[None]:
+        """Inside the block :attr:`network` is what prediction uses: for some methods a teacher, or other statistics."""
+        return nullcontext()
+
     def predict(self, image: Tensor) -> Tensor:
         """Class probabilities ``(B, K, X - 2m, Y - 2m, Z - 2m)`` in [0, 1]; channel 0 is background."""
-        logits: Tensor = self.network(image)
+        with self.deployed():
+            logits: Tensor = self.network(image)
         return logits.float().softmax(dim=1)
+
+    def features(self, image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits ``(B, K, x, y, z)`` and all feature maps ``(B, C, x, y, z)`` by name, as prediction computes them."""
+        with self.deployed():
+            return self.network.features(image, self.network.layers)
 
 
 def centre(volume: Tensor, like: Tensor) -> Tensor:

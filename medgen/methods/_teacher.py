@@ -9,10 +9,11 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 from torch import Tensor, nn
 
+from medgen.batches import Adaptation
 from medgen.losses.consistency import confident, mean_squared, sharpened, soft_cross_entropy
 from medgen.losses.segmentation import cross_entropy, soft_dice
 from medgen.methods._domains import Share, require_order
-from medgen.methods._perturbation import PerturbationConfig
+from medgen.methods._perturbation import PerturbationConfig, perturb
 from medgen.methods._segmentation import SegmentationConfig, centre
 from medgen.networks.alternate import Alternate
 
@@ -28,6 +29,9 @@ class TeacherConfig(SegmentationConfig):
     perturbation: PerturbationConfig = PerturbationConfig()
     """What is done to the target patches that the student sees. Published are noise and affine maps; changes of
     contrast are the difference between the domains that adaptation is for."""
+    perturb_source: bool = False
+    """Whether the labelled patches are changed in the same way. Augmentation of the recipe would change the patches of
+    the teacher too."""
 
 
 class ConsistencyConfig(TeacherConfig):
@@ -74,18 +78,39 @@ class Teacher(nn.Module):
         self.steps += 1
         self.state.follow(network, min(self.decay, 1 - 1 / (int(self.steps) + 1)))
 
-    @torch.no_grad()
     def probabilities(self, network: nn.Module, image: Tensor) -> Tensor:
-        """Class probabilities (B, K, x, y, z) of ``image``, without dropout and by running statistics."""
-        with self.state.used_by(network):
-            training = network.training
-            logits: Tensor = network.eval()(image)
-            network.train(training)
-        return logits.float().softmax(dim=1)
+        """The teacher's class probabilities (B, K, x, y, z) of ``image``."""
+        with self.used_by(network):
+            return probabilities(network, image)
 
     def used_by(self, network: nn.Module) -> AbstractContextManager[None]:
         """Inside the block ``network`` is the teacher."""
         return self.state.used_by(network)
+
+
+@torch.no_grad()
+def probabilities(network: nn.Module, image: Tensor) -> Tensor:
+    """Class probabilities (B, K, x, y, z) of ``image``, without dropout and by running statistics, to learn from."""
+    training = network.training
+    logits: Tensor = network.eval()(image)
+    network.train(training)
+    return logits.float().softmax(dim=1)
+
+
+def patches_of_student(config: TeacherConfig, batch: Adaptation) -> tuple[Tensor, Tensor]:
+    """What the student sees of both domains: the target's patches perturbed, the source's where that is asked for."""
+    return patches_of_source(config, batch), perturb(batch.target, batch.target_mask, config.perturbation)
+
+
+def patches_of_source(config: TeacherConfig, batch: Adaptation) -> Tensor:
+    """The labelled patches, perturbed where that is asked for."""
+    return perturb(batch.source, batch.mask, config.perturbation) if config.perturb_source else batch.source
+
+
+def labelled_by_another(config: SegmentationConfig, logits: Tensor, label: Tensor, weight: Tensor) -> Tensor:
+    """The segmenter's own losses with a label ``(B, 1, x, y, z)`` that counts by a weight ``(B, 1, x, y, z)``."""
+    loss = config.cross_entropy_weight * cross_entropy(logits, label, weight)
+    return loss + config.dice_weight * soft_dice(logits, label, weight) if config.dice_weight else loss
 
 
 def consistency(config: ConsistencyConfig, logits: Tensor, probability: Tensor, mask: Tensor) -> Tensor:
@@ -105,6 +130,4 @@ def consistency(config: ConsistencyConfig, logits: Tensor, probability: Tensor, 
         return mean_squared(logits, probability, weight)
     if config.consistency == "cross_entropy":
         return soft_cross_entropy(logits, sharpened(probability, config.temperature), weight)
-    label = probability.argmax(dim=1, keepdim=True)
-    loss = config.cross_entropy_weight * cross_entropy(logits, label, weight)
-    return loss + config.dice_weight * soft_dice(logits, label, weight) if config.dice_weight else loss
+    return labelled_by_another(config, logits, probability.argmax(dim=1, keepdim=True), weight)

@@ -11,10 +11,10 @@ this sense without help, and here there is nothing for it to do.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
 
 from medgen.batches import Adaptation
 from medgen.errors import UsageError
@@ -62,10 +62,9 @@ class AdaBN(Segmenter):
         with torch.no_grad(), self.statistics.used_by(self.network):
             self.network(batch.target)
 
-    def predict(self, image: Tensor) -> Tensor:
-        """Class probabilities ``(B, K, X - 2m, Y - 2m, Z - 2m)`` in [0, 1]; channel 0 is background."""
-        with self.statistics.used_by(self.network):
-            return super().predict(image)
+    def deployed(self) -> AbstractContextManager[None]:
+        """With the statistics of the target domain."""
+        return self.statistics.used_by(self.network)
 
 
 METHOD = AdaBN

@@ -11,16 +11,14 @@ perturbations are for photographs and for grey matter of the spinal cord: they a
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
-
-from torch import Tensor
 
 from medgen.batches import Adaptation
 from medgen.method import Channels, Update
 from medgen.methods._domains import DomainStatistics, StatisticsName, ramp
-from medgen.methods._perturbation import perturb
 from medgen.methods._segmentation import Segmenter
-from medgen.methods._teacher import ConsistencyConfig, Teacher, consistency
+from medgen.methods._teacher import ConsistencyConfig, Teacher, consistency, patches_of_source, patches_of_student
 
 
 class Config(ConsistencyConfig):
@@ -48,24 +46,22 @@ class MeanTeacher(Segmenter):
         config = self.config
         weight = config.consistency_weight * ramp(progress, config.consistency_begin, config.consistency_full)
         if not weight:
-            yield Update("segmenter", self.supervised(self.statistics.alone(self.network, batch.source), batch.label))
+            logits = self.statistics.alone(self.network, patches_of_source(config, batch))
+            yield Update("segmenter", self.supervised(logits, batch.label))
         else:
             expected = self.teacher.probabilities(self.network, batch.target)
-            changed = perturb(batch.target, batch.target_mask, config.perturbation)
-            passed = self.statistics.both(self.network, batch.source, changed)
+            passed = self.statistics.both(self.network, *patches_of_student(config, batch))
             losses = self.supervised(passed.source, batch.label)
             losses["consistency"] = weight * consistency(config, passed.target, expected, batch.target_mask)
             yield Update("segmenter", losses)
         with self.statistics.kept(self.network):
             self.teacher.follow(self.network)
 
-    def predict(self, image: Tensor) -> Tensor:
-        """Class probabilities ``(B, K, X - 2m, Y - 2m, Z - 2m)`` in [0, 1]; channel 0 is background."""
+    def deployed(self) -> AbstractContextManager[None]:
+        """As the teacher, or as the student with the statistics that are kept."""
         if self.config.predict_with == "teacher":
-            with self.teacher.used_by(self.network):
-                return super().predict(image)
-        with self.statistics.kept(self.network):
-            return super().predict(image)
+            return self.teacher.used_by(self.network)
+        return self.statistics.kept(self.network)
 
 
 METHOD = MeanTeacher

@@ -113,7 +113,7 @@ def test_teacher_takes_the_targets_statistics_with_the_targets_weights():
     name = next(n for n, _ in own.network.named_buffers() if n.endswith("running_mean"))
     with own.teacher.used_by(own.network):
         teacher = own.network.state_dict()[name].clone()
-    with own.statistics.target.used_by(own.network):
+    with own.statistics.used_by(own.network):
         assert torch.equal(own.network.state_dict()[name], teacher)
     assert not torch.allclose(own.network.state_dict()[name], teacher)
 

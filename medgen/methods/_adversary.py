@@ -1,0 +1,116 @@
+"""A segmenter with an adversary: the discriminator of domains on its feature maps (Kamnitsas et al. 2017)."""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from torch import Tensor
+from torch.optim import Optimizer
+
+from medgen.batches import Adaptation
+from medgen.errors import UsageError
+from medgen.losses.domain import domain_cross_entropy
+from medgen.method import Channels
+from medgen.methods._domains import DomainStatistics, Passed, Share, StatisticsName, joined, ramp, require_order
+from medgen.methods._segmentation import SegmentationConfig, Segmenter
+from medgen.networks.domain_discriminator import DomainDiscriminator
+from medgen.networks.segmenters import MAP_STRIDE, SegmentationUNet
+
+
+class AdversaryConfig(SegmentationConfig):
+    """Settings of the adversary; epochs of the publication are shares of the training here."""
+
+    layers: tuple[str, ...] = ()
+    """Feature maps that the discriminator sees; by default 4, 6, 8 (of every pathway) and 10 of DeepMedic, all of
+    another network."""
+    adversarial_weight: NonNegativeFloat = 0.05
+    """alpha at its largest; published. 0 is supervised training on the source domain."""
+    begin: Share = 10 / 35
+    """Share of the training until which alpha is 0; epoch 10 of 35."""
+    full: Share = 1.0
+    """Share of the training from which alpha is at its largest; epoch 35 of 35."""
+    discriminator_begin: Share = 0.0
+    """Share of the training at which the discriminator starts to learn; before it no target image is looked at."""
+    discriminator_width: PositiveInt = 100
+    discriminator_depth: PositiveInt = 4
+    discriminator_padding: Literal["valid", "same"] = "valid"
+    """``valid`` takes 4 voxels off each side of the maps, which leaves one of the 9^3 that a published segment has. The
+    maps of the U-Net are a quarter as long as its patches: ``same`` is for those."""
+    discriminator_learning_rate: PositiveFloat | None = None
+    """By default that of the segmenter."""
+    statistics: StatisticsName = "shared"
+    """Batch normalisation: statistics of both domains in one batch; each domain by itself, with those of the source
+    domain kept for prediction; or those of the target domain kept."""
+
+    @model_validator(mode="after")
+    def _adversary_in_order(self) -> AdversaryConfig:
+        require_order(discriminator_begin=self.discriminator_begin, begin=self.begin, full=self.full)
+        return self
+
+
+class AdversarialSegmenter(Segmenter):
+    """What the methods with an adversary share; their losses and the order of their steps stand in their own files."""
+
+    batch_class: ClassVar[type[Any]] = Adaptation
+    config: AdversaryConfig
+
+    def __init__(self, config: AdversaryConfig, channels: Channels) -> None:
+        super().__init__(config, channels)
+        self.layers = config.layers or self.network.layers
+        if unknown := [name for name in self.layers if name not in self.network.layers]:
+            raise UsageError(
+                f"the network has no layer '{unknown[0]}'", fix=f"choose from: {', '.join(self.network.layers)}"
+            )
+        self.discriminator = DomainDiscriminator(
+            sum(self.network.widths[name] for name in self.layers),
+            width=config.discriminator_width,
+            depth=config.discriminator_depth,
+            padding=config.discriminator_padding,
+        )
+        self.statistics = DomainStatistics(self.network, config.statistics)
+
+    @property
+    def minimum(self) -> int:
+        """The smallest side of a patch: the discriminator must have a voxel left."""
+        stride = MAP_STRIDE if isinstance(self.network, SegmentationUNet) else 1
+        unit = max(self.multiple, self.align)
+        judged = stride * (2 * self.discriminator.margin + 1)
+        return max(super().minimum, 2 * self.margin + unit * math.ceil(judged / unit))
+
+    def optimizers(self) -> dict[str, Optimizer]:
+        """The discriminator's optimiser, and the segmenter's."""
+        rate = self.config.discriminator_learning_rate
+        return {"discriminator": self.optimizer_of(self.discriminator, rate), **super().optimizers()}
+
+    def judges(self, progress: float) -> bool:
+        """Whether the discriminator is trained when a share ``progress`` of the training is done."""
+        return progress >= self.config.discriminator_begin and self.config.adversarial_weight > 0
+
+    def alpha(self, progress: float) -> float:
+        """The weight of the adversary when a share ``progress`` of the training is done."""
+        return self.config.adversarial_weight * ramp(progress, self.config.begin, self.config.full)
+
+    def judged(self, source: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Halves of the discriminator's cross-entropy, from the joined maps of each domain."""
+        return domain_cross_entropy(self.discriminator(torch.cat([source, target])), len(source))
+
+    def resisted(self, passed: Passed, progress: float) -> dict[str, Tensor]:
+        """``-alpha L_adv``: what the segmenter adds to its loss; empty while alpha is 0."""
+        if not (alpha := self.alpha(progress)):
+            return {}
+        return {name: -alpha * loss for name, loss in self.judged(passed.source_maps, passed.target_maps).items()}
+
+    def domain_logits(self, image: Tensor, *, of_target: bool) -> Tensor:
+        """What the discriminator says ``(B, 2, x, y, z)`` of patches ``(B, C, X, Y, Z)`` of one domain."""
+        with self.statistics.of(self.network, target=of_target):
+            logits, maps = self.network.features(image, self.layers)
+        judgement: Tensor = self.discriminator(joined(logits, maps.values()))
+        return judgement
+
+    def deployed(self) -> AbstractContextManager[None]:
+        """With the statistics that are kept for prediction."""
+        return self.statistics.kept(self.network)

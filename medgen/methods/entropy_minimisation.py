@@ -1,0 +1,72 @@
+"""Entropy minimisation: the segmenter is made sure of what it says of the unlabelled domain.
+
+Grandvalet & Bengio 2005 (NeurIPS 17) for classifiers; Vu et al. 2019 (arXiv 1811.12833), "MinEnt", for segmentation
+across domains: the entropy of each voxel's prediction, divided by log K, is averaged over target patches (eq. 2, 3).
+
+It makes predictions sure, not right: with a large weight, everything that was doubtful becomes background.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar
+
+from pydantic import NonNegativeFloat, model_validator
+
+from medgen.batches import Adaptation
+from medgen.losses.segmentation import entropy
+from medgen.method import Channels, Update
+from medgen.methods._domains import DomainStatistics, Share, StatisticsName, ramp, require_order
+from medgen.methods._segmentation import SegmentationConfig, Segmenter, centre
+
+
+class Config(SegmentationConfig):
+    """Settings of entropy minimisation."""
+
+    entropy_weight: NonNegativeFloat = 0.001
+    """At its largest; published by Vu et al. 0 is supervised training."""
+    entropy_begin: Share = 0.0
+    """Share of the training until which the weight is 0: a segmenter should know something before it is sure of it."""
+    entropy_full: Share = 0.0
+    """Share of the training from which the weight is at its largest; published is no rise."""
+    statistics: StatisticsName = "shared"
+    """Batch normalisation: statistics of both domains in one batch; or each domain by itself, with those of the
+    source or of the target domain kept for prediction."""
+
+    @model_validator(mode="after")
+    def _entropy_in_order(self) -> Config:
+        require_order(entropy_begin=self.entropy_begin, entropy_full=self.entropy_full)
+        return self
+
+
+class EntropyMinimisation(Segmenter):
+    """Supervised loss on the source domain, entropy inside the mask on the target."""
+
+    config_class = Config
+    batch_class: ClassVar[type[Any]] = Adaptation
+    config: Config
+
+    def __init__(self, config: Config, channels: Channels) -> None:
+        super().__init__(config, channels)
+        self.statistics = DomainStatistics(self.network, config.statistics)
+
+    def updates(self, batch: Adaptation, progress: float) -> Iterator[Update]:
+        """One step of the segmenter."""
+        config = self.config
+        weight = config.entropy_weight * ramp(progress, config.entropy_begin, config.entropy_full)
+        if not weight:
+            logits = self.statistics.alone(self.network, batch.source)
+            yield Update("segmenter", self.supervised(logits, batch.label))
+            return
+        passed = self.statistics.both(self.network, batch.source, batch.target)
+        doubt = entropy(passed.target, centre(batch.target_mask, passed.target)) / math.log(self.channels.outputs)
+        yield Update("segmenter", self.supervised(passed.source, batch.label) | {"entropy": weight * doubt})
+
+    def deployed(self) -> AbstractContextManager[None]:
+        """With the statistics that are kept for prediction."""
+        return self.statistics.kept(self.network)
+
+
+METHOD = EntropyMinimisation
