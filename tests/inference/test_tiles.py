@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from medgen.errors import ModelError, UsageError
-from medgen.inference.settings import InferenceConfig
+from medgen.inference.settings import InferenceConfig, fitting_edge
 from medgen.inference.tiles import axis_spans, predict_tiles, read_tile
 
 
@@ -151,6 +151,59 @@ class TestValidConvolutions:
         assert np.abs(theirs - expected[:, :20, :20, :20]).max() > 0.1
 
 
+class TestAligned:
+    """Networks that read every third voxel: where a tile begins decides which."""
+
+    @staticmethod
+    def middles(tile: torch.Tensor) -> torch.Tensor:
+        """Loses 3 voxels on each side; every output voxel is the middle one of its cell of 3."""
+        inner = tile[:, :, 3:-3, 3:-3, 3:-3]
+        return functional.interpolate(inner[:, :, 1::3, 1::3, 1::3], scale_factor=3.0)
+
+    @pytest.mark.parametrize("shape", [(20, 17, 31), (7, 13, 29), (1, 2, 3), (12, 9, 5)])
+    @pytest.mark.parametrize("overlap", [0.0, 0.3, 0.9])
+    def test_equals_the_whole_volume(self, shape: tuple[int, ...], overlap: float) -> None:
+        image = noise(1, *shape)
+        expected = image
+        for axis, length in enumerate(shape, start=1):
+            places = np.minimum(np.arange(length) // 3 * 3 + 1, length - 1)  # edge voxels repeated
+            expected = np.take(expected, places, axis)
+        result = predict_tiles(
+            self.middles, image, size=(16, 15, 17), margin=3, align=3, overlap=overlap, blend="constant", batch=2
+        )
+        np.testing.assert_allclose(result, expected, atol=1e-6)
+
+    def test_the_last_tile_hangs_over_the_border(self) -> None:
+        spans = axis_spans(10, 6, overlap=0.0, blend="constant", abut=True, align=3)
+        assert [(span.start, span.low, span.high) for span in spans] == [(0, 0, 6), (6, 6, 10)]
+        spans = axis_spans(10, 6, overlap=0.5, blend="gaussian", abut=False, align=3)
+        assert [(span.start, span.low, span.high) for span in spans] == [(0, 0, 6), (3, 3, 9), (6, 6, 10)]
+        assert axis_spans(4, 6, overlap=0.0, blend="constant", abut=True, align=3)[0].start == 0
+
+    def test_only_tiles_that_touch_the_mask_inside_the_volume(self) -> None:
+        mask = np.zeros((1, 1, 14), bool)
+        mask[0, 0, 12:] = True
+        seen = []
+
+        def spy(tile: torch.Tensor) -> torch.Tensor:
+            seen.append(tile[0, 0, 3, 3, 3].item())
+            return self.middles(tile)
+
+        image = np.arange(14, dtype=np.float32).reshape(1, 1, 1, 14)
+        result = predict_tiles(spy, image, size=(9, 9, 12), margin=3, align=3, mask=mask, fill=-1)
+        assert seen == [12]  # of the tiles at 0, 6 and 12
+        assert result[0, 0, 0].tolist() == [-1] * 12 + [13, 13]
+
+    def test_edges_fit_both_the_multiple_and_the_alignment(self) -> None:
+        assert fitting_edge(20, margin=2, multiple=4, align=3) == 28  # 24 within the margins
+        with pytest.raises(ModelError, match="divisible by 4"):
+            fitting_edge(20, margin=1, multiple=4, align=4)
+        settings = InferenceConfig()
+        assert settings.tile_size((61, 61, 70), margin=26, align=3) == (106, 106, 106)
+        assert settings.tile_overlap(26, 3) == 0
+        assert InferenceConfig(overlap=0.2).tile_overlap(26, 3) == 0.2
+
+
 class TestMask:
     def test_only_touched_tiles_run_and_the_rest_is_fill(self) -> None:
         network, image = same_size_network(), noise(1, 24, 24, 24)
@@ -181,9 +234,9 @@ class TestMask:
 class TestBookkeeping:
     def test_weights_of_an_axis_sum_to_one(self) -> None:
         for length, output, overlap in [(31, 8, 0.5), (32, 8, 0.25), (29, 7, 0.9), (5, 8, 0.5), (31, 8, 0.0)]:
-            for abut in (False, True):
+            for abut, align in [(False, 1), (True, 1), (False, 3), (overlap == 0, 3)]:
                 total = np.zeros(length)
-                for span in axis_spans(length, output, overlap=overlap, blend="gaussian", abut=abut):
+                for span in axis_spans(length, output, overlap=overlap, blend="gaussian", abut=abut, align=align):
                     total[span.low : span.high] += span.weight.numpy()
                 np.testing.assert_allclose(total, 1, atol=1e-6)
 
