@@ -187,7 +187,7 @@ def _require_images(table: CaseTable, roles: Roles, cases: Sequence[Case], unlab
     """Refuse cases to learn from that lack an image which the recipe names."""
     images = [*(role for role in roles.inputs if not is_optional(role)), *([roles.target] if roles.target else [])]
     for case in cases:
-        learns_labels = roles.task == "segmentation" and (unlabelled is None or case.domain != unlabelled)
+        learns_labels = roles.task != "synthesis" and (unlabelled is None or case.domain != unlabelled)
         labels = [roles.labels] if roles.labels and learns_labels else []
         missing = [role for role in (*images, *labels) if case.path(role) is None]
         if missing and case.split != "test":

@@ -212,7 +212,8 @@ def _segments(
 
 def _inside(maps: Tensor, mask: Tensor) -> NDArray[np.float64]:
     """Mean (B, C) of each channel over the mask, of maps (B, C, x, y, z) on a grid as fine as the mask's or coarser."""
-    weight = functional.adaptive_avg_pool3d(mask.to(maps.device, torch.float32), maps.shape[2:])
+    x, y, z = maps.shape[2:]
+    weight = functional.adaptive_avg_pool3d(mask.to(maps.device, torch.float32), (x, y, z))
     mean = (maps.float() * weight).sum((2, 3, 4)) / weight.sum((2, 3, 4)).clamp_min(1e-6)
     return mean.double().cpu().numpy()
 
