@@ -11,6 +11,7 @@ from typing import Any
 
 from medgen.benchmark.table import DICE, REFERENCES, Row, Scored
 from medgen.files import atomic_path, plain, write_json
+from medgen.health import RULE
 from medgen.metrics.resampling import mean_of
 
 _SHOWN = {"recall": "recall", "precision": "precision", "hd95": "HD95, mm", "lesion_f1": "lesion F1"}
@@ -76,6 +77,7 @@ def markdown(rows: Sequence[Row], facts: Mapping[str, Any]) -> str:
         _grid(("regime", *differences), difference_cells(rows)),
         "## Every seed\n\nDSC on T in %, mean over cases.",
         _grid(("regime", *(str(seed) for seed in seeds)), [_by_seed(row, seeds) for row in rows]),
+        *_health(rows, seeds),
         "## Runs\n\n" + "\n".join(f"* {line}" for line in _remarks(rows, facts)),
     ]
     return "\n\n".join(parts) + "\n"
@@ -99,6 +101,7 @@ def as_dict(row: Row) -> dict[str, Any]:
         "source": {"metrics": dict(row.source_metrics), **_numbers(row.source)} if row.source else None,
         "gap": row.gap,
         "against": {name: dict(values) for name, values in row.against.items()},
+        "health": {seed: list(words) for seed, words in row.health.items()},
     }
 
 
@@ -201,6 +204,19 @@ def _remarks(rows: Sequence[Row], facts: Mapping[str, Any]) -> list[str]:
 def _grid(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [heading, ["---", *["---:"] * (len(heading) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _health(rows: Sequence[Row], seeds: Sequence[int]) -> list[str]:
+    """The verdicts, where there are some."""
+    looked_at = [row for row in rows if row.health]
+    if not looked_at:
+        return []
+    lines = [
+        (row.title, *(", ".join(dict.fromkeys(row.health.get(seed, ()))) or _NONE for seed in seeds))
+        for row in looked_at
+    ]
+    words = f"## Health\n\nVerdicts at the end of training, made without labels of T. {RULE}"
+    return [words, _grid(("regime", *(str(seed) for seed in seeds)), lines)]
 
 
 def _by_seed(row: Row, seeds: Sequence[int]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from medgen.benchmark.regimes import SOURCE_ONLY, TARGET_ONLY, WITHOUT_SHIFTED
 from medgen.benchmark.runs import SCORES, Run
 from medgen.benchmark.splits import SOURCE, TARGET
+from medgen.health import judge, read_looks
 from medgen.metrics.resampling import mean_of
 from medgen.metrics.statistics import (
     GapShare,
@@ -60,6 +61,7 @@ class Row:
         source_metrics: of the source domain, by metric.
         gap: share of the gap between training on S and training on T, where both are there; these two have none.
         against: by reference the difference of the Dice, with ``p_holm``.
+        health: by seed the verdict on each fold, made without labels of T; of methods that adapt.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Row:
     source_metrics: Mapping[str, RunSummary]
     gap: GapShare | None = None
     against: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    health: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
 
 
 def tabulate(runs: Sequence[Run], titles: Mapping[str, str], *, seed: int = 0, draws: int = 2000) -> tuple[Row, ...]:
@@ -100,6 +103,7 @@ def tabulate(runs: Sequence[Run], titles: Mapping[str, str], *, seed: int = 0, d
                 source,
                 _summaries(target, seed, draws),
                 _summaries(source, seed, draws) if source else {},
+                health=verdicts([run for run in own if run.seed in target.seeds]),
             )
         )
     return _compared(rows, seed, draws)
@@ -127,6 +131,15 @@ def collect(runs: Sequence[Run], domain: str) -> Scored | None:
         for metric in metrics
     }
     return Scored(tuple(tables), cases, values)
+
+
+def verdicts(runs: Sequence[Run]) -> dict[int, tuple[str, ...]]:
+    """What the last look of each run made of it, by seed; runs that were not looked at have none."""
+    found: dict[int, tuple[str, ...]] = {}
+    for run in runs:
+        if looks := read_looks(run.folder / "metrics.jsonl"):
+            found[run.seed] = (*found.get(run.seed, ()), judge(looks).word)
+    return found
 
 
 def _cases(path: Path) -> dict[str, dict[str, float]]:

@@ -118,6 +118,18 @@ def test_markdown_says_what_it_shows(rows):
     assert "No run has scores yet" in markdown((), FACTS)
 
 
+def test_verdicts_are_shown_by_seed(tmp_path):
+    one = run(tmp_path, "adapted", 0, {"a": 0.4})
+    looks = [{"source_dice": 0.6, "volume_source": 1.0, "volume_target": 1.0}, {"source_dice": 0.2}]
+    records = [{"part": "stage0", "step": step, "health": health} for step, health in enumerate(looks)]
+    (one.folder / "metrics.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    (row,) = tabulate([one, run(tmp_path, "adapted", 1, {"a": 0.5})], TITLES)
+    assert row.health == {0: ("collapsed",)}  # a third of the source Dice is left
+    text = markdown([row], FACTS)
+    assert "| adapted | collapsed | – |" in text
+    assert "COLLAPSED if" in text
+
+
 def test_files_hold_every_number(rows, tmp_path):
     write_results(rows, FACTS, tmp_path)
     found = json.loads((tmp_path / "benchmark.json").read_text())

@@ -45,7 +45,7 @@ def test_budget_and_network_are_shared_and_the_adversary_is_not():
         resolve(recipe.method).config_class.model_validate(recipe.config)
     shared = {"network": "unet", "width": 0.125, "optimizer": "adam"}
     assert derived("source_only").config == shared
-    assert derived("adapted").config == {**shared, "discriminator_width": 4, "begin": 0.1, "adversarial_weight": 0.2}
+    assert derived("adapted").config == {**RECIPE["config"], "adversarial_weight": 0.2}
 
 
 def test_a_recipe_of_the_supervised_method_keeps_the_adversary_at_its_defaults():

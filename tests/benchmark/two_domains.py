@@ -8,7 +8,14 @@ from medgen.volume import Volume, write_volume
 
 RECIPE = {
     "method": "domain_adversarial",
-    "config": {"network": "unet", "width": 0.125, "optimizer": "adam", "discriminator_width": 4, "begin": 0.1},
+    "config": {
+        "network": "unet",
+        "width": 0.125,
+        "optimizer": "adam",
+        "discriminator_width": 4,
+        "discriminator_depth": 1,
+        "begin": 0.1,
+    },
     "data": {"inputs": ["t1", "ge|swi"], "labels": "label", "mask": "mask", "classes": {"lesion": [1]}},
     "preparation": {"spacing": None},
     "patches": {"size": [16, 16, 16], "sampling": "balanced"},
