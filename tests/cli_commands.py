@@ -13,9 +13,10 @@ COMMANDS = {
     "check": "CASES --recipe --classes",
     "prepare": "RECIPE --cases --store --set",
     "train": "RECIPE --cases --out --set --resume --max-minutes --device --devices --nodes --precision --allow-module",
-    "predict": "RUN --input -i --output -o --overwrite --resume --nan --geometry --frame --device",
+    "predict": "RUN --input -i --output -o --overwrite --resume --nan --geometry --frame --probabilities --device",
     "evaluate synthesis": "PREDICTIONS REFERENCES --output -o",
     "evaluate segmentation": "PREDICTIONS REFERENCES --output -o --role --classes --split --domain --tolerance",
+    "benchmark": "RECIPE --cases --out --regimes --plan --seeds --folds --workers --set --shifted --max-minutes --table-only",
     "report": "FOLDER --output -o",
     "models": "--json",
 }

@@ -181,6 +181,16 @@ class TestRestoring:
     def test_equal_probabilities_leave_the_background(self) -> None:
         assert self.restored([0.5, 0.5, 0.5, 0.5])[0] == [0] * 8
 
+    @pytest.mark.parametrize("spacing", [1.0, 2.0])
+    @pytest.mark.parametrize(("share", "label"), [((0.1, 0.6, 0.3), 1), ((0.3, 0.1, 0.6), 2), ((0.4, 0.3, 0.3), 0)])
+    def test_the_largest_of_several(self, share: tuple[float, ...], label: int, spacing: float) -> None:
+        probabilities = np.empty((3, 4, 4, 4), np.float32)
+        probabilities[:] = np.array(share)[:, None, None, None]
+        grid = Grid((3, 3, 3), np.eye(4), 1, 1) if spacing > 1 else Grid((4, 4, 4), np.eye(4), 1, 1)
+        affine = np.diag([spacing] * 3 + [1.0])
+        prepared = Prepared(np.empty(0), np.ones((4, 4, 4), bool), affine, grid)
+        assert np.unique(restore_label(probabilities, prepared, self.PREPARATION, ["a", "b"]).data).tolist() == [label]
+
     def test_many_classes_take_a_wider_type(self) -> None:
         probabilities = np.zeros((301, 2, 2, 2), np.float32)
         probabilities[300, 1] = 1
