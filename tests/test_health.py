@@ -13,19 +13,9 @@ from medgen.checkpoint import load_stages, load_weights
 from medgen.engine import Engine
 from medgen.errors import InputError
 from medgen.experiment import train
-from medgen.health import (
-    RULE,
-    Look,
-    adaptation_facts,
-    choose_subset,
-    judge,
-    list_snapshots,
-    measure,
-    rank_checkpoints,
-    read_looks,
-    write_snapshot_model,
-)
-from medgen.health.signals import look_at
+from medgen.health import RULE, Look, adaptation_facts, judge, rank_checkpoints, read_looks
+from medgen.health.signals import choose_subset, look_at, measure
+from medgen.health.snapshots import list_snapshots, write_snapshot_model
 from medgen.method import Channels, adaptation_begins, resolve
 from medgen.preparation import StoredCase
 from medgen.recipe import HealthConfig, load_recipe

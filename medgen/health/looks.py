@@ -19,7 +19,7 @@ class Look:
 
     Args:
         step: of the log, counted from 0.
-        signals: by name, see :func:`medgen.health.measure`; NaN where one could not be measured.
+        signals: by name, see :func:`medgen.health.signals.measure`; NaN where one could not be measured.
         warming_up: whether the method did not adapt yet.
     """
 
