@@ -66,8 +66,10 @@ class DeepMedic(nn.Module):
     """Two or more pathways, and three layers that join them; raw logits.
 
     One input carries the whole context; the network cuts the centre for the first pathway and sub-samples for the
-    others itself. Sample k of a low-resolution pathway stands at the middle of the output voxels f k to f k + f - 1
-    and nothing is smoothed, as published. So the values of an output voxel depend on where the output begins,
+    others itself, without smoothing, as published. Sample k of a low-resolution pathway stands at the middle of the
+    output voxels f k to f k + f - 1, for which it is repeated. (The formula of the authors' code, f // 2 minus
+    17 (f - 1) / 2 from the start of the segment, arrives at the first voxel of the cell: a context that lies half a
+    cell to one side. Here it is symmetric.) So the values of an output voxel depend on where the output begins,
     modulo f: tiles that begin at multiples of :attr:`align` give together what the whole volume gives at once.
 
     The order within a layer is normalisation (or bias), PReLU, dropout, convolution; the first layer of a pathway
