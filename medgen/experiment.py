@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, str], None]
 
-FREE_TO_CHANGE = {"workers", "tensorboard", "save_every"}
+FREE_TO_CHANGE = {"workers", "tensorboard", "save_every", "snapshots"}
 """Keys of the schedule that may differ when a run is resumed: they do not change the result."""
 
 

@@ -68,7 +68,7 @@ class Watch:
         dice = math.nan if source_dice is None else source_dice
         signals = measure(method, self.subset, recipe, engine, source_dice=dice, seen=self._seen)
         self._seen.clear()
-        warming_up = (step + 1) / recipe.schedule.steps <= adaptation_begins(method.config)
+        warming_up = step / recipe.schedule.steps <= adaptation_begins(method.config)
         self.looks.append(Look(step, signals, warming_up))
         verdict = judge(self.looks)
         self.session.log.write(self.part.name, step, health=signals, verdict=verdict.word)
