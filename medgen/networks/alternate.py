@@ -30,11 +30,12 @@ class Alternate(nn.Module):
     def used_by(self, network: nn.Module) -> Iterator[None]:
         """Inside the block ``network`` works with these tensors; running statistics are updated in place."""
         before: list[tuple[dict[str, Tensor | None], str, Tensor | None]] = []
+        modules = dict(network.named_modules())  # once for all names: get_submodule takes as long as a small network
         try:
             for name in self._names:
                 path, _, leaf = name.rpartition(".")
-                module = network.get_submodule(path)
-                table: dict[str, Tensor | None] = module._parameters if leaf in module._parameters else module._buffers  # type: ignore[assignment]
+                module = modules[path]
+                table: dict[str, Tensor | None] = module._parameters if leaf in module._parameters else module._buffers
                 before.append((table, leaf, table[leaf]))
                 table[leaf] = self.get_buffer(_key(name))
             yield
