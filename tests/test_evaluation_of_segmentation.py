@@ -157,7 +157,8 @@ def test_grouped_values_of_the_references(tmp_path):
     assert scores.settings["classes"] == {"core": [1, 4], "oedema": [2]}
     names = [line[0] for line in scores.table()]
     assert "hd95_core (mm)" in names
-    assert "volume_true_ml_oedema (ml)" in names
+    assert "volume_true_ml_oedema" in names
+    assert "volume_error_core (ml)" in names
 
 
 def test_whole_tumour(tmp_path):

@@ -17,8 +17,9 @@ from medgen.report import write_report
 from medgen.report.charts import smoothed
 from medgen.report.content import Column, in_order, read_curves, read_facts, read_scores
 from medgen.report.drawing import new_figure
-from medgen.report.montage import CaseImages, cropped, error_limit, montage, picture
+from medgen.report.montage import cropped, error_limit, montage
 from medgen.report.page import render_page
+from medgen.report.slices import CaseImages, picture
 from medgen.report.sources import choose_cases, find_sources, load_images
 
 RECIPE = "method: context_aware_gan\ndata:\n  inputs: [t1]\n  target: ct\n  mask: mask\n"

@@ -66,7 +66,7 @@ class Scores:
         for metric, values in self.summary.items():
             unit = _unit(metric)
             mean, sd, low, high = (f"{x:.{_DIGITS[unit]}f}" for x in (values["mean"], values["sd"], *values["ci95"]))
-            name = f"{metric} ({unit})" if unit else metric
+            name = f"{metric} ({unit})" if unit and unit not in metric.split("_") else metric
             numbers = [values["n"], values["n_failed"], *(values.get(key, 0) for _, key in counts)]
             rows.append((name, mean, sd, f"{low} to {high}", *(str(number) for number in numbers)))
         return rows

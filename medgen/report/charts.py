@@ -80,10 +80,10 @@ def _validation(axes: Axes, curves: Curves, theme: Theme) -> None:
         column = Column.of(name)
         axes.plot(steps, values, "o-", color=colour, linewidth=1.7, markersize=3.5, label=column.titled)
         if number == 0 and np.isfinite(values).any():
-            best = int(np.nanargmin(values))
+            best = int(np.nanargmin([column.badness(value) if column.better else value for value in values]))
             axes.plot(steps[best], values[best], "o", color=colour, markersize=8, fillstyle="none")
             axes.annotate(
-                f"best {values[best]:.1f}",
+                f"best {column.text(values[best])}",
                 (steps[best], values[best]),
                 xytext=(0, 9),
                 textcoords="offset points",
@@ -153,6 +153,44 @@ def _dots(axes: Axes, method: MethodScores, column: Column, row: int, theme: The
     if summary.interval is not None:
         axes.plot(summary.interval, [row - 0.24] * 2, color=colour, linewidth=2.2, solid_capstyle="butt")
     axes.plot(summary.mean, row - 0.24, "D", color=colour, markersize=5)
+
+
+def case_chart(
+    methods: Sequence[MethodScores], column: Column, theme: Theme, *, order_by: MethodScores | None
+) -> Figure:
+    """One metric of every case, with its name: a row for each case, a dot for each method.
+
+    Args:
+        methods: in the order of the table.
+        column: the metric.
+        theme: colours.
+        order_by: the method by which the cases are ordered, the worst on top; None keeps the order of the first one.
+    """
+    names = list(dict.fromkeys(name for method in methods for name in method.cases))
+
+    def badness(name: str) -> float:
+        value = order_by.cases.get(name, {}).get(column.key, np.nan) if order_by else np.nan
+        return column.badness(value) if np.isfinite(value) else np.inf
+
+    names.sort(key=badness, reverse=True)
+    figure = new_figure(7.4, 0.21 * len(names) + 0.95, background=theme.background)
+    axes = figure.subplots()
+    for number, method in enumerate(methods):
+        values = np.array([method.cases.get(name, {}).get(column.key, np.nan) for name in names], dtype=float)
+        rows, known = np.arange(len(names)), np.isfinite(values)
+        colour = theme.series[number % len(theme.series)]
+        axes.plot(values[known], rows[known], "o", color=colour, markersize=5.5, label=method.label, alpha=0.85)
+        absent = np.full((~known).sum(), 0.012)
+        axes.plot(absent, rows[~known], "x", color=colour, markersize=5, transform=axes.get_yaxis_transform())
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    _style(axes, f"{column.titled}  {column.arrow}".strip(), theme, below=False)
+    if column.better == "higher" and not column.unit:
+        axes.set_xlim(-0.03, 1.03)
+    if len(methods) > 1:
+        axes.legend(frameon=False, fontsize=8, labelcolor=theme.text, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    figure.tight_layout(pad=0.9)
+    return figure
 
 
 def _style(axes: Axes, title: str, theme: Theme, *, below: bool) -> None:

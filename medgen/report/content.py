@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -63,8 +63,18 @@ class Column:
 
     @classmethod
     def of(cls, key: str) -> Column:
-        """The column of a metric; one that is not known is shown under its own name."""
-        return _COLUMNS.get(key) or cls(key, key.replace("_", " "))
+        """The column of a metric, also of one class (``hd95_core``); an unknown one is shown under its own name.
+
+        >>> Column.of("hd95_core").titled
+        'HD95 core (mm)'
+        """
+        if key in _COLUMNS:
+            return _COLUMNS[key]
+        general = max((name for name in _COLUMNS if key.startswith(f"{name}_")), key=len, default="")
+        if not general:
+            return cls(key, key.replace("_", " "))
+        known = _COLUMNS[general]
+        return replace(known, key=key, heading=f"{known.heading} {key.removeprefix(f'{general}_').replace('_', ' ')}")
 
 
 _COLUMNS = {
@@ -87,13 +97,21 @@ _COLUMNS = {
         Column("nsd", "NSD", "", "higher", 3),
         Column("recall", "recall", "", "higher", 3),
         Column("precision", "precision", "", "higher", 3),
+        Column("volume_error", "volume error", "ml", "zero", 2),
+        Column("lesion_f1", "lesion F1", "", "higher", 3),
+        Column("lesion_recall", "lesion recall", "", "higher", 3),
+        Column("lesion_precision", "lesion precision", "", "higher", 3),
+        Column("lesions_true", "lesions, true", "", "", 1),
+        Column("lesions_predicted", "lesions, predicted", "", "", 1),
+        Column("volume_ml", "volume, predicted", "ml", "", 2),
+        Column("volume_true_ml", "volume, true", "ml", "", 2),
         Column("auroc", "AUROC", "", "higher", 3),
         Column("ap", "AP", "", "higher", 3),
     )
 }
 
 
-_NAMES = {"gan": "GAN", "fcn": "FCN", "mse": "MSE", "unet": "U-Net", "ct": "CT", "mr": "MR"}
+_NAMES = {"adabn": "AdaBN", "gan": "GAN", "fcn": "FCN", "mse": "MSE", "unet": "U-Net", "ct": "CT", "mr": "MR"}
 
 
 def readable_name(name: str) -> str:
@@ -113,24 +131,41 @@ def in_order(keys: Iterable[str]) -> list[Column]:
 
 
 class Summary(NamedTuple):
-    """One metric of one method over all cases."""
+    """One metric of one method over all cases.
+
+    Args:
+        mean: over the cases that have a number.
+        sd: over the same.
+        interval: of the mean, 95 %.
+        n: cases that have a number.
+        failed: cases that have none.
+        missed: of the ``n``, those where the structure was not predicted at all.
+        not_applicable: cases to which the metric does not apply.
+    """
 
     mean: float | None
     sd: float | None
     interval: tuple[float, float] | None
     n: int
     failed: int
+    missed: int = 0
+    not_applicable: int = 0
 
 
 @dataclass(frozen=True)
 class MethodScores:
-    """The scores of one method: by case and in summary, by metric, and the cases that have none, with the reason."""
+    """The scores of one method: by case and in summary, by metric, and the cases that have none, with the reason.
+
+    ``task`` is what was scored, and ``settings`` what the numbers depend on.
+    """
 
     name: str
     cases: Mapping[str, Mapping[str, float]]
     summary: Mapping[str, Summary]
     failed: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    task: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -175,7 +210,16 @@ def read_scores(path: Path, *, name: str | None = None) -> MethodScores:
     except (KeyError, TypeError, ValueError) as error:
         problem = f"the file holds no scores ({type(error).__name__}: {error})"
         raise InputError(problem, where=path, fix="write it with 'medgen evaluate'") from None
-    return MethodScores(name or path.stem, cases, summary, failed, notes)
+    settings = content.get("settings")
+    return MethodScores(
+        name or path.stem,
+        cases,
+        summary,
+        failed,
+        notes,
+        task=str(content.get("task", "")),
+        settings=settings if isinstance(settings, dict) else {},
+    )
 
 
 def read_curves(path: Path) -> dict[str, list[Curves]]:
@@ -247,6 +291,8 @@ def _summary(values: Mapping[str, Any]) -> Summary:
         interval=None if low is None or high is None else (float(low), float(high)),
         n=int(values["n"]),
         failed=int(values.get("n_failed") or 0),
+        missed=int(values.get("n_missed") or 0),
+        not_applicable=int(values.get("n_not_applicable") or 0),
     )
 
 

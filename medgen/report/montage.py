@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medgen.report.drawing import new_figure
+from medgen.report.overlays import Overlay, draw_overlay, explain_overlay
+from medgen.report.slices import PLANES, CaseImages, Plane, picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,46 +22,10 @@ CT_WINDOW = (-500.0, 1300.0)
 MARGIN = 8.0
 """Millimetres of air that a picture keeps around the body."""
 
+_DARK = 0.1  # share of the white of an image below which there is no patient
 _BLACK, _WHITE, _GREY = "#000000", "#f2f2f2", "#9a9a9a"
 _INCHES_A_COLUMN = 2.35
-_BAR_INCHES, _TITLE_INCHES, _LEFT_INCHES = 0.62, 0.62, 0.34
-
-
-@dataclass(frozen=True, eq=False)
-class CaseImages:
-    """The volumes of one case on one RAS+ grid, each (X, Y, Z).
-
-    Args:
-        inputs: by role, in the image's own unit.
-        prediction: HU, or the unit of ``unit``.
-        truth: the same, or None where it is not known.
-        mask: where errors count (non-zero), or None for everywhere.
-        spacing: voxel size in mm.
-        oriented: whether the files say where left and right are.
-        unit: of prediction and truth.
-    """
-
-    inputs: dict[str, NDArray[Any]]
-    prediction: NDArray[Any]
-    truth: NDArray[Any] | None
-    mask: NDArray[Any] | None
-    spacing: tuple[float, float, float]
-    oriented: bool = True
-    unit: str = "HU"
-
-
-class _Plane(NamedTuple):
-    name: str
-    axis: int
-    sides: tuple[str, str]  # patient sides at the left and the right edge of the picture
-
-
-# Radiological convention: the viewer faces the patient, whose right is on the left of the picture.
-_PLANES = (
-    _Plane("axial", 2, ("R", "L")),
-    _Plane("coronal", 1, ("R", "L")),
-    _Plane("sagittal", 0, ("A", "P")),
-)
+_BAR_INCHES, _LEGEND_INCHES, _TITLE_INCHES, _LEFT_INCHES = 0.62, 0.42, 0.62, 0.34
 
 
 class _Column(NamedTuple):
@@ -68,13 +34,17 @@ class _Column(NamedTuple):
     colours: str
     limits: tuple[float, float]
     kind: Literal["input", "value", "error"]
+    overlay: Overlay | None = None
 
 
 def montage(images: CaseImages, *, title: str, window: tuple[float, float] | None = CT_WINDOW) -> Figure:
     """Draw one case: a row for each plane, a column for each volume, the last one the error.
 
+    Of a segmentation the last columns are an image with the outlines of truth and prediction, and one with the voxels
+    that are right, missed and invented.
+
     Pictures are in radiological convention (the patient's right on the left), planes go through the middle of
-    the body, and voxels keep their proportions in millimetres.
+    the body or, of a segmentation, where most of the structure is, and voxels keep their proportions in millimetres.
 
     Args:
         images: the volumes.
@@ -85,43 +55,62 @@ def montage(images: CaseImages, *, title: str, window: tuple[float, float] | Non
         A figure on black.
     """
     images = cropped(images)
-    columns = _columns(images, window or _robust_range(_first(images.truth, images.prediction)))
+    columns = _label_columns(images) if images.classes else _columns(images, window)
     centre = _middle(images)
-    extents = [_extent(plane, images) for plane in _PLANES]
+    extents = [_extent(plane, images) for plane in PLANES]
     heights = [_INCHES_A_COLUMN * height / max(width for width, _ in extents) for _, height in extents]
     width = _LEFT_INCHES + _INCHES_A_COLUMN * len(columns)
-    total = _TITLE_INCHES + sum(heights) + _BAR_INCHES
+    bar = _LEGEND_INCHES if images.classes else _BAR_INCHES
+    total = _TITLE_INCHES + sum(heights) + bar
     figure = new_figure(width, total, background=_BLACK)
     figure.text(0.11 / width, 1 - 0.09 / total, title, color=_WHITE, size=10.5, va="top", weight="bold")
     layout = figure.add_gridspec(
-        len(_PLANES),
+        len(PLANES),
         len(columns),
         height_ratios=heights,
         left=_LEFT_INCHES / width,
         right=1.0,
-        bottom=_BAR_INCHES / total,
+        bottom=bar / total,
         top=1 - _TITLE_INCHES / total,
         wspace=0.03,
         hspace=0.03,
     )
-    for row, plane in enumerate(_PLANES):
+    for row, plane in enumerate(PLANES):
         for number, column in enumerate(columns):
             axes = figure.add_subplot(layout[row, number])
-            shown = _draw(axes, column, plane, centre[plane.axis], images.spacing)
+            shown = _draw(axes, column, plane, centre[plane.axis], images)
             if row == 0:
                 axes.set_title(column.title, color=_WHITE, size=10, pad=5)
             if number == 0:
                 axes.set_ylabel(plane.name, color=_GREY, size=9)
                 _mark_sides(axes, plane, images.oriented)
-            if row == len(_PLANES) - 1 and column.kind != "input":
+            if row < len(PLANES) - 1:
+                continue
+            if column.overlay:
+                explain_overlay(axes, column.overlay, several=len(images.classes) > 1)
+            elif column.kind != "input":
                 _colour_bar(figure, axes, shown, column, images.unit, total)
     return figure
 
 
-def _columns(images: CaseImages, window: tuple[float, float]) -> list[_Column]:
-    columns = []
-    for role, volume in images.inputs.items():
-        columns.append(_Column(role.upper(), volume, "gray", _robust_range(volume), "input"))
+def _label_columns(images: CaseImages) -> list[_Column]:
+    """The inputs alone; the first of them with outlines, and the last with the agreement."""
+    inputs = _inputs(images)
+    below = inputs or [_Column("", np.zeros(images.prediction.shape), "gray", (0.0, 1.0), "input")]
+    outlined = below[0]._replace(title=f"{below[0].title}, outlines".strip(", "), overlay="contours")
+    compared = below[-1]._replace(title=f"{below[-1].title}, agreement".strip(", "), overlay="agreement")
+    return [*inputs, outlined, *([] if images.truth is None else [compared])]
+
+
+def _inputs(images: CaseImages) -> list[_Column]:
+    return [
+        _Column(role.upper(), volume, "gray", _robust_range(volume), "input") for role, volume in images.inputs.items()
+    ]
+
+
+def _columns(images: CaseImages, window: tuple[float, float] | None) -> list[_Column]:
+    columns = _inputs(images)
+    window = window or _robust_range(_first(images.truth, images.prediction))
     name = "CT" if images.unit == "HU" else "image"
     columns.append(_Column(f"synthetic {name}", images.prediction, "gray", window, "value"))
     if images.truth is not None:
@@ -156,6 +145,9 @@ def _body(images: CaseImages) -> NDArray[np.bool_]:
     """Where the patient is: the mask, or what is denser than air in CT, or brighter than nothing elsewhere."""
     if images.mask is not None:
         return np.asarray(images.mask > 0)
+    if images.classes:
+        bright = (volume > _DARK * _robust_range(volume)[1] for volume in images.inputs.values())
+        return np.asarray(np.logical_or.reduce([images.prediction > 0, *bright]))
     reference = _first(images.truth, images.prediction)
     return np.asarray(reference > (-300 if images.unit == "HU" else 0))
 
@@ -188,7 +180,12 @@ def _robust_range(volume: NDArray[Any]) -> tuple[float, float]:
 
 
 def _middle(images: CaseImages) -> tuple[int, int, int]:
-    """Voxel through which the planes go: the centre of mass of the body."""
+    """Voxel through which the planes go: the centre of mass of the body; of a segmentation see :func:`_fullest`."""
+    if images.classes:
+        labels = _first(images.truth, images.prediction)
+        drawn = labels if labels.any() else images.prediction
+        if drawn.any():
+            return _fullest(drawn > 0)
     index = np.argwhere(_body(images))
     if index.size == 0:
         index = np.argwhere(np.ones(images.prediction.shape, dtype=bool))
@@ -196,29 +193,21 @@ def _middle(images: CaseImages) -> tuple[int, int, int]:
     return x, y, z
 
 
-def _extent(plane: _Plane, images: CaseImages) -> tuple[float, float]:
+def _fullest(mask: NDArray[np.bool_]) -> tuple[int, int, int]:
+    """The slice along each axis that holds most of a structure."""
+    x, y, z = (int(mask.sum(axis=tuple({0, 1, 2} - {axis})).argmax()) for axis in range(3))
+    return x, y, z
+
+
+def _extent(plane: Plane, images: CaseImages) -> tuple[float, float]:
     """Width and height of a plane in millimetres."""
     sizes = [n * mm for n, mm in zip(images.prediction.shape, images.spacing, strict=True)]
     width, height = (size for axis, size in enumerate(sizes) if axis != plane.axis)
     return width, height
 
 
-def picture(volume: NDArray[Any], axis: int, index: int) -> NDArray[Any]:
-    """One slice of an RAS+ volume as an image: first row at the top, first column at the left.
-
-    Axial and coronal: the patient's right is on the left. Sagittal: anterior is on the left. At the top is
-    superior, in an axial slice anterior.
-
-    Args:
-        volume: (X, Y, Z), axes pointing right, anterior, superior.
-        axis: the axis that the slice is perpendicular to.
-        index: which slice.
-    """
-    return np.asarray(np.take(volume, index, axis=axis)[::-1, ::-1].T)
-
-
-def _draw(axes: Axes, column: _Column, plane: _Plane, index: int, spacing: tuple[float, float, float]) -> Any:
-    across, down = (mm for axis, mm in enumerate(spacing) if axis != plane.axis)
+def _draw(axes: Axes, column: _Column, plane: Plane, index: int, images: CaseImages) -> Any:
+    across, down = (mm for axis, mm in enumerate(images.spacing) if axis != plane.axis)
     axes.set_facecolor(_BLACK)
     shown = axes.imshow(
         picture(column.volume, plane.axis, index),
@@ -228,6 +217,9 @@ def _draw(axes: Axes, column: _Column, plane: _Plane, index: int, spacing: tuple
         aspect=down / across,
         interpolation="nearest" if column.kind == "error" else "bilinear",
     )
+    if column.overlay:
+        truth = None if images.truth is None else picture(images.truth, plane.axis, index)
+        draw_overlay(axes, column.overlay, picture(images.prediction, plane.axis, index), truth)
     axes.set_anchor("C")
     axes.set_xticks([])
     axes.set_yticks([])
@@ -236,7 +228,7 @@ def _draw(axes: Axes, column: _Column, plane: _Plane, index: int, spacing: tuple
     return shown
 
 
-def _mark_sides(axes: Axes, plane: _Plane, oriented: bool) -> None:
+def _mark_sides(axes: Axes, plane: Plane, oriented: bool) -> None:
     sides = plane.sides if oriented else ("?", "?")
     for x, side, alignment in ((0.03, sides[0], "left"), (0.97, sides[1], "right")):
         axes.text(x, 0.97, side, transform=axes.transAxes, color="#ffd166", size=9.5, ha=alignment, va="top")

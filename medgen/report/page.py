@@ -9,10 +9,14 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import medgen
-from medgen.report.content import Column, MethodScores, readable_name
-from medgen.report.figures import Picture, shared_columns
+from medgen.report.content import Column, MethodScores, Summary, readable_name
+from medgen.report.figures import Picture, judged_columns, shared_columns
+from medgen.report.health import health_panel
 from medgen.report.sources import Sources
 
+_SEGMENTATION = ("dice", "hd95", "nsd", "lesion_f1")
+
+KINDS = ("case", "scores", "health", "training")
 FEW = 5
 """Below this number of cases a bootstrap interval is too narrow to be believed."""
 
@@ -24,7 +28,7 @@ class Cell(NamedTuple):
     spread: str
     interval: str
     best: bool
-    failed: int
+    remark: str
 
 
 class Tile(NamedTuple):
@@ -51,21 +55,23 @@ def render_page(sources: Sources, figures: Sequence[Picture]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["base64"] = lambda data: b64encode(data).decode("ascii")
-    columns = shared_columns(sources)
+    columns = judged_columns(sources)
+    all_columns = shared_columns(sources)
     return environment.get_template("report.html.j2").render(
         title=_title(sources),
         phantom=sources.phantom,
+        segments=sources.segments,
         tiles=_tiles(sources),
         columns=columns,
+        all_columns=all_columns,
         rows=[(method.label, method is sources.main, _cells(method, sources, columns)) for method in sources.methods],
         counts=_counts(sources),
         notes=list(dict.fromkeys(note for method in sources.methods for note in method.notes)),
         failures=[(method.label, method.failed) for method in sources.methods if method.failed],
         few=any(summary.n < FEW for method in sources.methods for summary in method.summary.values()),
-        details=[(m.label, m is sources.main, _case_rows(m, columns)) for m in reversed(sources.methods)],
-        figures={
-            kind: [figure for figure in figures if figure.kind == kind] for kind in ("case", "scores", "training")
-        },
+        details=[(m.label, m is sources.main, _case_rows(m, all_columns)) for m in reversed(sources.methods)],
+        figures={kind: [figure for figure in figures if figure.kind == kind] for kind in KINDS},
+        health=health_panel(sources.looks),
         recipe=sources.recipe,
         facts=sources.facts,
         version=medgen.__version__,
@@ -74,8 +80,10 @@ def render_page(sources: Sources, figures: Sequence[Picture]) -> str:
 
 def _title(sources: Sources) -> str:
     data = sources.settings.get("data") or {}
-    inputs, target = data.get("inputs") or [], data.get("target")
-    task = f"{' + '.join(str(role).upper() for role in inputs)} to {str(target).upper()}" if inputs and target else ""
+    inputs = data.get("inputs") or []
+    classes = ", ".join(sources.classes) or str(data.get("labels"))
+    target = classes if sources.segments else str(data.get("target") or "").upper()
+    task = f"{' + '.join(str(role).upper() for role in inputs)} to {target}" if inputs and target else ""
     method = readable_name(str(sources.settings.get("method", "")))
     return ": ".join(part for part in (task, method) if part) or "Report"
 
@@ -85,7 +93,7 @@ def _tiles(sources: Sources) -> list[Tile]:
     method = sources.main
     if method is None:
         return []
-    wanted = [metric for metric in ("mae", "mae_soft", "mae_bone", "psnr", "dice") if metric in method.summary]
+    wanted = [metric for metric in ("mae", "mae_soft", "mae_bone", "psnr", *_SEGMENTATION) if metric in method.summary]
     tiles = []
     for metric in wanted[:4]:
         column, summary = Column.of(metric), method.summary[metric]
@@ -100,13 +108,22 @@ def _cells(method: MethodScores, sources: Sources, columns: Sequence[Column]) ->
     for column in columns:
         summary = method.summary.get(column.key)
         if summary is None:
-            cells.append(Cell("–", "", "", False, 0))
+            cells.append(Cell("–", "", "", False, ""))
             continue
         spread = f"± {column.text(summary.sd)}" if summary.sd is not None else ""
         interval = _interval(column, method, column.key)
         best = method.name in _best(sources, column)
-        cells.append(Cell(column.text(summary.mean), spread, f"[{interval}]" if interval else "", best, summary.failed))
+        cells.append(
+            Cell(column.text(summary.mean), spread, f"[{interval}]" if interval else "", best, _remark(column, summary))
+        )
     return cells
+
+
+def _remark(column: Column, summary: Summary) -> str:
+    """What the mean does not say of the cases; that a structure was missed stands beside the Dice alone."""
+    missed = (summary.missed, "missed") if column.key.startswith("dice") else (0, "")
+    counts = ((summary.failed, "without a value"), missed, (summary.not_applicable, "not applicable"))
+    return ", ".join(f"{count} {what}" for count, what in counts if count)
 
 
 def _interval(column: Column, method: MethodScores, metric: str) -> str:

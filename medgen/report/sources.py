@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,13 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from medgen.cases import Case, read_cases
+from medgen.cases import Case, columns_of, read_cases
 from medgen.errors import InputError
+from medgen.health import Look, read_looks
 from medgen.preparation.settings import CT_WINDOW, IntensityConfig
-from medgen.report.content import Curves, MethodScores, read_curves, read_facts, read_scores
-from medgen.report.montage import CaseImages
-from medgen.volume import read_volume, require_same_grid, to_ras
+from medgen.report.content import Column, Curves, MethodScores, read_curves, read_facts, read_scores
+from medgen.report.slices import CaseImages
+from medgen.volume import class_indices, read_label, read_volume, require_same_grid, to_ras
 
 MOST_INPUTS = 2  # columns of input images in a picture; more would make it too small to read
 _NOT_INPUTS = {"ct", "label", "mask"}
@@ -34,6 +35,7 @@ class Sources:
         predictions: by case, the predicted file.
         cases: rows of the case table, by name.
         phantom: whether the images are of a phantom.
+        looks: at the health of an adaptation.
     """
 
     recipe: str
@@ -43,12 +45,34 @@ class Sources:
     predictions: dict[str, Path]
     cases: dict[str, Case]
     phantom: bool
+    looks: tuple[Look, ...] = ()
 
     @property
     def settings(self) -> dict[str, Any]:
         """The recipe as plain values."""
         values = yaml.safe_load(self.recipe) if self.recipe else None
         return values if isinstance(values, dict) else {}
+
+    @property
+    def roles(self) -> dict[str, Any]:
+        """Which columns of the case table the recipe uses."""
+        return self.settings.get("data") or {}
+
+    @property
+    def segments(self) -> bool:
+        """Whether the predictions are label maps: by the recipe, or without one by the scores."""
+        if self.roles:
+            return bool(self.roles.get("labels")) and not self.roles.get("target")
+        return self.main is not None and self.main.task == "segmentation"
+
+    @property
+    def classes(self) -> dict[str, Sequence[int]]:
+        """The classes of a segmentation, and the label values of the truth that belong to each.
+
+        By the recipe, or without one by the scores; empty where every value is a class.
+        """
+        given = self.roles.get("classes") or (self.main.settings.get("classes") if self.main else None)
+        return given if isinstance(given, dict) else {}
 
     @property
     def main(self) -> MethodScores | None:
@@ -80,6 +104,7 @@ def find_sources(folder: Path, *, cases: Path | None = None) -> Sources:
         methods=_scores(folder, run),
         predictions=_predictions(folder / "predictions"),
         cases={case.name: case for case in read_cases(table).cases} if table else {},
+        looks=tuple(read_looks(log)),
         phantom=table is not None and (table.parent / "phantom.json").is_file(),
     )
     if not (found.recipe or found.curves or found.methods or found.predictions):
@@ -94,6 +119,8 @@ def find_sources(folder: Path, *, cases: Path | None = None) -> Sources:
 def choose_cases(sources: Sources, count: int = 2) -> list[tuple[str, str]]:
     """The cases to show, each with the reason: the typical one and the worst one, not the prettiest.
 
+    Of a segmentation the best one is shown too: beside it one sees what the worst one lacks.
+
     Returns:
         Pairs of a case name and a remark.
     """
@@ -101,13 +128,19 @@ def choose_cases(sources: Sources, count: int = 2) -> list[tuple[str, str]]:
     if sources.main is None or not sources.main.metrics:
         return [(name, "") for name in names[:count]]
     metric, scores = sources.main.metrics[0], sources.main.cases
-    ranked = sorted((scores[n][metric], n) for n in names if np.isfinite(scores.get(n, {}).get(metric, np.nan)))
+    column = Column.of(metric)
+    ranked = sorted(
+        (column.badness(scores[n][metric]) if column.better else scores[n][metric], n)
+        for n in names
+        if np.isfinite(scores.get(n, {}).get(metric, np.nan))
+    )
     if len(ranked) <= 1:
         return [(name, "") for name in names[:count]]
     if len(ranked) == 2:
         return [(ranked[0][1], "the better case"), (ranked[1][1], "the worse case")][:count]
     typical, worst = ranked[(len(ranked) - 1) // 2][1], ranked[-1][1]
-    return [(typical, "the typical case"), (worst, "the worst case")][:count]
+    best = [(ranked[0][1], "the best case")] if sources.segments else []
+    return [(typical, "the typical case"), (worst, "the worst case")][:count] + best
 
 
 def load_images(sources: Sources, name: str) -> tuple[CaseImages, list[str]]:
@@ -118,14 +151,14 @@ def load_images(sources: Sources, name: str) -> tuple[CaseImages, list[str]]:
     """
     case, path = sources.cases[name], sources.predictions[name]
     role = path.name.removesuffix(".gz").removesuffix(".nii").removeprefix(f"{name}_")
-    reference = to_ras(read_volume(path))
+    reference = to_ras(read_label(path) if sources.segments else read_volume(path))
     notes: list[str] = []
 
     def on_grid(wanted: str | None) -> NDArray[Any] | None:
         image = case.path(wanted) if wanted else None
         if image is None:
             return None
-        volume = to_ras(read_volume(image))
+        volume = to_ras(read_label(image) if sources.segments and wanted == role else read_volume(image))
         try:
             require_same_grid(volume, reference)
         except InputError:
@@ -135,17 +168,36 @@ def load_images(sources: Sources, name: str) -> tuple[CaseImages, list[str]]:
         return image_data
 
     roles = _input_roles(sources, case, role)
-    inputs = {wanted: image for wanted in roles[:MOST_INPUTS] if (image := on_grid(wanted)) is not None}
+    most = MOST_INPUTS + sources.segments  # a label map needs no columns of its own
+    inputs = {_shown(wanted, case): image for wanted in roles[:most] if (image := on_grid(wanted)) is not None}
     images = CaseImages(
         inputs=inputs,
         prediction=reference.data[0],
         truth=on_grid(role),
-        mask=on_grid((sources.settings.get("data") or {}).get("mask") or "mask"),
+        mask=on_grid(sources.roles.get("mask") or "mask"),
         spacing=reference.spacing,
         oriented=reference.has_world_position,
-        unit="HU" if _in_hounsfield(sources.settings, role) else "",
+        unit="HU" if not sources.segments and _in_hounsfield(sources.settings, role) else "",
     )
-    return images, notes
+    return (_labelled(images, sources) if sources.segments else images), notes
+
+
+def _labelled(images: CaseImages, sources: Sources) -> CaseImages:
+    """The label maps as class indices, with the names of the classes."""
+    classes, scored = sources.classes, sources.main.settings if sources.main else {}
+    prediction, truth = images.prediction, images.truth
+    if classes and truth is not None:
+        truth = class_indices(truth, classes)
+    if classes and scored.get("group_predictions"):
+        prediction = class_indices(prediction, classes)
+    highest = int(max(prediction.max(), 0 if truth is None else truth.max(), 1))
+    names = tuple(classes) or tuple(str(index) for index in range(1, highest + 1))
+    return replace(images, prediction=prediction, truth=truth, classes=names)
+
+
+def _shown(role: str, case: Case) -> str:
+    """The column that an input such as ``ge|swi`` means for a case."""
+    return next((name for name in columns_of(role) if name in case.images), role)
 
 
 def _in_hounsfield(settings: dict[str, Any], role: str) -> bool:
@@ -159,7 +211,7 @@ def _in_hounsfield(settings: dict[str, Any], role: str) -> bool:
 
 
 def _input_roles(sources: Sources, case: Case, target: str) -> list[str]:
-    named: Sequence[str] = (sources.settings.get("data") or {}).get("inputs") or ()
+    named: Sequence[str] = sources.roles.get("inputs") or ()
     return list(named) or [role for role in case.images if role not in {*_NOT_INPUTS, target}]
 
 
@@ -174,8 +226,6 @@ def _scores(folder: Path, run: Path) -> tuple[MethodScores, ...]:
 
 def _badness(method: MethodScores) -> float:
     """The first metric, larger where worse; a method without a number comes first."""
-    from medgen.report.content import Column
-
     if not method.metrics or method.summary[method.metrics[0]].mean is None:
         return float("inf")
     value = Column.of(method.metrics[0]).badness(method.summary[method.metrics[0]].mean or 0.0)
@@ -191,6 +241,7 @@ def _method_of(run: Path) -> str:
 def _predictions(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in sorted(folder.glob("*/*.nii*")):
-        if path.name.startswith(f"{path.parent.name}_"):
+        case = path.parent.name
+        if path.name.startswith(f"{case}_") and not path.name.startswith(f"{case}_probability_"):
             found.setdefault(path.parent.name, path)
     return found
