@@ -126,7 +126,7 @@ def run_benchmark(
     rows_wanted = load_plan(plan) if isinstance(plan, str | Path) else plan
     chosen = choose_regimes(regimes, rows_wanted, single, allow_modules=allow_modules)
     table, out = read_cases(cases), Path(out)
-    runs = plan_runs(base, table, chosen, out, seeds=seeds, folds=folds, shifted=shifted)
+    runs = plan_runs(base, table, chosen, out, seeds=seeds, folds=folds, shifted=shifted, allow_modules=allow_modules)
     titles = titles_of(base, chosen, shifted)
     with folder_lock(out):
         outcome = Outcome()

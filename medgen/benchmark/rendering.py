@@ -187,6 +187,8 @@ def _remarks(rows: Sequence[Row], facts: Mapping[str, Any]) -> list[str]:
     lines = [f"{key}: {value}" for key, value in facts["budget"].items()]
     for row in rows:
         changes = facts["regimes"][row.name]
+        if seconds := sorted(each["training"] for each in changes["seconds"]):
+            lines.append(f"{row.title}: {seconds[len(seconds) // 2] / 60:.1f} minutes of training each (median)")
         if changes["overrides"]:
             lines.append(f"{row.title}: {'; '.join(changes['overrides'])}")
         if len(row.target.seeds) < row.wanted:

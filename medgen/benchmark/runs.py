@@ -11,9 +11,11 @@ from typing import Any
 from medgen.benchmark.regimes import Regime, derive_recipe, shifted_input, titled
 from medgen.benchmark.splits import SOURCE, TARGET, Fold, digest, make_folds, split_hash, tested_cases, training_cases
 from medgen.cases import Case, CaseTable, write_cases
-from medgen.errors import UsageError
+from medgen.config import build
+from medgen.errors import InputError, UsageError
 from medgen.experiment import FREE_TO_CHANGE
 from medgen.files import sha256, write_json
+from medgen.method import resolve
 from medgen.recipe import Recipe
 
 FACTS = "benchmark_run.json"
@@ -114,6 +116,7 @@ def plan_runs(
     seeds: int,
     folds: int | None = None,
     shifted: str | None = None,
+    allow_modules: Sequence[str] = (),
 ) -> tuple[Run, ...]:
     """All runs, those of the first seed first: a benchmark that is cut short has every row once.
 
@@ -125,23 +128,29 @@ def plan_runs(
         seeds: of a regime that has no number of its own.
         folds: see :func:`~medgen.benchmark.splits.make_folds`.
         shifted: input that differs between the domains, if the recipe does not spell it with ``|``.
+        allow_modules: modules outside medgen that may be named as methods.
 
     Raises:
-        UsageError: the recipe does not segment, or a regime cannot be made from it.
+        UsageError: the recipe does not segment, a regime cannot be made from it, or a method does not know a setting.
         InputError: the cases do not suffice.
     """
     if base.data.labels is None:
         raise UsageError(
             "the recipe names no labels, and a benchmark compares segmentations", fix="add data.labels to the recipe"
         )
+    _require_settings(base, allow_modules)
     channel = shifted_input(base, shifted)
+    wanted = []
+    for regime in regimes:
+        for seed in range(regime.seeds or seeds):
+            wanted.append((regime, seed, derive_recipe(base, regime, shifted=channel, seed=seed)))
+            _require_settings(wanted[-1][2], allow_modules)
     hashes: dict[Path, str] = {}
-    runs = []
-    for fold in make_folds(table, folds):
-        for regime in regimes:
-            for seed in range(regime.seeds or seeds):
-                recipe = derive_recipe(base, regime, shifted=channel, seed=seed)
-                runs.append(_run(recipe, table, regime, seed, fold, out, hashes))
+    runs = [
+        _run(recipe, table, regime, seed, fold, out, hashes)
+        for fold in make_folds(table, folds)
+        for regime, seed, recipe in wanted
+    ]
     return tuple(sorted(runs, key=lambda run: run.seed))
 
 
@@ -149,6 +158,11 @@ def titles_of(base: Recipe, regimes: Sequence[Regime], shifted: str | None = Non
     """What the table calls each regime."""
     channel = shifted_input(base, shifted)
     return {regime.name: titled(regime, channel) for regime in regimes}
+
+
+def _require_settings(recipe: Recipe, allow_modules: Sequence[str]) -> None:
+    """Find a misspelt key before the first run, and not in the last one."""
+    build(resolve(recipe.method, allow_modules=allow_modules).config_class, recipe.config)
 
 
 def _run(
@@ -160,6 +174,10 @@ def _run(
         tested[SOURCE] = tested_cases(fold.source, recipe.data, table.path)
     for case in (*training, *(case for cases in tested.values() for case in cases)):
         for path in case.images.values():
+            if not path.is_file():
+                raise InputError(
+                    f"case '{case.name}' names a file that is not there", where=path, fix="check the case table"
+                )
             if path not in hashes:
                 hashes[path] = sha256(path)
     splits = {

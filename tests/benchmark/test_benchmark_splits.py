@@ -140,6 +140,22 @@ def test_a_recipe_without_labels_is_refused(tmp_path):
         plan_runs(base, WHOLE, choose_regimes(), tmp_path, seeds=1)
 
 
+def test_a_missing_file_is_told(tmp_path):
+    with pytest.raises(InputError, match="'s0' names a file that is not there"):
+        plan_runs(BASE, WHOLE, choose_regimes(["source_only"]), tmp_path, seeds=1)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "regimes"),
+    [(["config.bgin=0.2"], ["source_only"]), ([], ["source_only", "adapted"])],
+)
+def test_a_misspelt_setting_is_told_before_the_first_run(tmp_path, overrides, regimes):
+    base = load_recipe(RECIPE, overrides)
+    rows = choose_regimes(regimes, overrides=["adapted:config.bgin=0.2"] if "adapted" in regimes else [])
+    with pytest.raises(UsageError, match="unknown key 'bgin'"):
+        plan_runs(base, WHOLE, rows, tmp_path, seeds=1)
+
+
 def test_hashes_tell_bytes_and_not_folders():
     one = Case("a", "train", "source", {"t1": Path("/x/t1.nii")})
     moved = Case("a", "train", "source", {"t1": Path("/y/t1.nii")})

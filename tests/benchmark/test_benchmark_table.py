@@ -20,7 +20,9 @@ FACTS = {
     "budget": {"steps": 7},
     "failed": [{"run": "adapted, seed 2", "reason": "it fell over"}],
     "stopped": "",
-    "regimes": {name: {"overrides": ["config.begin=0.5"] if name == "adapted" else []} for name in TITLES},
+    "regimes": {
+        name: {"overrides": ["config.begin=0.5"] if name == "adapted" else [], "seconds": []} for name in TITLES
+    },
 }
 
 
@@ -115,6 +117,8 @@ def test_markdown_says_what_it_shows(rows):
         "steps: 7",
     ):
         assert words in text
+    timed = {**FACTS["regimes"], "adapted": {"overrides": [], "seconds": [{"training": 90}, {"training": 30}]}}
+    assert "adapted: 1.5 minutes of training each" in markdown(rows, {**FACTS, "regimes": timed})
     assert "No run has scores yet" in markdown((), FACTS)
 
 
