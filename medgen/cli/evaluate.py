@@ -97,8 +97,8 @@ def segmentation(
         references: the case table with the true label maps, or a folder laid out like the predictions.
         output: the file of scores to write.
         role: column or name of the true label map.
-        classes: a class and the values of the references that belong to it, as name:1,2; may be repeated, in the
-            order of the model's classes. Values in no class are background.
+        classes: a class and its values in the references, as name:1,2; repeat it in the order of the model's classes.
+            Values in no class are background.
         group_predictions: the predictions hold the references' values, not class numbers: group them too.
         split: which cases of the table; 'test' by default, or all where there is none.
         domain: which of these; both by default.
