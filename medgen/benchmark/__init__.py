@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,8 @@ __all__ = [
     "run_benchmark",
     "tabulate",
 ]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -128,26 +132,32 @@ def run_benchmark(
     table, out = read_cases(cases), Path(out)
     runs = plan_runs(base, table, chosen, out, seeds=seeds, folds=folds, shifted=shifted, allow_modules=allow_modules)
     titles = titles_of(base, chosen, shifted)
-    with folder_lock(out):
-        outcome = Outcome()
-        if not table_only:
-            outcome = run_all(
-                runs,
-                out,
-                workers=workers,
-                device=device,
-                allow_modules=allow_modules,
-                max_minutes=max_minutes,
-                progress=progress,
-            )
-        found = tabulate(runs, titles)
-        facts = _facts(base, table, chosen, runs, outcome)
+
+    def show(outcome: Outcome) -> Benchmark:
+        found, facts = tabulate(runs, titles), _facts(base, table, chosen, runs, outcome)
         write_results(found, facts, out)
-        if found:
+        if found and find_spec("matplotlib"):
             from medgen.benchmark.figure import write_figure
 
             write_figure(found, out, phantom=facts["phantom"])
-    return Benchmark(out, found, tuple(outcome.failed), outcome.stopped)
+        elif found:  # hours of training must not end in an error about a picture
+            log.warning("no figure, because matplotlib is not installed: pip install 'medgen[report]'")
+        return Benchmark(out, found, tuple(outcome.failed), outcome.stopped)
+
+    if table_only:  # files appear whole, so this may be asked while another process does the runs
+        return show(Outcome())
+    with folder_lock(out):
+        outcome = run_all(
+            runs,
+            out,
+            workers=workers,
+            device=device,
+            allow_modules=allow_modules,
+            max_minutes=max_minutes,
+            progress=progress,
+            after_each=show,
+        )
+        return show(outcome)
 
 
 def _require_positive(**numbers: int) -> None:
@@ -190,6 +200,7 @@ def _facts(
             "patches": "x".join(str(side) for side in base.patches.size),
             "seeds": f"from {base.seed}",
         },
+        "runs": {"all": len(runs), "done": sum(run.done for run in runs)},
         "recipe": base.model_dump(mode="json"),
         "regimes": {
             regime.name: {"method": regime.method, "overrides": list(regime.overrides), "seconds": seconds[regime.name]}

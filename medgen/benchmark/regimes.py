@@ -16,6 +16,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import PositiveInt
 
+from medgen.batches import Adaptation, Labelled
 from medgen.cases import columns_of
 from medgen.config import Config, build
 from medgen.errors import UsageError
@@ -117,7 +118,8 @@ def choose_regimes(
     """The regimes to run, in order.
 
     Args:
-        names: of regimes, of rows of the plan, or of methods; ``all`` is the six and every method that adapts. By
+        names: of regimes, of rows of the plan, or of methods; ``all`` is the six and every other method
+            that segments. By
             default all rows of the plan, or the six.
         plan: rows with titles, seeds and settings of their own.
         overrides: ``NAME:key=value`` changes the recipe of one regime.
@@ -140,9 +142,9 @@ def choose_regimes(
 
 
 def _everything() -> list[str]:
-    """The six, and every method of medgen that learns from unlabelled images beside labelled ones."""
+    """The six, and every other method of medgen that segments."""
     others = [name for name in method_names() if name not in (SUPERVISED, ADVERSARIAL)]
-    return [*REGIMES, *(name for name in others if _adapts(name))]
+    return [*REGIMES, *(name for name in others if issubclass(resolve(name).batch_class, (Labelled, Adaptation)))]
 
 
 def _adapts(method: str, allow_modules: Sequence[str] = ()) -> bool:

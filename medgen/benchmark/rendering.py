@@ -198,6 +198,8 @@ def _remarks(rows: Sequence[Row], facts: Mapping[str, Any]) -> list[str]:
         if failed := row.metrics[DICE]["n_failed"]:
             lines.append(f"{row.title}: {failed} predictions have no DSC and are in no mean")
     lines += [f"failed: {each['run']}: {each['reason']}" for each in facts["failed"]]
+    if facts["runs"]["done"] < facts["runs"]["all"]:
+        lines.append(f"{facts['runs']['done']} of {facts['runs']['all']} runs are done")
     if facts["stopped"]:
         lines.append(f"stopped by {facts['stopped']}: run the command again to go on")
     return lines

@@ -67,6 +67,7 @@ def run_all(
     allow_modules: Sequence[str] = (),
     max_minutes: float | None = None,
     progress: Progress | None = None,
+    after_each: Callable[[Outcome], object] | None = None,
 ) -> Outcome:
     """Do all runs that are not done.
 
@@ -81,6 +82,7 @@ def run_all(
         allow_modules: modules outside medgen that the recipe may name.
         max_minutes: from now.
         progress: called with (runs done, runs, what).
+        after_each: called when a run has its scores and others are left, e.g. to show what there is.
 
     Returns:
         What failed.
@@ -100,7 +102,8 @@ def run_all(
         while (waiting and not stop.reason) or pool.working:
             while waiting and len(pool.working) < workers and not stop.reason:
                 pool.start(waiting.pop(0))
-            pool.listen(seconds=0.5)
+            if pool.listen(seconds=0.5) and after_each and (waiting or pool.working):
+                after_each(pool.outcome)
             if stop.reason and not pool.outcome.stopped:
                 pool.outcome.stopped = stop.reason
                 pool.stop()
@@ -165,18 +168,20 @@ class _Pool:
             run.write()
         self.working.append(_Worker(run, [*self._command, str(run.folder)], self._environment, self._heard))
 
-    def listen(self, seconds: float) -> None:
-        """Wait for the next word of a worker, but not longer than ``seconds``."""
+    def listen(self, seconds: float) -> bool:
+        """Wait for the next word of a worker, but not longer than ``seconds``; whether a run got its scores."""
         try:
             worker, content = self._heard.get(timeout=seconds)
         except queue.Empty:
-            return
+            return False
         if content is None:
             self._ended(worker)
-        elif "error" in content:
+            return worker.run.done
+        if "error" in content:
             worker.error = _reason(**content["error"])
         else:
             self._say(f"{worker.run.name}: {content['done']}/{content['total']} {content['what']}")
+        return False
 
     def _ended(self, worker: _Worker) -> None:
         code = worker.process.wait()

@@ -8,7 +8,7 @@ from two_domains import RECIPE, write_domains
 
 from medgen.benchmark import run_benchmark
 from medgen.benchmark.regimes import choose_regimes
-from medgen.benchmark.running import environment
+from medgen.benchmark.running import environment, run_all
 from medgen.benchmark.runs import plan_runs, read_facts
 from medgen.benchmark.table import verdicts
 from medgen.benchmark.worker import execute
@@ -177,6 +177,16 @@ def test_separate_channels_predict_cases_of_both_domains(table, tmp_path):
     execute(run.folder, store=tmp_path / "store", device="cpu")
     for name in ("scores.json", "scores_source.json"):
         assert json.loads((run.folder / name).read_text())["failed"] == []
+
+
+def test_what_there_is_is_shown_after_each_run_but_the_last(table, tmp_path, monkeypatch):
+    scored = "import json, sys; p = sys.argv[-1] + '/benchmark_run.json'; facts = json.load(open(p)); facts['finished']"
+    scored += " = True; json.dump(facts, open(p, 'w'))"
+    monkeypatch.setattr("medgen.benchmark.running.WORKER", (sys.executable, "-c", scored))
+    runs, shown = planned(table, tmp_path, "both", "target_only", "source_only"), []
+    outcome = run_all(runs, tmp_path, after_each=lambda outcome: shown.append([run.done for run in runs]))
+    assert shown == [[True, False, False], [True, True, False]]  # the caller shows the last one
+    assert outcome.failed == []
 
 
 def test_table_only_starts_nothing(table, tmp_path):

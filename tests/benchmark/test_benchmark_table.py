@@ -20,6 +20,7 @@ FACTS = {
     "budget": {"steps": 7},
     "failed": [{"run": "adapted, seed 2", "reason": "it fell over"}],
     "stopped": "",
+    "runs": {"all": 7, "done": 5},
     "regimes": {
         name: {"overrides": ["config.begin=0.5"] if name == "adapted" else [], "seconds": []} for name in TITLES
     },
@@ -115,6 +116,7 @@ def test_markdown_says_what_it_shows(rows):
         "train on T: one seed",
         "failed: adapted, seed 2: it fell over",
         "steps: 7",
+        "5 of 7 runs are done",
     ):
         assert words in text
     timed = {**FACTS["regimes"], "adapted": {"overrides": [], "seconds": [{"training": 90}, {"training": 30}]}}
