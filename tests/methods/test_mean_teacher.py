@@ -121,3 +121,26 @@ def test_teacher_takes_the_targets_statistics_with_the_targets_weights():
 def test_shares_out_of_order_are_refused():
     with pytest.raises(UsageError, match="consistency_begin <= consistency_full"):
         build(Config, {"consistency_begin": 0.5, "consistency_full": 0.2})
+
+
+def test_the_teacher_is_asked_as_it_will_predict():
+    """Without dropout, by running statistics, which its look at the target leaves alone."""
+    asked = method(norm="batch", dropout=0.5)
+    name = next(n for n, _ in asked.network.named_buffers() if n.endswith("running_mean"))
+    first, second = (asked.teacher.probabilities(asked.network.train(), batch().target) for _ in range(2))
+    assert torch.equal(first, second)
+    assert asked.network.training
+    with torch.no_grad():
+        assert torch.equal(first, asked.eval().predict(batch().target))
+    with asked.teacher.used_by(asked.network):
+        assert not asked.network.state_dict()[name].any()
+
+
+def test_until_the_target_is_seen_its_statistics_are_the_sources():
+    late = method(norm="batch", statistics="target", consistency_begin=0.5, consistency_full=0.6)
+    name = next(n for n, _ in late.network.named_buffers() if n.endswith("running_mean"))
+    for record in train(late, late.optimizers(), [batch()] * 4, Schedule(steps=4), Engine("cpu")):
+        own = late.network.state_dict()[name].clone()
+        with late.statistics.used_by(late.network):
+            # progress is 0, 1/4, 2/4, 3/4: the weight is 0 in the first three steps
+            assert torch.equal(late.network.state_dict()[name], own) == (record.step < 3)
