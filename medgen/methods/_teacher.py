@@ -74,7 +74,10 @@ class Teacher(nn.Module):
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def follow(self, network: nn.Module) -> None:
-        """Move towards the student, which has just stepped; at first fast, so that its random start is forgotten."""
+        """Move towards the student, which has just stepped; at first fast, so that its random start is forgotten.
+
+        With ``schedule.accumulate`` this happens after each micro-batch: a step then counts as often as it has those.
+        """
         self.steps += 1
         self.state.follow(network, min(self.decay, 1 - 1 / (int(self.steps) + 1)))
 
