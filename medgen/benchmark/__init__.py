@@ -132,6 +132,8 @@ def run_benchmark(
     table, out = read_cases(cases), Path(out)
     runs = plan_runs(base, table, chosen, out, seeds=seeds, folds=folds, shifted=shifted, allow_modules=allow_modules)
     titles = titles_of(base, chosen, shifted)
+    for run in runs:
+        run.require_same()
 
     def show(outcome: Outcome) -> Benchmark:
         found, facts = tabulate(runs, titles), _facts(base, table, chosen, runs, outcome)

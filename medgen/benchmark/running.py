@@ -88,11 +88,8 @@ def run_all(
         What failed.
 
     Raises:
-        UsageError: a folder has a run of other settings.
         KeyboardInterrupt: Ctrl-C; the runs at work have saved their state.
     """
-    for run in runs:
-        run.require_same()
     waiting = [run for run in runs if not run.done]
     pool = _Pool(out, len(runs), len(runs) - len(waiting), workers, device, allow_modules, progress)
     stop = StopRequest(max_minutes)

@@ -16,7 +16,7 @@ from medgen.errors import InputError, UsageError
 from medgen.experiment import FREE_TO_CHANGE
 from medgen.files import sha256, write_json
 from medgen.method import resolve
-from medgen.recipe import Recipe
+from medgen.recipe import Recipe, load_recipe
 
 FACTS = "benchmark_run.json"
 TRAINING_TABLE = "cases.csv"
@@ -58,7 +58,7 @@ class Run:
     def done(self) -> bool:
         """Whether all its scores are there, under these settings."""
         facts = read_facts(self.folder)
-        return facts.get("settings") == self.hashes["settings"] and bool(facts.get("finished"))
+        return bool(facts.get("finished")) and self._same(facts)
 
     def require_same(self) -> None:
         """Refuse a folder with a run of other settings, whose numbers would be taken for these.
@@ -66,13 +66,21 @@ class Run:
         Raises:
             UsageError: there is one.
         """
-        before = read_facts(self.folder).get("settings")
-        if before is not None and before != self.hashes["settings"]:
+        facts = read_facts(self.folder)
+        if facts and not self._same(facts):
             raise UsageError(
                 f"the folder has {self.regime.name}, seed {self.seed} with another recipe or other cases",
                 where=self.folder,
                 fix="choose another --out, or remove this folder to do the run again",
             )
+
+    def _same(self, facts: Mapping[str, Any]) -> bool:
+        """Whether a run was made with this recipe and these cases; a key that was not known then had its default."""
+        try:
+            before = load_recipe(facts["recipe"])
+        except UsageError:  # it has a key that is not known any more
+            return False
+        return digest([_binding(before), facts["splits"]]) == self.hashes["settings"]
 
     def write(self) -> None:
         """Write the case tables of the run and what belongs in its folder."""

@@ -148,6 +148,24 @@ def test_a_run_of_other_settings_is_refused(finished, table):
         run_benchmark(RECIPE, table, finished[0].output, regimes=["source_only"], overrides=["schedule.steps=5"])
 
 
+def test_a_run_from_before_a_key_was_known_is_still_the_same(finished, table):
+    (run,) = planned(table, finished[0].output, "source_only")
+    path = run.folder / "benchmark_run.json"
+    before = path.read_text()
+    facts = json.loads(before)
+    del facts["recipe"]["schedule"]["clip"]
+    path.write_text(json.dumps(facts))
+    assert run.done
+    facts["recipe"]["schedule"]["clip"] = 1.0
+    path.write_text(json.dumps(facts))
+    assert not run.done
+    facts["recipe"]["schedule"] = {"long_gone": 1}
+    path.write_text(json.dumps(facts))
+    with pytest.raises(UsageError, match="another recipe"):
+        run.require_same()
+    path.write_text(before)
+
+
 def test_time_that_is_up_starts_nothing_and_can_go_on(table, tmp_path):
     result = run_benchmark(RECIPE, table, tmp_path / "out", regimes=["both"], seeds=1, max_minutes=0)
     assert (result.rows, result.stopped) == ((), "the limit in minutes")
