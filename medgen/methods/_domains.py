@@ -23,7 +23,7 @@ Network = DeepMedic | SegmentationUNet
 def ramp(progress: float, begin: float, full: float) -> float:
     """0 until the share ``begin`` of the training, linear to 1 at ``full``, and 1 from there on.
 
-    >>> [ramp(progress, 0.2, 0.6) for progress in (0.0, 0.4, 0.9)]
+    >>> [ramp(progress, 0.25, 0.75) for progress in (0.0, 0.5, 0.9)]
     [0.0, 0.5, 1.0]
     >>> ramp(0.5, 0.5, 0.5)
     1.0
