@@ -56,8 +56,10 @@ class HealthConfig(Config):
     """How an adaptation is watched at every validation; see :mod:`medgen.health`."""
 
     cases: PositiveInt = 4
-    """Held-out cases of each domain; the target's are predicted whole, twice. Intervals need four or more."""
-    segments: PositiveInt = 64
+    """Held-out cases of each domain; the target's are predicted whole. Intervals need four or more."""
+    disturbed: PositiveInt = 2
+    """Of the target's, how many are predicted again as a disturbed copy, which costs as much once more."""
+    segments: PositiveInt = 32
     """Of each domain, over these cases, of the size of the training patches, drawn uniformly from the mask."""
 
 

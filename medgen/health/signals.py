@@ -124,6 +124,7 @@ def measure(
         discriminator, both with ``_low`` and ``_high`` of a 95 % interval over patients. NaN: could not be measured.
     """
     method.eval()
+    health = recipe.schedule.health or HealthConfig()
     known = dict(seen or {})
     signals = {"source_dice": source_dice}
     agreements = []
@@ -132,7 +133,7 @@ def measure(
             if case.name not in known or name == "target":
                 probabilities = estimate(method, case, None, recipe, engine)
                 known[case.name] = look_at(probabilities, case)
-                if name == "target":
+                if name == "target" and number < health.disturbed:
                     agreements.append(_agreement(method, case, probabilities, recipe, engine, seed=number))
         for field in CaseSignals._fields:
             signals[f"{field}_{name}"] = float(np.mean([getattr(known[case.name], field) for case in cases]))
@@ -170,14 +171,15 @@ def _agreement(
 
 def _accuracies(method: Method, subset: Subset, recipe: Recipe, engine: Engine) -> dict[str, float]:
     """How well the domains can be told apart in each layer, and by the method's own discriminator."""
-    if not isinstance(method, HasFeatures) or recipe.schedule.health is None:
+    if not isinstance(method, HasFeatures):
         return {}
+    health = recipe.schedule.health or HealthConfig()
     tables: dict[str, list[NDArray[np.float64]]] = {}
     right: list[float] = []
     domains: list[str] = []
     names: list[str] = []
     for domain, cases in subset._asdict().items():
-        for image, mask, case in _segments(cases, recipe, recipe.schedule.health):
+        for image, mask, case in _segments(cases, recipe, health):
             domains += [domain] * len(image)
             names += [case.name] * len(image)
             with torch.inference_mode(), engine.autocast():

@@ -75,6 +75,6 @@ class Watch:
         worse = verdict.word in ("collapsed", "not adapting")
         changed = self.verdict is None or verdict.word != self.verdict.word
         level = logging.WARNING if worse and changed else logging.INFO
-        log.log(level, "%s, step %d: adaptation %s: %s", self.part.name, step, verdict.word, verdict.reason)
+        log.log(level, "%s, step %d: adaptation: %s (%s)", self.part.name, step, verdict.word, verdict.reason)
         self.verdict = verdict
         return verdict
