@@ -56,7 +56,8 @@ def rank_checkpoints(looks: Sequence[Look], truth: Mapping[int, float]) -> dict[
     """How each signal ranks the checkpoints of one run.
 
     Args:
-        looks: of the run.
+        looks: of the run. Leave out those of the warming up, where a choice among them is not the question: an
+            untrained network is uncertain on both domains alike, and agrees with itself.
         truth: by step of the look, the true score on the target, larger is better, e.g. the mean Dice. Looks without
             a finite truth are left out.
 
