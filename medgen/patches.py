@@ -35,6 +35,9 @@ class PatchConfig(Config):
     """``uniform``: every voxel of the mask is the centre of a patch equally often. ``balanced``: a share
     ``foreground`` of the patches is centred on a labelled voxel, of each class equally often."""
     foreground: Annotated[float, Field(ge=0, le=1)] = 0.5
+    jitter: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """How far the voxel that was drawn may lie from the middle of its patch along each axis, as a share of half the
+    edge. At 0, published, a lesion is always in the middle of a balanced patch, which a network with padding can see."""
     augmentation: AugmentationConfig = AugmentationConfig()
 
 
@@ -111,8 +114,15 @@ class PatchSource:
         candidates = case.candidates
         if self.config.sampling == "balanced" and case.classes and generator.random() < self.config.foreground:
             candidates = case.candidates_of(case.classes[generator.integers(len(case.classes))])
-        x, y, z = np.unravel_index(int(candidates[generator.integers(len(candidates))]), case.shape)
-        return case, (int(x), int(y), int(z))
+        place = np.unravel_index(int(candidates[generator.integers(len(candidates))]), case.shape)
+        x, y, z = (
+            int(middle) + self._moved(edge, generator) for middle, edge in zip(place, self.config.size, strict=True)
+        )
+        return case, (x, y, z)
+
+    def _moved(self, edge: int, generator: np.random.Generator) -> int:
+        reach = int(self.config.jitter * (edge // 2))
+        return int(generator.integers(-reach, reach + 1)) if reach else 0
 
     def _read(self, case: StoredCase, centre: tuple[int, int, int]) -> Crop:
         size = self._cut

@@ -296,6 +296,9 @@ class Slow:
     def __init__(self, cases):
         self.cases = cases
 
+    def lacking(self, name):
+        return []
+
     def __getitem__(self, n):
         time.sleep(0.05)
         return {"source": np.array([os.getpid()])}
@@ -318,3 +321,17 @@ def test_workers_outlive_the_signals_of_a_preempted_group(cases):
         while os.path.exists(f"/proc/{pid}/cmdline") and time.monotonic() < deadline:
             time.sleep(0.05)
         assert not os.path.exists(f"/proc/{pid}/cmdline")
+
+
+def test_jitter_moves_the_drawn_voxel_within_the_patch_and_is_off_by_default(cases):
+    still = PatchConfig(size=(8, 8, 8), sampling="balanced", foreground=1.0)
+    moved = still.model_copy(update={"jitter": 0.5})
+    hits = {0.0: 0, 0.5: 0}
+    for config in (still, moved):
+        source = PatchSource(cases, config, seed=4)
+        for n in range(60):
+            label = source[n]["label"][0]
+            assert label.any() or config.jitter
+            hits[config.jitter] += int(label[4, 4, 4] > 0)
+    assert hits[0.0] == 60
+    assert 0 < hits[0.5] < 60
