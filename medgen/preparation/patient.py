@@ -35,6 +35,7 @@ from medgen.preparation.settings import CT_WINDOW, ZSCORE, IntensityConfig, Prep
 from medgen.volume import (
     Grid,
     Volume,
+    class_indices,
     ras_grid,
     read_label,
     read_volume,
@@ -224,12 +225,7 @@ class Preparation:
     def _labels(self, images: Mapping[str, Volume], place: Place) -> Array | None:
         """Class indices: the values of the label map, or the numbers of the classes that the recipe groups them in."""
         values = self._whole_numbers(self.roles.labels, images, place)
-        if values is None or not self.roles.classes:
-            return values
-        grouped = np.zeros(values.shape, np.uint8)
-        for number, members in enumerate(self.roles.classes.values(), start=1):
-            grouped[np.isin(values, members)] = number
-        return grouped
+        return values if values is None or not self.roles.classes else class_indices(values, self.roles.classes)
 
     def _whole_numbers(self, role: str | None, images: Mapping[str, Volume], place: Place) -> Array | None:
         if role is None or role not in images:
