@@ -14,6 +14,7 @@ from medgen.cases import Case
 from medgen.errors import InputError
 from medgen.patches import PatchConfig, PatchSource
 from medgen.preparation import StoredCase
+from medgen.transfer import check_transfer, fit_transfer
 
 Array = NDArray[Any]
 
@@ -33,15 +34,18 @@ class AdaptationSource:
         cases: both domains; those of domain ``target`` are unlabelled.
         config: of the patches.
         seed: 0 to 2^64 - 1.
+        inputs: names of the channels, which ``config.transfer`` refers to.
 
     Raises:
         InputError: a domain has no case.
+        UsageError: ``config.transfer`` names something that is not an input.
     """
 
-    def __init__(self, cases: Sequence[StoredCase], config: PatchConfig, seed: int) -> None:
+    def __init__(self, cases: Sequence[StoredCase], config: PatchConfig, seed: int, inputs: Sequence[str] = ()) -> None:
         labelled, unlabelled = split_domains(cases)
+        change = fit_transfer(config.transfer, inputs, labelled, unlabelled) if config.transfer else None
         uniform = config.model_copy(update={"sampling": "uniform"})
-        self.labelled = PatchSource(labelled, config, seed)
+        self.labelled = PatchSource(labelled, config, seed, change=change)
         self.unlabelled = PatchSource(unlabelled, uniform, seed ^ _OTHER_STREAM)
         self.cases = self.labelled.cases
 
@@ -65,10 +69,13 @@ def patch_source(
     config: PatchConfig,
     seed: int,
     contexts: Mapping[str, Path] | None = None,
+    inputs: Sequence[str] = (),
 ) -> PatchSource | AdaptationSource:
-    """The patches that a method with batches of ``kind`` learns from."""
-    if issubclass(kind, Adaptation):
-        return AdaptationSource(cases, config, seed)
+    """The patches that a method with batches of ``kind`` learns from; ``inputs`` names the channels."""
+    adapts = issubclass(kind, Adaptation)
+    check_transfer(config.transfer, inputs, adapts=adapts)
+    if adapts:
+        return AdaptationSource(cases, config, seed, inputs)
     return PatchSource(cases, config, seed, contexts)
 
 

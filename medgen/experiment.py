@@ -31,6 +31,7 @@ from medgen.preparation import Preparation, Roles, Store, build_store
 from medgen.recipe import Recipe, load_recipe, save_recipe
 from medgen.runlog import RunLog
 from medgen.stopping import StopRequest
+from medgen.transfer import check_transfer
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +91,7 @@ def train(
     where = recipe if isinstance(recipe, str | Path) else None
     kind = resolve(settings.method, allow_modules=allow_modules)
     config = build(kind.config_class, settings.config, where=where)
+    check_transfer(settings.patches.transfer, settings.data.inputs, adapts=kind.adapts())
     learnt = _learnt_from(table, settings.data, adapts=kind.adapts())
     engine = Engine(device, devices=devices, nodes=nodes, precision=settings.schedule.precision)
     _require_divisible(settings, engine.world)

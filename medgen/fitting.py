@@ -168,8 +168,9 @@ def fit(session: Session, part: Part) -> Method:
     if main:
         session.log.rewind(part.name, state.step)
     state.watch = Watch.of(session, part, type(state.method))
+    recipe = session.recipe
     source = patch_source(
-        state.method.batch_class, part.cases, session.recipe.patches, seed=state.seed, contexts=part.contexts
+        state.method.batch_class, part.cases, recipe.patches, state.seed, part.contexts, inputs=recipe.data.inputs
     )
     with session.stop.listening(INTERRUPT):  # Ctrl-C waits for the end of the step, like SIGTERM
         for record in _records(session, state, source):

@@ -6,7 +6,7 @@ So a run resumes bit for bit, does not depend on the number of workers, and shar
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, TypeVar
 
@@ -19,6 +19,7 @@ from medgen.config import Config
 from medgen.errors import InputError, UsageError
 from medgen.preparation import StoredCase
 from medgen.preparation.store import open_array
+from medgen.transfer import TransferConfig
 
 Array = NDArray[Any]
 Batch = TypeVar("Batch", bound=tuple[Any, ...])
@@ -37,8 +38,11 @@ class PatchConfig(Config):
     foreground: Annotated[float, Field(ge=0, le=1)] = 0.5
     jitter: Annotated[float, Field(ge=0, le=1)] = 0.0
     """How far the voxel that was drawn may lie from the middle of its patch along each axis, as a share of half the
-    edge. At 0, published, a lesion is always in the middle of a balanced patch, which a network with padding can see."""
+    edge. At 0, published, a lesion is always in the middle of a balanced patch, which networks with padding see."""
     augmentation: AugmentationConfig = AugmentationConfig()
+    transfer: TransferConfig | None = None
+    """Give labelled patches the intensities of the target domain in the channel that differs, before they are varied;
+    for a method that adapts. See :mod:`medgen.transfer`."""
 
 
 class Patches(Protocol):
@@ -69,13 +73,19 @@ class PatchSource:
         seed: 0 to 2^64 - 1.
         contexts: by case name, an ``.npy`` file (C, X, Y, Z) float32 on the prepared grid whose channels follow
             those of the image, such as the estimate of an earlier stage.
+        change: what is done to a patch between cutting and varying it, with the generator of that patch.
 
     Raises:
         InputError: there is no case, a case has no context, or one of another shape.
     """
 
     def __init__(
-        self, cases: Sequence[StoredCase], config: PatchConfig, seed: int, contexts: Mapping[str, Path] | None = None
+        self,
+        cases: Sequence[StoredCase],
+        config: PatchConfig,
+        seed: int,
+        contexts: Mapping[str, Path] | None = None,
+        change: Callable[[Crop, np.random.Generator], Crop] | None = None,
     ) -> None:
         if not cases:
             raise InputError("there is no case to take patches from", fix="add cases of split 'train' to the table")
@@ -85,6 +95,7 @@ class PatchSource:
             )
         self.cases, self.config, self.seed = tuple(cases), config, seed
         self.contexts = None if contexts is None else {case.name: _context(case, contexts) for case in cases}
+        self._change = change
         self._augment = Augmentation(config.augmentation, config.size)
         self._cut = enlarged(config.size, config.augmentation)
 
@@ -92,7 +103,10 @@ class PatchSource:
         """Patch ``n``: ``source`` (C, X, Y, Z) and, where the case has them, ``target``, ``mask``, ``label``."""
         generator = self._generator(n)
         case, centre = self._draw(generator)
-        crop = self._augment(self._read(case, centre), _column(case.air), generator)
+        crop = self._read(case, centre)
+        if self._change is not None:
+            crop = self._change(crop, generator)
+        crop = self._augment(crop, _column(case.air), generator)
         if "context" in crop:
             crop["source"] = np.concatenate([crop["source"], crop.pop("context")])
         return {name: np.ascontiguousarray(array) for name, array in crop.items()}

@@ -11,7 +11,7 @@ PACKAGE = Path(medgen.__file__).parent
 LAYERS = [
     "errors files config",
     "volume cases batches losses metrics optimizers dicom",
-    "networks phantom preparation augmentation patches domains baselines checks inference.settings",
+    "networks phantom preparation augmentation patches transfer domains baselines checks inference.settings",
     "method",
     "recipe",
     "methods training engine checkpoint stopping runlog",
