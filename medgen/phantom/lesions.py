@@ -68,8 +68,8 @@ def draw_findings(template: Template, mapping: SubjectMap, stream: Stream) -> Fi
         stream: the subject's; it alone decides, so the lesions stand at the same millimetres at any spacing.
 
     Returns:
-        3 to 5 contusions of 5 to 11 mm (radius), mostly frontal and temporal near the surface; 3 to 6 distractors of 4
-        to 10 mm, half in deep white matter and half where contusions lie; about 25 veins; 3 to 8 microbleeds.
+        3 to 5 contusions of 5 to 11 mm (radius), mostly frontal and temporal near the surface; 5 to 9 distractors of the
+        same sizes, four in five where contusions lie and one in deep white matter; 60 veins; 3 to 8 microbleeds.
     """
     places = _Places(template, mapping)
     generator = stream.generator("contusions")
@@ -143,7 +143,7 @@ def _lesion(
     x, y, z = center
     first, second, third = radius * ratio
     shape = Ellipsoid((x, y, z), (first, second, third), float(tilt), float(roll))
-    return Lesion(shape, float(generator.uniform(0.8, 2.2)), float(generator.uniform(0.45, 0.8)))
+    return Lesion(shape, float(generator.uniform(0.8, 2.2)), float(generator.uniform(0.4, 0.75)))
 
 
 def _veins(generator: np.random.Generator, places: _Places, distractors: list[Lesion]) -> tuple[Speck, ...]:

@@ -47,12 +47,12 @@ TISSUES: dict[str, Tissue] = {
     "air": Tissue(1.0, 1.0, 1.0, 0.0, -1000.0, 9.4),
     "oedema": Tissue(1500.0, 170.0, 80.0, 0.90, 20.0, 0.0),
     # Fresh petechiae, still mostly oxygenated: short T2*, little phase.
-    "blood": Tissue(1350.0, 50.0, 10.0, 0.85, 65.0, 0.1),
+    "blood": Tissue(1350.0, 50.0, 8.0, 0.85, 65.0, 0.1),
     "vein": Tissue(1550.0, 45.0, 26.0, 0.88, 50.0, 0.45),
     "gliosis": Tissue(1500.0, 170.0, 80.0, 0.90, 20.0, 0.0),
     # Old scar laden with iron. Spin echoes cannot tell it from blood; the magnitude of a gradient echo can, as it is
     # brighter; the phase darkens it more.
-    "scar": Tissue(1350.0, 50.0, 42.0, 0.85, 30.0, 1.8),
+    "scar": Tissue(1350.0, 50.0, 42.0, 0.85, 30.0, 1.4),
     "haemosiderin": Tissue(1100.0, 40.0, 5.0, 0.80, 50.0, 2.0),
 }
 LESION_TISSUES = ("oedema", "blood", "vein", "gliosis", "scar", "haemosiderin")
