@@ -39,7 +39,11 @@ LEAST = 400
 
 
 class TransferConfig(Config):
-    """Train on labelled patches whose channel ``input`` looks like that of the target domain."""
+    """Train on labelled patches whose channel ``input`` looks like that of the target domain.
+
+    Validation and the health signals look at labelled cases as they are. With ``probability: 1.0`` the network has seen
+    none such: its source Dice says how it does on a contrast that it was not trained for, and may be low.
+    """
 
     input: str
     """Which of ``data.inputs`` is shifted between the domains, e.g. ``ge|swi``."""
