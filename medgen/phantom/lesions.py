@@ -16,7 +16,7 @@ from medgen.phantom.template import Template
 Array = NDArray[np.float64]
 
 _LATTICE = 4.0  # mm; places are chosen on it at every spacing, then moved by up to half of it
-_VEINS = 60
+_VEINS = 25
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ def draw_findings(template: Template, mapping: SubjectMap, stream: Stream) -> Fi
         stream: the subject's; it alone decides, so the lesions stand at the same millimetres at any spacing.
 
     Returns:
-        3 to 5 contusions of 5 to 11 mm (radius), mostly frontal and temporal near the surface; 5 to 9 distractors of the
-        same sizes, four in five where contusions lie and one in deep white matter; 60 veins; 3 to 8 microbleeds.
+        3 to 5 contusions of 5 to 11 mm (radius), mostly frontal and temporal near the surface; 3 to 6 distractors of 4
+        to 10 mm, half in deep white matter and half where contusions lie; about 25 veins; 3 to 8 microbleeds.
     """
     places = _Places(template, mapping)
     generator = stream.generator("contusions")
@@ -79,9 +79,9 @@ def draw_findings(template: Template, mapping: SubjectMap, stream: Stream) -> Fi
     ]
     generator = stream.generator("distractors")
     distractors = []
-    for _ in range(generator.integers(5, 10)):
-        weights = places.superficial if generator.random() < 0.8 else places.white
-        distractors.append(_lesion(generator, places, weights, (5.0, 11.0), taken))
+    for _ in range(generator.integers(6, 11)):
+        weights = places.superficial if generator.random() < 0.5 else places.white
+        distractors.append(_lesion(generator, places, weights, (4.0, 10.0), taken))
     veins = _veins(stream.generator("veins"), places, distractors)
     generator = stream.generator("microbleeds")
     bleeds = [_bleed(generator, places.draw(generator, places.brain)) for _ in range(generator.integers(3, 9))]
@@ -100,14 +100,12 @@ class _Places:
         brain, white = template.brain.sample(there), template.deep.sample(there)
         lateral, behind, height = np.abs(there[0]), there[1], there[2]
         above = (height > -15) | (behind > -20)  # neither cerebellum nor brain stem
-        self.brain: Array = (brain > 0.7).astype(np.float64) * np.where(above, 1.0, 0.3)
-        self.white: Array = ((white > 0.6) & above & (height > -8)).astype(np.float64)
+        self.brain: Array = (brain > 0.7) * np.where(above, 1.0, 0.3)
+        self.white: Array = (white > 0.6) * (above & (height > -8)).astype(float)
         poles = _bump((lateral - 22, behind - 45, height + 8), (22, 18, 18))
         temporal = _bump((lateral - 48, behind - 2, height + 28), (14, 22, 16))
         near = np.exp(-0.5 * ((depth - 9) / 4.5) ** 2)
-        self.superficial: Array = (
-            (brain > 0.6).astype(np.float64) * near * np.where(above, 0.12 + poles + temporal, 0.04)
-        )
+        self.superficial: Array = (brain > 0.6) * near * np.where(above, 0.12 + poles + temporal, 0.04)
 
     def draw(self, generator: np.random.Generator, weights: Array) -> Array:
         """A point (3,) in mm, drawn by ``weights``."""
@@ -143,7 +141,7 @@ def _lesion(
     x, y, z = center
     first, second, third = radius * ratio
     shape = Ellipsoid((x, y, z), (first, second, third), float(tilt), float(roll))
-    return Lesion(shape, float(generator.uniform(0.8, 2.2)), float(generator.uniform(0.4, 0.75)))
+    return Lesion(shape, float(generator.uniform(0.8, 2.2)), float(generator.uniform(0.5, 0.85)))
 
 
 def _veins(generator: np.random.Generator, places: _Places, distractors: list[Lesion]) -> tuple[Speck, ...]:
@@ -155,7 +153,7 @@ def _veins(generator: np.random.Generator, places: _Places, distractors: list[Le
 
 def _vein(generator: np.random.Generator, start: Array) -> Speck:
     """A tube of 25 to 60 mm through ``start`` that bends at random."""
-    radius, length = generator.uniform(0.5, 1.2), generator.uniform(25, 60)
+    radius, length = generator.uniform(0.45, 0.9), generator.uniform(25, 60)
     step = 0.5
     count = int(length / step / 2)
     direction = _unit(generator.standard_normal(3))
@@ -168,7 +166,7 @@ def _vein(generator: np.random.Generator, start: Array) -> Speck:
             walk[index] = heading
         halves.append(start + step * np.cumsum(walk, axis=0))
     axis = np.concatenate(halves)
-    copies = 8  # points spread over the cross-section
+    copies = 6  # points spread over the cross-section
     points = np.repeat(axis, copies, axis=0) + _ball(generator, len(axis) * copies, radius)
     return Speck(points, float(np.pi * radius**2 * step / copies))
 

@@ -42,13 +42,12 @@ def add_lesions(anatomy: Anatomy, findings: Findings, stream: Stream) -> tuple[A
     inside = tissue_fraction(anatomy, "grey", "white")
     outline, core = _solids(findings.contusions, grid, rough)
     # A swollen gyrus closes its sulci, but does not fill a ventricle.
-    room = np.minimum(1.6 * inside, 1.0)
-    taken = _take(fractions, outline * room)
+    taken = _take(fractions, outline * np.minimum(1.6 * inside, 1.0))
     spots = core * _patchy(patches)
     _give(fractions, "blood", taken * spots)
     _give(fractions, "oedema", taken * (1 - spots))
     other, other_core = _solids(findings.distractors, grid, rough)
-    old = _take(fractions, other * (1 - outline) * room)
+    old = _take(fractions, other * (1 - outline) * inside)
     spots = other_core * _patchy(patches)
     _give(fractions, "scar", old * spots)
     _give(fractions, "gliosis", old * (1 - spots))
@@ -83,7 +82,7 @@ def _intracranial(fractions: Array) -> Array:
 
 def _patchy(field: Array) -> Array:
     """Salt and pepper between 0 and 1 from a random field of standard deviation 1."""
-    share: Array = 1 / (1 + np.exp(-4 * (field + 0.2)))
+    share: Array = 1 / (1 + np.exp(-5 * (field - 0.15)))
     return share
 
 
@@ -131,10 +130,15 @@ def _give(fractions: Array, name: str, share: Array) -> None:
 
 
 def _specks(specks: Iterable[Speck], grid: Grid) -> Array:
-    """Share of each voxel that thin things take: the volume of the points that lie in it."""
+    """Share of each voxel that thin things take: each point's volume is spread over the eight nearest voxels."""
     share = np.zeros(grid.shape)
+    upper = np.array(grid.shape) - 2
     for speck in specks:
-        index = np.rint((speck.points - np.array(grid.origin)) / grid.spacing).astype(int)
-        index = index[((index >= 0) & (index < np.array(grid.shape))).all(axis=1)]
-        np.add.at(share, tuple(index.T), speck.volume / grid.spacing**3)
+        position = (speck.points - np.array(grid.origin)) / grid.spacing
+        low = np.floor(position).astype(int)
+        kept = ((low >= 0) & (low <= upper)).all(axis=1)
+        low, part = low[kept], (position - low)[kept]
+        for corner in np.ndindex(2, 2, 2):
+            weight = np.prod(np.where(corner, part, 1 - part), axis=1) * (speck.volume / grid.spacing**3)
+            np.add.at(share, tuple((low + corner).T), weight)
     return np.minimum(share, 1.0)

@@ -124,7 +124,7 @@ PROTOCOLS: dict[str, Protocol] = {
     "pd": Protocol(SpinEcho(3000, 15), 120, (0.9, 0.9, 3.0)),
     "flair": Protocol(SpinEcho(9000, 110, invert=True), 110, (1.2, 1.2, 5.0)),
     "ge": Protocol(GradientEcho(650, 20, 20), 115, (1.2, 1.2, 4.0), "magnitude"),
-    "swi": Protocol(GradientEcho(28, 20, 15), 115, (0.8, 0.8, 2.0), "phase"),
+    "swi": Protocol(GradientEcho(28, 20, 25), 115, (0.8, 0.8, 2.0), "phase"),
 }
 DOMAINS: dict[str, tuple[str, ...]] = {
     "source": ("t1", "t2", "pd", "flair", "ge"),

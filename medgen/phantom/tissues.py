@@ -45,15 +45,13 @@ TISSUES: dict[str, Tissue] = {
     "marrow": Tissue(480.0, 65.0, 9.0, 0.55, 330.0, -0.8),
     "tooth": Tissue(250.0, 0.3, 0.3, 0.15, 2200.0, -2.9),
     "air": Tissue(1.0, 1.0, 1.0, 0.0, -1000.0, 9.4),
-    "oedema": Tissue(1500.0, 170.0, 80.0, 0.90, 20.0, 0.0),
-    # Fresh petechiae, still mostly oxygenated: short T2*, little phase.
-    "blood": Tissue(1350.0, 50.0, 8.0, 0.85, 65.0, 0.1),
-    "vein": Tissue(1550.0, 45.0, 26.0, 0.88, 50.0, 0.45),
-    "gliosis": Tissue(1500.0, 170.0, 80.0, 0.90, 20.0, 0.0),
-    # Old scar laden with iron. Spin echoes cannot tell it from blood; the magnitude of a gradient echo can, as it is
-    # brighter; the phase darkens it more.
-    "scar": Tissue(1350.0, 50.0, 42.0, 0.85, 30.0, 1.4),
-    "haemosiderin": Tissue(1100.0, 40.0, 5.0, 0.80, 50.0, 2.0),
+    "oedema": Tissue(1064.0, 200.0, 120.0, 0.80, 20.0, 0.0),
+    "blood": Tissue(1350.0, 50.0, 10.0, 0.85, 65.0, 1.2),
+    "vein": Tissue(1550.0, 45.0, 20.0, 0.88, 50.0, 0.4),
+    "gliosis": Tissue(1064.0, 200.0, 120.0, 0.80, 20.0, 0.0),
+    # Spin echoes cannot tell it from blood; a gradient echo can.
+    "scar": Tissue(1350.0, 50.0, 42.0, 0.85, 30.0, 0.0),
+    "haemosiderin": Tissue(1100.0, 40.0, 5.0, 0.80, 50.0, 2.5),
 }
 LESION_TISSUES = ("oedema", "blood", "vein", "gliosis", "scar", "haemosiderin")
 NAMES: tuple[str, ...] = tuple(TISSUES)
@@ -65,8 +63,6 @@ HEALTHY: tuple[str, ...] = tuple(name for name in NAMES if name not in LESION_TI
 SILENT = ("cortical", "tooth", "air")  # no MR signal in any sequence
 
 _COLUMNS = tuple(field.name for field in fields(Tissue))
-# A tissue that draws as another one does, so that within a subject the two look alike where they should.
-_AS = {"gliosis": "oedema", "scar": "blood"}
 _BONES = ("cortical", "marrow", "tooth")
 # Coefficients of variation between subjects; T1 of white matter spans 0.6 to 1.1 s over methods (arXiv:2409.05318).
 _VARIATION = {"t1": 0.05, "t2": 0.05, "t2_star": 0.05, "density": 0.02}
@@ -102,7 +98,7 @@ def subject_tissues(stream: Stream) -> TissueTable:
     """
     table = nominal_tissues()
     for index, name in enumerate(NAMES):
-        draws = np.clip(stream.generator(f"tissue {_AS.get(name, name)}").standard_normal(5), -2, 2)
+        draws = np.clip(stream.generator(f"tissue {name}").standard_normal(5), -2, 2)
         for column, draw in zip(_VARIATION, draws[:4], strict=True):
             values: NDArray[np.float64] = getattr(table, column)
             values[index] *= 1 + _VARIATION[column] * draw
