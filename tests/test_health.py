@@ -259,6 +259,7 @@ def verdict(now, start=None):
         ({"volume_target": 50.0}, "not adapting", "neither volume nor entropy"),  # 0.9 of the distance is left
         ({"entropy_target": 0.06}, "healthy", "its entropy came near"),
         ({"domain_accuracy_low/10": 0.79}, "healthy", "not surely told apart"),
+        ({name: math.nan for name in START if name.startswith("domain")}, "healthy", "was not measured"),
         ({"domain_accuracy_low/4": 0.2, "domain_accuracy_low/6": 0.2}, "not adapting", "late layers"),
         ({"source_dice": 0.41}, "not adapting", ""),
         ({"source_dice": 0.39}, "collapsed", "the source Dice fell to 0.39 from 0.60 at step 99"),

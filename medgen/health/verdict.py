@@ -79,7 +79,7 @@ def judge(looks: Sequence[Look]) -> Verdict:
     reasons = [
         f"source Dice {now['source_dice']:.2f}",
         f"target volume {_ratio(now):.2g} times the source's",
-        f"{apart}, but {near}" if apart else f"the domains are not surely told apart ({_accuracies(now)})",
+        f"{apart}, but {near}" if apart else _not_told_apart(now),
     ]
     return Verdict("healthy", "; ".join(reasons))
 
@@ -154,6 +154,12 @@ def _told_apart(now: Look) -> str:
     if not late or not all(now[f"domain_accuracy_low/{layer}"] > TOLD_APART for layer in late):
         return ""
     return f"the domains are told apart in the late layers ({_accuracies(now)})"
+
+
+def _not_told_apart(now: Look) -> str:
+    if not any(math.isfinite(now[f"domain_accuracy/{layer}"]) for layer in now.layers):
+        return "how well the domains are told apart was not measured"
+    return f"the domains are not surely told apart ({_accuracies(now)})"
 
 
 def _accuracies(look: Look) -> str:

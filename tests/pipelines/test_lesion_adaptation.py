@@ -1,0 +1,129 @@
+"""The case tables of the real lesion data on tiny volumes, the brain mask that is made, what is printed."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medgen.cases import read_cases
+from medgen.config import build
+from medgen.errors import InputError
+from medgen.method import resolve
+from medgen.recipe import load_recipe
+from medgen.volume import Volume, read_label, write_volume
+
+FOLDER = Path(__file__).parents[2] / "pipelines" / "lesion_adaptation"
+TUMOURS = ("flair", "t1c", "labels", "brain_mask")
+SHAPE = (8, 9, 7)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _importable():
+    sys.path.insert(0, str(FOLDER))
+    yield
+    sys.path.remove(str(FOLDER))
+
+
+def brain():
+    """A box with a hole in each image and a speck far from it."""
+    data = np.zeros(SHAPE, np.float32)
+    data[1:7, 1:7, 1:6] = 40
+    data[3, 3, 3] = 0
+    return data
+
+
+def save(data, path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_volume(Volume(data[None], np.eye(4)), path, kind="scalar")
+
+
+@pytest.fixture
+def folders(tmp_path):
+    for patient in ("pat_b", "pat_a", "pat_c"):
+        for name in TUMOURS:
+            save(brain(), tmp_path / "tumour" / patient / f"{name}.nii.gz")
+    for patient in ("ms_1", "ms_2"):
+        flair, t1 = brain(), brain()
+        flair[7, 8, 6] = 3
+        t1[1, 1, 1], t1[7, 1, 1] = 0, -2  # dark in one image, and the ringing of an interpolation
+        save(flair, tmp_path / "ms" / patient / "flair.nii.gz")
+        save(t1, tmp_path / "ms" / patient / "t1.nii.gz")
+        save(np.ones(SHAPE, np.float32), tmp_path / "ms" / patient / "lesions.nii.gz")
+    return tmp_path
+
+
+def test_one_tumour_patient_is_held_out(folders):
+    from tumour import make_table
+
+    last = read_cases(make_table(folders / "tumour", folders / "last", held_out=-1))
+    assert [(case.name, case.split) for case in last.cases] == [
+        ("pat_a", "train"),
+        ("pat_b", "train"),
+        ("pat_c", "test"),
+    ]
+    first = read_cases(make_table(folders / "tumour", folders / "first", held_out=0))
+    assert [case.split for case in first.cases] == ["test", "train", "train"]
+    assert first.cases[0].path("label") == folders / "tumour/pat_a/labels.nii.gz"
+    assert first.cases[0].path("mask") == folders / "tumour/pat_a/brain_mask.nii.gz"
+
+
+def test_the_two_domains_in_one_table(folders):
+    from health import make_table
+
+    table = read_cases(make_table(folders / "tumour", folders / "ms", folders / "out"))
+    assert [(case.name, case.split, case.domain) for case in table.cases] == [
+        ("pat_a", "train", "source"),
+        ("pat_b", "train", "source"),
+        ("pat_c", "val", "source"),
+        ("ms_1", "train", "target"),
+        ("ms_2", "val", "target"),
+    ]
+    assert {case.path("t1c|t1").name for case in table.cases[:3]} == {"t1c.nii.gz"}
+    for case in table.cases[3:]:
+        assert set(case.images) == {"flair", "t1", "mask"}  # no label, and no file of lesions
+        assert case.path("t1c|t1").name == "t1.nii.gz"
+
+
+def test_the_brain_is_where_an_image_is_not_zero_without_specks_and_holes(folders):
+    from health import make_table
+
+    table = read_cases(make_table(folders / "tumour", folders / "ms", folders / "out"))
+    mask = read_label(table.cases[3].path("mask")).data[0]
+    expected = np.zeros(SHAPE, int)
+    expected[1:7, 1:7, 1:6] = 1  # the hole at (3, 3, 3) and the corner that T1 lacks belong to it
+    expected[7, 1, 1] = 1  # touches it
+    np.testing.assert_array_equal(mask, expected)
+
+
+def test_images_on_two_grids_make_no_mask():
+    from health import brain_mask
+
+    moved = np.eye(4)
+    moved[0, 3] = 2.0
+    with pytest.raises(InputError):
+        brain_mask([Volume(brain()[None], np.eye(4)), Volume(brain()[None], moved)])
+
+
+def test_every_look_and_the_verdict_are_printed(tmp_path):
+    from health import summary
+
+    healthy = {"source_dice": 0.7, "volume_source": 60.0, "volume_target": 50.0, "entropy_source": 0.03}
+    healthy |= {"entropy_target": 0.03, "agreement_target": 0.9}
+    records = [("warming up", 9, healthy), ("collapsed", 19, {**healthy, "source_dice": 0.2})]
+    lines = [{"part": "stage0", "step": step, "health": look, "verdict": word} for word, step, look in records]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    heading, first, second, verdict, rule = summary(tmp_path).splitlines()
+    assert heading.split()[:2] == ["step", "source_dice"]
+    assert first.split()[:4] == ["10", "(before)", "0.700", "60.000"]
+    assert second.split()[:2] == ["20", "0.200"]
+    assert verdict.startswith("verdict: collapsed (the source Dice fell to 0.20 from 0.70")
+    assert rule.startswith("rule: COLLAPSED")
+
+
+@pytest.mark.parametrize("name", ["recipe.yaml", "tumour.yaml", "health.yaml"])
+def test_recipes_of_lesions_are_valid(name):
+    recipe = load_recipe(FOLDER / name)
+    build(resolve(recipe.method).config_class, recipe.config)
+    assert recipe.data.task == "segmentation"
