@@ -103,7 +103,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("tumour")
     parser.add_argument("ms")
     parser.add_argument("--out", required=True)
-    parser.add_argument("--steps", type=int, default=480, help="of training; the default takes about ten minutes of one core")
+    parser.add_argument("--steps", type=int, default=480, help="the default takes about ten minutes of one core")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     return parser.parse_args()
 
