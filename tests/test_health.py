@@ -259,7 +259,7 @@ def verdict(now, start=None):
         ({"volume_target": 50.0}, "not adapting", "neither volume nor entropy"),  # 0.9 of the distance is left
         ({"entropy_target": 0.06}, "healthy", "its entropy came near"),
         ({"domain_accuracy_low/10": 0.79}, "healthy", "not surely told apart"),
-        ({name: math.nan for name in START if name.startswith("domain")}, "healthy", "was not measured"),
+        ({name: math.nan for name in START if name.startswith("domain")}, "unknown", "was not measured"),
         ({"domain_accuracy_low/4": 0.2, "domain_accuracy_low/6": 0.2}, "not adapting", "late layers"),
         ({"source_dice": 0.41}, "not adapting", ""),
         ({"source_dice": 0.39}, "collapsed", "the source Dice fell to 0.39 from 0.60 at step 99"),
@@ -322,3 +322,9 @@ def test_checkpoints_without_truth_are_left_out():
     assert ranks["source Dice"].chosen == 2
     with pytest.raises(ValueError, match="no checkpoint"):
         rank_checkpoints(looks, {9: 0.5})
+
+
+def test_a_network_that_has_learnt_nothing_is_not_called_healthy():
+    found = verdict({"source_dice": 0.05, "entropy_target": 0.06}, {"source_dice": 0.06})
+    assert found.word == "unknown"
+    assert "nothing is learnt yet" in found.reason

@@ -37,7 +37,8 @@ RULE = (
     f" NOT ADAPTING if that volume is as wrong as it was before, or if in every layer of the later half a linear probe"
     f" tells the domains of unseen patients apart (lower end of the 95 % interval above {TOLD_APART:g}) while neither"
     f" volume nor entropy of the target came near the source's: within {math.expm1(CLOSE):.0%}, or to {NEARER:g} of the"
-    f" distance (of logarithms) before. HEALTHY otherwise. 'Before' is the last look before the target had a say, or"
+    f" distance (of logarithms) before. UNKNOWN while the source Dice is below {LEAST_DICE:g}, or where no probe could be"
+    f" measured (it takes two patients of each domain). HEALTHY otherwise. 'Before' is the last look before the target had a say, or"
     f" the first one."
 )
 """The whole rule in words."""
@@ -50,7 +51,7 @@ class Verdict(NamedTuple):
 
     Args:
         word: ``healthy``, ``not adapting`` or ``collapsed``; ``warming up`` before the target has a say, ``unknown``
-            where one look is all there is.
+            where the looks do not suffice.
         reason: the numbers that decided.
     """
 
@@ -71,6 +72,8 @@ def judge(looks: Sequence[Look]) -> Verdict:
         return Verdict("collapsed", lost)
     if now is start:
         return Verdict("unknown", "there is no earlier look to compare with")
+    if now["source_dice"] < LEAST_DICE:
+        return Verdict("unknown", f"nothing is learnt yet: the source Dice is {now['source_dice']:.2f}")
     if wrong := _volume_wrong(now):
         return Verdict("not adapting", f"{wrong}, as before") if _volume_wrong(start) else Verdict("collapsed", wrong)
     apart, near = _told_apart(now), _came_near(now, start)
@@ -81,7 +84,7 @@ def judge(looks: Sequence[Look]) -> Verdict:
         f"target volume {_ratio(now):.2g} times the source's",
         f"{apart}, but {near}" if apart else _not_told_apart(now),
     ]
-    return Verdict("healthy", "; ".join(reasons))
+    return Verdict("healthy" if _measured(now) else "unknown", "; ".join(reasons))
 
 
 def before_of(looks: Sequence[Look]) -> Look:
@@ -156,8 +159,12 @@ def _told_apart(now: Look) -> str:
     return f"the domains are told apart in the late layers ({_accuracies(now)})"
 
 
+def _measured(now: Look) -> bool:
+    return any(math.isfinite(now[f"domain_accuracy/{layer}"]) for layer in now.layers)
+
+
 def _not_told_apart(now: Look) -> str:
-    if not any(math.isfinite(now[f"domain_accuracy/{layer}"]) for layer in now.layers):
+    if not _measured(now):
         return "how well the domains are told apart was not measured"
     return f"the domains are not surely told apart ({_accuracies(now)})"
 
