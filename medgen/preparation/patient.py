@@ -31,6 +31,7 @@ from medgen.preparation.intensity import (
     zscore,
 )
 from medgen.preparation.resampling import fitted_grid, resample
+from medgen.preparation.residual import residual
 from medgen.preparation.settings import CT_WINDOW, ZSCORE, IntensityConfig, PreparationConfig, Roles
 from medgen.volume import (
     Grid,
@@ -97,12 +98,27 @@ class Preparation:
                 raise UsageError(
                     f"preparation.intensity names '{name}', which data does not use", fix=f"did you mean '{near[0]}'?"
                 )
+        self._require_residuals()
         target = self.roles.target
         if target is not None and self.intensity(target) == ZSCORE:
             raise UsageError(
                 f"the intensity of the target '{target}' is zscore, which has no range to map to [-1, 1]",
                 fix="give it {window: [lo, hi]} or {percentiles: [lo, hi]}",
             )
+
+    def _require_residuals(self) -> None:
+        for role, others in self.config.residual.items():
+            for name in (role, *others):
+                if name not in self.roles.inputs:
+                    raise UsageError(
+                        f"preparation.residual names '{name}', which is no input",
+                        fix=f"spell it as in data.inputs: {', '.join(self.roles.inputs)}",
+                    )
+            if role in others or set(others) & self.config.residual.keys():
+                raise UsageError(
+                    f"the residual of '{role}' is taken from {', '.join(others)}",
+                    fix="name inputs that are kept as they are",
+                )
 
     def intensity(self, role: str) -> IntensityConfig:
         """How the values of a role are mapped."""
@@ -156,6 +172,10 @@ class Preparation:
             for role, each in zip(self.roles.inputs, channels, strict=True)
         ]
         del channels
+        channel_of = dict(zip(self.roles.inputs, image, strict=True))
+        for role, others in self.config.residual.items():
+            if role in images:
+                channel_of[role][0] = residual(channel_of[role][0], [channel_of[name][0] for name in others], body)
         target = self._target(images, place, body, notes)
         labels = self._labels(images, place)
         mask = self._mask(images, place)

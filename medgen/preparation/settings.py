@@ -72,6 +72,9 @@ class PreparationConfig(Config):
     """``n4`` divides the coil profile out of every role that is not mapped by a window."""
     intensity: dict[str, IntensityConfig] = {}
     """By role; where a role is missing, ``zscore`` for inputs and the window [-1024, 2000] HU for the target."""
+    residual: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] = {}
+    """Inputs of which only what other inputs do not explain is kept, e.g. ``{"ge|swi": [t2, flair]}``: for a contrast
+    that differs between scanners. See :func:`medgen.preparation.residual.residual`."""
     body_margin: NonNegativeFloat = 6.0
     """mm around the body found in the first input that are predicted too. Skin, table side and registration differ
     between two scans, and what is left out becomes air. Intensities are normalised in the body alone."""

@@ -44,6 +44,7 @@ def test_the_recipe_of_the_design():
         "spacing": [2.0, 2.0, 2.0],
         "bias_correction": "n4",
         "intensity": {"t1": "zscore", "ct": {"window": [-1024.0, 2000.0]}},
+        "residual": {},
         "body_margin": 6.0,
         "nan": "error",
         "resample_target": False,
