@@ -68,8 +68,8 @@ def draw_findings(template: Template, mapping: SubjectMap, stream: Stream) -> Fi
         stream: the subject's; it alone decides, so the lesions stand at the same millimetres at any spacing.
 
     Returns:
-        3 to 5 contusions of 5 to 11 mm (radius), mostly frontal and temporal near the surface; 3 to 6 distractors of 4
-        to 10 mm, half in deep white matter and half where contusions lie; about 25 veins; 3 to 8 microbleeds.
+        3 to 5 contusions of 5 to 11 mm (radius), mostly frontal and temporal near the surface; 6 to 10 distractors of 4
+        to 10 mm, half in deep white matter and half where contusions lie; 25 veins; 3 to 8 microbleeds.
     """
     places = _Places(template, mapping)
     generator = stream.generator("contusions")
@@ -100,12 +100,13 @@ class _Places:
         brain, white = template.brain.sample(there), template.deep.sample(there)
         lateral, behind, height = np.abs(there[0]), there[1], there[2]
         above = (height > -15) | (behind > -20)  # neither cerebellum nor brain stem
-        self.brain: Array = (brain > 0.7) * np.where(above, 1.0, 0.3)
-        self.white: Array = (white > 0.6) * (above & (height > -8)).astype(float)
+        self.brain: Array = (brain > 0.7).astype(np.float64) * np.where(above, 1.0, 0.3)
+        self.white: Array = ((white > 0.6) & above & (height > -8)).astype(np.float64)
         poles = _bump((lateral - 22, behind - 45, height + 8), (22, 18, 18))
         temporal = _bump((lateral - 48, behind - 2, height + 28), (14, 22, 16))
         near = np.exp(-0.5 * ((depth - 9) / 4.5) ** 2)
-        self.superficial: Array = (brain > 0.6) * near * np.where(above, 0.12 + poles + temporal, 0.04)
+        self.superficial: Array = near * np.where(above, 0.12 + poles + temporal, 0.04)
+        self.superficial[brain <= 0.6] = 0
 
     def draw(self, generator: np.random.Generator, weights: Array) -> Array:
         """A point (3,) in mm, drawn by ``weights``."""
