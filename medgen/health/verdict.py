@@ -37,9 +37,9 @@ RULE = (
     f" NOT ADAPTING if that volume is as wrong as it was before, or if in every layer of the later half a linear probe"
     f" tells the domains of unseen patients apart (lower end of the 95 % interval above {TOLD_APART:g}) while neither"
     f" volume nor entropy of the target came near the source's: within {math.expm1(CLOSE):.0%}, or to {NEARER:g} of the"
-    f" distance (of logarithms) before. UNKNOWN while the source Dice is below {LEAST_DICE:g}, or where no probe could be"
-    f" measured (it takes two patients of each domain). HEALTHY otherwise. 'Before' is the last look before the target had a say, or"
-    f" the first one."
+    f" distance (of logarithms) before. UNKNOWN while the source Dice is below {LEAST_DICE:g}, or where no probe could"
+    f" be measured (it takes two patients of each domain). HEALTHY otherwise. 'Before' is the last look before the"
+    f" target had a say, or the first one."
 )
 """The whole rule in words."""
 

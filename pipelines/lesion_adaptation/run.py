@@ -17,7 +17,6 @@ import argparse
 import json
 from pathlib import Path
 
-
 from medgen.benchmark import choose_regimes, load_plan, run_benchmark
 from medgen.benchmark.regimes import derive_recipe, shifted_input
 from medgen.cases import read_cases
