@@ -106,6 +106,23 @@ def restore_label(
     return best.with_data(label)
 
 
+def without_small(label: Volume, minimum_ml: float) -> Volume:
+    """The label map without connected pieces of a class below ``minimum_ml``; (1, X, Y, Z) integers."""
+    from scipy import ndimage
+
+    values = label.data[0].copy()
+    least = minimum_ml * 1000 / float(np.prod(label.spacing))
+    for index, box in enumerate(ndimage.find_objects(values), start=1):
+        if box is None:
+            continue
+        part = values[box]
+        pieces, _ = ndimage.label(part == index, np.ones((3, 3, 3), bool))
+        small = np.bincount(pieces.ravel()) < least
+        small[0] = False  # what is not of the class
+        part[small[pieces]] = 0
+    return label.with_data(values)
+
+
 def found_in(label: Volume, classes: Iterable[str]) -> dict[str, Found]:
     """How much of each class a label map holds; (1, X, Y, Z) integers, n for the class n - 1 of ``classes``."""
     from scipy import ndimage

@@ -15,7 +15,7 @@ from medgen.checkpoint import load_stages
 from medgen.config import build
 from medgen.engine import parse_device
 from medgen.errors import ModelError, UsageError
-from medgen.inference.labels import OnProbability, classes_of, found_in, restore_label
+from medgen.inference.labels import OnProbability, classes_of, found_in, restore_label, without_small
 from medgen.inference.memory import Plan, memory_errors, within_memory
 from medgen.inference.reading import NanRule, Reading, memory_need, read_image, size_text
 from medgen.inference.settings import InferenceConfig
@@ -138,6 +138,8 @@ class LoadedModel:
             prepared = replace(prepared, image=np.empty(0))  # frees it: going back needs the grids alone
             if self.task == "segmentation":
                 volume = restore_label(estimate.data, prepared, self.preparation, self.classes, on_probability)
+                if self.settings.minimum_ml:
+                    volume = without_small(volume, self.settings.minimum_ml)
                 more += () if volume.data.any() else (f"nothing found: no voxel of {', '.join(self.classes)}",)
             else:
                 if estimate.clipped:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat
 
 from medgen.config import Config
 from medgen.errors import ModelError
@@ -39,12 +39,16 @@ class InferenceConfig(Config):
         size: largest edges of a tile's input in voxels. ``None``: the size of the training patch, enlarged for
             networks with a margin, where a small tile wastes most of the work on it.
         batch: tiles that go through the network together.
+        minimum_ml: of a label map, connected pieces (26 neighbours) of a class that are smaller than this many
+            millilitres become background; 0 keeps all. Probability maps and the validation of training are as the
+            network says.
     """
 
     blend: Literal["gaussian", "constant"] = "gaussian"
     overlap: Annotated[float, Field(ge=0, lt=1)] | None = None
     size: tuple[Edge, Edge, Edge] | None = None
     batch: Annotated[int, Field(ge=1)] = 1
+    minimum_ml: NonNegativeFloat = 0.0
 
     def tile_size(
         self, patch: Sequence[int], *, margin: int = 0, multiple: int = 1, align: int = 1

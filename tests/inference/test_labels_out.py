@@ -16,7 +16,7 @@ from medgen.checkpoint import save_model
 from medgen.cli import main
 from medgen.errors import ModelError, UsageError
 from medgen.inference.cohort import predict, predict_cohort
-from medgen.inference.labels import Found, found_in, restore_label
+from medgen.inference.labels import Found, found_in, restore_label, without_small
 from medgen.inference.model import LoadedModel
 from medgen.inference.settings import InferenceConfig
 from medgen.inference.stages import PROBABILITIES, predict_prepared
@@ -394,3 +394,20 @@ def test_single_volume_of_one_input(tmp_path: Path) -> None:
     model = LoadedModel([Threshold(KnownConfig(), Channels(1, 2))], description, torch.device("cpu"))
     label = model.predict(save(patient()["flair"], tmp_path / "flair.nii.gz"))
     np.testing.assert_array_equal(label.data[0], TRUTH > 0)
+
+
+def test_small_pieces_become_background():
+    """Voxels of 8 mm3: 0.03 ml are 3.75 of them. Corners connect, and each class counts by itself."""
+    values = np.zeros((1, 9, 9, 9), np.uint8)
+    values[0, 0, 0, :3] = 1  # three voxels: gone
+    values[0, 4:6, 4:6, 4] = 1  # four: kept
+    values[0, 6, 6, 5] = 1  # touches them by a corner: kept
+    values[0, 8, 0, :4] = 2  # four of another class: kept
+    values[0, 0, 1, :3] = 2  # three, beside three of the first class: gone
+    label = Volume(values, np.diag([2.0, 2.0, 2.0, 1.0]))
+    kept = without_small(label, 0.03)
+    assert np.count_nonzero(kept.data == 1) == 5
+    assert np.count_nonzero(kept.data == 2) == 4
+    assert not kept.data[0, 0].any()
+    assert label.data[0, 0].any()  # the input is left alone
+    assert np.array_equal(without_small(label, 0.001).data, values)
