@@ -36,7 +36,7 @@ SEEDS = {"study": 0, "layers": 0, "rank": 0, "tune": 1000}
 PLANS = {"study": "rows.yaml", "layers": "layers.yaml", "rank": "rows.yaml", "tune": "rows.yaml"}
 SOURCE_TEST = 4
 """Test cases of the source; they say what adaptation costs there, and the table is about the target."""
-RANKED = "best"
+RANKED = "adapted"
 """The row whose checkpoints are ranked."""
 
 
