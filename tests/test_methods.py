@@ -29,15 +29,17 @@ def small(name: str, **changes) -> Method:
 
 
 def channels_of(kind: type[Method]) -> Channels:
-    """One image in; one image out, or two classes."""
-    return Channels(1, 1 if kind.batch_class is Paired else 2)
+    """One image in and one out, or two in and two classes out."""
+    return Channels(1, 1) if kind.batch_class is Paired else Channels(2, 2)
 
 
 def batch_for(method: Method, size: int | None = None):
     side = size or max(method.minimum, 2 * method.multiple, 2 * method.margin + 6)
     x = torch.randn(2, 1, side, side, side, generator=torch.Generator().manual_seed(1)).tanh()
     special = {"mask": torch.ones_like(x), "target_mask": torch.ones_like(x), "label": (x > 0).long()}
-    return method.batch_class(*(special.get(field, x.roll(i, 2)) for i, field in enumerate(method.batch_class._fields)))
+    images = x.expand(-1, method.channels.inputs, -1, -1, -1)
+    fields = method.batch_class._fields
+    return method.batch_class(*(special.get(field, images.roll(i, 2)) for i, field in enumerate(fields)))
 
 
 def run(method: Method, schedule: Schedule, batch=None):
@@ -80,7 +82,7 @@ def test_predict_loses_the_margin_and_nothing_else(name):
     method = small(name).eval()
     side = max(method.minimum, 2 * method.multiple) + method.multiple
     with torch.no_grad():
-        result = method.predict(torch.randn(1, 1, side, side, side))
+        result = method.predict(torch.randn(1, method.channels.inputs, side, side, side))
     assert result.shape == (1, method.channels.outputs, *[side - 2 * method.margin] * 3)
 
 

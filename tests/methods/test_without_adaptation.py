@@ -22,7 +22,8 @@ NETWORKS = {
     "instance": {"network": "unet", "width": 0.25, "norm": "instance"},
     "batch": {"network": "unet", "width": 0.25, "norm": "batch"},
 }
-ADAPTING = [name for name in method_names() if resolve(name).adapts()]
+ADAPTING = [name for name in method_names() if resolve(name).adapts() and name != "view_agreement"]
+"""Two views are another supervised training, whether the target has a say or not."""
 
 
 def trained(name: str, network: str) -> Method:
