@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from medgen.batches import Adaptation
-from medgen.cases import Case
+from medgen.cases import Case, columns_of
 from medgen.errors import InputError
 from medgen.patches import PatchConfig, PatchSource
 from medgen.preparation import StoredCase
@@ -89,7 +89,9 @@ def hide_labels(case: Case, role: str) -> Case:
     """The row of the table without its label where it is of the target domain: the file is not even opened."""
     if case.domain != TARGET:
         return case
-    return Case(case.name, case.split, case.domain, {name: p for name, p in case.images.items() if name != role})
+    hidden = columns_of(role)
+    images = {name: path for name, path in case.images.items() if name not in hidden}
+    return Case(case.name, case.split, case.domain, images)
 
 
 def split_domains(cases: Sequence[StoredCase]) -> tuple[tuple[StoredCase, ...], tuple[StoredCase, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -118,8 +119,8 @@ class _State:
             self.average.load_state_dict(state["average"])
 
     def keep_if_best(self, value: float | None) -> None:
-        """Remember the weights when ``value`` is the lowest so far; None keeps those of the end."""
-        if value is not None and self.keeps_best and (not self.best or value < self.best["value"]):
+        """Remember the weights when ``value`` is the lowest so far; without a number those of the end are kept."""
+        if value is not None and math.isfinite(value) and self.keeps_best and (not self.best or value < self.best["value"]):
             self.best = {"step": self.step, "value": value, "weights": _weights(self.current)}
 
 

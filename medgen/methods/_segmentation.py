@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
@@ -14,8 +14,11 @@ from medgen.batches import Labelled
 from medgen.config import Config
 from medgen.losses.segmentation import cross_entropy, soft_dice, weight_penalties
 from medgen.method import Channels, Method
-from medgen.networks.segmenters import build_segmenter
+from medgen.networks.deepmedic import DeepMedic
+from medgen.networks.segmenters import SegmentationUNet, build_segmenter
 from medgen.optimizers import NesterovRMSprop
+
+Network = DeepMedic | SegmentationUNet
 
 
 class SegmentationConfig(Config):
@@ -44,6 +47,12 @@ class SegmentationConfig(Config):
     l2: NonNegativeFloat = 1e-4
     """Weight of the sum of the squared weights of the convolutions."""
 
+    @model_validator(mode="after")
+    def _some_loss(self) -> SegmentationConfig:
+        if not self.cross_entropy_weight and not self.dice_weight:
+            raise ValueError("cross_entropy_weight and dice_weight are both 0, so there is nothing to learn")
+        return self
+
 
 class Segmenter(Method):
     """A network that labels voxels; subclasses say how it learns.
@@ -57,14 +66,7 @@ class Segmenter(Method):
 
     def __init__(self, config: SegmentationConfig, channels: Channels) -> None:
         super().__init__(config, channels)
-        self.network = build_segmenter(
-            config.network,
-            *channels,
-            preset=config.preset,
-            width=config.width,
-            norm=config.norm or ("batch" if config.network == "deepmedic" else "instance"),
-            dropout=config.dropout,
-        )
+        self.network = new_network(config, channels)
 
     @property
     def margin(self) -> int:
@@ -97,18 +99,21 @@ class Segmenter(Method):
             return Adam(module.parameters(), rate)
         return NesterovRMSprop(module.parameters(), rate, momentum=config.momentum)
 
-    def supervised(self, logits: Tensor, label: Tensor) -> dict[str, Tensor]:
-        """The weighted losses of logits ``(B, K, x, y, z)`` against a label ``(B, 1, X, Y, Z)``, and the penalties."""
+    def supervised(self, logits: Tensor, label: Tensor, network: nn.Module | None = None) -> dict[str, Tensor]:
+        """The weighted losses of logits ``(B, K, x, y, z)`` against a label ``(B, 1, X, Y, Z)``, and the penalties.
+
+        Args:
+            logits: raw.
+            label: cut to the size of the logits.
+            network: whose weights are penalised; by default :attr:`network`.
+        """
         config, label = self.config, centre(label, logits)
         losses: dict[str, Tensor] = {}
         if config.cross_entropy_weight:
             losses["cross_entropy"] = config.cross_entropy_weight * cross_entropy(logits, label)
         if config.dice_weight:
             losses["dice"] = config.dice_weight * soft_dice(logits, label)
-        return losses | weight_penalties(self._convolutions(), l1=config.l1, l2=config.l2)
-
-    def _convolutions(self) -> Iterator[Tensor]:
-        return (parameter for parameter in self.network.parameters() if parameter.dim() == 5)
+        return losses | weight_penalties(_convolutions(network or self.network), l1=config.l1, l2=config.l2)
 
     def deployed(self) -> AbstractContextManager[None]:
         """Inside the block :attr:`network` is what prediction uses: for some methods a teacher, or other statistics."""
@@ -124,6 +129,22 @@ class Segmenter(Method):
         """Logits ``(B, K, x, y, z)`` and all feature maps ``(B, C, x, y, z)`` by name, as prediction computes them."""
         with self.deployed():
             return self.network.features(image, self.network.layers)
+
+
+def new_network(config: SegmentationConfig, channels: Channels) -> Network:
+    """The network that the settings describe."""
+    return build_segmenter(
+        config.network,
+        *channels,
+        preset=config.preset,
+        width=config.width,
+        norm=config.norm or ("batch" if config.network == "deepmedic" else "instance"),
+        dropout=config.dropout,
+    )
+
+
+def _convolutions(network: nn.Module) -> Iterator[Tensor]:
+    return (parameter for parameter in network.parameters() if parameter.dim() == 5)
 
 
 def centre(volume: Tensor, like: Tensor) -> Tensor:

@@ -3,13 +3,15 @@
 import pytest
 import torch
 
-from medgen.batches import Adaptation
+from medgen.batches import Adaptation, Labelled
+from medgen.engine import Engine
 from medgen.errors import UsageError
 from medgen.method import Channels, create
 from medgen.methods.view_agreement import agreement
+from medgen.recipe import Schedule
+from medgen.training import train
 
-QUIET = {"curve": 0, "scale": 0, "shift": 0, "noise": 0}
-SMALL = {"network": "unet", "width": 0.25, "perturbation": QUIET}
+SMALL = {"network": "unet", "width": 0.25}
 
 
 def method(**changes):
@@ -30,40 +32,49 @@ def test_agreement_is_the_smaller_probability_and_the_background_gets_the_rest()
     assert agreement(first, second).flatten().tolist() == pytest.approx([0.6, 0.1, 0.3])
 
 
-def test_prediction_is_what_the_network_with_and_without_the_channel_agree_on():
+def test_prediction_is_what_both_networks_agree_on_and_the_second_lacks_the_channel():
     found, x = method(hidden=[1]).eval(), batch().source
     with torch.no_grad():
-        views = [found.network(view).softmax(1) for view in (x, x * torch.tensor([1.0, 0, 1]).reshape(1, 3, 1, 1, 1))]
-        assert torch.allclose(found.predict(x)[:, 1], torch.minimum(views[0][:, 1], views[1][:, 1]))
+        first, second = found.network(x).softmax(1), found.second(x[:, [0, 2]]).softmax(1)
+        assert torch.allclose(found.predict(x)[:, 1], torch.minimum(first[:, 1], second[:, 1]))
+        other = x.clone()
+        other[:, 1] += 1
+        assert torch.equal(found.second(found._seen("second", other)), found.second(found._seen("second", x)))
 
 
-def test_by_default_the_last_channel_is_hidden_from_about_half_of_the_patches():
-    found, x = method(), batch(200).source
-    torch.manual_seed(2)
-    seen = found._some_hidden(x)
-    gone = seen[:, 2].abs().amax(dim=(1, 2, 3)) == 0
-    assert 70 < int(gone.sum()) < 130
-    assert torch.equal(seen[:, :2], x[:, :2])
-    assert torch.equal(seen[~gone], x[~gone])
+def test_by_default_the_last_channel_is_hidden():
+    assert method().kept == [0, 1]
+
+
+def test_the_first_network_is_that_of_supervised_training():
+    """The second has an optimiser and losses of its own."""
+    found, given = method(), batch()
+    torch.manual_seed(0)
+    alone = create("segmentation", SMALL, Channels(3, 2))
+    schedule = Schedule(steps=3, batch=4)
+    list(train(found, found.optimizers(), [given] * 3, schedule, Engine("cpu"), seed=5))
+    labelled = Labelled(given.source, given.label, given.mask)
+    list(train(alone, alone.optimizers(), [labelled] * 3, schedule, Engine("cpu"), seed=5))
+    state = found.network.state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in alone.network.state_dict().items())
 
 
 def test_without_a_weight_no_target_image_is_looked_at():
     given = batch()
     broken = given._replace(target=torch.full_like(given.target, float("nan")))
-    (update,) = method().updates(broken, progress=0.9)
-    assert all(torch.isfinite(loss) for loss in update.losses.values())
+    for update in method().updates(broken, progress=0.9):
+        assert all(torch.isfinite(loss) for loss in update.losses.values())
 
 
 def test_target_patches_teach_what_both_views_agree_on():
     found, given = method(agreement_weight=0.5, begin=0.0, full=0.0), batch()
-    (update,) = found.updates(given, progress=0.5)
-    assert update.losses["agreement"] > 0
+    updates = list(found.updates(given, progress=0.5))
+    assert [update.optimizer for update in updates] == ["segmenter", "second"]
+    assert all(update.losses["agreement"] > 0 for update in updates)
     nothing = given._replace(target_mask=torch.zeros_like(given.target_mask))
-    torch.manual_seed(3)
-    (update,) = found.updates(nothing, progress=0.5)
-    assert torch.isfinite(update.losses["agreement"])
-    (early,) = method(agreement_weight=0.5, begin=0.6, full=0.7).updates(given, progress=0.5)
-    assert "agreement" not in early.losses
+    assert all(torch.isfinite(update.losses["agreement"]) for update in found.updates(nothing, progress=0.5))
+    early = method(agreement_weight=0.5, begin=0.6, full=0.7).updates(given, progress=0.5)
+    assert all("agreement" not in update.losses for update in early)
 
 
 @pytest.mark.parametrize("hidden", [[3], [0, 1, 2]])

@@ -14,6 +14,7 @@ NOTHING = {
     "consistency_weight": 0.0,
     "entropy_weight": 0.0,
     "pseudo_weight": 0.0,
+    "agreement_weight": 0.0,
     "perturb_source": False,
 }
 """What turns adaptation off, where a method knows it."""
@@ -22,8 +23,7 @@ NETWORKS = {
     "instance": {"network": "unet", "width": 0.25, "norm": "instance"},
     "batch": {"network": "unet", "width": 0.25, "norm": "batch"},
 }
-ADAPTING = [name for name in method_names() if resolve(name).adapts() and name != "view_agreement"]
-"""Two views are another supervised training, whether the target has a say or not."""
+ADAPTING = [name for name in method_names() if resolve(name).adapts()]
 
 
 def trained(name: str, network: str) -> Method:
