@@ -124,6 +124,7 @@ def prepare(
     *,
     overrides: Sequence[str] = (),
     workers: int | None = None,
+    allow_modules: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Store:
     """Prepare all cases once, as memory-mapped arrays; what is there already and still right is kept.
@@ -134,6 +135,7 @@ def prepare(
         store: the folder to make.
         overrides: ``key=value`` changes to the recipe.
         workers: processes; by default one a core, at most 4, since each holds whole volumes.
+        allow_modules: modules outside medgen that the recipe may name as its method.
         progress: called with (done, total, what).
 
     Returns:
@@ -142,7 +144,8 @@ def prepare(
     settings = load_recipe(recipe, overrides)
     preparation = Preparation(settings.data, settings.preparation)
     table = read_cases(cases)
-    _require_images(table, settings.data, table.cases)
+    adapts = resolve(settings.method, allow_modules=allow_modules).adapts()
+    _require_images(table, settings.data, table.cases, unlabelled=TARGET if adapts else None)
     return build_store(table.cases, preparation, store, workers=workers or _preparers(), progress=progress)
 
 
@@ -177,12 +180,26 @@ def _preparers() -> int:
 def _learnt_from(table: CaseTable, roles: Roles, *, adapts: bool) -> tuple[Case, ...]:
     """The training and validation cases; a method that adapts is not given the labels of the target domain."""
     cases = tuple(case for case in table.cases if case.split != "test")
+    if roles.domains is not None:
+        cases = tuple(case for case in cases if case.domain in roles.domains)
+    elif roles.task != "synthesis" and not adapts:
+        _require_one_domain(table, cases)
     if not any(case.split == "train" for case in cases):
         raise InputError("no case has split 'train'", where=table.path, fix="write 'train' into the column 'split'")
     if adapts and roles.labels is not None:
         cases = tuple(hide_labels(case, roles.labels) for case in cases)
     _require_images(table, roles, cases, unlabelled=TARGET if adapts else None)
     return cases
+
+
+def _require_one_domain(table: CaseTable, cases: Sequence[Case]) -> None:
+    """A baseline of adaptation must not learn from target labels because they happen to be in the table."""
+    if {"source", TARGET} <= {case.domain for case in cases}:
+        raise UsageError(
+            "the cases are of two domains, and this method learns from the labels of all of them",
+            where=table.path,
+            fix="set data.domains to [source], to [target], or to [source, target] for both",
+        )
 
 
 def _require_images(table: CaseTable, roles: Roles, cases: Sequence[Case], unlabelled: str | None = None) -> None:

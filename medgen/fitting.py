@@ -120,7 +120,12 @@ class _State:
 
     def keep_if_best(self, value: float | None) -> None:
         """Remember the weights when ``value`` is the lowest so far; without a number those of the end are kept."""
-        if value is not None and math.isfinite(value) and self.keeps_best and (not self.best or value < self.best["value"]):
+        if (
+            value is not None
+            and math.isfinite(value)
+            and self.keeps_best
+            and (not self.best or value < self.best["value"])
+        ):
             self.best = {"step": self.step, "value": value, "weights": _weights(self.current)}
 
 

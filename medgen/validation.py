@@ -89,12 +89,13 @@ def validate(
     """Errors of whole-volume estimates; the subjects are shared between the processes, all get the same result.
 
     An image is scored by its mean absolute error inside the mask, in its own unit, a label map by its Dice on the
-    cases that have labels; the labels of the target domain are not among them. ``look`` is called with each subject
+    cases that have labels; a method that adapts has none of the target domain. ``look`` is called with each subject
     that this process estimated, and its estimate.
     """
     score = _absolute_error if session.recipe.data.task == "synthesis" else _dice
     engine = session.engine
-    scored = [case for case in cases if score is _absolute_error or (case.label is not None and case.domain != TARGET)]
+    hidden = TARGET if network.adapts() else None
+    scored = [case for case in cases if score is _absolute_error or (case.label is not None and case.domain != hidden)]
     if not scored:
         return Validation(None, {})
     mine = []
@@ -106,7 +107,7 @@ def validate(
     value = float(np.nanmean([each for values in engine.gather(mine) for each in values]))
     if score is _absolute_error:
         return Validation(value, {"mae": value})
-    return Validation(None if network.adapts() else -value, {"dice": value})
+    return Validation(-value if math.isfinite(value) and not network.adapts() else None, {"dice": value})
 
 
 def _absolute_error(prediction: NDArray[np.float32], case: StoredCase, preparation: Preparation) -> float:

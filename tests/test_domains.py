@@ -1,5 +1,6 @@
 """Two domains in one run: what is drawn from each, and that no label of the target is seen."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import pytest
 from medgen.batches import Adaptation, Labelled
 from medgen.cases import Case, read_cases
 from medgen.domains import AdaptationSource, hide_labels, patch_source, split_domains, without_labels
-from medgen.errors import InputError
+from medgen.errors import InputError, UsageError
+from medgen.experiment import train
 from medgen.patches import PatchConfig, PatchSource, patch_batches
 from medgen.preparation import Preparation, PreparationConfig, Roles, build_store
-from tests.tiny_domains import write_domains
+from tests.tiny_domains import recipe, write_domains
 
 SIZE = (8, 8, 8)
 
@@ -71,6 +73,17 @@ def test_the_row_of_a_target_case_loses_its_label_and_nothing_else():
     assert hide_labels(Case("a", "train", "target", images), "label").images.keys() == {"t1"}
     assert hide_labels(Case("a", "train", "source", images), "label").images.keys() == {"t1", "label"}
     assert hide_labels(Case("a", "train", None, images), "label").images.keys() == {"t1", "label"}
+    spelt = Case("a", "train", "target", {"t1": Path("/t1.nii"), "seg": Path("/seg.nii")})
+    assert hide_labels(spelt, "label|seg").images.keys() == {"t1"}
+
+
+def test_a_supervised_method_must_be_told_which_labels_of_two_domains_it_may_see(tmp_path):
+    table = write_domains(tmp_path / "data")
+    with pytest.raises(UsageError, match=r"two domains(.|\n)*data\.domains"):
+        train(recipe(), table, tmp_path / "run")
+    run = train(recipe(data={"domains": ["source"]}, schedule={"steps": 1}), table, tmp_path / "run")
+    used = json.loads((run / "run.json").read_text())["files"]
+    assert {name.split("/")[0] for name in used} == {"source_0", "source_1"}
 
 
 @pytest.mark.parametrize("domain", ["source", "target"])

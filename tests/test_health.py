@@ -328,3 +328,15 @@ def test_a_network_that_has_learnt_nothing_is_not_called_healthy():
     found = verdict({"source_dice": 0.05, "entropy_target": 0.06}, {"source_dice": 0.06})
     assert found.word == "unknown"
     assert "nothing is learnt yet" in found.reason
+
+
+def test_from_too_much_to_nothing_is_a_collapse_and_not_as_before():
+    found = verdict({"volume_target": 0.0}, {"volume_target": 200.0})
+    assert found.word == "collapsed"
+    assert verdict({"volume_target": 190.0}, {"volume_target": 200.0}).reason.endswith("as before")
+
+
+def test_an_untrained_network_has_learnt_nothing_and_lost_nothing():
+    uncertain = {"source_dice": 0.02, "entropy_target": 0.85}
+    assert verdict(uncertain, uncertain).word == "unknown"
+    assert verdict({"source_dice": math.nan}, {"source_dice": math.nan}).word == "unknown"

@@ -212,9 +212,11 @@ def derive_recipe(base: Recipe, regime: Regime, *, shifted: str | None, seed: in
     if regime.method != base.method:
         shared = resolve(SUPERVISED).config_class.model_fields
         values["config"] = {key: value for key, value in base.config.items() if key in shared}
+    values["data"]["domains"] = None  # the table of the run holds what it may learn from
     if regime.shifted != "kept":
         replacements = _replacements(regime, shifted)
         values["data"]["inputs"] = _replaced(base.data.inputs, str(shifted), replacements)
+        values["preparation"]["residual"].pop(shifted, None)
         intensity = values["preparation"]["intensity"]
         if shifted in intensity:
             rule = intensity.pop(shifted)

@@ -68,14 +68,17 @@ def judge(looks: Sequence[Look]) -> Verdict:
     now, start = looks[-1], before_of(looks)
     if now.warming_up:
         return Verdict(WARMING_UP, "the target domain has no say yet")
-    if lost := _lost(looks) or _unsure(now):
+    if lost := _lost(looks):
         return Verdict("collapsed", lost)
+    if not now["source_dice"] >= LEAST_DICE:  # nor is it known, without labelled cases
+        return Verdict("unknown", f"nothing is learnt yet: the source Dice is {now['source_dice']:.2f}")
+    if unsure := _unsure(now):
+        return Verdict("collapsed", unsure)
     if now is start:
         return Verdict("unknown", "there is no earlier look to compare with")
-    if now["source_dice"] < LEAST_DICE:
-        return Verdict("unknown", f"nothing is learnt yet: the source Dice is {now['source_dice']:.2f}")
     if wrong := _volume_wrong(now):
-        return Verdict("not adapting", f"{wrong}, as before") if _volume_wrong(start) else Verdict("collapsed", wrong)
+        as_before = _volume_wrong(start) and (_ratio(now) > 1) == (_ratio(start) > 1)
+        return Verdict("not adapting", f"{wrong}, as before") if as_before else Verdict("collapsed", wrong)
     apart, near = _told_apart(now), _came_near(now, start)
     if apart and not near:
         return Verdict("not adapting", f"{apart}, and neither volume nor entropy of the target came near the source's")

@@ -103,6 +103,8 @@ class Roles(Config):
     classes: dict[str, Annotated[tuple[PositiveInt, ...], Field(min_length=1)]] = {}
     """Names of the classes and the values of the label map that make up each, e.g. ``{tumour: [1, 2, 3, 4]}``; the
     first is class 1 of a prediction, and a value in none of them is background. Empty: the values as they are."""
+    domains: tuple[Literal["source", "target"], ...] | None = None
+    """Domains of the case table to learn labels from; needed where it has both and the method does not adapt."""
     mask: str | None = None
     """Where to train and to measure; null finds the body in the first input."""
 
