@@ -241,7 +241,7 @@ START = {
     "entropy_source": 0.05,
     "entropy_target": 0.10,
     "volume_source": 10.0,
-    "volume_target": 60.0,
+    "volume_target": 45.0,
     **{f"domain_accuracy{end}/{layer}": 0.9 for end in ("", "_low", "_high") for layer in ("4", "6", "8", "10")},
 }
 
@@ -255,8 +255,8 @@ def verdict(now, start=None):
     ("now", "word", "reason"),
     [
         ({}, "not adapting", "told apart in the late layers (8: 0.90 [0.90, 0.90], 10"),
-        ({"volume_target": 30.0}, "healthy", "its volume came near the source's (factor 3, before 6)"),
-        ({"volume_target": 50.0}, "not adapting", "neither volume nor entropy"),  # 0.9 of the distance is left
+        ({"volume_target": 30.0}, "healthy", "its volume came near the source's (factor 3, before 4.5)"),
+        ({"volume_target": 39.0}, "not adapting", "neither volume nor entropy"),  # 0.9 of the distance is left
         ({"entropy_target": 0.06}, "healthy", "its entropy came near"),
         ({"domain_accuracy_low/10": 0.79}, "healthy", "not surely told apart"),
         ({name: math.nan for name in START if name.startswith("domain")}, "unknown", "was not measured"),
