@@ -27,7 +27,7 @@ from medgen.cli.prepare import prepare
 from medgen.cli.report import report
 from medgen.cli.train import train
 
-HELP = """Generative models for 3D medical images: CT from MR, measured in HU.
+HELP = """3D medical images: CT from MR in HU, lesions on scanners without labels.
 
 Start with:
 
