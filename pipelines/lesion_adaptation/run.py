@@ -80,8 +80,9 @@ def phantom(folder: Path, seed: int, workers: int) -> Path:
 def rank(recipe: Path, plan: Path, cases: Path, out: Path, options: argparse.Namespace) -> dict[str, object]:
     """Train the row with snapshots, score each on the target's test cases, and rank them by the signals."""
     (regime,) = choose_regimes([RANKED], load_plan(plan))
-    base = load_recipe(recipe, [f"schedule.validate_every={options.every}", "schedule.snapshots=true", *options.set])
-    mine = derive_recipe(base, regime, shifted=shifted_input(base), seed=0)
+    base = load_recipe(recipe, options.set)
+    looks_at = [f"schedule.validate_every={options.every}", "schedule.snapshots=true"]  # the row has its own
+    mine = load_recipe(derive_recipe(base, regime, shifted=shifted_input(base), seed=0), looks_at)
     run = out / "run"
     if not (run / "run.json").is_file():
         train(mine, cases, run, resume=(run / "recipe.yaml").is_file(), device=options.device, progress=_say)
@@ -98,7 +99,7 @@ def rank(recipe: Path, plan: Path, cases: Path, out: Path, options: argparse.Nam
             scores.write(folder / "scores.json")
         truth[step] = json.loads((folder / "scores.json").read_text())["summary"]["dice"]["mean"]
         _say(step, mine.schedule.steps, f"dice on T {truth[step]:.3f}")
-    looks = [look for look in read_looks(run) if not look.warming_up]
+    looks = [look for look in read_looks(run / "metrics.jsonl") if not look.warming_up]
     ranks = {name: found._asdict() for name, found in rank_checkpoints(looks, truth).items()}
     result = {"phantom": True, "row": RANKED, "dice_by_step": truth, "signals": ranks}
     write_json(out / "ranking.json", result)
