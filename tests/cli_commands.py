@@ -6,7 +6,8 @@ from medgen.cli import app
 
 COMMANDS = {
     "demo": "--out",
-    "phantom head": "OUT --subjects --seed --domain --spacing --misalignment",
+    "phantom head": "OUT --subjects --seed --domain --spacing --misalignment --lesions --stripped",
+    "phantom adaptation": "OUT --source --target --test --source-test --validation --seed --spacing",
     "cases from-nnunet": "FOLDER --output -o --validation",
     "cases from-msd": "FOLDER --output -o --validation --split-into",
     "cases from-bids": "FOLDER --output -o --validation --test --prefer",

@@ -31,12 +31,12 @@ SMALL = {
 ADAPTING = [name for name in method_names() if resolve(name).adapts()]
 
 
-def weights(name: str, cases: Path, run: Path) -> dict[str, torch.Tensor]:
+def weights(name: str, cases: Path, run: Path, **data) -> dict[str, torch.Tensor]:
     """What training on a folder of cases makes; all methods share the prepared volumes of the folder."""
     known = resolve(name).config_class.model_fields
     settings = {key: value for key, value in SMALL.items() if key in known}
     schedule = {"steps": 4, "validate_every": 4, "health": None}
-    blocks = {**recipe(method=name, schedule=schedule), "config": settings}
+    blocks = {**recipe(method=name, schedule=schedule, data=data), "config": settings}
     train(blocks, cases / "cases.csv", run, device="cpu", store=cases / "store")
     return load_file(run / "model" / "weights.safetensors")
 
@@ -102,4 +102,4 @@ def test_labels_of_the_source_and_images_of_the_target_do_change_the_weights(pat
 
 def test_a_supervised_run_does_open_the_labels_of_the_target(damaged, tmp_path):
     with pytest.raises(InputError):
-        weights("segmentation", damaged, tmp_path / "run")
+        weights("segmentation", damaged, tmp_path / "run", domains=["source", "target"])

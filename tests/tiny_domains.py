@@ -29,7 +29,9 @@ def write_domains(folder: Path, *, train: int = 2, val: int = 0, test: int = 0, 
                 name = f"{domain}_{index}" if split == "train" else f"{domain}_{split}_{index}"
                 _write(folder, name, contrast, np.random.default_rng(number), side)
                 ge, swi = (f"{name}_{role}.nii.gz" if role == contrast else "" for role in ("ge", "swi"))
-                rows.append(f"{name},{split},{domain},{name}_t1.nii.gz,{ge},{swi},{name}_label.nii.gz,{name}_mask.nii.gz")
+                rows.append(
+                    f"{name},{split},{domain},{name}_t1.nii.gz,{ge},{swi},{name}_label.nii.gz,{name}_mask.nii.gz"
+                )
                 number += 1
     (folder / "cases.csv").write_text("\n".join(rows) + "\n")
     return folder / "cases.csv"

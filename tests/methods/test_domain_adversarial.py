@@ -65,7 +65,7 @@ def test_before_its_beginning_no_target_image_is_looked_at():
 
 
 def test_both_domains_of_the_segmenters_features_get_a_gradient():
-    found = method(adversarial_weight=1.0, begin=0.0, full=1e-6, cross_entropy_weight=0.0, l1=0.0, l2=0.0)
+    found = method(adversarial_weight=1.0, begin=0.0, full=1e-6, cross_entropy_weight=1e-12, l1=0.0, l2=0.0)
     batch = pair(found.minimum)
     batch = batch._replace(source=batch.source.requires_grad_(), target=batch.target.requires_grad_())
     *_, update = found.updates(batch, progress=0.5)
