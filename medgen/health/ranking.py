@@ -16,7 +16,7 @@ from medgen.metrics.domain import regret, spearman
 class Rank(NamedTuple):
     """What choosing by one signal is worth.
 
-    Args:
+    Attributes:
         spearman: rank correlation of the signal, turned so that larger promises more, with the truth; 1 is perfect.
         regret: the truth of the best checkpoint less that of the chosen one.
         chosen: step of the checkpoint that the signal chooses; None where it was never measured.

@@ -63,7 +63,7 @@ class Subset(NamedTuple):
 class CaseSignals(NamedTuple):
     """What the prediction of one case shows.
 
-    Args:
+    Attributes:
         entropy: mean over the mask, as a share of the largest there is, log K.
         volume: of all classes together, in ml.
         lesions: connected pieces (26 neighbours).

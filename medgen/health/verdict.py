@@ -50,7 +50,7 @@ Word = Literal["healthy", "not adapting", "collapsed", "warming up", "unknown"]
 class Verdict(NamedTuple):
     """What is to be thought of an adaptation.
 
-    Args:
+    Attributes:
         word: ``healthy``, ``not adapting`` or ``collapsed``; ``warming up`` before the target has a say, ``unknown``
             where the looks do not suffice.
         reason: the numbers that decided.

@@ -20,7 +20,7 @@ MOST_FOLDS = 5
 class Accuracy(NamedTuple):
     """A share of right answers with its 95 % interval.
 
-    Args:
+    Attributes:
         value: mean over the domains of the share of right answers, in [0, 1]; 0.5 is chance.
         low: lower end of the Wilson interval.
         high: upper end.

@@ -23,7 +23,7 @@ _NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
 class LesionCounts(NamedTuple):
     """Lesions of one case.
 
-    Args:
+    Attributes:
         true: lesions of the truth.
         found: of these, how many the prediction covers.
         predicted: lesions of the prediction.

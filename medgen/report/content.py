@@ -133,7 +133,7 @@ def in_order(keys: Iterable[str]) -> list[Column]:
 class Summary(NamedTuple):
     """One metric of one method over all cases.
 
-    Args:
+    Attributes:
         mean: over the cases that have a number.
         sd: over the same.
         interval: of the mean, 95 %.

@@ -26,7 +26,7 @@ _COLUMNS = 3
 class HealthPanel(NamedTuple):
     """What a page says about an adaptation.
 
-    Args:
+    Attributes:
         word: the verdict.
         reason: the numbers that decided.
         rule: the whole rule in words.
