@@ -144,9 +144,11 @@ def prepare(
     settings = load_recipe(recipe, overrides)
     preparation = Preparation(settings.data, settings.preparation)
     table = read_cases(cases)
-    adapts = resolve(settings.method, allow_modules=allow_modules).adapts()
-    _require_images(table, settings.data, table.cases, unlabelled=TARGET if adapts else None)
-    return build_store(table.cases, preparation, store, workers=workers or _preparers(), progress=progress)
+    adapts, known = resolve(settings.method, allow_modules=allow_modules).adapts(), table.cases
+    if adapts and settings.data.labels is not None:  # the same volumes as in training, whose store this is
+        known = tuple(hide_labels(case, settings.data.labels) for case in known)
+    _require_images(table, settings.data, known, unlabelled=TARGET if adapts else None)
+    return build_store(known, preparation, store, workers=workers or _preparers(), progress=progress)
 
 
 def _prepare(settings: Recipe, cases: Sequence[Case], folder: Path, engine: Engine, progress: Progress | None) -> Store:

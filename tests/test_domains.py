@@ -11,7 +11,7 @@ from medgen.batches import Adaptation, Labelled
 from medgen.cases import Case, read_cases
 from medgen.domains import AdaptationSource, hide_labels, patch_source, split_domains, without_labels
 from medgen.errors import InputError, UsageError
-from medgen.experiment import train
+from medgen.experiment import prepare, train
 from medgen.patches import PatchConfig, PatchSource, patch_batches
 from medgen.preparation import Preparation, PreparationConfig, Roles, build_store
 from tests.tiny_domains import recipe, write_domains
@@ -116,3 +116,15 @@ def test_cases_without_a_domain_count_as_labelled(stored):
     labelled, unlabelled = split_domains(cases)
     assert len(labelled) == 2
     assert len(unlabelled) == 2
+
+
+def test_preparing_for_an_adapting_method_opens_no_label_of_the_target(tmp_path):
+    table = write_domains(tmp_path / "data")
+    for label in (tmp_path / "data").glob("target*_label.nii.gz"):
+        label.write_bytes(b"no image")
+    found = prepare(recipe(method="mean_teacher", config={}), table, tmp_path / "store", workers=1)
+    assert {case.name: case.label is None for case in found.cases if case.domain == "target"} == {
+        "target_0": True,
+        "target_1": True,
+    }
+    assert all(case.label is not None for case in found.cases if case.domain == "source")
