@@ -29,6 +29,23 @@ def cross_entropy(logits: Tensor, label: Tensor, weight: Tensor | None = None) -
     return (each * weight[:, 0]).sum() / weight.sum().clamp(min=1e-6)
 
 
+def focal(logits: Tensor, label: Tensor, *, gamma: float = 2.0) -> Tensor:
+    """Cross-entropy in which a voxel counts by how wrong it is: the mean of ``-(1 - p)^gamma log p`` of the true class.
+
+    Lin et al. 2017, arXiv 1708.02002, eq. 4, without weights of the classes.
+
+    Args:
+        logits: (B, K, X, Y, Z), no softmax has been applied.
+        label: (B, 1, X, Y, Z) integers in [0, K).
+        gamma: at least 0; 0 is the cross-entropy.
+
+    Returns:
+        A scalar, at least 0.
+    """
+    each = functional.cross_entropy(logits.float(), label[:, 0].long(), reduction="none")
+    return ((-torch.expm1(-each)).pow(gamma) * each).mean()
+
+
 def soft_dice(logits: Tensor, label: Tensor, weight: Tensor | None = None, *, smooth: float = 1e-5) -> Tensor:
     """One minus the soft Dice of each foreground class over the whole batch, averaged over the classes.
 
@@ -45,7 +62,7 @@ def soft_dice(logits: Tensor, label: Tensor, weight: Tensor | None = None, *, sm
         A scalar in [0, 1].
     """
     probability = logits.float().softmax(dim=1)[:, 1:]
-    truth = functional.one_hot(label[:, 0].long(), logits.shape[1]).movedim(-1, 1)[:, 1:]
+    truth = one_hot(label, logits.shape[1])[:, 1:]
     over, each = (0, 2, 3, 4), 1 if weight is None else weight
     both = (probability * truth * each).sum(over)
     total = ((probability.square() + truth) * each).sum(over)
@@ -65,6 +82,39 @@ def entropy(logits: Tensor, mask: Tensor | None = None) -> Tensor:
     log_probability = logits.float().log_softmax(dim=1)
     each = -(log_probability.exp() * log_probability).sum(dim=1, keepdim=True)
     return each.mean() if mask is None else (each * mask).sum() / mask.sum().clamp(min=1)
+
+
+def one_hot(label: Tensor, classes: int) -> Tensor:
+    """(B, 1, X, Y, Z) integers in [0, K) to (B, K, X, Y, Z) float32: 1 for the class of the voxel, else 0."""
+    return functional.one_hot(label[:, 0].long(), classes).movedim(-1, 1).float()
+
+
+def scaled_one_hot(exact: Tensor, probability: Tensor, *, floor: float = 0.9) -> Tensor:
+    """A drawn map as soft as a prediction: ``max(floor, p)`` for the true class, the others shrunk in proportion to p.
+
+    Luc et al. 2016, arXiv 1611.08408, section 3.3: a discriminator must not tell maps apart by being 0 or 1.
+
+    Args:
+        exact: (B, K, X, Y, Z) in {0, 1}, one class a voxel.
+        probability: of the classes, like ``exact``, sums to 1.
+        floor: in (0, 1]; 1 gives ``exact`` back.
+
+    Returns:
+        Like ``exact``, sums to 1.
+    """
+    of_true = (exact * probability).sum(dim=1, keepdim=True)
+    highest = of_true.clamp(min=floor)
+    wrong = 1 - of_true
+    # Where nothing is left for the other classes there is nothing to shrink.
+    shrink = torch.where(wrong > 1e-6, (1 - highest) / wrong.clamp(min=1e-6), torch.zeros_like(wrong))
+    highest = torch.where(wrong > 1e-6, highest, torch.ones_like(highest))
+    return exact * highest + (1 - exact) * probability * shrink
+
+
+def straight_through(probability: Tensor) -> Tensor:
+    """The one-hot arg-max of (B, K, X, Y, Z), whose gradient is that of the probabilities (Bengio 2013, 1308.3432)."""
+    hard = one_hot(probability.argmax(dim=1, keepdim=True), probability.shape[1])
+    return hard + probability - probability.detach()
 
 
 def weight_penalties(weights: Iterable[Tensor], *, l1: float, l2: float) -> dict[str, Tensor]:

@@ -12,10 +12,10 @@ from torch.optim import Adam, Optimizer
 
 from medgen.batches import Labelled
 from medgen.config import Config
-from medgen.losses.segmentation import cross_entropy, soft_dice, weight_penalties
+from medgen.losses.segmentation import cross_entropy, focal, soft_dice, weight_penalties
 from medgen.method import Channels, Method
 from medgen.networks.deepmedic import DeepMedic
-from medgen.networks.segmenters import SegmentationUNet, build_segmenter
+from medgen.networks.segmenters import SegmentationUNet, Slices, build_segmenter
 from medgen.optimizers import NesterovRMSprop
 
 Network = DeepMedic | SegmentationUNet
@@ -30,6 +30,8 @@ class SegmentationConfig(Config):
     ``small`` is a third as wide as ``res2016``."""
     width: PositiveFloat = 1.0
     """Factor on the number of filters of the U-Net."""
+    slices: Slices = "thin"
+    """Of the U-Net: ``thick`` for e.g. 0.5 x 0.5 x 3 mm, ``apart`` for a 2D network."""
     norm: Literal["batch", "instance"] | None = None
     """Normalisation; by default the network's own: batch in DeepMedic, instance in the U-Net."""
     dropout: float | None = Field(default=None, ge=0, lt=1)
@@ -37,6 +39,10 @@ class SegmentationConfig(Config):
     cross_entropy_weight: NonNegativeFloat = 1.0
     dice_weight: NonNegativeFloat = 0.0
     """Of the soft Dice of the batch; 0 is published."""
+    focal_weight: NonNegativeFloat = 0.0
+    """Of the focal loss, in place of the cross-entropy or beside it."""
+    focal_gamma: NonNegativeFloat = 2.0
+    """How much less a voxel counts that is right already; the detectors of PI-CAI have 1."""
     optimizer: Literal["rmsprop", "adam"] = "rmsprop"
     """``rmsprop`` with Nesterov momentum is published; a third of the steps are enough with ``adam``."""
     learning_rate: PositiveFloat = 1e-3
@@ -49,8 +55,8 @@ class SegmentationConfig(Config):
 
     @model_validator(mode="after")
     def _some_loss(self) -> SegmentationConfig:
-        if not self.cross_entropy_weight and not self.dice_weight:
-            raise ValueError("cross_entropy_weight and dice_weight are both 0, so there is nothing to learn")
+        if not self.cross_entropy_weight and not self.dice_weight and not self.focal_weight:
+            raise ValueError("cross_entropy_weight, dice_weight and focal_weight are 0, so there is nothing to learn")
         return self
 
 
@@ -113,6 +119,8 @@ class Segmenter(Method):
             losses["cross_entropy"] = config.cross_entropy_weight * cross_entropy(logits, label)
         if config.dice_weight:
             losses["dice"] = config.dice_weight * soft_dice(logits, label)
+        if config.focal_weight:
+            losses["focal"] = config.focal_weight * focal(logits, label, gamma=config.focal_gamma)
         return losses | weight_penalties(_convolutions(network or self.network), l1=config.l1, l2=config.l2)
 
     def deployed(self) -> AbstractContextManager[None]:
@@ -140,6 +148,7 @@ def new_network(config: SegmentationConfig, channels: Channels) -> Network:
         width=config.width,
         norm=config.norm or ("batch" if config.network == "deepmedic" else "instance"),
         dropout=config.dropout,
+        slices=config.slices,
     )
 
 

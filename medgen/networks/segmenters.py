@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
@@ -14,11 +15,14 @@ from medgen.networks.blocks import NormName
 from medgen.networks.deepmedic import DeepMedic, Padding, PresetName
 
 SegmenterName = Literal["deepmedic", "unet"]
+Slices = Literal["thin", "thick", "apart"]
 
 UNET_CHANNELS = (16, 32, 64, 128)
 MAP_STRIDE = 4
 """Voxels of the U-Net's logits to one of its maps. A discriminator on the full grid would take ten times as long as
 the network, and most maps are coarser anyhow."""
+SLICE_STRIDES: dict[Slices, tuple[int, int, int]] = {"thin": (2, 2, 2), "thick": (1, 2, 2), "apart": (1, 1, 1)}
+"""Through the slices, of the three levels; within a slice every level halves the grid."""
 
 
 class Segmenter(Protocol):
@@ -59,16 +63,20 @@ class SegmentationUNet(nn.Module):
         dropout: rate in every block.
         stride_first: the first convolution halves the grid, and only the last transposed one brings it back, which
             takes a fraction of the time. False adds a level at full resolution.
+        slices: ``thin`` where voxels are about as high as wide. ``thick`` (e.g. 0.5 x 0.5 x 3 mm) starts with
+            kernels of 3 x 3 x 1 that stride within the slice only, until the voxels are cubes, as nnU-Net does.
+            ``apart`` has such kernels on every level: a 2D network for the slices of a volume, one by one.
 
     Attributes:
         margin: 0.
-        multiple: 8.
+        multiple: 8; 1 where slices are not thin, since then the network pads an input itself and cuts it back.
         align: 1.
         layers: ``"down1"`` ... ``"bottom"`` ... ``"up2"``, in the order in which they are computed.
         widths: channels of each.
 
     Shape:
-        ``(B, inputs, X, Y, Z)`` to ``(B, outputs, X, Y, Z)``, sides divisible by 8 and of 16 voxels at least.
+        ``(B, inputs, X, Y, Z)`` to ``(B, outputs, X, Y, Z)``. Thin slices: sides divisible by 8 and of 16 voxels at
+        least; else any, with repeated border voxels up to what is divisible by 8 x 8 x 4 (``thick``) or 8 x 8 x 1.
     """
 
     def __init__(
@@ -80,24 +88,25 @@ class SegmentationUNet(nn.Module):
         norm: NormName = "instance",
         dropout: float = 0.0,
         stride_first: bool = True,
+        slices: Slices = "thin",
     ) -> None:
         super().__init__()
-        from monai.networks.nets.unet import UNet  # seconds to import
-
         if norm == "none":
             raise UsageError("the U-Net has no form without normalisation", fix="choose norm instance or batch")
         counts = UNET_CHANNELS if stride_first else (UNET_CHANNELS[0] // 2, *UNET_CHANNELS)
         channels = [max(4, round(count * width)) for count in counts]
-        strides = [2, 2, 2] if stride_first else [1, 2, 2, 2]
-        kind = (norm, {"affine": True})
-        block: Any = UNet(3, inputs, outputs, channels, strides, num_res_units=2, norm=kind, dropout=dropout).model
+        strides = [(2, 2, height) for height in SLICE_STRIDES[slices]]
+        if not stride_first:
+            strides = [(1, 1, 1), *strides]
+        self.slices, self.stride = slices, tuple(math.prod(axis) for axis in zip(*strides, strict=True))
+        block = _unet(inputs, outputs, channels, strides, slices, norm=(norm, {"affine": True}), dropout=dropout)
         downs: list[nn.Module] = []
         ups: list[nn.Module] = []
         for _ in strides:
             down, skip, up = block
             downs, ups, block = [*downs, down], [up, *ups], skip.submodule
         self.downs, self.bottom, self.ups = nn.ModuleList(downs), block, nn.ModuleList(ups)
-        self.margin, self.multiple, self.align = 0, 8, 1
+        self.margin, self.multiple, self.align = 0, 8 if slices == "thin" else 1, 1
         levels = range(1, len(strides) + 1)
         # The last "up" makes the logits.
         self.layers = (*(f"down{level}" for level in levels), "bottom", *(f"up{level}" for level in levels[:0:-1]))
@@ -118,7 +127,12 @@ class SegmentationUNet(nn.Module):
             UsageError: an unknown layer, or sides that are not divisible by 8.
         """
         self._check(x, layers)
+        if self.slices == "apart" and x.shape[4] > 1:  # else the normalisation would look across slices
+            logits, named = self.features(_stacked(x), layers)
+            return _unstacked(logits, len(x)), {name: _unstacked(values, len(x)) for name, values in named.items()}
         size, maps = x.shape[2:], []
+        x = self._padded(x)
+        grid = self._map_grid(x)
         for down in self.downs:
             x = down(x)
             maps.append(x)
@@ -129,12 +143,29 @@ class SegmentationUNet(nn.Module):
             x = up(torch.cat([skip, x], 1))
             maps.append(x)
         named = dict(zip(self.layers, maps, strict=False))
-        return x, {name: _resized(named[name], [side // MAP_STRIDE for side in size]) for name in layers}
+        return _cut(x, size), {name: _resized(named[name], grid) for name in layers}
+
+    def _padded(self, x: Tensor) -> Tensor:
+        """With repeated border voxels where a side is not divisible by what the levels stride in all."""
+        missing = [-side % stride for side, stride in zip(x.shape[2:], self.stride, strict=True)]
+        if not any(missing):
+            return x
+        return functional.pad(x, [part for side in missing[::-1] for part in (0, side)], mode="replicate")
+
+    def _map_grid(self, x: Tensor) -> list[int]:
+        heights = SLICE_STRIDES[self.slices][:2]  # two levels make MAP_STRIDE within a slice
+        strides = (MAP_STRIDE, MAP_STRIDE, math.prod(heights))
+        return [side // stride for side, stride in zip(x.shape[2:], strides, strict=True)]
 
     def _check(self, x: Tensor, layers: Sequence[str]) -> None:
         for name in layers:
             if name not in self.layers:
                 raise UsageError(f"the U-Net has no feature map '{name}'", fix=f"choose from {', '.join(self.layers)}")
+        if self.slices != "thin" and min(x.shape[2:4]) < 2 * self.stride[0]:
+            raise UsageError(
+                f"the U-Net cannot take slices of {x.shape[2]} x {x.shape[3]} voxels",
+                fix=f"choose at least {2 * self.stride[0]} x {2 * self.stride[0]}",
+            )
         if any(side % self.multiple for side in x.shape[2:]):
             raise UsageError(
                 f"the U-Net cannot take an input of {tuple(x.shape[2:])} voxels",
@@ -142,11 +173,56 @@ class SegmentationUNet(nn.Module):
             )
 
 
+def _unet(
+    inputs: int,
+    outputs: int,
+    channels: Sequence[int],
+    strides: Sequence[tuple[int, int, int]],
+    slices: Slices,
+    **options: Any,
+) -> Any:
+    """MONAI's network of blocks within blocks; where the slices are apart so far, kernels do not look across them."""
+    from monai.networks.nets.unet import UNet  # seconds to import
+
+    class Anisotropic(UNet):
+        """MONAI has one kernel for all levels; a level's kernel follows from its stride."""
+
+        def _get_down_layer(self, *arguments: Any) -> nn.Module:
+            self.kernel_size = kernel(arguments[2])
+            return super()._get_down_layer(*arguments)
+
+        def _get_up_layer(self, *arguments: Any) -> nn.Module:
+            self.kernel_size = self.up_kernel_size = kernel(arguments[2])
+            return super()._get_up_layer(*arguments)
+
+    def kernel(stride: tuple[int, int, int] | int) -> int | tuple[int, int, int]:
+        within = slices == "apart" or (slices == "thick" and stride == (2, 2, 1))  # the innermost block has stride 1
+        return (3, 3, 1) if within else 3
+
+    network: Any = Anisotropic(3, inputs, outputs, channels, strides, num_res_units=2, **options)
+    return network.model
+
+
 def _resized(x: Tensor, size: Sequence[int]) -> Tensor:
     """Means where the map is finer, the same value several times where it is coarser."""
     if x.shape[2] > size[0]:
-        return functional.avg_pool3d(x, x.shape[2] // size[0])
+        return functional.avg_pool3d(x, [mine // side for mine, side in zip(x.shape[2:], size, strict=True)])
     return functional.interpolate(x, size=list(size), mode="nearest")
+
+
+def _stacked(x: Tensor) -> Tensor:
+    """(B, C, X, Y, Z) to (B Z, C, X, Y, 1)."""
+    return x.movedim(4, 1).flatten(0, 1).unsqueeze(4)
+
+
+def _unstacked(x: Tensor, batch: int) -> Tensor:
+    return x.squeeze(4).unflatten(0, (batch, -1)).movedim(1, 4)
+
+
+def _cut(x: Tensor, size: Sequence[int]) -> Tensor:
+    for axis, side in enumerate(size, start=2):
+        x = x.narrow(axis, 0, side)
+    return x
 
 
 def build_segmenter(
@@ -162,6 +238,7 @@ def build_segmenter(
     fc_padding: Padding = "valid",
     aligned: bool = True,
     stride_first: bool = True,
+    slices: Slices = "thin",
 ) -> DeepMedic | SegmentationUNet:
     """A segmentation network; see :class:`Segmenter` for what every one offers.
 
@@ -177,8 +254,14 @@ def build_segmenter(
         fc_padding: of DeepMedic.
         aligned: of DeepMedic.
         stride_first: of the U-Net.
+        slices: of the U-Net; DeepMedic takes thin ones.
+
+    Raises:
+        UsageError: DeepMedic with other slices.
     """
     if name == "deepmedic":
+        if slices != "thin":
+            raise UsageError(f"DeepMedic has no form for slices that are {slices}", fix="choose network: unet")
         rate = 0.5 if dropout is None else dropout
         return DeepMedic(
             inputs,
@@ -192,4 +275,6 @@ def build_segmenter(
             aligned=aligned,
         )
     rate = 0.0 if dropout is None else dropout
-    return SegmentationUNet(inputs, outputs, width=width, norm=norm, dropout=rate, stride_first=stride_first)
+    return SegmentationUNet(
+        inputs, outputs, width=width, norm=norm, dropout=rate, stride_first=stride_first, slices=slices
+    )

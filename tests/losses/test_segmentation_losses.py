@@ -4,7 +4,16 @@ import pytest
 import torch
 
 from medgen.losses.domain import domain_cross_entropy
-from medgen.losses.segmentation import cross_entropy, entropy, soft_dice, weight_penalties
+from medgen.losses.segmentation import (
+    cross_entropy,
+    entropy,
+    focal,
+    one_hot,
+    scaled_one_hot,
+    soft_dice,
+    straight_through,
+    weight_penalties,
+)
 
 
 def logits_of(*probabilities: float) -> torch.Tensor:
@@ -62,3 +71,32 @@ def test_domain_cross_entropy_weighs_both_domains_alike():
     found = domain_cross_entropy(logits, 3)
     assert found["domain_source"].item() == pytest.approx(-0.5 * math.log(0.8), rel=1e-5)
     assert found["domain_target"].item() == pytest.approx(-0.5 * math.log(0.6), rel=1e-5)
+
+
+def test_focal_by_hand():
+    loss = focal(logits_of(0.8, 0.1), label_of(1, 0), gamma=2.0)
+    assert loss.item() == pytest.approx(-(0.2**2 * math.log(0.8) + 0.1**2 * math.log(0.9)) / 2, rel=1e-5)
+    torch.testing.assert_close(
+        focal(logits_of(0.8, 0.1), label_of(1, 0), gamma=0.0), cross_entropy(logits_of(0.8, 0.1), label_of(1, 0))
+    )
+
+
+def test_a_scaled_one_hot_by_hand():
+    probability = torch.tensor([0.2, 0.6, 0.2]).reshape(1, 3, 1, 1, 1)
+    scaled = scaled_one_hot(one_hot(label_of(0), 3), probability, floor=0.9)
+    # the others had 0.6 and 0.2 of 0.8 and share what 0.9 leaves
+    torch.testing.assert_close(scaled.flatten(), torch.tensor([0.9, 0.075, 0.025]))
+    sure = torch.tensor([0.96, 0.03, 0.01]).reshape(1, 3, 1, 1, 1)
+    torch.testing.assert_close(scaled_one_hot(one_hot(label_of(0), 3), sure, floor=0.9), sure)
+    certain = torch.tensor([1.0, 0.0, 0.0]).reshape(1, 3, 1, 1, 1)
+    torch.testing.assert_close(scaled_one_hot(one_hot(label_of(0), 3), certain, floor=0.9), certain)
+
+
+def test_straight_through_is_hard_and_has_the_gradient_of_the_probabilities():
+    logits = torch.tensor([0.3, 1.0, -0.5]).reshape(1, 3, 1, 1, 1).requires_grad_()
+    weights = torch.tensor([2.0, -1.0, 0.5]).reshape(1, 3, 1, 1, 1)
+    hard = straight_through(logits.softmax(1))
+    torch.testing.assert_close(hard.flatten(), torch.tensor([0.0, 1.0, 0.0]))
+    (mine,) = torch.autograd.grad((hard * weights).sum(), logits)
+    (soft,) = torch.autograd.grad((logits.softmax(1) * weights).sum(), logits)
+    torch.testing.assert_close(mine, soft)

@@ -74,3 +74,27 @@ def test_what_the_unet_refuses():
     with pytest.raises(UsageError) as caught:
         build_segmenter("unet", 1, 2)(torch.zeros(1, 1, 16, 20, 16))
     assert "divisible by 8" in caught.value.fix
+
+
+@pytest.mark.parametrize(("slices", "shape", "grid"), [
+    ("thick", (32, 48, 19), (8, 12, 10)), ("thick", (33, 50, 7), (10, 14, 4)), ("apart", (32, 33, 5), (8, 10, 5)),
+    ("apart", (32, 32, 1), (8, 8, 1))])  # fmt: skip
+def test_slices_that_are_not_thin_may_have_any_number(slices, shape, grid):
+    net = SegmentationUNet(2, 3, slices=slices, width=0.25).eval()
+    logits, maps = net.features(torch.randn(2, 2, *shape), net.layers)
+    assert logits.shape == (2, 3, *shape)
+    assert {map_.shape[2:] for map_ in maps.values()} == {torch.Size(grid)}
+    with pytest.raises(UsageError, match="8 x 32"):
+        net(torch.randn(1, 2, 8, 32, 4))
+
+
+def test_thick_slices_are_mixed_by_deeper_levels_only():
+    net = SegmentationUNet(1, 2, slices="thick")
+    kernels = [tuple(module.kernel_size) for module in net.downs[0].modules() if isinstance(module, nn.Conv3d)]
+    assert set(kernels) == {(3, 3, 1)}
+    assert any(module.kernel_size[2] == 3 for module in net.downs[1].modules() if isinstance(module, nn.Conv3d))
+
+
+def test_deepmedic_takes_thin_slices():
+    with pytest.raises(UsageError, match="thick"):
+        build_segmenter("deepmedic", 2, 3, slices="thick")

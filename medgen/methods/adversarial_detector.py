@@ -1,0 +1,128 @@
+"""Detection of aggressive prostate cancer, trained against an adversary (Kohl et al. 2017, arXiv 1702.08014).
+
+A segmenter S labels background, peripheral zone, transition zone and aggressive tumour (Gleason >= 7). A
+discriminator D sees the image with a label map and learns whether an expert drew it. The segmenter minimises
+
+    (1 - w) L_supervised(S(x), y) + w BCE(D(x, S(x)), 1)
+
+with ``adversarial_weight`` w. At 0 this is plain supervised training, weight for weight; at 1 the adversary takes the
+place of the voxel-wise loss, as in the paper. D minimises ``BCE(D(x, y), 1) + BCE(D(x, S(x)), 0)`` and steps first.
+
+**Soft against hard.** A drawn map is 0 or 1, a prediction is not, so D could tell them apart without looking at
+anatomy. ``gap`` says what is done about it:
+
+| gap                | drawn map                                   | predicted map                                  |
+|--------------------|---------------------------------------------|------------------------------------------------|
+| `none`             | one-hot                                     | probabilities                                  |
+| `scaled`           | max(floor, p) for the true class, see below | probabilities                                  |
+| `smoothed`         | floor for the true class, the rest shared   | probabilities                                  |
+| `straight_through` | one-hot                                     | arg-max with the gradient of the probabilities |
+
+In a scaled map the other classes shrink in proportion to the prediction (Luc et al. 2016, arXiv 1611.08408, sec. 3.3).
+
+What the paper leaves open to us (we know its abstract, not its tables of settings): w, the gap, the sizes of D, its
+learning rate, patches and schedule. They are settings; each says why it is what it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
+from torch import Tensor
+from torch.optim import Optimizer
+
+from medgen.batches import Labelled
+from medgen.losses.adversarial import binary_cross_entropy
+from medgen.losses.segmentation import one_hot, scaled_one_hot, straight_through
+from medgen.method import Channels, Update
+from medgen.methods._segmentation import SegmentationConfig, Segmenter
+from medgen.networks.label_discriminator import LabelDiscriminator
+from medgen.networks.segmenters import SLICE_STRIDES, Slices
+
+
+class Config(SegmentationConfig):
+    """Settings of adversarial detection."""
+
+    network: Literal["unet"] = "unet"
+    slices: Slices = "thick"
+    """``apart`` is 2D, as in the paper; ``thick`` lets deeper levels look across 3 mm slices."""
+    optimizer: Literal["rmsprop", "adam"] = "adam"
+    l1: float = 0.0
+    l2: float = 0.0
+    adversarial_weight: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """w; 1, adversarial only, is how we remember the paper (the weight of a mixture is open)."""
+    gap: Literal["none", "scaled", "smoothed", "straight_through"] = "scaled"
+    """The default keeps the prediction differentiable and the drawn map almost hard."""
+    floor: Annotated[float, Field(gt=0.5, le=1)] = 0.9
+    """Least value of the true class in a scaled or smoothed map; 0.9 is of Luc et al."""
+    discriminator_width: PositiveInt = 32
+    """Filters of D's first level; they double with each."""
+    discriminator_depth: Annotated[int, Field(ge=1, le=6)] = 4
+    """Levels of D; at 4 one of its logits sees 31 voxels within a slice, a gland's half."""
+    discriminator_learning_rate: PositiveFloat | None = None
+    """By default that of the segmenter."""
+
+
+class AdversarialDetector(Segmenter):
+    """The discriminator steps first, then the segmenter is judged by the new discriminator."""
+
+    config_class = Config
+    config: Config
+
+    def __init__(self, config: Config, channels: Channels) -> None:
+        super().__init__(config, channels)
+        heights = (*SLICE_STRIDES[config.slices], *[1] * 3)[: config.discriminator_depth]
+        self.discriminator = (
+            LabelDiscriminator(*channels, width=config.discriminator_width, strides=[(2, 2, z) for z in heights])
+            if config.adversarial_weight
+            else None
+        )
+
+    def optimizers(self) -> dict[str, Optimizer]:
+        """One for each network; without an adversary there is no second."""
+        optimizers = super().optimizers()
+        if self.discriminator is not None:
+            rate = self.config.discriminator_learning_rate
+            optimizers["discriminator"] = self.optimizer_of(self.discriminator, rate)
+        return optimizers
+
+    def updates(self, batch: Labelled, progress: float) -> Iterator[Update]:
+        """``BCE(D(x, y), 1) + BCE(D(x, S(x)), 0)``, then the weighted sum of the segmenter's losses."""
+        weight, logits = self.config.adversarial_weight, self.network(batch.source)
+        if self.discriminator is None:
+            yield Update("segmenter", self.supervised(logits, batch.label))
+            return
+        probability = logits.float().softmax(dim=1)
+        drawn, predicted = self._drawn(batch.label, probability.detach()), self._predicted(probability)
+        yield Update(
+            "discriminator",
+            {
+                "drawn": binary_cross_entropy(self.discriminator(batch.source, drawn), real=True),
+                "predicted": binary_cross_entropy(self.discriminator(batch.source, predicted.detach()), real=False),
+            },
+        )
+        # The discriminator has just stepped: the segmenter is judged by the new one.
+        judged = binary_cross_entropy(self.discriminator(batch.source, predicted), real=True)
+        losses = {"adversarial": weight * judged}
+        if weight < 1:
+            losses |= {name: (1 - weight) * loss for name, loss in self.supervised(logits, batch.label).items()}
+        yield Update("segmenter", losses)
+
+    def _drawn(self, label: Tensor, probability: Tensor) -> Tensor:
+        """The expert's map (B, K, X, Y, Z) as the discriminator is shown it."""
+        config, exact = self.config, one_hot(label, probability.shape[1])
+        match config.gap:
+            case "scaled":
+                return scaled_one_hot(exact, probability, floor=config.floor)
+            case "smoothed":
+                rest = (1 - config.floor) / (probability.shape[1] - 1)
+                return exact * (config.floor - rest) + rest
+        return exact
+
+    def _predicted(self, probability: Tensor) -> Tensor:
+        return straight_through(probability) if self.config.gap == "straight_through" else probability
+
+
+METHOD = AdversarialDetector

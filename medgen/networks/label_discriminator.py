@@ -1,0 +1,54 @@
+"""The discriminator of segmentation: was this label map drawn by an expert, given the image?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+FLAT = (3, 3, 1)
+
+
+class LabelDiscriminator(nn.Module):
+    """Strided convolutions with LeakyReLU over the image with a label map, and one logit for each place they see.
+
+    Kohl et al. 2017 (arXiv 1702.08014) call theirs a CNN; its layers are not known to us. Here every level halves the
+    grid (within the slice alone where slices are thick or apart, until voxels are cubes), normalises each patch by
+    itself and doubles the filters, and the last convolution judges every remaining place: a verdict for each
+    neighbourhood teaches more than one for the patch. The first level is not normalised, or the discriminator
+    could not see how bright a patch or how large a region is.
+
+    Args:
+        images: channels of the image.
+        classes: channels of the label map, with the background.
+        width: filters of the first level.
+        strides: of each level.
+
+    Shape:
+        ``(B, images, X, Y, Z)`` and ``(B, classes, X, Y, Z)`` to ``(B, 1, x, y, z)``; raw logits of "drawn".
+    """
+
+    def __init__(self, images: int, classes: int, *, width: int, strides: Sequence[tuple[int, int, int]]) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        inputs = images + classes
+        for level, stride in enumerate(strides):
+            outputs = width * 2**level
+            layers += [_convolution(inputs, outputs, stride)]
+            layers += [nn.InstanceNorm3d(outputs, affine=True)] if level else []
+            layers += [nn.LeakyReLU(0.2, inplace=True)]
+            inputs = outputs
+        self.layers = nn.Sequential(*layers, nn.Conv3d(inputs, 1, 1))
+        self.stride = tuple(math.prod(axis) for axis in zip(*strides, strict=True))
+
+    def forward(self, image: Tensor, label: Tensor) -> Tensor:
+        """Logits of "drawn by an expert"."""
+        logits: Tensor = self.layers(torch.cat([image, label.to(image.dtype)], 1))
+        return logits
+
+
+def _convolution(inputs: int, outputs: int, stride: tuple[int, int, int]) -> nn.Conv3d:
+    flat = stride[2] == 1
+    return nn.Conv3d(inputs, outputs, FLAT if flat else 3, stride, padding=(1, 1, 0) if flat else 1)
