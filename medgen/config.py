@@ -58,6 +58,8 @@ def _explain(kind: type[BaseModel], error: ValidationError, where: str | Path | 
         return UsageError(f"unknown key '{name}'", where=where, fix=fix)
     if first["type"] == "missing":
         return UsageError(f"the key '{name}' is missing", where=where, fix=f"add '{name}: ...'")
+    if not location:  # two parts contradict each other: the input is everything
+        return UsageError(first["msg"].removeprefix("Value error, "), where=where, fix="change one of them")
     return UsageError(f"'{name}' is {first['input']!r}: {first['msg']}", where=where, fix=f"change '{name}'")
 
 
@@ -71,4 +73,4 @@ def _keys(kind: type[BaseModel], location: list[str]) -> list[str]:
         if inner is None:
             return []
         kind = inner
-    return list(kind.model_fields)
+    return [field.alias or name for name, field in kind.model_fields.items()]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from medgen.config import Config, build
 from medgen.errors import UsageError
@@ -105,6 +105,15 @@ class Recipe(Config):
     schedule: Schedule = Schedule()
     inference: InferenceConfig = InferenceConfig()
     seed: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _detection_of_a_class(self) -> Recipe:
+        detection, classes = self.inference.detection, self.data.classes
+        for name in (detection.target_class, *detection.near) if detection else ():
+            if name not in classes:
+                listed = ", ".join(classes) or "none"
+                raise ValueError(f"inference.detection names the class '{name}', and data.classes has: {listed}")
+        return self
 
 
 def load_recipe(source: str | Path | Mapping[str, Any] | Recipe, overrides: Sequence[str] = ()) -> Recipe:

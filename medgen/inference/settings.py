@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat
+from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveInt, SerializerFunctionWrapHandler, model_serializer
 
 from medgen.config import Config
 from medgen.errors import ModelError
@@ -27,8 +27,46 @@ ALIGNED_SIZE_IN_MARGINS = 4
 the convolutions of DeepMedic do 1.5 times the work of the whole volume at once."""
 
 
+class DetectionConfig(Config):
+    """How lesions are found in the probability of one class; see :func:`medgen.inference.candidates.find_candidates`.
+
+    The defaults are those of the PI-CAI baselines, with their "more than 10 voxels" of 0.5 x 0.5 x 3 mm as a volume.
+
+    >>> DetectionConfig.model_validate({"class": "tumour"}).threshold
+    'dynamic'
+    """
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    target_class: str = Field(alias="class", min_length=1)
+    """Name of the class whose probability is looked at, as in ``data.classes``. The key is ``class``."""
+    threshold: Literal["dynamic"] | Annotated[float, Field(gt=0, lt=1)] = "dynamic"
+    """``dynamic``: each lesion reaches down to its own highest probability divided by ``factor``. A number: everything
+    connected from that probability on is one lesion."""
+    factor: Annotated[float, Field(gt=1)] = 2.5
+    """Of the dynamic threshold; larger makes larger lesions."""
+    floor: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    """With the dynamic threshold, the lowest confidence that a lesion may have."""
+    minimum_mm3: NonNegativeFloat = 8.25
+    """Smaller pieces are no lesions; in mm^3 on the patient's own grid."""
+    most: PositiveInt = 5
+    """Lesions of a patient; the most confident are kept."""
+    near: tuple[str, ...] = ()
+    """Names of the classes that make up the organ, e.g. ``[peripheral zone, transition zone]``: lesions lie in the
+    largest connected piece that these classes and the lesion's own make in the label map, and ``near_mm`` around it.
+    For a model that was trained in a mask around the organ and is shown what lies beyond. Empty: anywhere in the
+    body; so too, with a note, where the label map has none of these classes."""
+    near_mm: NonNegativeFloat = 5.0
+    """mm around that piece."""
+
+    @model_serializer(mode="wrap")
+    def _with_key(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        return {"class": values.pop("target_class", self.target_class), **values}
+
+
 class InferenceConfig(Config):
-    """Tiles of prediction.
+    """Tiles of prediction, and what is looked for in its result.
 
     Attributes:
         blend: weight of a tile's voxels where tiles overlap: ``gaussian`` (standard deviation an eighth of the
@@ -42,6 +80,8 @@ class InferenceConfig(Config):
         minimum_ml: of a label map, connected pieces (26 neighbours) of a class that are smaller than this many
             millilitres become background; 0 keeps all. Probability maps and the validation of training are as the
             network says.
+        detection: of a segmentation, the class in whose probability lesions are found; ``None``: none are. A
+            prediction then has a detection map and a list of lesions besides.
     """
 
     blend: Literal["gaussian", "constant"] = "gaussian"
@@ -49,6 +89,7 @@ class InferenceConfig(Config):
     size: tuple[Edge, Edge, Edge] | None = None
     batch: Annotated[int, Field(ge=1)] = 1
     minimum_ml: NonNegativeFloat = 0.0
+    detection: DetectionConfig | None = None
 
     def tile_size(
         self, patch: Sequence[int], *, margin: int = 0, multiple: int = 1, align: int = 1
