@@ -211,6 +211,18 @@ def test_table_only_starts_nothing(table, tmp_path):
     result = run_benchmark(RECIPE, table, tmp_path / "out", regimes=["both"], table_only=True)
     assert result.rows == ()
     assert not (tmp_path / "out" / "runs").exists()
+    facts = json.loads((tmp_path / "out" / "benchmark.json").read_text())
+    assert facts["references"] == ["source_only", "without_shifted"]
+
+
+def test_the_references_of_a_plan_reach_the_table(table, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("medgen.benchmark.tabulate", lambda *_, references: asked.append(tuple(references)) or ())
+    plan = tmp_path / "rows.yaml"
+    plan.write_text("references: [both]\nregimes: {source_only: , both: }\n")
+    run_benchmark(RECIPE, table, tmp_path / "out", plan=plan, table_only=True)
+    assert asked == [("both",)]
+    assert json.loads((tmp_path / "out" / "benchmark.json").read_text())["references"] == ["both"]
 
 
 @pytest.mark.parametrize("wrong", [{"seeds": 0}, {"workers": 0}])

@@ -131,6 +131,14 @@ def test_a_plan_has_rows_of_its_own(tmp_path):
     assert [regime.name for regime in choose_regimes(["named", "target_only"], plan)] == ["named", "target_only"]
 
 
+def test_a_plan_names_its_references(tmp_path):
+    path = tmp_path / "rows.yaml"
+    path.write_text("regimes: {source_only: , residual: {like: both}}\n")
+    assert load_plan(path).references == ("source_only", "without_shifted")
+    path.write_text("references: [residual]\nregimes: {source_only: , residual: {like: both}}\n")
+    assert load_plan(path).references == ("residual",)
+
+
 @pytest.mark.parametrize(
     ("names", "overrides", "said"),
     [
@@ -152,13 +160,16 @@ def test_wrong_names_are_told(names, overrides, said):
         ("regimes: [", "not YAML"),
         ("regimes: {both: {sed: 2}}", "unknown key"),
         ("regimes: {both: {seeds: 0}}", "seeds"),
+        ("{regimes: {both: {}}, references: [adapted]}", "'adapted' is no row of the plan; its rows are both"),
+        ("{regimes: {both: {}}, references: [both, both]}", "named twice"),
     ],
 )
 def test_a_wrong_plan_is_told(tmp_path, text, said):
     path = tmp_path / "plan.yaml"
     path.write_text(text)
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=said) as told:
         load_plan(path)
+    assert told.value.where == path
     with pytest.raises(UsageError, match="no such plan"):
         load_plan(tmp_path / "other.yaml")
     with pytest.raises(UsageError, match="cannot name a folder"):
