@@ -226,6 +226,8 @@ def derive_recipe(base: Recipe, regime: Regime, *, shifted: str | None, seed: in
     if regime.method != base.method:
         shared = resolve(SUPERVISED).config_class.model_fields
         values["config"] = {key: value for key, value in base.config.items() if key in shared}
+    if not regime.unlabelled:  # what learns nothing from the images of T cannot take over their intensities
+        values["patches"]["transfer"] = None
     values["data"]["domains"] = None  # the table of the run holds what it may learn from
     if regime.shifted != "kept":
         replacements = _replacements(regime, shifted)
@@ -279,3 +281,10 @@ def titled(regime: Regime, shifted: str | None) -> str:
     for key, text in names.items():
         title = title.replace(f"{{{key}}}", text)
     return title
+
+
+def notes_of(base: Recipe, regimes: Sequence[Regime]) -> dict[str, str]:
+    """What a regime leaves out of the user's recipe, as an addition to its title."""
+    if base.patches.transfer is None:
+        return {}
+    return {regime.name: " (no transfer)" for regime in regimes if not regime.unlabelled}

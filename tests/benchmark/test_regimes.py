@@ -11,6 +11,7 @@ from medgen.benchmark.regimes import (
     shifted_input,
     titled,
 )
+from medgen.benchmark.runs import titles_of
 from medgen.errors import UsageError
 from medgen.method import method_names, resolve
 from medgen.recipe import load_recipe
@@ -65,6 +66,17 @@ def test_intensity_follows_the_shifted_channel():
         "without_shifted": {"t1"},
         "both_separate": {"ge?", "swi?", "t1"},
     }
+
+
+def test_only_what_sees_images_of_the_target_takes_over_their_intensities(tmp_path):
+    base = load_recipe({**RECIPE, "patches": {"transfer": {"input": "ge|swi"}}})
+    regimes = choose_regimes([*REGIMES, "mean_teacher"])
+    recipes = {regime.name: derive_recipe(base, regime, shifted="ge|swi", seed=0) for regime in regimes}
+    assert {name for name, recipe in recipes.items() if recipe.patches.transfer} == {"adapted", "mean_teacher"}
+    titles = titles_of(base, regimes)
+    assert titles["source_only"] == "train on S (no transfer)"
+    assert titles["adapted"] == "train on S, adapted to T without labels"
+    assert titles_of(BASE, regimes)["source_only"] == "train on S"
 
 
 def test_an_optional_input_never_comes_first():
