@@ -39,8 +39,15 @@ class AugmentationConfig(Config):
     bias: NonNegativeFloat = 0.0
     """Largest coefficient of a smooth cubic coil profile, on the distance from air. Both signs: MONAI's default
     draws positive ones only, so that every image is lit from the same corner."""
+    channel_shift: NonNegativeFloat = 0.0
+    """Standard deviation of an offset that every patch gets, in normalised units, normally distributed and drawn for
+    each channel by itself; DeepMedic is published with 0.05: ``(I + N(0, 0.05)) * N(1, 0.01)``."""
+    channel_scale: NonNegativeFloat = 0.0
+    """Standard deviation of a factor around 1 that every patch gets after that offset, likewise for each channel; 0.01
+    is published."""
     probability: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Of each change other than flipping, for each patch."""
+    """Of each change for each patch, other than flipping, ``channel_shift`` and ``channel_scale``. One draw of those it
+    rules is for all channels."""
 
     @property
     def spatial(self) -> bool:
@@ -50,6 +57,11 @@ class AugmentationConfig(Config):
     @property
     def of_intensity(self) -> bool:
         """Whether the values of the input channels are changed."""
+        return bool(self.by_chance or self.channel_shift or self.channel_scale)
+
+    @property
+    def by_chance(self) -> bool:
+        """Whether some patches get changes of their values that others do not."""
         return bool(self.noise or self.scale or self.shift or self.contrast or self.bias)
 
 
@@ -124,6 +136,16 @@ class Augmentation:
         return array[(slice(None), *box)]
 
     def _light(self, image: Array, air: Array, generator: np.random.Generator) -> Array:
+        config = self.config
+        if config.by_chance:
+            image = self._varied(image, air, generator)
+        if config.channel_shift or config.channel_scale:
+            each = (len(image), 1, 1, 1)
+            offset, factor = (generator.normal(0, sd, each) for sd in (config.channel_shift, config.channel_scale))
+            image = ((image + offset) * (1 + factor)).astype(np.float32)
+        return image
+
+    def _varied(self, image: Array, air: Array, generator: np.random.Generator) -> Array:
         """Physical light first (it multiplies what is above air), then the receiver's offset and noise."""
         transforms, config = self._ready(), self.config
         image = image - air

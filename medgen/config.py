@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +16,10 @@ class Config(BaseModel):
     """Base of everything a run can be told: frozen, and closed to unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def named_channels(self) -> Mapping[str, Collection[int]]:
+        """Numbers of input channels that these settings name, by key: a recipe must have that many inputs."""
+        return {}
 
 
 Settings = TypeVar("Settings", bound=Config)

@@ -19,19 +19,19 @@ import medgen
 from medgen.cascade import fit_cascade
 from medgen.cases import Case, CaseTable, is_optional, read_cases
 from medgen.checkpoint import save_model
-from medgen.config import Config, build
+from medgen.config import Config
 from medgen.domains import TARGET, hide_labels
 from medgen.engine import Engine
 from medgen.errors import InputError, UsageError
 from medgen.files import folder_lock, remove_partial_files, sha256, write_json
 from medgen.fitting import Session
 from medgen.health.verdict import adaptation_facts
-from medgen.method import Channels, resolve, stages_of
+from medgen.method import Channels, stages_of
+from medgen.planning import check_recipe
 from medgen.preparation import Preparation, Roles, Store, build_store
 from medgen.recipe import Recipe, load_recipe, save_recipe
 from medgen.runlog import RunLog
 from medgen.stopping import StopRequest
-from medgen.transfer import check_transfer
 
 log = logging.getLogger(__name__)
 
@@ -89,9 +89,7 @@ def train(
     settings = load_recipe(recipe, overrides)
     folder, table = Path(out), read_cases(cases)
     where = recipe if isinstance(recipe, str | Path) else None
-    kind = resolve(settings.method, allow_modules=allow_modules)
-    config = build(kind.config_class, settings.config, where=where)
-    check_transfer(settings.patches.transfer, settings.data.inputs, adapts=kind.adapts())
+    kind, config = check_recipe(settings, allow_modules=allow_modules, where=where)
     learnt = _learnt_from(table, settings.data, adapts=kind.adapts())
     engine = Engine(device, devices=devices, nodes=nodes, precision=settings.schedule.precision)
     _require_divisible(settings, engine.world)
@@ -144,7 +142,8 @@ def prepare(
     settings = load_recipe(recipe, overrides)
     preparation = Preparation(settings.data, settings.preparation)
     table = read_cases(cases)
-    adapts, known = resolve(settings.method, allow_modules=allow_modules).adapts(), table.cases
+    kind, _ = check_recipe(settings, allow_modules=allow_modules)
+    adapts, known = kind.adapts(), table.cases
     if adapts and settings.data.labels is not None:  # the same volumes as in training, whose store this is
         known = tuple(hide_labels(case, settings.data.labels) for case in known)
     _require_images(table, settings.data, known, unlabelled=TARGET if adapts else None)

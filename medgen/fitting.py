@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel
 from medgen.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 from medgen.domains import patch_source
 from medgen.engine import Engine
-from medgen.errors import ModelError, Preempted, UsageError
+from medgen.errors import ModelError, Preempted
 from medgen.files import sha256, write_json
 from medgen.health.snapshots import save_snapshot
 from medgen.health.watch import Watch
@@ -136,20 +136,7 @@ def new_method(session: Session, part: Part) -> Method:
         channels = Channels(channels.inputs + channels.outputs, channels.outputs)
     recipe = session.recipe
     with session.engine.reproducible(recipe.seed * 1000 + part.number, -1, same_everywhere=True):
-        method = create(recipe.method, recipe.config, channels, allow_modules=session.allow_modules)
-    _require_patch(recipe.patches.size, method)
-    return method
-
-
-def _require_patch(size: Sequence[int], method: Method) -> None:
-    lost, align = 2 * method.margin, method.align
-    if min(size) < method.minimum or any(edge % method.multiple or (edge - lost) % align for edge in size):
-        multiple = f" and divisible by {method.multiple}" if method.multiple > 1 else ""
-        multiple += f" and equal to {lost} plus a multiple of {align}" if align > 1 else ""
-        raise UsageError(
-            f"the patches are {list(size)} voxels; this network needs sides of at least {method.minimum}{multiple}",
-            fix="change patches.size",
-        )
+        return create(recipe.method, recipe.config, channels, allow_modules=session.allow_modules)
 
 
 def fit(session: Session, part: Part) -> Method:

@@ -13,7 +13,7 @@ LAYERS = [
     "volume cases batches losses metrics optimizers dicom",
     "networks phantom preparation augmentation patches transfer domains baselines checks inference.settings",
     "method",
-    "recipe",
+    "recipe planning",
     "methods training engine checkpoint stopping runlog",
     "inference experiment references evaluation comparison cascade fitting validation health",
     "benchmark report bundle",

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 import tracemalloc
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -53,7 +54,7 @@ def config(size=(8, 8, 8), **values):
     return build(PatchConfig, {"size": size, **values})
 
 
-ALL = {"flip": ["x", "z"], "noise": 0.1, "scale": 0.1, "shift": 0.1, "contrast": 0.2, "bias": 0.2}
+ALL = {"flip": ["x", "z"], "noise": 0.1, "scale": 0.1, "shift": 0.1, "contrast": 0.2, "bias": 0.2, "channel_shift": 0.1}
 TURN = {"rotation": [10, 10, 10], "zoom": 0.1}
 
 
@@ -207,7 +208,7 @@ def test_a_turned_patch_shows_no_edge(tmp_path):
         np.testing.assert_allclose(source[n]["source"], 5, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["noise", "scale", "shift", "contrast", "bias"])
+@pytest.mark.parametrize("kind", ["noise", "scale", "shift", "contrast", "bias", "channel_shift", "channel_scale"])
 def test_changes_of_intensity_leave_target_and_context_alone(cases, tmp_path, kind):
     contexts = {}
     for case in cases:
@@ -225,6 +226,27 @@ def test_changes_of_intensity_leave_target_and_context_alone(cases, tmp_path, ki
         if kind in ("scale", "bias"):  # what multiplies leaves air where it is
             air = before["source"][0] == -3
             np.testing.assert_allclose(after["source"][0][air], -3, atol=1e-5)
+
+
+def test_the_published_offset_and_factor_are_drawn_for_every_channel_of_every_patch(tmp_path):
+    """DeepMedic: I' = (I + N(0, 0.05)) * N(1, 0.01), channel by channel."""
+    case = replace(stored(tmp_path, "a", (8, 8, 8)), air=(-3.0, -3.0))
+    image = np.zeros((2, 8, 8, 8), np.float32)
+    image[:, 4:] = 1.0
+    np.save(case.folder / "image.npy", image)
+    np.save(case.folder / "candidates.npy", np.array([4 * 64 + 4 * 8 + 4]))
+    source = PatchSource([case], config(augmentation={"channel_shift": 0.05, "channel_scale": 0.01}), seed=0)
+    patches = np.stack([source[n]["source"] for n in range(400)])
+    assert patches.dtype == np.float32
+    dark, bright = patches[:, :, :4], patches[:, :, 4:]  # offset * factor, and factor more
+    assert max(np.ptp(part, axis=(2, 3, 4)).max() for part in (dark, bright)) < 1e-6
+    factors = bright[:, :, 0, 0, 0] - dark[:, :, 0, 0, 0]
+    offsets = dark[:, :, 0, 0, 0] / factors
+    for values, mean, sd in ((offsets, 0.0, 0.05), (factors, 1.0, 0.01)):
+        np.testing.assert_allclose(values.mean(0), mean, atol=4 * sd / np.sqrt(400))
+        np.testing.assert_allclose(values.std(0), sd, rtol=0.15)  # four standard errors
+        assert abs(np.corrcoef(values.T)[0, 1]) < 0.2
+    assert same(source[7], source[7])
 
 
 def test_the_coil_profile_leans_no_way(tmp_path):

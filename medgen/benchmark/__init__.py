@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import medgen
-from medgen.benchmark.regimes import REGIMES, Plan, Regime, choose_regimes, load_plan
+from medgen.benchmark.regimes import REFERENCES, REGIMES, Plan, Regime, choose_regimes, load_plan
 from medgen.benchmark.rendering import write_results
 from medgen.benchmark.running import Failure, Outcome, Progress, run_all
 from medgen.benchmark.runs import Run, plan_runs, read_facts, titles_of
@@ -103,7 +103,8 @@ def run_benchmark(
         cases: the case table with a column ``domain``; every target case that is tested on needs a label.
         out: the folder to write, or to go on with.
         regimes: of :data:`REGIMES`, of the plan, or methods by name; ``all``. By default the plan's, or the six.
-        plan: rows with titles, seeds and settings of their own, or the file that has them.
+        plan: rows with titles, seeds and settings of their own, and which of them are references of the tests; or
+            the file that has them.
         seeds: trainings of each regime, with seeds ``recipe.seed``, ``recipe.seed + 1``, ...
         folds: of the target domain where it has no test cases; see :func:`make_folds`.
         workers: runs at a time.
@@ -132,11 +133,13 @@ def run_benchmark(
     table, out = read_cases(cases), Path(out)
     runs = plan_runs(base, table, chosen, out, seeds=seeds, folds=folds, shifted=shifted, allow_modules=allow_modules)
     titles = titles_of(base, chosen, shifted)
+    references = rows_wanted.references if rows_wanted else REFERENCES
     for run in runs:
         run.require_same()
 
     def show(outcome: Outcome) -> Benchmark:
-        found, facts = tabulate(runs, titles), _facts(base, table, chosen, runs, outcome)
+        found = tabulate(runs, titles, references=references)
+        facts = _facts(base, table, chosen, runs, outcome) | {"references": list(references)}
         write_results(found, facts, out)
         if found and find_spec("matplotlib"):
             from medgen.benchmark.figure import write_figure

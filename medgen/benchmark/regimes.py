@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import PositiveInt
+from pydantic import PositiveInt, ValidationInfo, field_validator
 
 from medgen.batches import Adaptation, Labelled
 from medgen.cases import columns_of
@@ -28,6 +28,8 @@ SUPERVISED = "segmentation"
 ADVERSARIAL = "domain_adversarial"
 """The method of the regime ``adapted``."""
 SOURCE_ONLY, WITHOUT_SHIFTED, ADAPTED, TARGET_ONLY = "source_only", "without_shifted", "adapted", "target_only"
+REFERENCES = (SOURCE_ONLY, WITHOUT_SHIFTED)
+"""Regimes that every other one is tested against, unless a plan names others."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +88,25 @@ class Plan(Config):
     """The rows of a benchmark, in order: the file that ``--plan`` names."""
 
     regimes: dict[str, Row]
+    references: tuple[str, ...] = REFERENCES
+    """Rows that every other one is tested against; of those named here each must be a row of the plan."""
+
+    @field_validator("references")
+    @classmethod
+    def _rows_named_once(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        rows = info.data.get("regimes", names)  # wrong rows have an error of their own
+        if unknown := [name for name in names if name not in rows]:
+            raise ValueError(f"'{unknown[0]}' is no row of the plan; its rows are {', '.join(rows)}")
+        if len(set(names)) < len(names):
+            raise ValueError("a row is named twice")
+        return names
 
 
 def load_plan(path: str | Path) -> Plan:
     """Read a plan.
 
     Raises:
-        UsageError: no such file, not YAML, an unknown key.
+        UsageError: no such file, not YAML, an unknown key, a reference that is no row.
     """
     path = Path(path)
     try:
@@ -212,6 +226,8 @@ def derive_recipe(base: Recipe, regime: Regime, *, shifted: str | None, seed: in
     if regime.method != base.method:
         shared = resolve(SUPERVISED).config_class.model_fields
         values["config"] = {key: value for key, value in base.config.items() if key in shared}
+    if not regime.unlabelled:  # what learns nothing from the images of T cannot take over their intensities
+        values["patches"]["transfer"] = None
     values["data"]["domains"] = None  # the table of the run holds what it may learn from
     if regime.shifted != "kept":
         replacements = _replacements(regime, shifted)
@@ -265,3 +281,10 @@ def titled(regime: Regime, shifted: str | None) -> str:
     for key, text in names.items():
         title = title.replace(f"{{{key}}}", text)
     return title
+
+
+def notes_of(base: Recipe, regimes: Sequence[Regime]) -> dict[str, str]:
+    """What a regime leaves out of the user's recipe, as an addition to its title."""
+    if base.patches.transfer is None:
+        return {}
+    return {regime.name: " (no transfer)" for regime in regimes if not regime.unlabelled}

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medgen.benchmark.table import DICE, REFERENCES, Row, Scored
+from medgen.benchmark.regimes import REFERENCES
+from medgen.benchmark.table import DICE, Row, Scored
 from medgen.files import atomic_path, plain, write_json
 from medgen.health import RULE
 from medgen.metrics.resampling import mean_of
@@ -45,12 +46,12 @@ def cells(rows: Sequence[Row]) -> list[tuple[str, ...]]:
     ]
 
 
-def difference_cells(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+def difference_cells(rows: Sequence[Row], references: Sequence[str] = REFERENCES) -> list[tuple[str, ...]]:
     """For each row: title, and by reference the difference of the Dice with its interval, and p after Holm."""
     found = []
     for row in rows:
         line = [row.title]
-        for reference in _references(rows):
+        for reference in _present(references, rows):
             values = row.against.get(reference)
             if values is None:
                 line += [_NONE, _NONE]
@@ -65,16 +66,12 @@ def markdown(rows: Sequence[Row], facts: Mapping[str, Any]) -> str:
     """The whole result as Markdown: the table, the differences, every seed, and how to read them."""
     if not rows:
         return f"# {facts['title']}\n\nNo run has scores yet.\n"
-    references = {row.name: row.title for row in rows}
-    differences = [heading for name in _references(rows) for heading in (f"against “{references[name]}”", "p")]
     seeds = sorted({seed for row in rows for seed in row.target.seeds})
     parts = [
         f"# {facts['title']}",
         _summary(rows, facts),
         _grid(HEADING, cells(rows)),
-        "## Differences of the DSC on T\n\nPercentage points with the 95 % interval; p of the paired Wilcoxon test "
-        "over cases (each the mean of its seeds), corrected by Holm within a column.",
-        _grid(("regime", *differences), difference_cells(rows)),
+        *_differences(rows, facts["references"]),
         "## Every seed\n\nDSC on T in %, mean over cases.",
         _grid(("regime", *(str(seed) for seed in seeds)), [_by_seed(row, seeds) for row in rows]),
         *_health(rows, seeds),
@@ -228,8 +225,24 @@ def _by_seed(row: Row, seeds: Sequence[int]) -> tuple[str, ...]:
     return (row.title, *(f"{100 * means[seed]:.1f}" if seed in means else _NONE for seed in seeds))
 
 
-def _references(rows: Sequence[Row]) -> list[str]:
-    return [name for name in REFERENCES if any(row.name == name for row in rows)]
+def _differences(rows: Sequence[Row], references: Sequence[str]) -> list[str]:
+    """The differences from the references, where there are some."""
+    titles = {row.name: row.title for row in rows}
+    present = _present(references, rows)
+    if not present or len(rows) == 1:
+        return []
+    words = (
+        "## Differences of the DSC on T\n\nPercentage points with the 95 % interval; p of the paired Wilcoxon test "
+        "over cases (each the mean of its seeds), corrected by Holm within a column. The interval draws cases and "
+        "seeds; p takes the seeds as they are, so it can be small where the interval reaches 0 and other seeds might "
+        "turn the difference round."
+    )
+    heading = [text for name in present for text in (f"against “{titles[name]}”", "p")]
+    return [words, _grid(("regime", *heading), difference_cells(rows, references))]
+
+
+def _present(references: Sequence[str], rows: Sequence[Row]) -> list[str]:
+    return [name for name in references if any(row.name == name for row in rows)]
 
 
 def _seeds(row: Row) -> str:

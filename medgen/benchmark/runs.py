@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medgen.benchmark.regimes import Regime, derive_recipe, shifted_input, titled
+from medgen.benchmark.regimes import Regime, derive_recipe, notes_of, shifted_input, titled
 from medgen.benchmark.splits import SOURCE, TARGET, Fold, digest, make_folds, split_hash, tested_cases, training_cases
 from medgen.cases import Case, CaseTable, write_cases
 from medgen.config import build
@@ -16,6 +16,7 @@ from medgen.errors import InputError, UsageError
 from medgen.experiment import FREE_TO_CHANGE
 from medgen.files import sha256, write_json
 from medgen.method import resolve
+from medgen.planning import check_recipe
 from medgen.recipe import Recipe, load_recipe
 
 FACTS = "benchmark_run.json"
@@ -152,7 +153,7 @@ def plan_runs(
     for regime in regimes:
         for seed in range(regime.seeds or seeds):
             wanted.append((regime, seed, derive_recipe(base, regime, shifted=channel, seed=seed)))
-            _require_settings(wanted[-1][2], allow_modules)
+        check_recipe(wanted[-1][2], allow_modules=allow_modules)  # the seeds differ in nothing else
     hashes: dict[Path, str] = {}
     runs = [
         _run(recipe, table, regime, seed, fold, out, hashes)
@@ -164,8 +165,8 @@ def plan_runs(
 
 def titles_of(base: Recipe, regimes: Sequence[Regime], shifted: str | None = None) -> dict[str, str]:
     """What the table calls each regime."""
-    channel = shifted_input(base, shifted)
-    return {regime.name: titled(regime, channel) for regime in regimes}
+    channel, notes = shifted_input(base, shifted), notes_of(base, regimes)
+    return {regime.name: titled(regime, channel) + notes.get(regime.name, "") for regime in regimes}
 
 
 def _require_settings(recipe: Recipe, allow_modules: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medgen.benchmark.regimes import SOURCE_ONLY, TARGET_ONLY, WITHOUT_SHIFTED
+from medgen.benchmark.regimes import REFERENCES, SOURCE_ONLY, TARGET_ONLY
 from medgen.benchmark.runs import SCORES, Run
 from medgen.benchmark.splits import SOURCE, TARGET
 from medgen.health import judge, read_looks
@@ -28,8 +28,6 @@ from medgen.metrics.statistics import (
 
 Numbers = NDArray[np.float64]
 DICE = "dice"
-REFERENCES = (SOURCE_ONLY, WITHOUT_SHIFTED)
-"""Regimes that every other one is tested against."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,14 @@ class Row:
     health: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
 
 
-def tabulate(runs: Sequence[Run], titles: Mapping[str, str], *, seed: int = 0, draws: int = 2000) -> tuple[Row, ...]:
+def tabulate(
+    runs: Sequence[Run],
+    titles: Mapping[str, str],
+    *,
+    references: Sequence[str] = REFERENCES,
+    seed: int = 0,
+    draws: int = 2000,
+) -> tuple[Row, ...]:
     """The rows of all regimes that have scores, in the order of ``titles``.
 
     A seed counts once all its folds are scored. All means are over cases, then over seeds.
@@ -84,6 +89,8 @@ def tabulate(runs: Sequence[Run], titles: Mapping[str, str], *, seed: int = 0, d
     Args:
         runs: of the benchmark, done or not.
         titles: by regime.
+        references: regimes that every other one is tested against; Holm's correction is made within each. One
+            without scores is left out.
         seed: of the bootstrap.
         draws: bootstrap samples.
     """
@@ -106,7 +113,7 @@ def tabulate(runs: Sequence[Run], titles: Mapping[str, str], *, seed: int = 0, d
                 health=verdicts([run for run in own if run.seed in target.seeds]),
             )
         )
-    return _compared(rows, seed, draws)
+    return _compared(rows, references, seed, draws)
 
 
 def collect(runs: Sequence[Run], domain: str) -> Scored | None:
@@ -165,11 +172,11 @@ def _summaries(scored: Scored, seed: int, draws: int) -> dict[str, RunSummary]:
     return {name: summarise_runs(list(table), seed=seed, draws=draws) for name, table in scored.values.items()}
 
 
-def _compared(rows: Sequence[Row], seed: int, draws: int) -> tuple[Row, ...]:
+def _compared(rows: Sequence[Row], references: Sequence[str], seed: int, draws: int) -> tuple[Row, ...]:
     """The rows with their share of the gap and their differences from the references."""
     by_name = {row.name: row for row in rows}
     against: dict[str, dict[str, dict[str, Any]]] = {row.name: {} for row in rows}
-    for reference in REFERENCES:
+    for reference in references:
         if reference not in by_name:
             continue
         found: dict[str, RunComparison] = {

@@ -56,7 +56,7 @@ def benchmark(
         cases: the case table, with 'source' or 'target' in the column 'domain'.
         out: the folder to write, or to go on with.
         regimes: names with commas between them; the plan's by default, or the six.
-        plan: a YAML file of rows with titles, seeds and settings of their own.
+        plan: a YAML file of rows with titles, seeds and settings of their own, and of which rows to test against.
         seeds: trainings of each regime.
         folds: of the target domain, where it has no test cases; 5 by default.
         workers: runs at a time, each a process with its share of the cores.

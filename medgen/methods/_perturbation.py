@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated
 
 import torch
@@ -41,8 +42,14 @@ class PerturbationConfig(Config):
     """Largest share of the difference from the mean of 3^3 voxels that is taken away, or added: blur and sharpening."""
     noise: NonNegativeFloat = 0.1
     """Largest standard deviation of Gaussian noise."""
-    channel_dropout: dict[NonNegativeInt, Chance] = {}
-    """Chance, by number of the channel, that the channel of a patch is set to its mean, 0."""
+    channel_dropout: Chance | dict[NonNegativeInt, Chance] = {}
+    """Chance, by number of the channel, that the channel of a patch is set to its mean, 0. One number is for every
+    channel by itself, where there are several."""
+
+    def named_channels(self) -> dict[str, Collection[int]]:
+        """What ``channels`` and ``channel_dropout`` name."""
+        dropped = self.channel_dropout if isinstance(self.channel_dropout, dict) else ()
+        return {"channels": self.channels or (), "channel_dropout": dropped}
 
 
 def perturb(image: Tensor, mask: Tensor, config: PerturbationConfig) -> Tensor:
@@ -72,11 +79,17 @@ def perturb(image: Tensor, mask: Tensor, config: PerturbationConfig) -> Tensor:
     if config.channels is not None:
         listed = torch.tensor([each in config.channels for each in range(image.shape[1])], device=image.device)
         changed = torch.where(listed[:, None, None, None], changed, image)
-    if config.channel_dropout:
-        chances = torch.tensor([config.channel_dropout.get(each, 0.0) for each in range(image.shape[1])])
-        dropped = _column(changed, torch.rand) < chances.to(image.device)[:, None, None, None]
+    if any(chances := _dropout(config.channel_dropout, image.shape[1])):
+        dropped = _column(changed, torch.rand) < torch.tensor(chances, device=image.device)[:, None, None, None]
         changed = changed.masked_fill(dropped, 0.0)
     return torch.where(mask > 0, changed, image).to(image.dtype)
+
+
+def _dropout(chances: float | dict[int, float], channels: int) -> list[float]:
+    """The chance of each channel; a single channel, which would leave an empty patch, is dropped by name only."""
+    if isinstance(chances, dict):
+        return [chances.get(each, 0.0) for each in range(channels)]
+    return [chances if channels > 1 else 0.0] * channels
 
 
 def _column(image: Tensor, draw: object) -> Tensor:

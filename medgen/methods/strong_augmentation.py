@@ -17,8 +17,11 @@ from medgen.methods._segmentation import SegmentationConfig, Segmenter
 class Config(SegmentationConfig):
     """Settings of supervised segmentation with strong augmentation."""
 
-    perturbation: PerturbationConfig = PerturbationConfig(curve=0.7, mixing=0.5, scale=0.4, shift=0.4, blur=0.5)
-    """What is done to the patches; name the channel that differs between the domains in ``channel_dropout``."""
+    perturbation: PerturbationConfig = PerturbationConfig(
+        curve=0.7, mixing=0.5, scale=0.4, shift=0.4, blur=0.5, channel_dropout=0.1
+    )
+    """What is done to the patches. Every channel is missing from a tenth of them; where it is known which one differs
+    between the domains, give that one alone, by its number, in ``channel_dropout``."""
 
 
 class StrongAugmentation(Segmenter):

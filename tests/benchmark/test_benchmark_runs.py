@@ -89,14 +89,13 @@ def test_no_process_outlives_the_benchmark(table, tmp_path, monkeypatch):
 
 
 def test_a_worker_says_what_was_wrong(table, tmp_path, capsys):
-    (run,) = plan_runs(
-        load_recipe(RECIPE, ["patches.size=[1,1,1]"]), read_cases(table), choose_regimes(["both"]), tmp_path, seeds=1
-    )
+    nobody = load_recipe(RECIPE, ["patches.sampling=balanced", "data.classes={lesion: [7]}"])
+    (run,) = plan_runs(nobody, read_cases(table), choose_regimes(["both"]), tmp_path, seeds=1)
     run.write()
-    assert worker_main([str(run.folder), "--store", str(tmp_path / "store"), "--device", "cpu"]) == 2
+    assert worker_main([str(run.folder), "--store", str(tmp_path / "store"), "--device", "cpu"]) == 3
     said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert "the patches are [1, 1, 1] voxels" in said[-1]["error"]["what"]
-    assert said[-1]["error"]["fix"] == "change patches.size"
+    assert said[-1]["error"]["what"] == "sampling is balanced, but no case has a labelled voxel"
+    assert said[-1]["error"]["fix"] == "name data.labels, or sample uniformly"
     assert {"done", "total", "what"} <= said[0].keys()
 
 
@@ -211,6 +210,18 @@ def test_table_only_starts_nothing(table, tmp_path):
     result = run_benchmark(RECIPE, table, tmp_path / "out", regimes=["both"], table_only=True)
     assert result.rows == ()
     assert not (tmp_path / "out" / "runs").exists()
+    facts = json.loads((tmp_path / "out" / "benchmark.json").read_text())
+    assert facts["references"] == ["source_only", "without_shifted"]
+
+
+def test_the_references_of_a_plan_reach_the_table(table, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("medgen.benchmark.tabulate", lambda *_, references: asked.append(tuple(references)) or ())
+    plan = tmp_path / "rows.yaml"
+    plan.write_text("references: [both]\nregimes: {source_only: , both: }\n")
+    run_benchmark(RECIPE, table, tmp_path / "out", plan=plan, table_only=True)
+    assert asked == [("both",)]
+    assert json.loads((tmp_path / "out" / "benchmark.json").read_text())["references"] == ["both"]
 
 
 @pytest.mark.parametrize("wrong", [{"seeds": 0}, {"workers": 0}])

@@ -156,6 +156,19 @@ def test_a_misspelt_setting_is_told_before_the_first_run(tmp_path, overrides, re
         plan_runs(base, WHOLE, rows, tmp_path, seeds=1)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("patches.size=[9,9,9]", r"the patches are \[9, 9, 9\] voxels"),
+        ("config.perturbation.channels=[2]", r"config\.perturbation\.channels names channel 2"),
+    ],
+)
+def test_what_the_last_regime_cannot_do_is_told_before_the_first_run(tmp_path, change, said):
+    regimes = choose_regimes(["source_only", "mean_teacher"], overrides=[f"mean_teacher:{change}"])
+    with pytest.raises(UsageError, match=said):
+        plan_runs(BASE, WHOLE, regimes, tmp_path, seeds=1)
+
+
 def test_hashes_tell_bytes_and_not_folders():
     one = Case("a", "train", "source", {"t1": Path("/x/t1.nii")})
     moved = Case("a", "train", "source", {"t1": Path("/y/t1.nii")})

@@ -15,6 +15,7 @@ TITLES = {"source_only": "train on S", "adapted": "adapted", "target_only": "tra
 FACTS = {
     "title": "Benchmark (phantom)",
     "phantom": True,
+    "references": ["source_only", "without_shifted"],
     "folds": 1,
     "source_split": "test",
     "budget": {"steps": 7},
@@ -75,6 +76,33 @@ def test_gap_and_differences_pair_cases_by_name(rows):
     assert (difference["p"], difference["p_holm"]) == (pytest.approx(0.25), pytest.approx(0.5))
     assert target.against["source_only"]["n_failed"] == 1
     assert source.against == {}
+
+
+def test_a_plan_says_what_the_rows_are_tested_against(tmp_path):
+    scores = {"target_only": (0.7, 0.8, 0.9), "adapted": (0.5, 0.5, 0.5), "source_only": (0.1, 0.1, 0.1)}
+    runs = [run(tmp_path, name, 7, dict(zip("abc", values, strict=True))) for name, values in scores.items()]
+    references = ("target_only", "without_shifted", "adapted")  # the second has no scores
+    found = tabulate(runs, TITLES, references=references)
+    source, adapted, target = found
+    assert list(source.against) == ["target_only", "adapted"]
+    assert [list(row.against) for row in (adapted, target)] == [["target_only"], ["adapted"]]
+    assert source.against["target_only"]["mean_difference"] == pytest.approx(-0.7)
+    assert adapted.against["target_only"]["mean_difference"] == pytest.approx(-0.3)
+    # Wilcoxon of three cases of one sign: 2 / 2**3; two rows are tested against each reference
+    assert [row.against["target_only"]["p_holm"] for row in (source, adapted)] == pytest.approx([0.5, 0.5])
+    facts = FACTS | {"references": list(references)}
+    text = markdown(found, facts)
+    assert "| regime | against “train on T” | p | against “adapted” | p |" in text
+    assert "| train on S | -70.0 [" in text
+    write_results(found, facts, tmp_path)
+    written = json.loads((tmp_path / "benchmark.json").read_text())
+    assert written["references"] == list(references)
+    assert written["rows"][0]["against"]["adapted"]["mean_difference"] == pytest.approx(-0.4)
+    (line, *_) = csv.DictReader((tmp_path / "benchmark.csv").open())
+    assert float(line["dice_less_adapted"]) == pytest.approx(-0.4)
+    assert {"dice_less_target_only_low", "dice_less_target_only_p_holm"} <= line.keys()
+    assert "dice_less_source_only" not in line
+    assert "## Differences" not in markdown(found, FACTS | {"references": []})
 
 
 def test_a_seed_counts_when_all_its_folds_are_there(tmp_path):

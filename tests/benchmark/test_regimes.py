@@ -11,6 +11,7 @@ from medgen.benchmark.regimes import (
     shifted_input,
     titled,
 )
+from medgen.benchmark.runs import titles_of
 from medgen.errors import UsageError
 from medgen.method import method_names, resolve
 from medgen.recipe import load_recipe
@@ -65,6 +66,17 @@ def test_intensity_follows_the_shifted_channel():
         "without_shifted": {"t1"},
         "both_separate": {"ge?", "swi?", "t1"},
     }
+
+
+def test_only_what_sees_images_of_the_target_takes_over_their_intensities(tmp_path):
+    base = load_recipe({**RECIPE, "patches": {"transfer": {"input": "ge|swi"}}})
+    regimes = choose_regimes([*REGIMES, "mean_teacher"])
+    recipes = {regime.name: derive_recipe(base, regime, shifted="ge|swi", seed=0) for regime in regimes}
+    assert {name for name, recipe in recipes.items() if recipe.patches.transfer} == {"adapted", "mean_teacher"}
+    titles = titles_of(base, regimes)
+    assert titles["source_only"] == "train on S (no transfer)"
+    assert titles["adapted"] == "train on S, adapted to T without labels"
+    assert titles_of(BASE, regimes)["source_only"] == "train on S"
 
 
 def test_an_optional_input_never_comes_first():
@@ -131,6 +143,14 @@ def test_a_plan_has_rows_of_its_own(tmp_path):
     assert [regime.name for regime in choose_regimes(["named", "target_only"], plan)] == ["named", "target_only"]
 
 
+def test_a_plan_names_its_references(tmp_path):
+    path = tmp_path / "rows.yaml"
+    path.write_text("regimes: {source_only: , residual: {like: both}}\n")
+    assert load_plan(path).references == ("source_only", "without_shifted")
+    path.write_text("references: [residual]\nregimes: {source_only: , residual: {like: both}}\n")
+    assert load_plan(path).references == ("residual",)
+
+
 @pytest.mark.parametrize(
     ("names", "overrides", "said"),
     [
@@ -152,13 +172,16 @@ def test_wrong_names_are_told(names, overrides, said):
         ("regimes: [", "not YAML"),
         ("regimes: {both: {sed: 2}}", "unknown key"),
         ("regimes: {both: {seeds: 0}}", "seeds"),
+        ("{regimes: {both: {}}, references: [adapted]}", "'adapted' is no row of the plan; its rows are both"),
+        ("{regimes: {both: {}}, references: [both, both]}", "named twice"),
     ],
 )
 def test_a_wrong_plan_is_told(tmp_path, text, said):
     path = tmp_path / "plan.yaml"
     path.write_text(text)
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=said) as told:
         load_plan(path)
+    assert told.value.where == path
     with pytest.raises(UsageError, match="no such plan"):
         load_plan(tmp_path / "other.yaml")
     with pytest.raises(UsageError, match="cannot name a folder"):

@@ -5,6 +5,7 @@ import torch
 
 from medgen.config import build
 from medgen.errors import UsageError
+from medgen.method import resolve
 from medgen.methods._perturbation import PerturbationConfig, perturb
 
 NOTHING = {"curve": 0, "scale": 0, "shift": 0, "noise": 0, "probability": 1}
@@ -85,6 +86,19 @@ def test_a_channel_is_dropped_as_often_as_said():
     result = perturb(many, torch.ones(400, 1, 1, 1, 1), config(channel_dropout={1: 0.25}))
     assert (result[:, 0] == 1).all()
     assert (result[:, 1] == 0).float().mean().item() == pytest.approx(0.25, abs=0.09)  # four standard errors
+
+
+def test_one_chance_is_for_every_channel_by_itself_and_spares_a_single_one():
+    torch.manual_seed(0)
+    many, inside = torch.ones(400, 2, 1, 1, 1), torch.ones(400, 1, 1, 1, 1)
+    gone = perturb(many, inside, config(channel_dropout=0.25)).flatten(1) == 0
+    assert gone.float().mean(0).tolist() == pytest.approx([0.25, 0.25], abs=0.09)  # four standard errors
+    assert gone.all(dim=1).float().mean().item() == pytest.approx(0.0625, abs=0.05)
+    assert torch.equal(perturb(many[:, :1], inside, config(channel_dropout=0.25)), many[:, :1])
+
+
+def test_the_strong_augmentation_drops_channels_by_default():
+    assert resolve("strong_augmentation").config_class().perturbation.channel_dropout == 0.1
 
 
 def test_mixing_adds_the_other_channels_only():

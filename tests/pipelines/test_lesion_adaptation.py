@@ -6,11 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from tiny_domains import write_domains
+from torch import nn
 
 from medgen.cases import read_cases
 from medgen.config import build
 from medgen.errors import InputError
-from medgen.method import resolve
+from medgen.experiment import train
+from medgen.method import Channels, create, resolve
 from medgen.recipe import load_recipe
 from medgen.volume import Volume, read_label, write_volume
 
@@ -122,8 +126,38 @@ def test_every_look_and_the_verdict_are_printed(tmp_path):
     assert rule.startswith("rule: COLLAPSED")
 
 
-@pytest.mark.parametrize("name", ["recipe.yaml", "tumour.yaml", "health.yaml"])
+@pytest.mark.parametrize("name", ["recipe.yaml", "tumour.yaml", "health.yaml", "published.yaml"])
 def test_recipes_of_lesions_are_valid(name):
     recipe = load_recipe(FOLDER / name)
     build(resolve(recipe.method).config_class, recipe.config)
     assert recipe.data.task == "segmentation"
+
+
+def test_the_published_schedule():
+    recipe = load_recipe(FOLDER / "published.yaml")
+    epoch = recipe.schedule.steps // 35
+    assert (epoch, recipe.schedule.batch) == (2000, 10)
+    rates = [
+        recipe.schedule.learning_rate.factor(step / recipe.schedule.steps) for step in range(recipe.schedule.steps)
+    ]
+    halved = [step for step in range(1, len(rates)) if rates[step] < rates[step - 1]]
+    assert halved == [17 * epoch, 22 * epoch, 27 * epoch, 30 * epoch, 33 * epoch]
+    assert rates[-1] == 1 / 32
+    method = create(recipe.method, recipe.config, Channels(5, 2))
+    alphas = {number: method.alpha(number / 35) for number in (9.99, 22.5, 35)}
+    assert alphas == pytest.approx({9.99: 0.0, 22.5: 0.025, 35: 0.05}, abs=1e-6)
+    first, *_, last = [layer for layer in method.discriminator.modules() if isinstance(layer, nn.Conv3d)]
+    assert first.weight.shape == (100, 130 + 130 + 150, 3, 3, 3)  # layers 4, 6 and 8 of both pathways, and 10
+    assert last.weight.shape == (2, 100, 1, 1, 1)
+    segment = torch.zeros(1, 5, *recipe.patches.size)
+    assert method.predict(segment).shape == (1, 2, 9, 9, 9)
+
+
+def test_the_published_recipe_trains(tmp_path):
+    cases = write_domains(tmp_path / "data")
+    small = ["schedule.steps=1", "schedule.batch=1", "schedule.workers=0", "data.inputs=[t1, 'ge|swi']"]
+    overrides = [*small, "preparation.spacing=null"]
+    run = train(FOLDER / "published.yaml", cases, tmp_path / "run", overrides=overrides, device="cpu")
+    line = json.loads((run / "metrics.jsonl").read_text().splitlines()[0])
+    assert {name.split("/")[0] for name in line["losses"]} == {"discriminator", "segmenter"}
+    assert {"segmenter/cross_entropy", "segmenter/l1", "segmenter/l2"} <= line["losses"].keys()

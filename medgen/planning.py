@@ -1,0 +1,75 @@
+"""What can be said of a recipe before a case is read: faults that would otherwise show after hours of preparation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from medgen.config import Config, build
+from medgen.errors import UsageError
+from medgen.method import Channels, Method, resolve
+from medgen.recipe import Recipe
+from medgen.transfer import check_transfer
+
+
+def check_recipe(
+    recipe: Recipe, *, allow_modules: Sequence[str] = (), where: str | Path | None = None
+) -> tuple[type[Method], Config]:
+    """Find the method of a recipe and build its settings and, once, its networks.
+
+    Args:
+        recipe: of a run.
+        allow_modules: modules outside medgen that the recipe may name as its method.
+        where: the file of the recipe, for messages.
+
+    Returns:
+        The method and its settings.
+
+    Raises:
+        UsageError: no such method, a wrong setting, a channel that is not among the inputs, patches that the networks
+            cannot take, or a transfer that could not be made.
+        ModelError: a module that was not allowed.
+    """
+    kind = resolve(recipe.method, allow_modules=allow_modules)
+    config = build(kind.config_class, recipe.config, where=where)
+    inputs = recipe.data.inputs
+    check_transfer(recipe.patches.transfer, inputs, adapts=kind.adapts())
+    _require_channels(config, inputs)
+    outputs = 1 if recipe.data.task == "synthesis" else 1 + max(1, len(recipe.data.classes))
+    with torch.random.fork_rng(devices=[]):  # weights are drawn, and thrown away
+        method = kind(config, Channels(len(inputs), outputs))
+    _require_patch(recipe.patches.size, method)
+    return kind, config
+
+
+def _require_channels(config: Config, inputs: Sequence[str]) -> None:
+    """Refuse a setting that names a channel which no image has: it would silently do nothing."""
+    for key, number in _named_channels(config, "config"):
+        if number >= len(inputs):
+            known = ", ".join(f"{place} {name}" for place, name in enumerate(inputs))
+            raise UsageError(
+                f"{key} names channel {number}, and the recipe has {len(inputs)} inputs",
+                fix=f"count from 0 in data.inputs: {known}",
+            )
+
+
+def _named_channels(config: Config, key: str) -> Iterator[tuple[str, int]]:
+    """Keys of settings, however deep, and the numbers of channels that they name."""
+    for name, numbers in config.named_channels().items():
+        yield from ((f"{key}.{name}", number) for number in numbers)
+    for name in type(config).model_fields:
+        if isinstance(inner := getattr(config, name), Config):
+            yield from _named_channels(inner, f"{key}.{name}")
+
+
+def _require_patch(size: Sequence[int], method: Method) -> None:
+    lost, align = 2 * method.margin, method.align
+    if min(size) < method.minimum or any(edge % method.multiple or (edge - lost) % align for edge in size):
+        multiple = f" and divisible by {method.multiple}" if method.multiple > 1 else ""
+        multiple += f" and equal to {lost} plus a multiple of {align}" if align > 1 else ""
+        raise UsageError(
+            f"the patches are {list(size)} voxels; this network needs sides of at least {method.minimum}{multiple}",
+            fix="change patches.size",
+        )

@@ -1,0 +1,70 @@
+"""What is wrong with a recipe is said before a case is read."""
+
+import pytest
+import tiny
+import tiny_domains
+import torch
+
+from medgen.errors import UsageError
+from medgen.experiment import prepare, train
+from medgen.planning import check_recipe
+from medgen.recipe import load_recipe
+
+DEEPMEDIC = {"network": "deepmedic", "preset": "small"}
+
+
+def refused(values, *overrides):
+    with pytest.raises(UsageError) as caught:
+        check_recipe(load_recipe(values, overrides))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "number"),
+    [("channels", "[0, 7]", 7), ("channel_dropout", "{2: 0.1, 1: 0.1}", 2), ("channels", "[2]", 2)],
+)
+@pytest.mark.parametrize("method", ["strong_augmentation", "mean_teacher", "self_training"])
+def test_a_channel_that_no_input_has(method, key, value, number):
+    said = refused(tiny_domains.recipe(method=method), f"config.perturbation.{key}={value}")
+    assert f"config.perturbation.{key} names channel {number}, and the recipe has 2 inputs" in said
+    assert "0 t1, 1 ge|swi" in said
+
+
+def test_the_last_channel_is_one():
+    settings = {"channels": [1], "channel_dropout": {1: 0.1}}
+    recipe = tiny_domains.recipe(method="strong_augmentation", config={"perturbation": settings})
+    kind, config = check_recipe(load_recipe(recipe))
+    assert kind.__name__ == "StrongAugmentation"
+    assert config.perturbation.channels == (1,)
+
+
+@pytest.mark.parametrize(
+    ("config", "size", "fitting", "said"),
+    [
+        (DEEPMEDIC, 62, 61, "sides of at least 55 and equal to 52 plus a multiple of 3"),
+        (DEEPMEDIC, 52, 55, "sides of at least 55"),
+        ({"network": "unet"}, 20, 24, "sides of at least 8 and divisible by 8"),
+    ],
+)
+def test_patches_that_a_network_cannot_take(config, size, fitting, said):
+    recipe = tiny_domains.recipe(config=config)
+    found = refused(recipe, f"patches.size=[{fitting}, {fitting}, {size}]")
+    assert f"the patches are [{fitting}, {fitting}, {size}] voxels" in found
+    assert said in found
+    check_recipe(load_recipe(recipe, [f"patches.size=[{fitting}, {fitting}, {fitting}]"]))
+
+
+def test_the_networks_that_are_built_to_look_at_them_use_no_chance():
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    check_recipe(load_recipe(tiny.recipe()))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("command", [train, prepare])
+def test_nothing_is_prepared_of_a_recipe_that_cannot_be_trained(command, tmp_path):
+    cases = tiny_domains.write_domains(tmp_path / "data", train=1)
+    recipe = tiny_domains.recipe(patches={"size": [9, 9, 9]}, data={"domains": ["source"]})
+    with pytest.raises(UsageError, match=r"the patches are \[9, 9, 9\] voxels"):
+        command(recipe, cases, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
