@@ -177,7 +177,7 @@ def _unet(
     inputs: int,
     outputs: int,
     channels: Sequence[int],
-    strides: Sequence[tuple[int, int, int]],
+    strides: Sequence[Any],
     slices: Slices,
     **options: Any,
 ) -> Any:
@@ -216,7 +216,7 @@ def _stacked(x: Tensor) -> Tensor:
 
 
 def _unstacked(x: Tensor, batch: int) -> Tensor:
-    return x.squeeze(4).unflatten(0, (batch, -1)).movedim(1, 4)
+    return x.reshape(batch, -1, *x.shape[1:4]).movedim(1, 4)
 
 
 def _cut(x: Tensor, size: Sequence[int]) -> Tensor:
