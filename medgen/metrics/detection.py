@@ -1,0 +1,274 @@
+"""How well lesions are found and patients told apart: AUROC, average precision and FROC, as PI-CAI scores them.
+
+AUROC is of cases, whose confidence is that of their surest candidate; average precision is of lesions. The numbers are
+those of picai_eval (1.4) with two exceptions: an area that does not exist is NaN with a reason in place of a warning or
+0, and the sensitivity at a number of false positives counts the least sure candidate too where every lesion is found
+(picai_eval replaces that last point of the curve).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medgen.metrics.matching import OVERLAP, CaseDetection, Finding, match_lesions
+from medgen.metrics.ranking import (
+    Counts,
+    FrocCurve,
+    PrecisionRecallCurve,
+    Ranked,
+    RocCurve,
+    area_under_roc,
+    average_precision,
+    count_findings,
+    froc_curve,
+    precision_recall_curve,
+    roc_curve,
+    sensitivity_at,
+)
+from medgen.metrics.resampling import Numbers, interval, times_drawn
+
+__all__ = [
+    "FALSE_POSITIVES",
+    "OVERLAP",
+    "CaseDetection",
+    "Detection",
+    "DetectionComparison",
+    "Finding",
+    "match_lesions",
+    "permutation_test",
+    "sensitivity_name",
+    "summarise",
+]
+
+FALSE_POSITIVES = (0.1, 0.25, 0.5, 1.0, 2.0)
+"""False positives a case at which the sensitivity is told."""
+
+_BLOCK = 2**21  # numbers held at a time
+_ROUNDING = 1e-12
+
+
+class DetectionComparison(NamedTuple):
+    """One metric of two models on the same cases.
+
+    Attributes:
+        difference: the first less the second.
+        ci95: bootstrap interval over patients.
+        p: two-sided p-value of the permutation test.
+    """
+
+    difference: float
+    ci95: tuple[float, float]
+    p: float
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What was found in all cases.
+
+    Args:
+        cases: by name.
+        patients: case to patient; a case that is not in it is a patient of its own.
+    """
+
+    cases: Mapping[str, CaseDetection]
+    patients: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cases", MappingProxyType(dict(self.cases)))
+        object.__setattr__(self, "patients", MappingProxyType(dict(self.patients)))
+
+    @property
+    def auroc(self) -> float:
+        """How often a case with a lesion has a higher confidence than one without, in [0, 1]; NaN of one class."""
+        return self.values["auroc"]
+
+    @property
+    def ap(self) -> float:
+        """Average precision of the lesions, in [0, 1]; NaN without a lesion."""
+        return self.values["ap"]
+
+    @property
+    def score(self) -> float:
+        """The PI-CAI score, ``(AUROC + AP) / 2``."""
+        return self.values["score"]
+
+    def sensitivity_at(self, false_positives: float) -> float:
+        """Share of the lesions found with at most so many false positives a case; NaN without a lesion.
+
+        It is that of the most lenient threshold that keeps to the limit; nothing is interpolated.
+        """
+        return float(sensitivity_at(self.counts, false_positives)[0])
+
+    @cached_property
+    def values(self) -> dict[str, float]:
+        """All areas and sensitivities by name; see :data:`FALSE_POSITIVES`."""
+        return {name: float(value[0]) for name, value in _metrics(self.ranked, np.ones((1, len(self.cases)))).items()}
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why a number of :attr:`values` does not exist, for each that does not."""
+        count, with_lesion = len(self.cases), int(self.ranked.positive.sum())
+        classes = f"{'all' if with_lesion else 'none'} of the {count} cases {'have' if with_lesion else 'has'} a lesion"
+        text = classes if count else "there is no case"
+        return {name: text for name, value in self.values.items() if np.isnan(value)}
+
+    @property
+    def roc(self) -> RocCurve:
+        """Sensitivity against false positive rate of cases."""
+        return roc_curve(self.ranked)
+
+    @property
+    def precision_recall(self) -> PrecisionRecallCurve:
+        """Precision against recall of lesions."""
+        return precision_recall_curve(self.counts)
+
+    @property
+    def froc(self) -> FrocCurve:
+        """Sensitivity for lesions against false positives a case."""
+        return froc_curve(self.counts)
+
+    @cached_property
+    def counts(self) -> Counts:
+        """Hits and false alarms at each threshold."""
+        return count_findings(self.ranked, np.ones((1, len(self.cases))))
+
+    @cached_property
+    def ranked(self) -> Ranked:
+        """Cases and findings as arrays."""
+        cases = list(self.cases.values())
+        findings = [(finding, owner) for owner, case in enumerate(cases) for finding in case.findings]
+        return Ranked(
+            np.array([case.lesions_true > 0 for case in cases], bool),
+            np.array([case.confidence for case in cases], np.float64),
+            np.array([finding.lesion for finding, _ in findings], bool),
+            np.array([finding.confidence for finding, _ in findings], np.float64),
+            np.array([owner for _, owner in findings], np.intp),
+        )
+
+    @cached_property
+    def patient_numbers(self) -> NDArray[np.intp]:
+        """``(N,)``: the number of the patient of each case, from 0."""
+        names = [("patient", self.patients[name]) if name in self.patients else ("case", name) for name in self.cases]
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+        return np.array([numbers[name] for name in names], np.intp)
+
+    def resampled(self, *, seed: int = 0, draws: int = 2000) -> dict[str, Numbers]:
+        """The numbers of :attr:`values` on bootstrap samples of the patients, ``(draws,)`` each.
+
+        The same seed draws the same patients where another model has the same cases in the same order, so samples of
+        several models or training seeds can be averaged and subtracted. NaN is a sample of one class.
+        """
+        return _over_blocks(self.ranked, _drawn(self.patient_numbers, seed, draws))
+
+    def intervals(self, *, seed: int = 0, draws: int = 2000) -> dict[str, tuple[float, float]]:
+        """95 % percentile intervals over patients, by the names of :attr:`values`; NaN where there is no number."""
+        return {name: interval(values) for name, values in self.resampled(seed=seed, draws=draws).items()}
+
+
+def summarise(cases: Mapping[str, CaseDetection], *, patients: Mapping[str, str] | None = None) -> Detection:
+    """What was found in all cases: areas, curves and, on demand, intervals.
+
+    Args:
+        cases: by name, from :func:`match_lesions`.
+        patients: case to patient, where a patient has several; they are drawn together in the bootstrap.
+
+    >>> found = CaseDetection((Finding(True, 0.9, 0.5),), 0.9)
+    >>> wrong = CaseDetection((Finding(False, 0.95, 0.0),), 0.95)
+    >>> healthy = CaseDetection((), 0.0)
+    >>> both = summarise({"a": found, "b": wrong, "c": healthy})
+    >>> both.auroc, both.ap, both.score, both.sensitivity_at(0.25), both.sensitivity_at(0.5)
+    (0.5, 0.5, 0.5, 0.0, 1.0)
+    """
+    return Detection(cases, patients or {})
+
+
+def permutation_test(
+    first: Detection, second: Detection, *, seed: int = 0, draws: int = 2000
+) -> dict[str, DetectionComparison]:
+    """Compare two models on the same cases.
+
+    Under the hypothesis that both are equally good it does not matter which of the two read a patient. So each
+    permutation exchanges the results of the two for every patient with probability one half, and p is the share of
+    permutations (with the one observed) whose difference is at least as large as the one observed.
+
+    Args:
+        first: of one model.
+        second: of the other; the same cases with the same number of lesions, in any order.
+        seed: of the permutations and the bootstrap.
+        draws: permutations, and bootstrap samples.
+
+    Returns:
+        A comparison for each name of :attr:`Detection.values`; NaN where that is NaN.
+
+    Raises:
+        ValueError: the cases or their lesions differ.
+    """
+    _require_same_truth(first, second)
+    second = Detection({name: second.cases[name] for name in first.cases}, first.patients)
+    units = first.patient_numbers
+    generator = np.random.default_rng(seed)
+    swapped = generator.integers(0, 2, (draws, _count(units)))[:, units].astype(np.float64)
+    joined = first.ranked.joined(second.ranked)
+    one = _over_blocks(joined, np.concatenate([1 - swapped, swapped], axis=1))
+    two = _over_blocks(joined, np.concatenate([swapped, 1 - swapped], axis=1))
+    drawn = [each.resampled(seed=seed, draws=draws) for each in (first, second)]
+    comparisons = {}
+    for name, value in first.values.items():
+        difference = value - second.values[name]
+        extreme = np.abs(one[name] - two[name]) >= abs(difference) - _ROUNDING
+        p = float("nan") if np.isnan(difference) else (1 + int(extreme.sum())) / (1 + draws)
+        comparisons[name] = DetectionComparison(difference, interval(drawn[0][name] - drawn[1][name]), p)
+    return comparisons
+
+
+def sensitivity_name(false_positives: float) -> str:
+    """What the sensitivity at a number of false positives a case is called.
+
+    >>> sensitivity_name(0.25), sensitivity_name(1.0)
+    ('sensitivity_at_0.25', 'sensitivity_at_1')
+    """
+    return f"sensitivity_at_{false_positives:g}"
+
+
+def _metrics(ranked: Ranked, weights: Numbers) -> dict[str, Numbers]:
+    """Every number for each of ``(D, N)`` weightings of the cases."""
+    counts = count_findings(ranked, weights)
+    auroc, precision = area_under_roc(ranked, weights), average_precision(counts)
+    rates = {sensitivity_name(rate): sensitivity_at(counts, rate) for rate in FALSE_POSITIVES}
+    return {"auroc": auroc, "ap": precision, "score": (auroc + precision) / 2, **rates}
+
+
+def _over_blocks(ranked: Ranked, weights: Numbers) -> dict[str, Numbers]:
+    """:func:`_metrics` of many weightings, a few million numbers at a time."""
+    parts = [_metrics(ranked, block) for block in _blocks(ranked, weights)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _blocks(ranked: Ranked, weights: Numbers) -> Iterator[Numbers]:
+    step = max(1, _BLOCK // max(1, len(ranked.lesion), len(ranked.positive)))
+    for start in range(0, len(weights), step):
+        yield weights[start : start + step]
+
+
+def _drawn(units: NDArray[np.intp], seed: int, draws: int) -> Numbers:
+    """How often each case is drawn with its patient, ``(draws, N)``."""
+    return times_drawn(_count(units), draws, np.random.default_rng(seed))[:, units]
+
+
+def _count(units: NDArray[np.intp]) -> int:
+    return int(units.max(initial=-1)) + 1
+
+
+def _require_same_truth(first: Detection, second: Detection) -> None:
+    if set(first.cases) != set(second.cases):
+        raise ValueError(f"{len(set(first.cases) ^ set(second.cases))} cases are in one of the two alone")
+    differing = [name for name, case in first.cases.items() if case.lesions_true != second.cases[name].lesions_true]
+    if differing:
+        raise ValueError(f"{len(differing)} cases have other lesions in the two, the first is {differing[0]}")
