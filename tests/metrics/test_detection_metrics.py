@@ -68,13 +68,13 @@ CASES = {
         [LESION],
         [(1, 0.5, 1), (0, 0.5, 0)],
     ),
-    "exactly a tenth": ([(0.5, (2, 8), (2, 8), Z)], [(1, (7, 8), (2, 8), Z)], [(1, 0.5, 12 / 72)]),
+    "a sixth": ([(0.5, (2, 8), (2, 8), Z)], [(1, (7, 8), (2, 8), Z)], [(1, 0.5, 12 / 72)]),
     "just below a tenth": ([(0.5, (2, 8), (2, 8), (0, 6))], [(1, (2, 5), (2, 5), (1, 3))], [(1, 0, 0), (0, 0.5, 0)]),
-    # greedily the first lesion would take the best candidate and leave the second one without any
+    # the long candidate and the long lesion overlap by more than both hits together
     "more hits before more overlap": (
-        [(0.6, (2, 8), (2, 8), Z), (0.2, (2, 8), (0, 1), Z)],
-        [(1, (2, 8), (0, 5), Z), (1, (2, 8), (6, 8), Z)],
-        [(1, 0.2, 12 / 60), (1, 0.6, 24 / 72)],
+        [(0.6, (3, 18), (2, 4), Z), (0.2, (0, 2), (2, 4), Z)],
+        [(1, (0, 14), (2, 4), Z), (1, (15, 20), (2, 4), Z)],
+        [(1, 0.2, 2 / 14), (1, 0.6, 3 / 17)],
     ),
 }
 
