@@ -2,5 +2,6 @@
 
 from medgen.phantom.adaptation import make_adaptation_phantom
 from medgen.phantom.head import default_splits, make_head_phantom
+from medgen.phantom.prostate import make_prostate_phantom
 
-__all__ = ["default_splits", "make_adaptation_phantom", "make_head_phantom"]
+__all__ = ["default_splits", "make_adaptation_phantom", "make_head_phantom", "make_prostate_phantom"]

@@ -94,11 +94,11 @@ def scan_mr(
             image = image * _susceptible(protocol, shift, anatomy.grid)
         image = _blur(image, protocol.voxel, anatomy.grid.spacing)
         own = smooth_field(stream.generator(f"bias {name}"), anatomy.grid, 90.0)[0]
-        image *= _bias(common + 0.5 * own, anatomy.head, scanner.bias)
+        image *= non_uniformity(common + 0.5 * own, anatomy.head, scanner.bias)
         white = nominal_white(protocol)
         noise = scanner.noise * _averaging(anatomy.grid.spacing) * white
-        noisy = _rician(image, noise, stream.generator(f"noise {name}"))
-        result[name] = _integers(noisy * (protocol.white / white * scanner.gains[name]), 0)
+        noisy = rician(image, noise, stream.generator(f"noise {name}"))
+        result[name] = integers(noisy * (protocol.white / white * scanner.gains[name]), 0)
     return result
 
 
@@ -126,13 +126,13 @@ def scan_ct(
     )
     noise *= scanner.ct_noise * _averaging(spacing) / noise.std() * _ct_noise_profile(anatomy)
     if not moved:
-        return {"ct": _integers(_blur(exact, width, spacing) + noise, LOWEST_HU)}
+        return {"ct": integers(_blur(exact, width, spacing) + noise, LOWEST_HU)}
     displacement = misalignment(stream, anatomy.grid, anatomy.head, moved) / spacing
     index = np.indices(exact.shape) + displacement
     other = ndimage.map_coordinates(exact, index, order=3, mode="nearest")
     return {
-        "ct": _integers(_blur(other, width, spacing) + noise, LOWEST_HU),
-        "ct_exact": _integers(_blur(exact, width, spacing) + noise, LOWEST_HU),
+        "ct": integers(_blur(other, width, spacing) + noise, LOWEST_HU),
+        "ct_exact": integers(_blur(exact, width, spacing) + noise, LOWEST_HU),
     }
 
 
@@ -176,14 +176,14 @@ def _blur(image: Array, voxel: tuple[float, ...], spacing: float) -> Array:
     return image.copy() if image.base is not None else image
 
 
-def _bias(field: Array, head: NDArray[np.bool_], strength: float) -> Array:
+def non_uniformity(field: Array, head: NDArray[np.bool_], strength: float) -> Array:
     """Factor around 1 over the head: its largest deviation is half of ``strength``; either sign is as likely."""
     centred = field - field[head].mean()
     factor: Array = 1 + np.clip(centred / np.abs(centred[head]).max(), -1.5, 1.5) * (strength / 2)
     return factor
 
 
-def _rician(image: Array, sigma: float, generator: np.random.Generator) -> Array:
+def rician(image: Array, sigma: float, generator: np.random.Generator) -> Array:
     """Magnitude of the signal with independent normal noise in both channels."""
     # Single precision halves the time of the draw; the sum is double, so rounding does not depend on the machine.
     real = image + sigma * generator.standard_normal(image.shape, np.float32).astype(np.float64)
@@ -204,5 +204,6 @@ def _averaging(spacing: float) -> float:
     return min(1.0, float((2.0 / spacing) ** 1.5))
 
 
-def _integers(image: Array, lowest: int) -> NDArray[np.int16]:
+def integers(image: Array, lowest: int) -> NDArray[np.int16]:
+    """Rounded, not below ``lowest``, as scanners store them."""
     return np.clip(np.rint(image), lowest, 32767).astype(np.int16)

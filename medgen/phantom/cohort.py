@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,8 @@ from medgen.phantom.tissues import subject_tissues
 from medgen.volume import Kind, Volume, write_volume
 
 Progress = Callable[[int, int, str], None]
+_JobT = TypeVar("_JobT")
+_Result = TypeVar("_Result")
 
 _SPACINGS = (0.8, 8.0)
 
@@ -85,32 +87,66 @@ def require_free(out: Path, overwrite: bool) -> None:
 
 
 def make_all(jobs: Sequence[Job], workers: int | None, progress: Progress | None) -> dict[int, dict[str, Path]]:
-    """Make and write every subject; gives the path of each role by the index of the job."""
-    images: dict[int, dict[str, Path]] = {}
+    """Make and write every head; gives the path of each role by the index of the job."""
+    template = load_template(jobs[0].spacing)
+    images = side_by_side(jobs, _make, workers, progress, start=_keep, arguments=(template,))
+    return {job.index: paths for job, paths in zip(jobs, images, strict=True)}
+
+
+def side_by_side(
+    jobs: Sequence[_JobT],
+    work: Callable[[_JobT], _Result],
+    workers: int | None,
+    progress: Progress | None,
+    *,
+    start: Callable[..., None] | None = None,
+    arguments: tuple[Any, ...] = (),
+) -> list[_Result]:
+    """Make every subject, in this process or in several; the results are in the order of the jobs.
+
+    Args:
+        jobs: what each subject needs.
+        work: makes one subject; a function of a module, so that processes can find it.
+        workers: processes; by default one a core.
+        progress: called with (done, total, what).
+        start: called once in each process before the first subject, with ``arguments``, which are sent once.
+        arguments: for ``start``.
+
+    Raises:
+        MemoryExhausted: a process was killed.
+    """
+    results: dict[int, _Result] = {}
     if progress:
         progress(0, len(jobs), "making phantoms")
-    for index, paths in _run(jobs, workers):
-        images[index] = paths
+    for index, result in _run(jobs, work, workers, start, arguments):
+        results[index] = result
         if progress:
-            progress(len(images), len(jobs), "making phantoms")
-    return images
+            progress(len(results), len(jobs), "making phantoms")
+    return [results[index] for index in range(len(jobs))]
 
 
-def _run(jobs: Sequence[Job], workers: int | None) -> Iterator[tuple[int, dict[str, Path]]]:
-    """Make every subject, in this process or in several; yields in the order of completion."""
-    template = load_template(jobs[0].spacing)
+def _run(
+    jobs: Sequence[_JobT],
+    work: Callable[[_JobT], _Result],
+    workers: int | None,
+    start: Callable[..., None] | None,
+    arguments: tuple[Any, ...],
+) -> Iterator[tuple[int, _Result]]:
+    """Place and result of every job in the order of completion."""
     count = min(len(jobs), workers if workers is not None else os.cpu_count() or 1)
     if count <= 1:
-        for job in jobs:
-            yield job.index, _make(job, template)
+        if start:
+            start(*arguments)
+        for index, job in enumerate(jobs):
+            yield index, work(job)
         return
     # 'spawn' starts clean processes: nothing of the caller's threads or devices is copied.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, context, _start, (template,)) as pool:
-        futures = {pool.submit(_work, job): job for job in jobs}
+    with ProcessPoolExecutor(count, context, _start, (start, arguments)) as pool:
+        futures = {pool.submit(work, job): index for index, job in enumerate(jobs)}
         try:
             for future in as_completed(futures):
-                yield futures[future].index, future.result()
+                yield futures[future], future.result()
         except BrokenProcessPool as error:
             raise MemoryExhausted(
                 "a process that made a phantom was killed, probably for want of memory", fix="use fewer workers"
@@ -119,24 +155,25 @@ def _run(jobs: Sequence[Job], workers: int | None) -> Iterator[tuple[int, dict[s
             pool.shutdown(cancel_futures=True)
 
 
+def _start(start: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+    """Leave a worker process one thread, and give it what all its subjects share."""
+    threadpool_limits(1)
+    if start:
+        start(*arguments)
+
+
 _template: Template | None = None
 
 
-def _start(template: Template) -> None:
-    """Keep the template in a worker process (it is sent once, not with every subject), and leave it one thread."""
+def _keep(template: Template) -> None:
     global _template
-    threadpool_limits(1)
     _template = template
 
 
-def _work(job: Job) -> dict[str, Path]:
+def _make(job: Job) -> dict[str, Path]:
+    """Make and write one head; gives the path of each role."""
     assert _template is not None
-    return _make(job, _template)
-
-
-def _make(job: Job, template: Template) -> dict[str, Path]:
-    """Make and write one subject; gives the path of each role."""
-    arrays, affine = _images(job, template)
+    arrays, affine = _images(job, _template)
     return {
         role: write_volume(
             Volume(array[None], affine),

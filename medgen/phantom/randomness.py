@@ -9,7 +9,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from medgen.phantom.grid import Grid
+from medgen.phantom.grid import Grid, SliceGrid
 
 SUBJECT, SCANNER, REALISATION = 0, 1, 2
 
@@ -34,7 +34,9 @@ class Stream:
         return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))
 
 
-def smooth_field(generator: np.random.Generator, grid: Grid, knots: float, channels: int = 1) -> NDArray[np.float64]:
+def smooth_field(
+    generator: np.random.Generator, grid: Grid | SliceGrid, knots: float, channels: int = 1
+) -> NDArray[np.float64]:
     """Random field without preferred sign that varies over about ``knots`` millimetres.
 
     Cubic B-spline with independent normal coefficients on a lattice fixed in millimetres: the same generator gives
@@ -56,7 +58,7 @@ def smooth_field(generator: np.random.Generator, grid: Grid, knots: float, chann
     return field
 
 
-def evaluate_spline(coefficients: NDArray[np.float64], lattice: Grid, grid: Grid) -> NDArray[np.float64]:
+def evaluate_spline(coefficients: NDArray[np.float64], lattice: Grid, grid: Grid | SliceGrid) -> NDArray[np.float64]:
     """Values at the voxels of ``grid`` of a cubic B-spline whose ``coefficients`` (C, x, y, z) stand on ``lattice``."""
     along_x, along_y, along_z = (_weights(lattice, grid, axis) for axis in range(3))
     # Innermost axis first: every step is then a plain matrix product on contiguous memory.
@@ -67,7 +69,7 @@ def evaluate_spline(coefficients: NDArray[np.float64], lattice: Grid, grid: Grid
 
 
 @lru_cache(maxsize=64)
-def _weights(lattice: Grid, grid: Grid, axis: int) -> NDArray[np.float64]:
+def _weights(lattice: Grid, grid: Grid | SliceGrid, axis: int) -> NDArray[np.float64]:
     """Matrix (voxels, knots) of cubic B-spline weights along one axis."""
     position = (grid.axis(axis)[:, None] - lattice.axis(axis)[None, :]) / lattice.spacing
     distance = np.abs(position)

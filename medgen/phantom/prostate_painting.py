@@ -1,0 +1,221 @@
+"""Lays the organs of the pelvis down, front to back, as the signal that each scan gets from every voxel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medgen.phantom.prostate_anatomy import Space
+from medgen.phantom.prostate_lesions import Findings, Focus
+from medgen.phantom.shapes import Capsule, Ellipsoid, coverage, smooth_union
+
+Array = NDArray[np.float64]
+Box = tuple[slice, slice, slice]
+WHOLE: Box = (slice(None), slice(None), slice(None))
+
+
+class Scene:
+    """Values of every voxel while organs are laid down in order of priority.
+
+    Each organ takes its coverage of what the earlier ones left, so the parts of a voxel sum to 1 at the end.
+
+    Attributes:
+        space: the person on a grid.
+        images: what has been laid down, (M, X, Y, Z): one image per scan, or a map of one tissue.
+        width: mm over which a surface is blurred: the size of the voxel.
+    """
+
+    def __init__(self, space: Space, values: Mapping[str, Array]) -> None:
+        self.space = space
+        self.width = float(np.mean(space.grid.spacing[:2]))
+        self._values = values
+        self.images: Array = np.zeros((len(values["fat"]), *space.grid.shape))
+        self._free: Array = np.ones(space.grid.shape)
+
+    def lay(self, shares: Mapping[str, Array | float], part: Array, box: Box = WHOLE) -> None:
+        """Give ``part`` of the free voxel in ``box`` to tissues by ``shares`` that sum to 1."""
+        taken = self._free[box] * part
+        for tissue, share in shares.items():
+            amount = taken * share
+            for image, value in zip(self.images, self._values[tissue], strict=True):
+                if value:
+                    image[box] += value * amount
+        self._free[box] -= taken
+
+    def cover(self, tissue: str, distance: Array, box: Box = WHOLE) -> None:
+        """Fill the inside of a surface with one tissue."""
+        self.lay({tissue: 1.0}, coverage(distance, self.width), box)
+
+
+def focus_part(space: Space, focus: Focus, width: float) -> tuple[Array, Array, Box]:
+    """Coverage of one focus, its signed distance in mm, and the box that holds it."""
+    low, high = focus.shape.bounds()
+    box = space.box(low, high)
+    distance = focus.shape.distance(space.points[(slice(None), *box)])
+    distance += focus.rough * space.texture(5.0)[box]
+    limit = space.gland[box]
+    if focus.zone == "peripheral":
+        limit = np.maximum(limit, -space.transition[box])
+    elif focus.zone == "transition":
+        limit = space.transition[box]
+    distance = np.maximum(distance, limit)
+    return coverage(distance, width), distance, box
+
+
+def paint(space: Space, findings: Findings, values: Mapping[str, Array]) -> Array:
+    """Images (M, X, Y, Z) of one person.
+
+    Args:
+        space: the person on a grid.
+        findings: what is in the gland.
+        values: value of each tissue in each image, (M,).
+    """
+    scene = Scene(space, values)
+    for focus in (*findings.tumours, *findings.inflammation):
+        part, _, box = focus_part(space, focus, scene.width)
+        scene.lay({focus.tissue: 1.0}, part * focus.share, box)
+    _gland(scene, findings)
+    _rectum(scene)
+    _bladder(scene)
+    _vesicles(scene)
+    _muscles(scene)
+    _bones(scene)
+    _fat(scene)
+    return scene.images
+
+
+def _gland(scene: Scene, findings: Findings) -> None:
+    space, pelvis = scene.space, scene.space.pelvis
+    reach = np.array(pelvis.radii) + 1.5
+    box = space.box(np.subtract(pelvis.centre, reach), np.add(pelvis.centre, reach))
+    points, gland, transition = space.points[(slice(None), *box)], space.gland[box], space.transition[box]
+    inside = coverage(gland, scene.width)
+    middle, neck, apex = space.from_gland((0, 0.05, 0)), space.from_gland((0, 0.3, 1)), space.from_gland((0, 0.1, -1.2))
+    urethra = np.minimum(
+        Capsule(middle, neck, 1.6, 1.8).distance(points), Capsule(apex, middle, 1.8, 2.4).distance(points)
+    )
+    scene.lay({"vessel": 0.45, "fibrous": 0.55}, inside * coverage(urethra, scene.width), box)
+    for focus in findings.nodules:
+        _nodule(scene, focus)
+    front = Ellipsoid(space.from_gland((0, 1.0, 0.1)), _scaled(pelvis.radii, (0.55, 0.28, 0.85))).distance(points)
+    scene.lay({"fibrous": 0.8, "stroma": 0.2}, inside * coverage(front, 2.0), box)
+    centre = Ellipsoid(space.from_gland((0, -0.45, 0.75)), _scaled(pelvis.radii, (0.42, 0.3, 0.42))).distance(points)
+    scene.lay({"stroma": 0.75, "septum": 0.25}, 0.8 * inside * coverage(centre, 3.0), box)
+    fine, medium, slow = (space.texture(knots)[box] for knots in (2.2, 5.0, 14.0))
+    shell = np.clip(1 - np.abs(transition) / 0.7, 0, 1)
+    scene.lay({"fibrous": 1.0}, 0.6 * shell * inside, box)
+    stroma = np.clip(0.68 + 0.14 * medium + 0.14 * fine + 0.08 * slow, 0.1, 1.0)
+    scene.lay({"stroma": stroma, "glandular": 1 - stroma}, coverage(transition, scene.width), box)
+    scene.lay({"fibrous": 1.0}, 0.65 * np.clip(1 - np.abs(gland) / 0.8, 0, 1), box)
+    septum = np.clip(pelvis.patchy * (0.16 + 0.13 * fine + 0.10 * medium + 0.12 * slow), 0, 0.8)
+    scene.lay({"septum": septum, "peripheral": 1 - septum}, inside, box)
+
+
+def _nodule(scene: Scene, focus: Focus) -> None:
+    part, distance, box = focus_part(scene.space, focus, scene.width)
+    medium, fine = scene.space.texture(5.0)[box], scene.space.texture(2.2)[box]
+    if focus.rim:
+        core = coverage(distance + focus.rim, scene.width)
+        scene.lay({"fibrous": 1.0}, 0.7 * (part - core), box)
+        part = core
+    share = np.clip(focus.share + 0.12 * (medium + fine), 0, 1)
+    scene.lay({focus.tissue: share, "stroma": 1 - share}, part, box)
+
+
+def _rectum(scene: Scene) -> None:
+    space, pelvis = scene.space, scene.space.pelvis
+    back = pelvis.centre[1] - pelvis.radii[1] - 1.5
+    low = (pelvis.centre[0] * 0.5, back - 8.0 - 9.0, -60.0)
+    level = (pelvis.centre[0] * 0.5, back - pelvis.rectum, pelvis.centre[2])
+    high = (pelvis.centre[0] * 0.5, back - pelvis.rectum - pelvis.tilt * 60, 60.0)
+    lower, upper = Capsule(low, level, 8.0, pelvis.rectum), Capsule(level, high, pelvis.rectum, pelvis.rectum + 1)
+    distance = smooth_union(lower.distance(space.points), upper.distance(space.points), 4.0)
+    distance += 0.8 * space.texture(14.0)
+    lumen = distance + 2.6 + 0.8 * space.texture(5.0)
+    if pelvis.gas:
+        # Gas rises to the front of a man who lies on his back; it ends below in the anal canal.
+        level_of_gas = back - 2 * pelvis.rectum * pelvis.gas
+        pocket = np.maximum(lumen, np.maximum(level_of_gas - space.points[1], -14.0 - space.points[2]))
+        scene.cover("gas", pocket)
+    mixed = np.clip(0.5 + 0.3 * space.texture(5.0), 0, 1)
+    scene.lay({"stool": mixed, "wall": 1 - mixed}, coverage(lumen, scene.width))
+    layers = np.clip(0.5 + distance / 3.0, 0, 1)
+    scene.lay({"muscle": 0.7 * layers, "wall": 1 - 0.7 * layers}, coverage(distance, scene.width))
+
+
+def _bladder(scene: Scene) -> None:
+    space, pelvis = scene.space, scene.space.pelvis
+    wall = 3.5
+    centre = np.add(space.from_gland((0, 0.45, 1.0)), (0, 0, pelvis.bladder[2] + wall - 1.0))
+    lumen = Ellipsoid((float(centre[0]), float(centre[1]), float(centre[2])), pelvis.bladder).distance(space.points)
+    scene.cover("urine", lumen)
+    scene.lay({"muscle": 0.75, "wall": 0.25}, coverage(lumen - wall, scene.width))
+
+
+def _vesicles(scene: Scene) -> None:
+    space, pelvis = scene.space, scene.space.pelvis
+    start, bend, end = (
+        space.from_gland(offset) for offset in ((0.12, -0.55, 0.95), (0.5, -0.75, 1.25), (1.0, -0.85, 1.45))
+    )
+    distance = np.full(space.grid.shape, np.inf)
+    for capsule in (Capsule(start, bend, pelvis.vesicle * 0.6, pelvis.vesicle), Capsule(bend, end, pelvis.vesicle, 3)):
+        distance = np.minimum(distance, capsule.distance(space.points))
+        distance = np.minimum(distance, _mirrored(capsule, pelvis.centre[0]).distance(space.points))
+    fluid = np.clip(0.6 + 0.6 * space.texture(2.2), 0, 1)
+    scene.lay({"vesicle": fluid, "wall": 1 - fluid}, coverage(distance, 1.0))
+
+
+def _muscles(scene: Scene) -> None:
+    space, pelvis = scene.space, scene.space.pelvis
+    x, y, z = space.points
+    side = np.abs(x - 0.5 * pelvis.centre[0])
+    strands = np.clip(0.06 + 0.10 * space.texture(5.0), 0, 0.5)
+    # The levator ani: a sheet beside gland and rectum that narrows to a sling below the apex.
+    width = pelvis.radii[0] + pelvis.levator + 0.35 * np.clip(z - pelvis.centre[2], -40, 0)
+    sling = Ellipsoid((0, 0, 0), (1.0, 1.0, 1.0))
+    centre_y = pelvis.centre[1] - 0.55 * pelvis.radii[1] - 6
+    scaled = np.stack([side / np.maximum(width, 12), (y - centre_y) / (pelvis.radii[1] + 20), np.zeros_like(z)])
+    sheet = np.abs(sling.distance(scaled)) * np.maximum(width, 12) - 1.7
+    sheet = np.maximum(sheet, y - pelvis.centre[1] - 0.5 * pelvis.radii[1])
+    scene.lay({"muscle": 1 - strands, "fat": strands}, coverage(sheet, scene.width))
+    # The obturator internus: a thick plate on either side wall, farther out at the back.
+    inner = pelvis.obturator - side + 0.0045 * (y - 8) ** 2 + 0.12 * np.clip(-z, 0, 30)
+    plate = np.maximum(inner, side - pelvis.obturator - 17)
+    scene.lay({"muscle": 1 - strands, "fat": strands}, coverage(np.maximum(plate, -38 - y), scene.width))
+
+
+def _bones(scene: Scene) -> None:
+    space, pelvis = scene.space, scene.space.pelvis
+    front = pelvis.centre[1] + pelvis.radii[1]
+    arms = np.full(space.grid.shape, np.inf)
+    for side in (-1, 1):
+        branch = Capsule((side * 5.0, front + 19, -8.0), (side * 36.0, front + 10, -52.0), 9.0, 8.0)
+        arms = np.minimum(arms, branch.distance(space.points))
+    body = Ellipsoid((0, front + 20, -12), (26, 9, 17)).distance(space.points)
+    bone = smooth_union(arms, body, 6.0)
+    marrow = np.clip(0.85 + 0.12 * space.texture(5.0), 0.3, 1)
+    scene.lay({"marrow": marrow, "gas": 1 - marrow}, coverage(bone + 1.5, scene.width))
+    scene.lay({"fibrous": 0.5, "gas": 0.5}, coverage(bone, scene.width))
+
+
+def _fat(scene: Scene) -> None:
+    """Everything else: fat with strands, and a net of veins in front of the gland and at its corners."""
+    space, pelvis = scene.space, scene.space.pelvis
+    fine, medium = space.texture(2.2), space.texture(5.0)
+    near = np.exp(-(((space.gland - 3.5) / 3.0) ** 2))
+    ahead = np.clip((space.points[1] - pelvis.centre[1]) / 10, 0.25, 1.0)
+    veins = np.clip(near * ahead * (0.3 + 0.7 * fine), 0, 0.9)
+    strands = np.clip(0.04 + 0.14 * near + 0.12 * fine * medium, 0, 0.6) * (1 - veins)
+    scene.lay({"vessel": veins, "fibrous": strands, "fat": 1 - veins - strands}, np.ones(space.grid.shape))
+
+
+def _scaled(radii: tuple[float, float, float], by: tuple[float, float, float]) -> tuple[float, float, float]:
+    return radii[0] * by[0], radii[1] * by[1], radii[2] * by[2]
+
+
+def _mirrored(capsule: Capsule, middle: float) -> Capsule:
+    """The same on the other side of the plane x = ``middle``."""
+    flip = lambda point: (2 * middle - point[0], point[1], point[2])  # noqa: E731
+    return Capsule(flip(capsule.start), flip(capsule.end), capsule.radius, capsule.end_radius)
