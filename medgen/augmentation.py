@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeFloat
+from pydantic import Field, NonNegativeFloat, NonNegativeInt
 
 from medgen.config import Config
 
@@ -45,9 +45,12 @@ class AugmentationConfig(Config):
     channel_scale: NonNegativeFloat = 0.0
     """Standard deviation of a factor around 1 that every patch gets after that offset, likewise for each channel; 0.01
     is published."""
+    channel_dropout: dict[NonNegativeInt, Annotated[float, Field(ge=0, lt=1)]] = {}
+    """Chance, by number of the input, that a patch has 0, the mean, in its place: so trained, a model can predict a
+    patient who lacks that image (``medgen predict --allow-missing-channel``)."""
     probability: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Of each change for each patch, other than flipping, ``channel_shift`` and ``channel_scale``. One draw of those it
-    rules is for all channels."""
+    """Of each change for each patch, other than flipping, ``channel_shift``, ``channel_scale`` and
+    ``channel_dropout``. One draw of those it rules is for all channels."""
 
     @property
     def spatial(self) -> bool:
@@ -57,7 +60,11 @@ class AugmentationConfig(Config):
     @property
     def of_intensity(self) -> bool:
         """Whether the values of the input channels are changed."""
-        return bool(self.by_chance or self.channel_shift or self.channel_scale)
+        return bool(self.by_chance or self.channel_shift or self.channel_scale or self.channel_dropout)
+
+    def named_channels(self) -> dict[str, tuple[int, ...]]:
+        """Settings that name channels."""
+        return {"channel_dropout": tuple(self.channel_dropout)}
 
     @property
     def by_chance(self) -> bool:
@@ -143,6 +150,10 @@ class Augmentation:
             each = (len(image), 1, 1, 1)
             offset, factor = (generator.normal(0, sd, each) for sd in (config.channel_shift, config.channel_scale))
             image = ((image + offset) * (1 + factor)).astype(np.float32)
+        dropped = [number for number, chance in config.channel_dropout.items() if generator.random() < chance]
+        if dropped:
+            image = image.copy()  # it may be a view of the store
+            image[dropped] = 0
         return image
 
     def _varied(self, image: Array, air: Array, generator: np.random.Generator) -> Array:

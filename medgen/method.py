@@ -78,6 +78,11 @@ class Method(nn.Module, ABC):
         """The smallest side, in voxels, of an input that the networks can be trained on."""
         return max(self.multiple, 2 * self.margin + self.align)
 
+    @property
+    def fewest_slices(self) -> int:
+        """The same along Z, where a network for thick slices takes fewer."""
+        return self.minimum
+
     @abstractmethod
     def optimizers(self) -> dict[str, Optimizer]:
         """New optimisers by name; every parameter belongs to exactly one."""

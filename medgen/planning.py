@@ -36,7 +36,8 @@ def check_recipe(
     config = build(kind.config_class, recipe.config, where=where)
     inputs = recipe.data.inputs
     check_transfer(recipe.patches.transfer, inputs, adapts=kind.adapts())
-    _require_channels(config, inputs)
+    _require_channels(config, "config", inputs)
+    _require_channels(recipe.patches.augmentation, "patches.augmentation", inputs)
     outputs = 1 if recipe.data.task == "synthesis" else 1 + max(1, len(recipe.data.classes))
     with torch.random.fork_rng(devices=[]):  # weights are drawn, and thrown away
         method = kind(config, Channels(len(inputs), outputs))
@@ -44,13 +45,13 @@ def check_recipe(
     return kind, config
 
 
-def _require_channels(config: Config, inputs: Sequence[str]) -> None:
+def _require_channels(config: Config, key: str, inputs: Sequence[str]) -> None:
     """Refuse a setting that names a channel which no image has: it would silently do nothing."""
-    for key, number in _named_channels(config, "config"):
+    for name, number in _named_channels(config, key):
         if number >= len(inputs):
             known = ", ".join(f"{place} {name}" for place, name in enumerate(inputs))
             raise UsageError(
-                f"{key} names channel {number}, and the recipe has {len(inputs)} inputs",
+                f"{name} names channel {number}, and the recipe has {len(inputs)} inputs",
                 fix=f"count from 0 in data.inputs: {known}",
             )
 
@@ -66,10 +67,13 @@ def _named_channels(config: Config, key: str) -> Iterator[tuple[str, int]]:
 
 def _require_patch(size: Sequence[int], method: Method) -> None:
     lost, align = 2 * method.margin, method.align
-    if min(size) < method.minimum or any(edge % method.multiple or (edge - lost) % align for edge in size):
+    least = (method.minimum, method.minimum, method.fewest_slices)
+    small = any(edge < fewest for edge, fewest in zip(size, least, strict=True))
+    sides = f"{least[0]}, {least[1]} and {least[2]}" if len(set(least)) > 1 else str(least[0])
+    if small or any(edge % method.multiple or (edge - lost) % align for edge in size):
         multiple = f" and divisible by {method.multiple}" if method.multiple > 1 else ""
         multiple += f" and equal to {lost} plus a multiple of {align}" if align > 1 else ""
         raise UsageError(
-            f"the patches are {list(size)} voxels; this network needs sides of at least {method.minimum}{multiple}",
+            f"the patches are {list(size)} voxels; this network needs sides of at least {sides}{multiple}",
             fix="change patches.size",
         )

@@ -208,6 +208,18 @@ def test_a_turned_patch_shows_no_edge(tmp_path):
         np.testing.assert_allclose(source[n]["source"], 5, atol=1e-4)
 
 
+def test_a_dropped_channel_is_its_mean(cases):
+    plain, dropping = (PatchSource(cases, config(augmentation=a), seed=0) for a in ({}, {"channel_dropout": {0: 0.5}}))
+    dropped = 0
+    for n in range(40):
+        before, after = plain[n]["source"], dropping[n]["source"]
+        gone = not after[0].any()
+        dropped += gone
+        assert np.array_equal(after[1:], before[1:])
+        assert gone or np.array_equal(after[0], before[0])
+    assert 10 <= dropped <= 30
+
+
 @pytest.mark.parametrize("kind", ["noise", "scale", "shift", "contrast", "bias", "channel_shift", "channel_scale"])
 def test_changes_of_intensity_leave_target_and_context_alone(cases, tmp_path, kind):
     contexts = {}

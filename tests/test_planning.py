@@ -54,6 +54,18 @@ def test_patches_that_a_network_cannot_take(config, size, fitting, said):
     check_recipe(load_recipe(recipe, [f"patches.size=[{fitting}, {fitting}, {fitting}]"]))
 
 
+def test_thick_slices_may_be_few_but_not_small():
+    config = {"network": "unet", "slices": "thick"}
+    recipe = tiny_domains.recipe(config=config)
+    assert "sides of at least 16, 16 and 1" in refused(recipe, "patches.size=[15, 16, 1]")
+    check_recipe(load_recipe(recipe, ["patches.size=[17, 16, 1]"]))
+
+
+def test_an_augmentation_that_names_a_channel_which_no_input_has():
+    said = refused(tiny_domains.recipe(), "patches.augmentation={channel_dropout: {7: 0.1}}")
+    assert "patches.augmentation.channel_dropout names channel 7" in said
+
+
 def test_the_networks_that_are_built_to_look_at_them_use_no_chance():
     torch.manual_seed(3)
     before = torch.get_rng_state()

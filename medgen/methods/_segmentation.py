@@ -92,7 +92,12 @@ class Segmenter(Method):
     @property
     def minimum(self) -> int:
         """The smallest side of an input."""
-        return max(self.multiple, 2 * self.margin + self.align)
+        return max(self.multiple, 2 * self.margin + self.align, self.network.minimum)
+
+    @property
+    def fewest_slices(self) -> int:
+        """One where slices are not thin."""
+        return self.minimum if self.config.slices == "thin" else 1
 
     def optimizers(self) -> dict[str, Optimizer]:
         """The segmenter's optimiser."""

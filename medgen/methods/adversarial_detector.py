@@ -80,6 +80,11 @@ class AdversarialDetector(Segmenter):
             else None
         )
 
+    @property
+    def minimum(self) -> int:
+        """The smallest side of a patch within a slice: the discriminator must have some places left to judge."""
+        return max(super().minimum, 2 << self.config.discriminator_depth)
+
     def optimizers(self) -> dict[str, Optimizer]:
         """One for each network; without an adversary there is no second."""
         optimizers = super().optimizers()

@@ -95,6 +95,7 @@ class DeepMedic(nn.Module):
     Attributes:
         margin: voxels lost on each side.
         multiple: 1.
+        minimum: 1.
         align: what the sides of the output, and the starts of tiles, must be multiples of.
         layers: names of the feature maps: ``"4"``, ``"6"``, ``"8"`` (each of all pathways) and ``"10"``.
         widths: channels of each feature map.
@@ -128,7 +129,7 @@ class DeepMedic(nn.Module):
         self.residual, self.factors = shape.residual, shape.factors
         self._mirror = (shape.kernel // 2) if fc_padding == "mirror" else 0
         self._extra = shape.kernel // 2 - self._mirror
-        self.multiple, self.align = 1, math.lcm(*shape.factors) if aligned else 1
+        self.multiple, self.minimum, self.align = 1, 1, math.lcm(*shape.factors) if aligned else 1
         self.margin = max(DEPTH + self._extra, *(self._reach(f, aligned=aligned) for f in shape.factors))
 
         def layer(read: int, made: int, kernel: int = 3, rate: float = 0.0, *, bias: bool = False) -> nn.Sequential:

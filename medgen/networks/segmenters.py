@@ -31,6 +31,7 @@ class Segmenter(Protocol):
     Attributes:
         margin: voxels lost on each side.
         multiple: what the sides of the input must be divisible by.
+        minimum: the smallest side within a slice.
         align: what the sides of the output, and the starts of tiles, must be multiples of.
         layers: names of the feature maps.
         widths: channels of each feature map.
@@ -38,6 +39,7 @@ class Segmenter(Protocol):
 
     margin: int
     multiple: int
+    minimum: int
     align: int
     layers: tuple[str, ...]
     widths: dict[str, int]
@@ -70,6 +72,7 @@ class SegmentationUNet(nn.Module):
     Attributes:
         margin: 0.
         multiple: 8; 1 where slices are not thin, since then the network pads an input itself and cuts it back.
+        minimum: 8; 16 where slices are not thin.
         align: 1.
         layers: ``"down1"`` ... ``"bottom"`` ... ``"up2"``, in the order in which they are computed.
         widths: channels of each.
@@ -107,6 +110,7 @@ class SegmentationUNet(nn.Module):
             downs, ups, block = [*downs, down], [up, *ups], skip.submodule
         self.downs, self.bottom, self.ups = nn.ModuleList(downs), block, nn.ModuleList(ups)
         self.margin, self.multiple, self.align = 0, 8 if slices == "thin" else 1, 1
+        self.minimum = 8 if slices == "thin" else 2 * self.stride[0]
         levels = range(1, len(strides) + 1)
         # The last "up" makes the logits.
         self.layers = (*(f"down{level}" for level in levels), "bottom", *(f"up{level}" for level in levels[:0:-1]))
@@ -161,10 +165,10 @@ class SegmentationUNet(nn.Module):
         for name in layers:
             if name not in self.layers:
                 raise UsageError(f"the U-Net has no feature map '{name}'", fix=f"choose from {', '.join(self.layers)}")
-        if self.slices != "thin" and min(x.shape[2:4]) < 2 * self.stride[0]:
+        if min(x.shape[2:4]) < self.minimum:
             raise UsageError(
                 f"the U-Net cannot take slices of {x.shape[2]} x {x.shape[3]} voxels",
-                fix=f"choose at least {2 * self.stride[0]} x {2 * self.stride[0]}",
+                fix=f"choose at least {self.minimum} x {self.minimum}",
             )
         if any(side % self.multiple for side in x.shape[2:]):
             raise UsageError(
