@@ -31,7 +31,7 @@ class Pelvis:
         rectum: radius of the rectum at the level of the gland.
         gas: part of the rectum's lumen that holds gas, from the front (0 none).
         bladder: half axes of the lumen of the bladder.
-        levator: breadth from the gland to the levator ani.
+        levator: breadth of the fat between the gland and the levator ani.
         obturator: distance of the obturator muscle from the middle.
         tilt: of rectum and pubis from the long axis, mm per mm.
         vesicle: radius of the seminal vesicles.
@@ -58,28 +58,28 @@ def draw_pelvis(stream: Stream) -> Pelvis:
     generator = stream.generator("pelvis")
     enlargement = float(generator.beta(1.6, 2.2))
     size = (1 + 0.16 * (enlargement - 0.4)) * np.exp(np.clip(generator.normal(0, 0.05), -0.1, 0.1))
-    radii = np.array((24.0, 16.0 + 4.0 * enlargement, 17.5 + 3.0 * enlargement)) * size
+    radii = np.array((25.0, 17.0 + 4.5 * enlargement, 19.0 + 3.0 * enlargement)) * size
     radii *= np.exp(np.clip(generator.normal(0, 0.05, 3), -0.1, 0.1))
     share = np.array((0.52 + 0.26 * enlargement, 0.66 + 0.17 * enlargement, 0.80)) * np.exp(
         np.clip(generator.normal(0, 0.04, 3), -0.08, 0.08)
     )
     centre = generator.normal((0, 2, -3), (1.2, 2.0, 2.0))
-    bladder = np.array((26.0, 20.0, 15.0)) * generator.uniform(0.75, 1.15, 3)
+    bladder = np.array((33.0, 23.0, 19.0)) * generator.uniform(0.75, 1.15, 3)
     return Pelvis(
         centre=_triple(centre),
         radii=_triple(radii),
         enlargement=enlargement,
         transition=_triple(radii * np.minimum(share, 0.9)),
-        apex=float(generator.uniform(0.15, 0.35)),
+        apex=float(generator.uniform(0.12, 0.30)),
         groove=float(generator.uniform(0.0, 3.0)),
-        patchy=float(generator.uniform(0.5, 1.6)),
-        rectum=float(generator.uniform(8.5, 17.0)),
+        patchy=float(generator.uniform(0.6, 1.8)),
+        rectum=float(generator.uniform(9.5, 18.0)),
         gas=float(generator.uniform(0.3, 1.0)) if generator.random() < 0.35 else 0.0,
         bladder=_triple(bladder),
-        levator=float(generator.uniform(3.5, 6.0)),
-        obturator=float(generator.uniform(35.0, 41.0)),
+        levator=float(generator.uniform(1.5, 4.0)),
+        obturator=float(generator.uniform(31.0, 36.5)),
         tilt=float(generator.uniform(0.05, 0.25)),
-        vesicle=float(generator.uniform(3.2, 5.5)),
+        vesicle=float(generator.uniform(4.0, 7.0)),
     )
 
 

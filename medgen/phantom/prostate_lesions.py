@@ -14,9 +14,9 @@ from medgen.phantom.shapes import Ellipsoid
 
 Array = NDArray[np.float64]
 
-# How much of the place solid cancer takes on average, by ISUP grade group 1 to 5, and its spread between lesions. Growth
-# between healthy glands lowers the contrast; the overlap of the grades with each other and with the distractors makes
-# detection hard. `contrast` of make_prostate_phantom multiplies the means: lower is harder.
+# How much of the place solid cancer takes on average, by ISUP grade group 1 to 5, and its spread between lesions.
+# Growth between healthy glands lowers the contrast; the overlap of the grades with each other and with the distractors
+# makes detection hard. `contrast` of make_prostate_phantom multiplies the means: lower is harder.
 TUMOUR_SHARE = (0.38, 0.56, 0.68, 0.80, 0.90)
 TUMOUR_SPREAD = 0.11
 # Mean number of round distractors in the peripheral zone that look like a weak tumour in all three images.
@@ -134,10 +134,7 @@ def _place(
     plan: Space, generator: np.random.Generator, zone: str, depth: float, others: list[Focus], apart: float
 ) -> tuple[float, float, float]:
     """A random point of a zone, at least ``depth`` mm under its surface where it is that thick, apart from others."""
-    if zone == "peripheral":
-        surface = np.maximum(plan.gland, -plan.transition)
-    else:
-        surface = plan.transition
+    surface = np.maximum(plan.gland, -plan.transition) if zone == "peripheral" else plan.transition
     allowed = surface <= max(-depth, float(np.quantile(surface[surface < 0], 0.3)))
     free = allowed.copy()
     for other in others:

@@ -109,7 +109,7 @@ def _gland(scene: Scene, findings: Findings) -> None:
     stroma = np.clip(0.68 + 0.14 * medium + 0.14 * fine + 0.08 * slow, 0.1, 1.0)
     scene.lay({"stroma": stroma, "glandular": 1 - stroma}, coverage(transition, scene.width), box)
     scene.lay({"fibrous": 1.0}, 0.65 * np.clip(1 - np.abs(gland) / 0.8, 0, 1), box)
-    septum = np.clip(pelvis.patchy * (0.16 + 0.13 * fine + 0.10 * medium + 0.12 * slow), 0, 0.8)
+    septum = np.clip(pelvis.patchy * (0.20 + 0.20 * fine + 0.12 * medium + 0.12 * slow), 0, 0.9)
     scene.lay({"septum": septum, "peripheral": 1 - septum}, inside, box)
 
 
@@ -126,8 +126,8 @@ def _nodule(scene: Scene, focus: Focus) -> None:
 
 def _rectum(scene: Scene) -> None:
     space, pelvis = scene.space, scene.space.pelvis
-    back = pelvis.centre[1] - pelvis.radii[1] - 1.5
-    low = (pelvis.centre[0] * 0.5, back - 8.0 - 9.0, -60.0)
+    back = pelvis.centre[1] - pelvis.radii[1] + 2.0
+    low = (pelvis.centre[0] * 0.5, back - 8.0 - 6.0, -60.0)
     level = (pelvis.centre[0] * 0.5, back - pelvis.rectum, pelvis.centre[2])
     high = (pelvis.centre[0] * 0.5, back - pelvis.rectum - pelvis.tilt * 60, 60.0)
     lower, upper = Capsule(low, level, 8.0, pelvis.rectum), Capsule(level, high, pelvis.rectum, pelvis.rectum + 1)
@@ -172,17 +172,21 @@ def _muscles(scene: Scene) -> None:
     x, y, z = space.points
     side = np.abs(x - 0.5 * pelvis.centre[0])
     strands = np.clip(0.06 + 0.10 * space.texture(5.0), 0, 0.5)
-    # The levator ani: a sheet beside gland and rectum that narrows to a sling below the apex.
-    width = pelvis.radii[0] + pelvis.levator + 0.35 * np.clip(z - pelvis.centre[2], -40, 0)
-    sling = Ellipsoid((0, 0, 0), (1.0, 1.0, 1.0))
-    centre_y = pelvis.centre[1] - 0.55 * pelvis.radii[1] - 6
-    scaled = np.stack([side / np.maximum(width, 12), (y - centre_y) / (pelvis.radii[1] + 20), np.zeros_like(z)])
-    sheet = np.abs(sling.distance(scaled)) * np.maximum(width, 12) - 1.7
-    sheet = np.maximum(sheet, y - pelvis.centre[1] - 0.5 * pelvis.radii[1])
+    # The levator ani: a sheet on either side of the gland; the two meet behind the rectum, closer in the lower slices.
+    behind = pelvis.centre[1] - pelvis.radii[1] - 2 * pelvis.rectum - 5
+    width = np.maximum(pelvis.radii[0] + pelvis.levator + 0.45 * np.clip(z - pelvis.centre[2], -40, 0), 13)
+    length = pelvis.centre[1] - behind
+    steep = np.sqrt((2 * side / width**2) ** 2 + 1 / length**2)
+    sheet = ((side / width) ** 2 - (y - behind) / length) / steep
+    sheet = np.maximum(
+        np.abs(sheet + 1.5 * space.texture(14.0)) - 2.2 - 0.4 * space.texture(5.0),
+        y - pelvis.centre[1] - 0.3 * pelvis.radii[1],
+    )
+    sheet = np.maximum(sheet, z - pelvis.centre[2] - 0.9 * pelvis.radii[2])
     scene.lay({"muscle": 1 - strands, "fat": strands}, coverage(sheet, scene.width))
     # The obturator internus: a thick plate on either side wall, farther out at the back.
-    inner = pelvis.obturator - side + 0.0045 * (y - 8) ** 2 + 0.12 * np.clip(-z, 0, 30)
-    plate = np.maximum(inner, side - pelvis.obturator - 17)
+    inner = pelvis.obturator - side + 0.006 * (y - 12) ** 2 + 0.15 * np.clip(z, 0, 30)
+    plate = np.maximum(inner + 0.8 * space.texture(14.0), side - pelvis.obturator - 17)
     scene.lay({"muscle": 1 - strands, "fat": strands}, coverage(np.maximum(plate, -38 - y), scene.width))
 
 
@@ -203,11 +207,13 @@ def _bones(scene: Scene) -> None:
 def _fat(scene: Scene) -> None:
     """Everything else: fat with strands, and a net of veins in front of the gland and at its corners."""
     space, pelvis = scene.space, scene.space.pelvis
-    fine, medium = space.texture(2.2), space.texture(5.0)
-    near = np.exp(-(((space.gland - 3.5) / 3.0) ** 2))
-    ahead = np.clip((space.points[1] - pelvis.centre[1]) / 10, 0.25, 1.0)
-    veins = np.clip(near * ahead * (0.3 + 0.7 * fine), 0, 0.9)
-    strands = np.clip(0.04 + 0.14 * near + 0.12 * fine * medium, 0, 0.6) * (1 - veins)
+    fine, medium, slow = space.texture(2.2), space.texture(5.0), space.texture(14.0)
+    near = np.exp(-((np.maximum(space.gland, 0) / 5.0) ** 2))
+    ahead = np.clip((space.points[1] - pelvis.centre[1]) / 10, 0.3, 1.0)
+    veins = np.clip(near * ahead * (0.35 + 0.6 * fine), 0, 0.9)
+    # Septa are sheets: the places where a random field changes sign.
+    septa = np.exp(-((medium / 0.10) ** 2)) + np.exp(-((slow / 0.035) ** 2))
+    strands = np.clip(0.05 + 0.35 * near + 0.35 * septa + 0.08 * fine, 0, 0.85) * (1 - veins)
     scene.lay({"vessel": veins, "fibrous": strands, "fat": 1 - veins - strands}, np.ones(space.grid.shape))
 
 

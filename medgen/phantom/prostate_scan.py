@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, ndimage
+from scipy import fft
 
 from medgen.phantom.acquisition import integers, non_uniformity, rician
 from medgen.phantom.grid import SliceGrid
@@ -22,8 +22,8 @@ DIFFUSION_SPACING = (2.0, 2.0, 3.0)
 AGGRESSIVE = 2  # the lowest ISUP grade group that is
 
 _NOISE_T2W = 0.016  # in a voxel of 0.5 x 0.5 x 3 mm, relative to fully relaxed water, which has 1
-_NOISE_DIFFUSION = 0.0085  # in a voxel of 2 x 2 x 3 mm
-_MASKED = 4.5  # ADC and high b are 0 where the signal at b = 800 is below so many times the noise
+_NOISE_DIFFUSION = 0.0062  # in a voxel of 2 x 2 x 3 mm
+_MASKED = 7.0  # ADC and high b are 0 where the signal at b = 800 is below so many times the noise
 _NON_UNIFORMITY = 0.25
 _SHIFT_PER_PPM = 3.0  # mm along the phase-encoding direction; a readout-segmented echo-planar image at 3 T
 _LARGEST_SHIFT = 5.0  # mm
@@ -58,8 +58,8 @@ def scan_t2w(grid: SliceGrid, pelvis: Pelvis, findings: Findings, streams: Strea
         streams: chance.
 
     Returns:
-        ``t2w`` int16 >= 0; ``label`` uint8: 1 peripheral zone, 2 transition zone, 3 aggressive tumour; ``lesion`` uint8:
-        ISUP grade group; ``mask`` uint8: within 8 mm of the gland. All (X, Y, Z).
+        ``t2w`` int16 >= 0; ``label`` uint8: 1 peripheral zone, 2 transition zone, 3 aggressive tumour; ``lesion``
+        uint8: ISUP grade group; ``mask`` uint8: within 8 mm of the gland. All (X, Y, Z).
     """
     parts, counts = fine(grid)
     space = Space(parts, pelvis, streams.subject)
@@ -107,7 +107,7 @@ def scan_diffusion(pelvis: Pelvis, findings: Findings, streams: Streams) -> tupl
     adc = np.log(np.maximum(low, 1e-6) / np.maximum(middle, 1e-6)) / (MIDDLE.b - LOW.b) * 1e6
     seen = middle > _MASKED * _NOISE_DIFFUSION
     # Urine has hardly any signal left at b = 800, but is no background.
-    seen |= low > 40 * _NOISE_DIFFUSION
+    seen |= low > 55 * _NOISE_DIFFUSION
     gain = 420.0 * _gain(streams, "hbv")
     return grid, {"adc": np.where(seen, np.clip(adc, 0, 4000), 0.0), "hbv": np.where(seen, high * gain, 0.0)}
 

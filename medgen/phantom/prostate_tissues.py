@@ -35,10 +35,10 @@ class PelvicTissue:
 
 # Sources stand in docs/explanation/prostate-phantom.md.
 TISSUES: dict[str, PelvicTissue] = {
-    "fat": PelvicTissue(371, 150, 0.90, 30, fat=True),
-    "muscle": PelvicTissue(1412, 42, 0.88, 1450),
+    "fat": PelvicTissue(371, 140, 0.88, 30, 0.08, fat=True),
+    "muscle": PelvicTissue(1412, 37, 0.88, 1450),
     "fibrous": PelvicTissue(1200, 45, 0.80, 1050),
-    "marrow": PelvicTissue(480, 90, 0.55, 300, fat=True),
+    "marrow": PelvicTissue(480, 110, 0.75, 300, 0.1, fat=True),
     "gas": PelvicTissue(1000, 1, 0.0, 1000, 0.0),
     "stool": PelvicTissue(900, 45, 0.45, 900, 0.15),
     "urine": PelvicTissue(3500, 900, 1.0, 3000, 0.02),
@@ -67,7 +67,7 @@ class Diffusion:
     repetition: float
     echo: float
     b: float
-    residual_fat: float = 0.06
+    residual_fat: float = 0.04
 
 
 @dataclass(frozen=True)
