@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from medgen.inference.cohort import predict
     from medgen.inference.model import load_model
     from medgen.method import list_methods
-    from medgen.phantom import make_adaptation_phantom, make_head_phantom
+    from medgen.phantom import make_adaptation_phantom, make_head_phantom, make_prostate_phantom
     from medgen.report import write_report
     from medgen.volume import Volume, read_volume, write_volume
 
@@ -39,6 +39,7 @@ __all__ = [
     "load_model",
     "make_adaptation_phantom",
     "make_head_phantom",
+    "make_prostate_phantom",
     "predict",
     "prepare",
     "read_cases",
@@ -69,7 +70,7 @@ _HOMES = {
     "medgen.inference.cohort": ("predict",),
     "medgen.inference.model": ("load_model",),
     "medgen.method": ("list_methods",),
-    "medgen.phantom": ("make_adaptation_phantom", "make_head_phantom"),
+    "medgen.phantom": ("make_adaptation_phantom", "make_head_phantom", "make_prostate_phantom"),
     "medgen.report": ("write_report",),
     "medgen.volume": ("Volume", "read_volume", "write_volume"),
 }

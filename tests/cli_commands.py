@@ -8,6 +8,7 @@ COMMANDS = {
     "demo": "--out",
     "phantom head": "OUT --subjects --seed --domain --spacing --misalignment --lesions --stripped",
     "phantom adaptation": "OUT --source --target --test --source-test --validation --seed --spacing",
+    "phantom prostate": "OUT --subjects --train --validation --test --seed --positive --spacing --native-diffusion",
     "cases from-nnunet": "FOLDER --output -o --validation",
     "cases from-msd": "FOLDER --output -o --validation --split-into",
     "cases from-bids": "FOLDER --output -o --validation --test --prefer",

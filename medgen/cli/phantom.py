@@ -1,4 +1,4 @@
-"""``medgen phantom head`` and ``medgen phantom adaptation``."""
+"""``medgen phantom head``, ``medgen phantom adaptation`` and ``medgen phantom prostate``."""
 
 from __future__ import annotations
 
@@ -123,6 +123,76 @@ def adaptation(
             validation=validation,
             seed=seed,
             spacing=spacing,
+            overwrite=overwrite,
+            workers=workers,
+            progress=progress,
+        )
+    say(str(table))
+
+
+@app.command
+def prostate(
+    out: Path,
+    /,
+    *,
+    subjects: int | None = None,
+    train: int | None = None,
+    validation: int | None = None,
+    test: int | None = None,
+    seed: int = 0,
+    positive: float = 0.5,
+    spacing: tuple[float, float, float] = (0.5, 0.5, 3.0),
+    native_diffusion: bool = False,
+    contrast: float = 1.0,
+    overwrite: bool = False,
+    workers: int | None = None,
+) -> None:
+    """Make patients with and without prostate cancer: T2W, ADC, high b, zones, tumours and their ISUP grade.
+
+    The same seed gives the same images, voxel for voxel.
+
+    For example:
+
+        medgen phantom prostate patients --train 64 --test 60 --seed 0
+
+    Args:
+        out: the folder to write; 'cases.csv' in it lists the images.
+        subjects: how many patients, split into training, validation and test; or give the next three.
+        train: how many patients to train with; 64 by default.
+        validation: how many patients to validate with; none by default.
+        test: how many patients to test with; 60 by default.
+        seed: chooses the patients.
+        positive: share of each split that has an aggressive tumour (ISUP 2 or more).
+        spacing: voxel size of T2W in mm along X, Y and Z.
+        native_diffusion: leave ADC and high b on the 2 x 2 x 3 mm they are acquired with.
+        contrast: how solid tumours are; lower is harder to see.
+        overwrite: replace what is there.
+        workers: processes that work at once; as many as there are cores by default.
+    """
+    from medgen.cli.output import say
+    from medgen.cli.progress import progress_display
+    from medgen.errors import UsageError
+    from medgen.phantom import default_splits, make_prostate_phantom
+
+    if subjects is None:
+        counts = (64 if train is None else train, validation or 0, 60 if test is None else test)
+    elif (train, validation, test) == (None, None, None):
+        counts = default_splits(subjects)
+    else:
+        raise UsageError(
+            "--subjects splits the patients itself", fix="leave it out, or leave out --train, --validation and --test"
+        )
+    with progress_display() as progress:
+        table = make_prostate_phantom(
+            out,
+            train=counts[0],
+            validation=counts[1],
+            test=counts[2],
+            seed=seed,
+            positive=positive,
+            spacing=spacing,
+            native_diffusion=native_diffusion,
+            contrast=contrast,
             overwrite=overwrite,
             workers=workers,
             progress=progress,

@@ -9,11 +9,14 @@ from numpy.typing import NDArray
 
 from medgen.phantom.grid import SliceGrid
 from medgen.phantom.randomness import Stream, smooth_field
-from medgen.phantom.shapes import Capsule, Ellipsoid, smooth_union
+from medgen.phantom.shapes import Capsule, Ellipsoid, Shape, smooth_union
 
 Array = NDArray[np.float64]
+Box = tuple[slice, slice, slice]
 
 EXTENT = (96.0, 96.0, 57.0)  # mm of the scanned box
+
+_NEAR, _FAR = 20.0, 50.0  # mm around the gland within which distances are computed, and what stands beyond
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def draw_pelvis(stream: Stream) -> Pelvis:
     share = np.array((0.52 + 0.26 * enlargement, 0.66 + 0.17 * enlargement, 0.80)) * np.exp(
         np.clip(generator.normal(0, 0.04, 3), -0.08, 0.08)
     )
-    centre = generator.normal((0, 2, -3), (1.2, 2.0, 2.0))
+    centre = np.array((0, 2, -3)) + np.clip(generator.standard_normal(3), -2, 2) * (1.2, 2.0, 1.5)
     bladder = np.array((33.0, 23.0, 19.0)) * generator.uniform(0.75, 1.15, 3)
     return Pelvis(
         centre=_triple(centre),
@@ -90,23 +93,26 @@ class Space:
         grid: the voxels.
         pelvis: the person.
         points: mm of the person's own undeformed frame at every voxel, (3, X, Y, Z).
-        gland: signed mm to the surface of the gland, negative inside, (X, Y, Z).
-        transition: signed mm to the surface of the transition zone.
+        gland: signed mm to the surface of the gland, negative inside, 50 where it is far away, (X, Y, Z).
+        transition: the same of the transition zone.
     """
 
     def __init__(self, grid: SliceGrid, pelvis: Pelvis, stream: Stream) -> None:
         self.grid, self.pelvis = grid, pelvis
-        self._stream, self._textures = stream, {}
+        self._stream = stream
+        self._textures: dict[float, Array] = {}
         generator = stream.generator("deformation")
         points = grid.points()
         for knots, amplitude in ((34.0, 2.0), (15.0, 0.7)):
             points += amplitude * smooth_field(generator, grid, knots, 3)
         self.points = points
-        local = self._gland_frame()
-        self.gland = Ellipsoid((0, 0, 0), pelvis.radii).distance(local)
-        self.transition = np.maximum(self._transition(local), self.gland + 0.3)
-
-    _textures: dict[float, Array]
+        reach = np.array(pelvis.radii)
+        # Far away nothing needs to know how far.
+        box = self.box(pelvis.centre - reach, pelvis.centre + reach, _NEAR)
+        local = self._gland_frame(points[(slice(None), *box)])
+        self.gland, self.transition = np.full(grid.shape, _FAR), np.full(grid.shape, _FAR)
+        self.gland[box] = Ellipsoid((0, 0, 0), pelvis.radii).distance(local)
+        self.transition[box] = np.maximum(self._transition(local), self.gland[box] + 0.3)
 
     def texture(self, knots: float) -> Array:
         """Random field (X, Y, Z) of the person that varies over ``knots`` mm: mean 0, standard deviation 1."""
@@ -114,7 +120,7 @@ class Space:
             self._textures[knots] = smooth_field(self._stream.generator(f"texture {knots}"), self.grid, knots)[0]
         return self._textures[knots]
 
-    def box(self, low: Array, high: Array, margin: float = 8.0) -> tuple[slice, slice, slice]:
+    def box(self, low: Array, high: Array, margin: float = 8.0) -> Box:
         """Voxels that may lie between two corners of the person's frame; ``margin`` mm covers the deformation."""
         parts = []
         for axis in range(3):
@@ -125,14 +131,25 @@ class Space:
             parts.append(slice(int(np.clip(first, 0, size)), int(np.clip(last, 0, size))))
         return parts[0], parts[1], parts[2]
 
+    def distance(self, shapes: tuple[Shape, ...], blend: float = 0.0, wider: float = 0.0) -> tuple[Array, Box]:
+        """Signed mm to the union of ``shapes`` in a box that holds it and ``wider`` mm around it, and the box."""
+        corners = [shape.bounds() for shape in shapes]
+        low, high = np.min([low for low, _ in corners], axis=0), np.max([high for _, high in corners], axis=0)
+        box = self.box(low - wider, high + wider)
+        points = self.points[(slice(None), *box)]
+        distance = shapes[0].distance(points)
+        for shape in shapes[1:]:
+            distance = smooth_union(distance, shape.distance(points), blend)
+        return distance, box
+
     def from_gland(self, offset: tuple[float, float, float]) -> tuple[float, float, float]:
         """The point ``offset`` (in half axes of the gland) from the gland's centre."""
         return _triple(np.add(self.pelvis.centre, np.multiply(offset, self.pelvis.radii)))
 
-    def _gland_frame(self) -> Array:
+    def _gland_frame(self, points: Array) -> Array:
         """Points relative to the gland, with apex, groove and flat back straightened to an ellipsoid."""
         pelvis = self.pelvis
-        local = self.points - np.reshape(pelvis.centre, (3, 1, 1, 1))
+        local = points - np.reshape(pelvis.centre, (3, 1, 1, 1))
         below = np.clip(-local[2] / pelvis.radii[2], 0, 1.2)
         local[0] /= 1 - pelvis.apex * below**1.5
         back = 1 / (1 + np.exp(np.clip(local[1] / 3.0, -30, 30)))

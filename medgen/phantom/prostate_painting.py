@@ -7,12 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from medgen.phantom.prostate_anatomy import Space
+from medgen.phantom.prostate_anatomy import Box, Space
 from medgen.phantom.prostate_lesions import Findings, Focus
-from medgen.phantom.shapes import Capsule, Ellipsoid, coverage, smooth_union
+from medgen.phantom.shapes import Capsule, Ellipsoid, coverage
 
 Array = NDArray[np.float64]
-Box = tuple[slice, slice, slice]
 WHOLE: Box = (slice(None), slice(None), slice(None))
 
 
@@ -51,9 +50,7 @@ class Scene:
 
 def focus_part(space: Space, focus: Focus, width: float) -> tuple[Array, Array, Box]:
     """Coverage of one focus, its signed distance in mm, and the box that holds it."""
-    low, high = focus.shape.bounds()
-    box = space.box(low, high)
-    distance = focus.shape.distance(space.points[(slice(None), *box)])
+    distance, box = space.distance((focus.shape,))
     distance += focus.rough * space.texture(5.0)[box]
     limit = space.gland[box]
     if focus.zone == "peripheral":
@@ -130,28 +127,28 @@ def _rectum(scene: Scene) -> None:
     low = (pelvis.centre[0] * 0.5, back - 8.0 - 6.0, -60.0)
     level = (pelvis.centre[0] * 0.5, back - pelvis.rectum, pelvis.centre[2])
     high = (pelvis.centre[0] * 0.5, back - pelvis.rectum - pelvis.tilt * 60, 60.0)
-    lower, upper = Capsule(low, level, 8.0, pelvis.rectum), Capsule(level, high, pelvis.rectum, pelvis.rectum + 1)
-    distance = smooth_union(lower.distance(space.points), upper.distance(space.points), 4.0)
-    distance += 0.8 * space.texture(14.0)
-    lumen = distance + 2.6 + 0.8 * space.texture(5.0)
+    parts = (Capsule(low, level, 8.0, pelvis.rectum), Capsule(level, high, pelvis.rectum, pelvis.rectum + 1))
+    distance, box = space.distance(parts, 4.0)
+    distance += 0.8 * space.texture(14.0)[box]
+    lumen = distance + 2.6 + 0.8 * space.texture(5.0)[box]
     if pelvis.gas:
         # Gas rises to the front of a man who lies on his back; it ends below in the anal canal.
         level_of_gas = back - 2 * pelvis.rectum * pelvis.gas
-        pocket = np.maximum(lumen, np.maximum(level_of_gas - space.points[1], -14.0 - space.points[2]))
-        scene.cover("gas", pocket)
-    mixed = np.clip(0.5 + 0.3 * space.texture(5.0), 0, 1)
-    scene.lay({"stool": mixed, "wall": 1 - mixed}, coverage(lumen, scene.width))
+        _, y, z = space.points[(slice(None), *box)]
+        scene.cover("gas", np.maximum(lumen, np.maximum(level_of_gas - y, -14.0 - z)), box)
+    mixed = np.clip(0.5 + 0.3 * space.texture(5.0)[box], 0, 1)
+    scene.lay({"stool": mixed, "wall": 1 - mixed}, coverage(lumen, scene.width), box)
     layers = np.clip(0.5 + distance / 3.0, 0, 1)
-    scene.lay({"muscle": 0.7 * layers, "wall": 1 - 0.7 * layers}, coverage(distance, scene.width))
+    scene.lay({"muscle": 0.7 * layers, "wall": 1 - 0.7 * layers}, coverage(distance, scene.width), box)
 
 
 def _bladder(scene: Scene) -> None:
     space, pelvis = scene.space, scene.space.pelvis
     wall = 3.5
-    centre = np.add(space.from_gland((0, 0.45, 1.0)), (0, 0, pelvis.bladder[2] + wall - 1.0))
-    lumen = Ellipsoid((float(centre[0]), float(centre[1]), float(centre[2])), pelvis.bladder).distance(space.points)
-    scene.cover("urine", lumen)
-    scene.lay({"muscle": 0.75, "wall": 0.25}, coverage(lumen - wall, scene.width))
+    x, y, z = space.from_gland((0, 0.45, 1.0))
+    lumen, box = space.distance((Ellipsoid((x, y, z + pelvis.bladder[2] + wall - 1.0), pelvis.bladder),), wider=wall)
+    scene.cover("urine", lumen, box)
+    scene.lay({"muscle": 0.75, "wall": 0.25}, coverage(lumen - wall, scene.width), box)
 
 
 def _vesicles(scene: Scene) -> None:
@@ -159,12 +156,11 @@ def _vesicles(scene: Scene) -> None:
     start, bend, end = (
         space.from_gland(offset) for offset in ((0.12, -0.55, 0.95), (0.5, -0.75, 1.25), (1.0, -0.85, 1.45))
     )
-    distance = np.full(space.grid.shape, np.inf)
-    for capsule in (Capsule(start, bend, pelvis.vesicle * 0.6, pelvis.vesicle), Capsule(bend, end, pelvis.vesicle, 3)):
-        distance = np.minimum(distance, capsule.distance(space.points))
-        distance = np.minimum(distance, _mirrored(capsule, pelvis.centre[0]).distance(space.points))
-    fluid = np.clip(0.6 + 0.6 * space.texture(2.2), 0, 1)
-    scene.lay({"vesicle": fluid, "wall": 1 - fluid}, coverage(distance, 1.0))
+    right = Capsule(start, bend, pelvis.vesicle * 0.6, pelvis.vesicle), Capsule(bend, end, pelvis.vesicle, 3)
+    left = tuple(_mirrored(capsule, pelvis.centre[0]) for capsule in right)
+    distance, box = space.distance((*right, *left))
+    fluid = np.clip(0.6 + 0.6 * space.texture(2.2)[box], 0, 1)
+    scene.lay({"vesicle": fluid, "wall": 1 - fluid}, coverage(distance, 1.0), box)
 
 
 def _muscles(scene: Scene) -> None:
@@ -193,15 +189,13 @@ def _muscles(scene: Scene) -> None:
 def _bones(scene: Scene) -> None:
     space, pelvis = scene.space, scene.space.pelvis
     front = pelvis.centre[1] + pelvis.radii[1]
-    arms = np.full(space.grid.shape, np.inf)
-    for side in (-1, 1):
-        branch = Capsule((side * 5.0, front + 19, -8.0), (side * 36.0, front + 10, -52.0), 9.0, 8.0)
-        arms = np.minimum(arms, branch.distance(space.points))
-    body = Ellipsoid((0, front + 20, -12), (26, 9, 17)).distance(space.points)
-    bone = smooth_union(arms, body, 6.0)
-    marrow = np.clip(0.85 + 0.12 * space.texture(5.0), 0.3, 1)
-    scene.lay({"marrow": marrow, "gas": 1 - marrow}, coverage(bone + 1.5, scene.width))
-    scene.lay({"fibrous": 0.5, "gas": 0.5}, coverage(bone, scene.width))
+    arms = tuple(
+        Capsule((side * 5.0, front + 19, -8.0), (side * 36.0, front + 10, -52.0), 9.0, 8.0) for side in (-1, 1)
+    )
+    bone, box = space.distance((*arms, Ellipsoid((0, front + 20, -12), (26, 9, 17))), 6.0)
+    marrow = np.clip(0.85 + 0.12 * space.texture(5.0)[box], 0.3, 1)
+    scene.lay({"marrow": marrow, "bone": 1 - marrow}, coverage(bone + 1.5, scene.width), box)
+    scene.lay({"fibrous": 0.5, "bone": 0.5}, coverage(bone, scene.width), box)
 
 
 def _fat(scene: Scene) -> None:

@@ -23,11 +23,13 @@ AGGRESSIVE = 2  # the lowest ISUP grade group that is
 
 _NOISE_T2W = 0.016  # in a voxel of 0.5 x 0.5 x 3 mm, relative to fully relaxed water, which has 1
 _NOISE_DIFFUSION = 0.0062  # in a voxel of 2 x 2 x 3 mm
-_MASKED = 7.0  # ADC and high b are 0 where the signal at b = 800 is below so many times the noise
+# ADC and high b are 0 where the signals at b = 800 and b = 50 are below so many times the noise.
+_MASKED, _BRIGHT = 7.0, 55.0
 _NON_UNIFORMITY = 0.25
 _SHIFT_PER_PPM = 3.0  # mm along the phase-encoding direction; a readout-segmented echo-planar image at 3 T
 _LARGEST_SHIFT = 5.0  # mm
 _AIR = 9.4  # ppm relative to tissue
+_SMOOTH = 4.0  # mm
 
 
 @dataclass(frozen=True)
@@ -105,18 +107,14 @@ def scan_diffusion(pelvis: Pelvis, findings: Findings, streams: Streams) -> tupl
         )
     )
     adc = np.log(np.maximum(low, 1e-6) / np.maximum(middle, 1e-6)) / (MIDDLE.b - LOW.b) * 1e6
-    seen = middle > _MASKED * _NOISE_DIFFUSION
     # Urine has hardly any signal left at b = 800, but is no background.
-    seen |= low > 55 * _NOISE_DIFFUSION
+    seen = (middle > _MASKED * _NOISE_DIFFUSION) | (low > _BRIGHT * _NOISE_DIFFUSION)
     gain = 420.0 * _gain(streams, "hbv")
     return grid, {"adc": np.where(seen, np.clip(adc, 0, 4000), 0.0), "hbv": np.where(seen, high * gain, 0.0)}
 
 
 def distortion(gas: Array, space: Space, streams: Streams) -> Array:
-    """Displacement along Y in mm of the diffusion-weighted images.
-
-    The field of the gas is its susceptibility times the dipole kernel 1/3 - kz^2/k^2 in k-space (Marques and Bowtell
-    2005), smoothed because the spins that feel it are outside the gas, plus what shimming leaves.
+    """Displacement along Y in mm of the diffusion-weighted images: the field of the gas and what shimming leaves.
 
     Args:
         gas: part of each voxel that holds gas, (X, Y, Z).
@@ -126,22 +124,35 @@ def distortion(gas: Array, space: Space, streams: Streams) -> Array:
     Returns:
         (X, Y, Z), at most a few mm.
     """
-    spacing = space.grid.spacing
-    lumen = gas * (space.points[1] < space.pelvis.centre[1])  # bone is drawn with gas too, and does not count
+    rest = 0.4 * smooth_field(streams.realisation.generator("shim"), space.grid, 45.0)[0]
+    shift = _SHIFT_PER_PPM * gas_field(gas, space.grid.spacing) + rest
+    limited: Array = _LARGEST_SHIFT * np.tanh(shift / _LARGEST_SHIFT)
+    return limited
+
+
+def gas_field(gas: Array, spacing: tuple[float, float, float]) -> Array:
+    """Shift of the main field, which is along Z, around gas in tissue.
+
+    The susceptibility times the dipole kernel 1/3 - kz^2/k^2 in k-space (Marques and Bowtell 2005), smoothed over 4 mm
+    because the spins that feel it are outside the gas.
+
+    Args:
+        gas: part of each voxel that holds gas, (X, Y, Z).
+        spacing: mm.
+
+    Returns:
+        (X, Y, Z) in ppm.
+    """
+    # Twice the box: the transform is periodic, and a field reaches far.
     shape = [fft.next_fast_len(2 * size, real=True) for size in gas.shape]
     waves = [fft.fftfreq(shape[0], spacing[0]), fft.fftfreq(shape[1], spacing[1]), fft.rfftfreq(shape[2], spacing[2])]
     squares = np.meshgrid(*(wave**2 for wave in waves), indexing="ij", sparse=True)
     total = squares[0] + squares[1] + squares[2]
     total[0, 0, 0] = 1.0
-    kernel = 1 / 3 - squares[2] / total
+    kernel = (1 / 3 - squares[2] / total) * np.exp(-2 * (np.pi * _SMOOTH) ** 2 * total)
     kernel[0, 0, 0] = 0.0
-    # The Gaussian of 4 mm in k-space.
-    kernel = kernel * np.exp(-2 * (np.pi * 4.0) ** 2 * total)
-    field = fft.irfftn(fft.rfftn(_AIR * lumen, shape) * kernel, shape)
-    inside = field[tuple(slice(0, size) for size in gas.shape)]
-    rest = 0.4 * smooth_field(streams.realisation.generator("shim"), space.grid, 45.0)[0]
-    shift: Array = _LARGEST_SHIFT * np.tanh((_SHIFT_PER_PPM * inside + rest) / _LARGEST_SHIFT)
-    return shift
+    field: Array = fft.irfftn(fft.rfftn(_AIR * gas, shape) * kernel, shape)
+    return field[tuple(slice(0, size) for size in gas.shape)]
 
 
 def resampled(image: Array, source: SliceGrid, target: SliceGrid) -> Array:
@@ -165,8 +176,8 @@ def _truth(space: Space, findings: Findings, counts: tuple[int, int, int]) -> di
         whole = np.zeros(shape)
         whole[box] = part
         cover = _averaged(whole, counts)
-        # The larger part decides where two touch.
-        wins = cover > strength
+        # The larger part decides where two touch; a tumour between two thick slices still gets its voxels.
+        wins = cover > np.minimum(strength, 0.8 * cover.max())
         grades[wins], strength[wins] = focus.grade, cover[wins]
     gland, transition = _averaged(space.gland, counts), _averaged(space.transition, counts)
     label = np.where(transition < 0, 2, 1) * (gland < 0)

@@ -40,6 +40,7 @@ TISSUES: dict[str, PelvicTissue] = {
     "fibrous": PelvicTissue(1200, 45, 0.80, 1050),
     "marrow": PelvicTissue(480, 110, 0.75, 300, 0.1, fat=True),
     "gas": PelvicTissue(1000, 1, 0.0, 1000, 0.0),
+    "bone": PelvicTissue(1000, 1, 0.0, 1000, 0.0),
     "stool": PelvicTissue(900, 45, 0.45, 900, 0.15),
     "urine": PelvicTissue(3500, 900, 1.0, 3000, 0.02),
     "vessel": PelvicTissue(1900, 160, 0.95, 2100),
