@@ -91,7 +91,7 @@ def hide_labels(case: Case, role: str) -> Case:
         return case
     hidden = columns_of(role)
     images = {name: path for name, path in case.images.items() if name not in hidden}
-    return Case(case.name, case.split, case.domain, images)
+    return replace(case, images=images)
 
 
 def split_domains(cases: Sequence[StoredCase]) -> tuple[tuple[StoredCase, ...], tuple[StoredCase, ...]]:

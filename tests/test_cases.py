@@ -83,6 +83,10 @@ def test_a_table_of_a_spreadsheet_is_read(tmp_path):
         ("case,split,domain,t1\na,train,hospital,x\n", "has the domain 'hospital'"),
         ("case,split,t1\na,train,x\na,train,y\n", r"1 case named twice: a \(train, train\)"),
         ("case,split,t1\na,train,x\nb,val,z\na,test,y\n", r"leakage between splits: .*a \(train, test\)"),
+        (
+            "case,patient,split,t1\na_1,a,train,x\nb,,val,z\na_2,a,test,y\n",
+            r"leakage between splits: patient 'a' is in train \(a_1\) and test \(a_2\)",
+        ),
         ("case,split,t1\n\n\na,train\n", "line 4 has 2 cells, the header has 3"),
         ("case,split,t1\na,train,x,y\n", "line 2 has 4 cells"),
         ("case,split,t1\n,train,x\n", "case name '' in line 2"),
@@ -139,6 +143,20 @@ def test_written_paths_are_relative_to_the_table(tmp_path):
     assert read_cases(path).cases == cases
     write_cases([Case("a", "val", None, {"t1": tmp_path / "t1.nii"})], path)
     assert path.read_text() == "case,split,t1\na,val,../t1.nii\n"
+
+
+def test_studies_of_a_patient(tmp_path):
+    path = table(tmp_path, "case,split,patient,t2w\na_1,train,a,x.nii\na_2,train,a,y.nii\nb,test,,z.nii\n")
+    cases = read_cases(path).cases
+    assert [case.patient for case in cases] == ["a", "a", None]
+    assert read_cases(path).roles == ("t2w",)
+    assert pickle.loads(pickle.dumps(cases[0])).patient == "a"  # noqa: S301
+    write_cases(cases, path)
+    assert path.read_text().splitlines()[0] == "case,split,patient,t2w"
+    assert read_cases(path).cases == cases
+    torn = [cases[0], Case("a_2", "test", None, cases[1].images, "a")]
+    with pytest.raises(InputError, match="leakage"):
+        write_cases(torn, path)
 
 
 def test_nothing_and_doubles_are_not_written(tmp_path):

@@ -36,15 +36,15 @@ class Fold:
 
     @property
     def held_out(self) -> frozenset[str]:
-        """Names that training must not see."""
-        return frozenset(case.name for case in (*self.target, *self.source) if case.split == "test")
+        """Patients that training must not see; a case without one goes by its own name."""
+        return frozenset(_patient(case) for case in (*self.target, *self.source) if case.split == "test")
 
 
 def make_folds(table: CaseTable, folds: int | None = None) -> tuple[Fold, ...]:
     """Divide the target domain.
 
     With target cases of split ``test`` there is one fold, which tests on them. Without, the training cases of the
-    target domain are dealt out by the rank of their names' SHA-256, and each is tested on once, by networks that saw
+    target domain are dealt out by the rank of their patients' SHA-256, and each is tested on once, by networks that saw
     neither its images nor its label. Validation cases stay what they are. Source cases of split ``test`` are scored
     too; without such, those of split ``val``, which have chosen the weights and flatter them.
 
@@ -67,17 +67,18 @@ def make_folds(table: CaseTable, folds: int | None = None) -> tuple[Fold, ...]:
             )
         return (Fold(0, 1, tested, source),)
     training = table.select(split="train", domain=TARGET)
+    patients = {_patient(case) for case in training}
     count = DEFAULT_FOLDS if folds is None else folds
-    if not 2 <= count <= len(training):
+    if not 2 <= count <= len(patients):
         raise UsageError(
-            f"{len(training)} target cases cannot be divided into {count} folds",
+            f"{len(patients)} target cases cannot be divided into {count} folds",
             where=table.path,
             fix="choose --folds of at least 2 and at most the number of cases, or give some the split 'test'",
         )
-    ranked = sorted(training, key=lambda case: hashlib.sha256(case.name.encode()).hexdigest())
-    places = {case.name: rank % count for rank, case in enumerate(ranked)}
+    ranked = sorted(patients, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    places = {name: rank % count for rank, name in enumerate(ranked)}
     return tuple(
-        Fold(number, count, tuple(_tested(case) for case in training if places[case.name] == number), source)
+        Fold(number, count, tuple(_tested(case) for case in training if places[_patient(case)] == number), source)
         for number in range(count)
     )
 
@@ -94,7 +95,7 @@ def training_cases(table: CaseTable, regime: Regime, fold: Fold, roles: Roles) -
     Raises:
         InputError: a labelled case has no label, or nothing is left to train on.
     """
-    cases = [case for case in table.cases if case.split != "test" and case.name not in fold.held_out]
+    cases = [case for case in table.cases if case.split != "test" and _patient(case) not in fold.held_out]
     for domain in (*regime.labelled, *regime.unlabelled):
         if not any(case.split == "train" and case.domain == domain for case in cases):
             raise InputError(
@@ -159,6 +160,11 @@ def _with_columns(case: Case, roles: Roles, *, labels: bool) -> Case:
 def _labelled(case: Case) -> Case:
     """In the table of a run the domain ``target`` marks cases without labels: one that has them gets none."""
     return replace(case, domain=None) if case.domain == TARGET else case
+
+
+def _patient(case: Case) -> str:
+    """Whose studies stay together."""
+    return case.patient or case.name
 
 
 def _tested(case: Case) -> Case:

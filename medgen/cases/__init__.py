@@ -1,6 +1,7 @@
 """The case table ``cases.csv``, and how to make one from folders in layouts that others defined."""
 
 from medgen.cases.foreign import from_bids, from_msd, from_nnunet
+from medgen.cases.picai import from_picai
 from medgen.cases.splits import assign_splits
 from medgen.cases.table import DOMAINS, SPLITS, Case, CaseTable, Split, columns_of, is_optional, read_cases, write_cases
 
@@ -15,6 +16,7 @@ __all__ = [
     "from_bids",
     "from_msd",
     "from_nnunet",
+    "from_picai",
     "is_optional",
     "read_cases",
     "write_cases",

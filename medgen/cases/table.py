@@ -21,7 +21,7 @@ Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 DOMAINS = ("source", "target")
 
-_FIXED = ("case", "split", "domain")
+_FIXED = ("case", "split", "domain", "patient")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # a case names files and folders
 _ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
@@ -35,18 +35,20 @@ class Case:
         split: ``train``, ``val`` or ``test``.
         domain: ``source``, ``target`` or None.
         images: role -> absolute path; a role whose cell is empty is absent.
+        patient: of which the case is one of several examinations; None is a patient of its own.
     """
 
     name: str
     split: Split
     domain: str | None
     images: Mapping[str, Path]
+    patient: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "images", MappingProxyType(dict(self.images)))
 
-    def __reduce__(self) -> tuple[type[Case], tuple[str, Split, str | None, dict[str, Path]]]:
-        return Case, (self.name, self.split, self.domain, dict(self.images))
+    def __reduce__(self) -> tuple[type[Case], tuple[str, Split, str | None, dict[str, Path], str | None]]:
+        return Case, (self.name, self.split, self.domain, dict(self.images), self.patient)
 
     def path(self, role: str) -> Path | None:
         """The image of a role; ``"ge|swi"`` means whichever of the two the case has, the first one first.
@@ -103,14 +105,14 @@ class CaseTable:
 
 
 def read_cases(path: str | Path) -> CaseTable:
-    """Read ``cases.csv``: columns ``case``, ``split``, ``domain`` (optional) and one for each role.
+    """Read ``cases.csv``: columns ``case``, ``split``, ``domain`` and ``patient`` (optional) and one for each role.
 
     Paths are relative to the file; an empty cell is a missing image. Whether the images exist and make sense is the
     business of ``check_cases``.
 
     Raises:
-        InputError: the table itself is wrong: a missing column, an unknown split or domain, a case named twice (also in
-            two splits, which is leakage), a row of another length, a path that cannot be meant.
+        InputError: the table itself is wrong: a missing column, an unknown split or domain, a case named twice, a case
+            or a patient in two splits (which is leakage), a row of another length, a path that cannot be meant.
     """
     path = Path(path)
     rows = _rows(path)
@@ -120,6 +122,7 @@ def read_cases(path: str | Path) -> CaseTable:
     if not cases:
         raise InputError("the case table has no cases", where=path, fix="add one row for each patient")
     _require_unique(cases, path)
+    _require_patients_apart(cases, path)
     return CaseTable(path.absolute(), cases)
 
 
@@ -134,22 +137,23 @@ def write_cases(cases: Iterable[Case], path: str | Path) -> Path:
         The path.
 
     Raises:
-        InputError: there is no case, or two have one name.
+        InputError: there is no case, two have one name, or a patient is in two splits.
         StorageError: the disk is full or the folder cannot be written.
     """
     path, cases = Path(path), tuple(cases)
     if not cases:
         raise InputError("there are no cases to write", where=path, fix="look at the folder they should come from")
     _require_unique(cases, path)
+    _require_patients_apart(cases, path)
     roles = CaseTable(path, cases).roles
-    domain = any(case.domain for case in cases)
+    further = [column for column in ("patient", "domain") if any(getattr(case, column) for case in cases)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["case", "split", *(["domain"] if domain else []), *roles])
+    writer.writerow(["case", "split", *further, *roles])
     folder = path.absolute().parent
     for case in cases:
         paths = [_relative(case.images[role], folder) if role in case.images else "" for role in roles]
-        writer.writerow([case.name, case.split, *([case.domain or ""] if domain else []), *paths])
+        writer.writerow([case.name, case.split, *(getattr(case, column) or "" for column in further), *paths])
     with atomic_path(path) as temporary:
         temporary.write_text(text.getvalue(), encoding="utf-8")
     return path
@@ -242,7 +246,7 @@ def _case(row: Mapping[str, str], roles: Sequence[str], path: Path, line: int) -
     images = {role: _resolved(cells[role], folder, path, line) for role in roles if cells[role]}
     if not images:
         raise InputError(f"case '{name}' in line {line} has no image", where=path, fix="add one or remove the line")
-    return Case(name, cells["split"], domain, images)
+    return Case(name, cells["split"], domain, images, cells.get("patient") or None)
 
 
 def _resolved(cell: str, folder: Path, path: Path, line: int) -> Path:
@@ -270,6 +274,23 @@ def _require_unique(cases: Sequence[Case], path: Path) -> None:
             f"{'leakage between splits: ' if leakage else ''}{count} named twice: {listed}",
             where=path,
             fix="give every patient one row",
+        )
+
+
+def _require_patients_apart(cases: Sequence[Case], path: Path) -> None:
+    first: dict[str, Case] = {}
+    torn = [
+        (case, other)
+        for case in cases
+        if case.patient and (other := first.setdefault(case.patient, case)).split != case.split
+    ]
+    if torn:
+        case, other = torn[0]
+        raise InputError(
+            f"leakage between splits: patient '{case.patient}' is in {other.split} ({other.name}) and {case.split} "
+            f"({case.name})",
+            where=path,
+            fix="give all studies of a patient one split",
         )
 
 

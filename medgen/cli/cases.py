@@ -1,4 +1,4 @@
-"""``medgen cases from-nnunet | from-msd | from-bids``: a case table out of a folder in a known layout."""
+"""``medgen cases from-nnunet | from-msd | from-bids | from-picai``: a case table out of a folder in a known layout."""
 
 from __future__ import annotations
 
@@ -87,6 +87,38 @@ def from_bids(
     from medgen.cases import from_bids as read
 
     _write(read(folder, validation=validation, test=test, prefer=prefer), output)
+
+
+@app.command
+def from_picai(
+    folder: Path,
+    /,
+    *,
+    output: Output = Path("cases.csv"),
+    labels: Path | None = None,
+    validation: float = 0.2,
+    test: float = 0.2,
+) -> None:
+    """Read a PI-CAI folder (<patient>/<patient>_<study>_t2w.mha).
+
+    A case is a study, <patient>_<study>, with the roles t2w, adc, hbv and,
+    with --labels, lesion (the ISUP grade of each voxel). All studies of a
+    patient go to one split.
+
+    For example:
+
+        medgen cases from-picai images --labels picai_labels/csPCa_lesion_delineations/human_expert/resampled
+
+    Args:
+        folder: the images, one folder a patient or all in one.
+        output: the table to write.
+        labels: folder with <patient>_<study>.nii.gz on the grid of T2W.
+        validation: share of the patients that get the split 'val'.
+        test: share of the patients that get the split 'test'.
+    """
+    from medgen.cases import from_picai as read
+
+    _write(read(folder, labels=labels, validation=validation, test=test), output)
 
 
 def _write(found: tuple[Case, ...], output: Path) -> None:

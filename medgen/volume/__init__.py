@@ -1,7 +1,8 @@
 """Volumes in the patient's own coordinates: read, write, turn and compare.
 
 Axis order everywhere is nibabel's, (C, X, Y, Z); affines map voxel indices to RAS+ millimetres. NIfTI is read with
-nibabel alone, because a reader that fills a truncated file with zeros must never be used on a patient.
+nibabel alone, because a reader that fills a truncated file with zeros must never be used on a patient; MetaImage with
+SimpleITK, after the file was found to be whole.
 """
 
 from medgen.volume.grid import SAME_GRID, Grid, HasGrid, corner_distance, overlap, ras_grid, require_same_grid

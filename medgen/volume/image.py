@@ -1,6 +1,6 @@
 # mypy: allow-untyped-calls
 # nibabel and isal carry annotations in part only.
-"""The frozen :class:`Volume`, and how one is read from NIfTI."""
+"""The frozen :class:`Volume`, and how one is read from NIfTI or MetaImage."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 from medgen.errors import InputError
 from medgen.volume.damage import explained
 from medgen.volume.grid import Affine, Grid, axis_codes_of, corner_distance, frozen_affine, spacing_of, to_closest
+from medgen.volume.metaimage import is_metaimage, read_metaimage, read_metaimage_grid
 from medgen.volume.nifti import Geometry, open_image, read_grid, read_voxels
 
 _SAME = 1e-3  # voxel; rounding of flipping an affine there and back is far below, any real difference above
@@ -93,7 +94,7 @@ def read_volume(
     frame: int | None = None,
     dtype: DTypeLike | None = np.float32,
 ) -> Volume:
-    """Read one 3D volume from NIfTI (``.nii``, ``.nii.gz``, or ``.hdr`` with ``.img``).
+    """Read one 3D volume from NIfTI (``.nii``, ``.nii.gz``, ``.hdr`` with ``.img``) or MetaImage (``.mha``, ``.mhd``).
 
     Slope and intercept of the header are applied. NaN and infinity come through as they are. The data keep the
     memory order of the file, so reading costs one array of the size of the result and, where the file stores
@@ -109,11 +110,16 @@ def read_volume(
         A volume with one channel. Its affine holds exactly what a NIfTI-1 header can hold (float32).
 
     Raises:
-        InputError: the file is missing, incomplete, damaged (checksum), no NIfTI, 4D without a choice of frame,
-            in colour, sheared, or its sform and qform disagree.
+        InputError: the file is missing, incomplete, damaged (checksum), of another format, 4D without a choice of
+            frame, in colour, sheared, or its sform and qform disagree.
         StorageError: the file may not be read.
     """
     path = Path(path)
+    if is_metaimage(path):
+        with explained(path):
+            raw, grid = read_metaimage(path, frame)
+        data = _scaled(raw, 1.0, 0.0, dtype)
+        return Volume(data[None], grid.affine, grid.qform_code, grid.sform_code, str(path), grid.notes)
     with explained(path):
         image = open_image(path)
         raw, notes = read_voxels(image, path, frame)
@@ -124,7 +130,7 @@ def read_volume(
 
 
 def read_header(path: str | Path, *, geometry: Geometry | None = None, frame: int | None = None) -> Grid:
-    """Read where the voxels of a NIfTI file lie, without reading them.
+    """Read where the voxels of a file lie, without reading them.
 
     A packed file's checksum is not looked at (unless the header makes no sense), so a damaged one can pass.
 
@@ -139,6 +145,8 @@ def read_header(path: str | Path, *, geometry: Geometry | None = None, frame: in
     """
     path = Path(path)
     with explained(path):
+        if is_metaimage(path):
+            return read_metaimage_grid(path, frame)
         return read_grid(open_image(path), path, geometry, frame)
 
 

@@ -91,7 +91,7 @@ def read_grid(image: Any, path: Path, geometry: Geometry | None, frame: int | No
     shape, notes, _ = _spatial_shape(tuple(image.shape), path, frame)
     notes += _unit_notes(header, path)
     affine, source, chosen = _chosen_affine(image, shape, path, geometry)
-    _require_regular(affine, path)
+    require_regular(affine, path)
     straight, angle, moved = straighten(affine, shape)
     if moved > STRAIGHT:
         other = "qform" if source == "sform" and int(header["qform_code"]) > 0 else ""
@@ -144,7 +144,7 @@ def _chosen_affine(
         note = "no world position: sform and qform codes are 0"
         return np.asarray(header.get_base_affine(), np.float64), "voxel size", (note,)
     for affine in (sform, qform):
-        _require_regular(affine, path)
+        require_regular(affine, path)
     distance = min(corner_distance(Grid(shape, sform), Grid(shape, each)) for each in (qform, _unrounded_qform(header)))
     smallest = min(*spacing_of(sform), *spacing_of(qform))
     agree = distance <= SAME_GRID * smallest
@@ -187,7 +187,12 @@ def _unrounded_qform(header: Any) -> Affine:
     return affine
 
 
-def _require_regular(affine: Affine, path: Path) -> None:
+def require_regular(affine: Affine, path: Path) -> None:
+    """Refuse an affine with an axis of no length or two axes that are one.
+
+    Raises:
+        InputError: it is such a one, or not finite.
+    """
     spacing = np.array(spacing_of(affine))
     if np.all(np.isfinite(affine)) and np.all(spacing > 0):
         volume = abs(np.linalg.det(affine[:3, :3] / spacing))

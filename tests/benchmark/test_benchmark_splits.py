@@ -57,6 +57,34 @@ def test_without_test_cases_every_target_case_is_tested_once_and_never_trained_o
             make_folds(cases, wrong)
 
 
+def test_studies_of_a_patient_stay_in_one_fold_of_both_domains():
+    cases = [
+        Case(
+            f"p{number}_{study}",
+            "train",
+            domain,
+            {"t1": Path("/a"), "swi": Path("/b"), "label": Path("/c")},
+            f"p{number}",
+        )
+        for number in range(6)
+        for study, domain in enumerate(("target", "target", "source"))
+    ]
+    cases = CaseTable(Path("cases.csv"), tuple(cases))
+    folds = make_folds(cases, 3)
+    for fold in folds:
+        tested = {case.patient for case in fold.target}
+        assert sorted(case.name for case in fold.target) == sorted(
+            f"{name}_{study}" for name in tested for study in (0, 1)
+        )
+        trained = {case.patient for case in training_cases(cases, REGIMES["both"], fold, BASE.data)}
+        assert trained == {f"p{number}" for number in range(6)} - tested
+    assert sorted(case.name for fold in folds for case in fold.target) == sorted(
+        case.name for case in cases.cases if case.domain == "target"
+    )
+    with pytest.raises(UsageError, match="6 target cases cannot"):
+        make_folds(cases, 7)
+
+
 def test_who_trains_in_each_regime_with_which_labels():
     found = {}
     for name, regime in REGIMES.items():
