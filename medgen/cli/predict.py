@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from medgen.cli.parameters import AllowModule, Output, Split
+
+if TYPE_CHECKING:
+    from medgen.inference.lesions import Detected
 
 
 def predict(
@@ -23,13 +26,17 @@ def predict(
     frame: int | None = None,
     split: Split | None = None,
     probabilities: bool = False,
+    allow_missing_channel: bool = False,
+    ensemble: Annotated[tuple[Path, ...], Parameter(name="--ensemble", metavar="RUN")] = (),
     device: str = "auto",
     allow_module: AllowModule = (),
 ) -> None:
     """Predict one patient or a whole cohort, each on the patient's own grid.
 
     A case of a cohort that fails is reported, the others finish, and the
-    command exits 4.
+    command exits 4. A model that looks for lesions (inference.detection in its
+    recipe) also writes a detection map and a list of lesions; of one patient
+    the list is shown.
 
     For example:
 
@@ -37,6 +44,7 @@ def predict(
         medgen predict run -i t1=t1.nii.gz -i flair=flair.nii.gz -o ct.nii.gz
         medgen predict run -i cases.csv --split test -o predictions
         medgen predict run -i cases.csv -o predictions --probabilities
+        medgen predict fold0 --ensemble fold1 --ensemble fold2 -i cases.csv -o predictions
 
     Args:
         run: the run folder, or its 'model' folder.
@@ -49,6 +57,10 @@ def predict(
         frame: which volume of a 4D file, from 0.
         split: only the cases of this split; for a table alone.
         probabilities: of a segmentation, also write <case>_probability_<class>.nii.gz for each class.
+        allow_missing_channel: predict also without an image that the model was
+            trained to do without (channel dropout), or with an empty one.
+        ensemble: a further run, such as another fold: probabilities or images
+            are averaged; repeatable.
         device: 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.
         allow_module: a module outside medgen that the model may name as its method; repeatable.
     """
@@ -56,6 +68,7 @@ def predict(
     from medgen.cli.progress import progress_display
     from medgen.inference.cohort import predict as predict_inputs
 
+    detected: list[Detected] = []
     with progress_display() as progress:
         predict_inputs(
             run,
@@ -68,8 +81,34 @@ def predict(
             frame=frame,
             split=split,
             probabilities=probabilities,
+            allow_missing_channel=allow_missing_channel,
+            ensemble=ensemble,
             device=device,
             allow_modules=allow_module,
+            on_detected=detected.append,
             progress=progress,
         )
+    for each in detected:
+        _show(each)
     say(str(output))
+
+
+def _show(detected: Detected) -> None:
+    """The lesions of one patient, the most confident first."""
+    from medgen.cli.output import show_table
+
+    name = detected.settings.target_class
+    rows = [
+        [
+            str(row["number"]),
+            f"{row['confidence']:.3f}",
+            f"{row['volume_mm3']:.0f}",
+            " ".join(f"{each:.1f}" for each in row["centre_mm"]),
+            str(row["slice"]),
+            " x ".join(f"{each:.1f}" for each in row["extent_mm"]),
+            row["region"] or "-",
+        ]
+        for row in detected.rows()
+    ]
+    columns = [name, "confidence", "mm^3", "centre RAS mm", "slice from 0", "extent mm", "in"]
+    show_table(columns, rows, title=f"{detected.sentence} (research use only)")

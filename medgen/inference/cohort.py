@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from medgen.cases import Case, Split, read_cases
 from medgen.errors import CasesFailed, StorageError, UsageError
 from medgen.files import folder_lock, remove_partial_files
+from medgen.inference.lesions import OnDetected
 from medgen.inference.model import LoadedModel, load_model
 from medgen.inference.reading import NanRule, Reading
 from medgen.inference.report import (
@@ -19,13 +20,14 @@ from medgen.inference.report import (
     REPORT,
     CaseReport,
     earlier_cases,
+    facts_of,
     reason_of,
     without_folders,
     write_failures,
     write_report,
 )
 from medgen.inference.sources import Inputs, parse_inputs
-from medgen.inference.writing import Written
+from medgen.inference.writing import Written, output_name, split_name
 from medgen.volume import Geometry
 
 Progress = Callable[[int, int, str], None]
@@ -82,7 +84,10 @@ def predict(
     frame: int | None = None,
     split: Split | None = None,
     probabilities: bool = False,
+    allow_missing_channel: bool = False,
+    ensemble: Sequence[str | Path] = (),
     allow_modules: Sequence[str] = (),
+    on_detected: OnDetected | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Predict one patient, or every case of a table, with a trained model.
@@ -101,11 +106,17 @@ def predict(
         frame: which frame of a 4D file, from 0.
         split: of a table, only the cases of this split.
         probabilities: of a segmentation, also write ``<case>_probability_<class>.nii.gz`` for each class.
+        allow_missing_channel: predict also where an input is missing, or holds one value throughout, that the model
+            was trained to do without.
+        ensemble: further runs, such as the other folds, whose images or probabilities are averaged with this one's;
+            all are loaded once.
         allow_modules: modules outside medgen that the model may name as its method.
+        on_detected: for one patient and a model that looks for lesions, is given what was found.
         progress: called with (done, total, what).
 
     Returns:
-        ``output``.
+        ``output``. A model that looks for lesions (``inference.detection``) writes ``<case>_detection_map.nii.gz`` and
+        ``<case>_lesions.json`` beside each result.
 
     Raises:
         UsageError: the inputs, the device or the output do not allow it.
@@ -116,13 +127,13 @@ def predict(
         StorageError: the disk is full or the folder cannot be written.
     """
     source, output = parse_inputs(inputs), Path(output)
-    reading = Reading(nan, geometry, frame)
+    reading = Reading(nan, geometry, frame, allow_missing_channel)
     if isinstance(source, Path) and source.suffix == ".csv":
         cases = read_cases(source).select(split=split)
         if not cases:
             raise UsageError(f"the table has no case of split '{split}'", where=source, fix="choose another --split")
         _require_folder_name(output)
-        model = load_model(run, device=device, allow_modules=allow_modules)
+        model = _load(run, ensemble, device, allow_modules)
         predict_cohort(
             model,
             cases,
@@ -137,19 +148,13 @@ def predict(
     for option, given in (("--resume", resume), ("--split", split is not None)):
         if given:
             raise UsageError(f"{option} is for a case table, not for one patient", fix="leave it out, or give a .csv")
-    model = load_model(run, device=device, allow_modules=allow_modules)
+    model = _load(run, ensemble, device, allow_modules)
     started = time.monotonic()
-    written = model.predict_file(
-        source,
-        output,
-        probabilities=probabilities,
-        overwrite=overwrite,
-        nan=nan,
-        geometry=geometry,
-        frame=frame,
-        progress=progress,
-    )
+    options: dict[str, Any] = {"probabilities": probabilities, "overwrite": overwrite, **vars(reading)}
+    written = model.predict_file(source, output, progress=progress, **options)
     _report_one(model, reading, output, written, time.monotonic() - started)
+    if on_detected and written.detected:
+        on_detected(written.detected)
     return output
 
 
@@ -189,7 +194,7 @@ def predict_cohort(
     """
     output, reading = Path(output), reading or Reading()
     names = {case.name: output_name(case, model.target) for case in cases}
-    wanted = {case: model.files(output / name, probabilities=probabilities) for case, name in names.items()}
+    wanted = {case: model.files(output / name, probabilities=probabilities).all for case, name in names.items()}
     with folder_lock(output):
         remove_partial_files(output)
         _require_free(output, wanted.values(), overwrite=overwrite, resume=resume)
@@ -201,7 +206,7 @@ def predict_cohort(
             name = names[case.name]
             if resume and all(file.exists() for file in wanted[case.name]):
                 before = earlier.get(case.name, CaseReport(case.name, "kept"))
-                reports[case.name] = CaseReport(case.name, "kept", name, notes=before.notes, found=before.found)
+                reports[case.name] = replace(before, status="kept", output=name, seconds=0.0, reason="")
             else:
                 # What an interrupted case left of several files is no output yet.
                 again = overwrite or resume
@@ -214,18 +219,9 @@ def predict_cohort(
     return CohortResult(output, tuple(reports.values()))
 
 
-def output_name(case: Case, role: str) -> str:
-    """Where the result of a case goes, relative to the output folder.
-
-    >>> output_name(Case("head_01", "test", None, {}), "ct")
-    'head_01/head_01_ct.nii.gz'
-
-    Raises:
-        UsageError: the name of the case would lead out of the folder.
-    """
-    if Path(case.name).name != case.name:
-        raise UsageError(f"the case name '{case.name}' cannot name a folder", fix="use letters, digits, '_' and '-'")
-    return f"{case.name}/{case.name}_{role.replace('|', '-')}.nii.gz"
+def _load(run: str | Path, ensemble: Sequence[str | Path], device: str, allow_modules: Sequence[str]) -> LoadedModel:
+    first, *others = (load_model(each, device=device, allow_modules=allow_modules) for each in (run, *ensemble))
+    return first.joined(others) if others else first
 
 
 def _predict_case(model: LoadedModel, case: Case, output: Path, name: str, options: Mapping[str, Any]) -> CaseReport:
@@ -242,15 +238,15 @@ def _predict_case(model: LoadedModel, case: Case, output: Path, name: str, optio
     notes = tuple(without_folders(note, case.images) for note in written.notes)
     for sentence in written.sentences:
         log.info("case %s: %s", case.name, without_folders(sentence, case.images))
-    return CaseReport(case.name, "done", name, _since(started), notes, found=written.found)
+    return CaseReport(case.name, "done", name, _since(started), notes, **facts_of(written))
 
 
 def _report_one(model: LoadedModel, reading: Reading, output: Path, written: Written, seconds: float) -> None:
     """The report of a single volume stands beside it: ``ct.nii.gz`` has ``ct.prediction.json``."""
     for sentence in written.sentences:
         log.info(sentence)
-    stem = output.name.removesuffix(".gz").removesuffix(".nii")
-    report = CaseReport(stem, "done", output.name, round(seconds, 2), written.notes, found=written.found)
+    stem, _ = split_name(output)
+    report = CaseReport(stem, "done", output.name, round(seconds, 2), written.notes, **facts_of(written))
     write_report(output.with_name(f"{stem}.{REPORT}"), model, reading, {stem: report})
 
 

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgen.errors import ModelError
+from medgen.inference.lesions import OnDetected, detect
+from medgen.inference.settings import InferenceConfig
 from medgen.preparation import Preparation, Prepared
 from medgen.volume import Volume
 
@@ -61,6 +63,46 @@ def classes_of(description: Mapping[str, Any], outputs: int) -> tuple[str, ...]:
             fix="copy the model folder again",
         )
     return names
+
+
+def label_map(
+    probabilities: NDArray[np.float32],
+    prepared: Prepared,
+    preparation: Preparation,
+    classes: Sequence[str],
+    settings: InferenceConfig,
+    on_probability: OnProbability | None = None,
+    on_detected: OnDetected | None = None,
+) -> tuple[Volume, tuple[str, ...]]:
+    """The label map of :func:`restore_label` as the settings want it, with what there is to say about it.
+
+    Args:
+        probabilities: as for :func:`restore_label`.
+        prepared: the patient.
+        preparation: of the model.
+        classes: their names.
+        settings: the smallest piece of a class, and the class in which lesions are looked for.
+        on_probability: is given the map of each class, in order.
+        on_detected: is given the lesions; None: they are not looked for.
+    """
+    detection = settings.detection if on_detected else None
+    kept: list[Volume] = []
+
+    def each(name: str, volume: Volume) -> None:
+        if detection and name == detection.target_class:
+            kept.append(volume)
+        if on_probability:
+            on_probability(name, volume)
+
+    volume = restore_label(probabilities, prepared, preparation, classes, each)
+    if settings.minimum_ml:
+        volume = without_small(volume, settings.minimum_ml)
+    notes = () if volume.data.any() else (f"nothing found: no voxel of {', '.join(classes)}",)
+    if detection is None or on_detected is None:
+        return volume, notes
+    detected = detect(kept[0], volume, classes, detection)
+    on_detected(detected)
+    return volume, (*notes, *detected.notes)
 
 
 def restore_label(

@@ -15,13 +15,16 @@ from medgen.checkpoint import load_stages
 from medgen.config import build
 from medgen.engine import parse_device
 from medgen.errors import ModelError, UsageError
-from medgen.inference.labels import OnProbability, classes_of, found_in, restore_label, without_small
-from medgen.inference.memory import Plan, memory_errors, within_memory
-from medgen.inference.reading import NanRule, Reading, memory_need, read_image, size_text
+from medgen.inference.channels import dropped_in_training
+from medgen.inference.ensemble import Member, estimate_mean, require_alike
+from medgen.inference.labels import OnProbability, classes_of, found_in, label_map
+from medgen.inference.lesions import Detected, OnDetected
+from medgen.inference.memory import memory_errors
+from medgen.inference.reading import MISSING, NanRule, Reading, memory_need, prepare_patient
 from medgen.inference.settings import InferenceConfig
 from medgen.inference.sources import Image, Source, by_role
-from medgen.inference.stages import IMAGE, VALUES, Estimate, first_plan, run_stages
-from medgen.inference.writing import Written, probability_file, require_writable
+from medgen.inference.stages import IMAGE, VALUES
+from medgen.inference.writing import Files, Written, files_of, require_writable, write_detected
 from medgen.method import Method
 from medgen.preparation import Preparation, Prepared
 from medgen.volume import Geometry, Kind, Volume, write_volume
@@ -42,19 +45,25 @@ class LoadedModel:
         stages: networks in their order, in evaluation mode on ``device``.
         description: the content of ``model.json``.
         device: where they are.
+        source: where the model came from, for messages.
 
     Attributes:
         task: what the model makes: an image (``synthesis``) or a label map (``segmentation``).
         classes: names of the classes of a segmentation, without the background: label n is ``classes[n - 1]``.
+        members: the models whose results are averaged: this one, and those of :meth:`joined`.
 
     Raises:
         ModelError: the description lacks something or contradicts the networks.
     """
 
-    def __init__(self, stages: Sequence[Method], description: Mapping[str, Any], device: torch.device) -> None:
+    def __init__(
+        self, stages: Sequence[Method], description: Mapping[str, Any], device: torch.device, *, source: str = ""
+    ) -> None:
         self.stages = tuple(stages)
         self.description = dict(description)
         self.device = device
+        self.source = source
+        self.members: tuple[LoadedModel, ...] = (self,)
         try:
             self.preparation = Preparation.from_dict(description["preparation"])
             self.settings = build(InferenceConfig, description["inference"])
@@ -67,6 +76,28 @@ class LoadedModel:
             raise ModelError(f"the model's task is {task!r}, which cannot be predicted", fix="use a newer medgen")
         self.task: Task = task
         self.classes = classes_of(description, self.stages[0].channels.outputs) if task == "segmentation" else ()
+        detection = self.settings.detection
+        for name in (detection.target_class, *detection.near) if detection else ():
+            if name not in self.classes:
+                raise ModelError(f"model.json looks for lesions in the class '{name}', which the model does not make")
+
+    def joined(self, others: Sequence[LoadedModel]) -> LoadedModel:
+        """This model and others as one: the voxel-wise mean of their images or probabilities, before the arg-max.
+
+        Everything else, such as how lesions are found, is this model's.
+
+        Raises:
+            UsageError: they differ in what they read, make or prepare, or one is there twice.
+        """
+        model = LoadedModel(self.stages, self.description, self.device, source=self.source)
+        model.members = (model, *others)
+        require_alike(model.members)
+        return model
+
+    @property
+    def hashes(self) -> tuple[str | None, ...]:
+        """SHA-256 of the weights of every member."""
+        return tuple(member.description.get("weights_sha256") for member in self.members)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -90,6 +121,12 @@ class LoadedModel:
             return "label"
         return "hu" if self.preparation.intensity(self.target).hounsfield else "scalar"
 
+    @property
+    def dropped(self) -> dict[str, float]:
+        """By role, inputs that may be missing: the share of training patches without them, least of the members."""
+        shares = [dropped_in_training(member.description, self.inputs) for member in self.members]
+        return {role: min(each[role] for each in shares) for role in shares[0] if all(role in each for each in shares)}
+
     def predict(
         self,
         source: Source,
@@ -97,7 +134,9 @@ class LoadedModel:
         nan: NanRule | None = None,
         geometry: Geometry | None = None,
         frame: int | None = None,
+        allow_missing_channel: bool = False,
         on_probability: OnProbability | None = None,
+        on_detected: OnDetected | None = None,
         progress: Progress | None = None,
     ) -> Volume:
         """Predict one patient.
@@ -112,8 +151,11 @@ class LoadedModel:
             nan: what takes the place of voxels that are NaN or infinite; the model's own rule by default.
             geometry: which one to believe where sform and qform disagree.
             frame: which frame of a 4D file, from 0.
+            allow_missing_channel: whether inputs of :attr:`dropped` may be missing, or hold one value throughout;
+                their channel is then 0, as it was in training.
             on_probability: for a segmentation, is given each class in order and its (1, X, Y, Z) float32 map in
                 [0, 1] on the grid of the first input.
+            on_detected: for a model that looks for lesions (``inference.detection``), is given what was found.
             progress: called with (done, total, what).
 
         Returns:
@@ -128,19 +170,23 @@ class LoadedModel:
         """
         if on_probability is not None:
             self._require_probabilities()
-        images = by_role(source, self.inputs)
+        if on_detected is not None:
+            self._require_detection()
+        images = by_role(source, self.inputs, dropped=self.dropped, may_lack=allow_missing_channel)
         config = self.preparation.config
-        reading = Reading(nan, geometry or config.geometry, frame)
-        need = memory_need(images.values(), reading, spacing=config.spacing, outputs=1 + len(self.classes))
+        reading = Reading(nan, geometry or config.geometry, frame, allow_missing_channel)
+        outputs = 1 + len(self.classes) * min(2, len(self.members))
+        need = memory_need(images.values(), reading, spacing=config.spacing, outputs=outputs)
         with memory_errors(need):
             prepared, notes = self._prepare(images, reading)
-            estimate, more = self._estimate(prepared, progress)
+            members = [Member(each.stages, each.settings, each.patch, each.device) for each in self.members]
+            estimate, more = estimate_mean(members, prepared, VALUES[self.task], progress)
             prepared = replace(prepared, image=np.empty(0))  # frees it: going back needs the grids alone
             if self.task == "segmentation":
-                volume = restore_label(estimate.data, prepared, self.preparation, self.classes, on_probability)
-                if self.settings.minimum_ml:
-                    volume = without_small(volume, self.settings.minimum_ml)
-                more += () if volume.data.any() else (f"nothing found: no voxel of {', '.join(self.classes)}",)
+                volume, sentences = label_map(
+                    estimate.data, prepared, self.preparation, self.classes, self.settings, on_probability, on_detected
+                )
+                more += sentences
             else:
                 if estimate.clipped:
                     share = estimate.clipped / max(1, estimate.voxels)
@@ -157,12 +203,12 @@ class LoadedModel:
         *,
         probabilities: bool = False,
         overwrite: bool = False,
-        nan: NanRule | None = None,
-        geometry: Geometry | None = None,
-        frame: int | None = None,
-        progress: Progress | None = None,
+        **options: Any,
     ) -> Written:
         """Predict one patient into a NIfTI file; CT as int16 HU, rounded; a label map as uint8.
+
+        A model that looks for lesions also writes ``<case>_detection_map.nii.gz`` and ``<case>_lesions.json``. The
+        label map is written last, so where it stands, all files of the case do.
 
         Args:
             source: as for :meth:`predict`.
@@ -170,10 +216,8 @@ class LoadedModel:
             probabilities: of a segmentation, also write each class's map as float32, under the names of
                 :meth:`files`.
             overwrite: replace what is there.
-            nan: as for :meth:`predict`.
-            geometry: as for :meth:`predict`.
-            frame: as for :meth:`predict`.
-            progress: as for :meth:`predict`.
+            **options: ``nan``, ``geometry``, ``frame``, ``allow_missing_channel`` and ``progress``, as for
+                :meth:`predict`.
 
         Returns:
             The notes, and what was found.
@@ -183,71 +227,51 @@ class LoadedModel:
                 probabilities; said before the work.
             StorageError: the disk is full or the folder cannot be written; no partial file is left.
         """
-        output = Path(output)
-        _, *maps = files = self.files(output, probabilities=probabilities)
-        for file in files:
-            require_writable(file, overwrite=overwrite)
-        options: dict[str, Any] = {"nan": nan, "geometry": geometry, "frame": frame, "progress": progress}
-        if maps:
-            place = dict(zip(self.classes, maps, strict=True))
+        files = self.files(Path(output), probabilities=probabilities)
+        require_writable(files, overwrite=overwrite)
+        lesions: list[Detected] = []
 
-            def keep(name: str, volume: Volume) -> None:
-                # The label map says that a case is whole: none may stand there beside the maps of another run.
-                output.unlink(missing_ok=True)
-                write_volume(volume, place[name], kind="scalar", overwrite=overwrite)
+        def keep(name: str, volume: Volume) -> None:
+            # The label map says that a case is whole: none may stand there beside the maps of another run.
+            files.result.unlink(missing_ok=True)
+            write_volume(volume, files.probabilities[name], kind="scalar", overwrite=overwrite)
 
+        if files.probabilities:
             options["on_probability"] = keep
+        if files.lesions:
+            options["on_detected"] = lesions.append
         volume = self.predict(source, **options)
-        write_volume(volume, output, kind=self.kind, overwrite=overwrite)
-        return Written(volume.notes, found_in(volume, self.classes) if self.classes else {})
+        if lesions:
+            missing = tuple(note for note in volume.notes if MISSING in note)
+            lesions = [replace(lesions[0], notes=(*missing, *lesions[0].notes))]
+            model = {"method": self.description.get("method"), "weights_sha256": self.hashes}
+            write_detected(lesions[0], files, model, overwrite=overwrite)
+        write_volume(volume, files.result, kind=self.kind, overwrite=overwrite)
+        found = found_in(volume, self.classes) if self.classes else {}
+        return Written(volume.notes, found, lesions[0] if lesions else None)
 
-    def files(self, output: Path, *, probabilities: bool = False) -> tuple[Path, ...]:
-        """What :meth:`predict_file` writes: ``output``, and ``<case>_probability_<class>.nii.gz`` for each class.
+    def files(self, output: Path, *, probabilities: bool = False) -> Files:
+        """What :meth:`predict_file` writes: see :func:`~medgen.inference.writing.files_of`.
 
         Raises:
             UsageError: probabilities are wanted and the model makes none.
         """
-        if not probabilities:
-            return (output,)
-        self._require_probabilities()
-        return (output, *(probability_file(output, self.target, name) for name in self.classes))
+        if probabilities:
+            self._require_probabilities()
+        classes = self.classes if probabilities else ()
+        return files_of(output, self.target, probabilities=classes, lesions=self.settings.detection is not None)
 
     def _require_probabilities(self) -> None:
         if self.task != "segmentation":
             raise UsageError("the model makes an image, not probabilities of classes", fix="leave out --probabilities")
 
+    def _require_detection(self) -> None:
+        if self.settings.detection is None:
+            raise UsageError("the model looks for no lesions", fix="train it with inference.detection in its recipe")
+
     def _prepare(self, images: Mapping[str, Image], reading: Reading) -> tuple[Prepared, tuple[str, ...]]:
-        preparation = self.preparation
-        if reading.nan is not None:
-            preparation = replace(preparation, config=preparation.config.model_copy(update={"nan": reading.nan}))
-        volumes = {role: read_image(image, reading) for role, image in images.items()}
-        prepared = preparation.prepare_inputs(volumes)
-        notes = (note for volume in volumes.values() for note in volume.notes)
-        return prepared, (*notes, *prepared.notes, *preparation.unlike_training(prepared))
-
-    def _estimate(self, prepared: Prepared, progress: Progress | None) -> tuple[Estimate, tuple[str, ...]]:
-        first = first_plan(self.stages, self.settings, self.patch, self.device)
-        bytes_needed = prepared.body.size * 4 * (len(prepared.image) + 2 * self.stages[0].channels.outputs)
-
-        values = VALUES[self.task]
-
-        def attempt(plan: Plan) -> Estimate:
-            for stage in self.stages:
-                stage.to(plan.device)
-            image, body = prepared.image, prepared.body
-            return run_stages(self.stages, image, body, plan, self.settings, values=values, progress=progress)
-
-        try:
-            return within_memory(
-                attempt,
-                first,
-                margin=self.stages[0].margin,
-                multiple=self.stages[0].multiple,
-                need=f"{size_text(prepared.body.shape)} voxels take {bytes_needed / 1e9:.2f} GB besides the network",
-            )
-        finally:
-            for stage in self.stages:
-                stage.to(self.device)
+        others = [member.preparation for member in self.members[1:]]
+        return prepare_patient(images, reading, self.preparation, others, self.dropped)
 
     @property
     def _outside(self) -> float:
@@ -277,4 +301,4 @@ def load_model(run: str | Path, *, device: str = "auto", allow_modules: Sequence
     if device == "auto":
         log.info("predicting on %s", place)
     stages, description = load_stages(Path(run), place, allow_modules=allow_modules)
-    return LoadedModel(stages, description, place)
+    return LoadedModel(stages, description, place, source=str(run))

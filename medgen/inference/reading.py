@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from medgen.errors import InputError
+from medgen.inference.channels import is_constant
 from medgen.inference.memory import expected_need, free_bytes
 from medgen.inference.sources import Image
+from medgen.preparation import Preparation, Prepared
 from medgen.volume import Geometry, Grid, Volume, read_header, read_volume
 
 NanRule = Literal["error", "zero", "min", "median"]
+MISSING = "no image, the channel is 0 throughout"
+"""What is noted of a channel that the model does without."""
 
 log = logging.getLogger(__name__)
 
@@ -26,16 +30,54 @@ class Reading:
         nan: what takes the place of voxels that are NaN or infinite.
         geometry: which one to believe where sform and qform disagree.
         frame: which frame of a 4D file, from 0.
+        allow_missing_channel: whether inputs that the model was trained to do without may be missing, or hold one
+            value throughout.
     """
 
     nan: NanRule | None = None
     geometry: Geometry | None = None
     frame: int | None = None
+    allow_missing_channel: bool = False
 
 
 def read_image(image: Image, reading: Reading) -> Volume:
     """A file as a volume; a volume as it is."""
     return image if isinstance(image, Volume) else read_volume(image, geometry=reading.geometry, frame=reading.frame)
+
+
+def prepare_patient(
+    images: Mapping[str, Image],
+    reading: Reading,
+    preparation: Preparation,
+    others: Sequence[Preparation] = (),
+    dropped: Mapping[str, float] | None = None,
+) -> tuple[Prepared, tuple[str, ...]]:
+    """Read and prepare one patient.
+
+    Args:
+        images: by role.
+        reading: what the user overrides.
+        preparation: of the model.
+        others: of the other models of an ensemble, which differ in their training sets alone.
+        dropped: by role, inputs that the model was trained to do without, and in which share of the patches.
+
+    Returns:
+        The patient, and what was decided or looks odd.
+    """
+    if reading.nan is not None:
+        preparation = replace(preparation, config=preparation.config.model_copy(update={"nan": reading.nan}))
+    may_lack = (dropped or {}) if reading.allow_missing_channel else {}
+    volumes = {role: read_image(image, reading) for role, image in images.items()}
+    volumes = {role: each for role, each in volumes.items() if role not in may_lack or not is_constant(each)}
+    prepared = preparation.prepare_inputs(volumes, may_lack=may_lack)
+    absent = [role for role in may_lack if role not in volumes]
+    missing = (f"{role}: {MISSING}, as in {may_lack[role]:.0%} of the training patches" for role in absent)
+    notes = (note for volume in volumes.values() for note in volume.notes)
+    # A channel that is not there looks like nothing the model was trained on.
+    looks = {role: numbers for role, numbers in prepared.fingerprint.items() if role not in absent}
+    seen = replace(prepared, fingerprint=looks)
+    unlike = (note for each in (preparation, *others) for note in each.unlike_training(seen))
+    return prepared, (*notes, *prepared.notes, *missing, *unlike)
 
 
 def memory_need(images: Iterable[Image], reading: Reading, *, spacing: Sequence[float] | None, outputs: int = 1) -> str:

@@ -20,6 +20,7 @@ from medgen.inference.labels import Found
 from medgen.inference.memory import out_of_memory
 from medgen.inference.model import LoadedModel
 from medgen.inference.reading import Reading
+from medgen.inference.writing import Written
 
 REPORT = "prediction.json"
 FAILED = "failed.csv"
@@ -38,6 +39,8 @@ class CaseReport:
         notes: what was decided on the way.
         reason: why it failed.
         found: of a label map, by class, how much of it there is.
+        patient_score: of a model that looks for lesions, the highest confidence, 0 where there is none.
+        lesions: of such a model, how many were found.
     """
 
     case: str
@@ -47,6 +50,15 @@ class CaseReport:
     notes: tuple[str, ...] = ()
     reason: str = ""
     found: Mapping[str, Found] = field(default_factory=dict)
+    patient_score: float | None = None
+    lesions: int | None = None
+
+
+def facts_of(written: Written) -> dict[str, Any]:
+    """What a report says of the content of a prediction."""
+    detected = written.detected
+    score, lesions = (detected.score, len(detected.lesions)) if detected else (None, None)
+    return {"found": written.found, "patient_score": score, "lesions": lesions}
 
 
 def write_report(path: Path, model: LoadedModel, reading: Reading, cases: Mapping[str, CaseReport]) -> None:
@@ -67,11 +79,12 @@ def write_report(path: Path, model: LoadedModel, reading: Reading, cases: Mappin
                 "inputs": model.inputs,
                 "target": model.target,
                 "classes": model.classes,
-                "weights_sha256": model.description.get("weights_sha256"),
+                "weights_sha256": model.hashes[0],
+                **({"ensemble_sha256": model.hashes[1:]} if model.hashes[1:] else {}),
             },
             "reading": asdict(reading),
             "seconds": round(sum(case.seconds for case in cases.values()), 2),
-            "cases": [asdict(case) for case in cases.values()],
+            "cases": [_plain(case) for case in cases.values()],
         },
     )
 
@@ -97,16 +110,22 @@ def earlier_cases(path: Path, model: LoadedModel) -> dict[str, CaseReport]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         cases = [_case(each) for each in content["cases"]]
-        weights = content["model"]["weights_sha256"]
+        weights = (content["model"]["weights_sha256"], *content["model"].get("ensemble_sha256", ()))
     except FileNotFoundError:
         return {}
     except (ValueError, KeyError, TypeError):
         raise UsageError("the report of the earlier run is damaged", where=path, fix="use --overwrite") from None
-    if weights != model.description.get("weights_sha256"):
+    if weights != model.hashes:
         raise UsageError(
             "the outputs here were made by another model", where=path, fix="use --overwrite, or another folder"
         )
     return {case.case: case for case in cases}
+
+
+def _plain(case: CaseReport) -> dict[str, Any]:
+    """A case as JSON; only a model that looks for lesions has something to say about them."""
+    unsaid = () if case.lesions is not None else ("patient_score", "lesions")
+    return {name: value for name, value in asdict(case).items() if name not in unsaid}
 
 
 def _case(content: Mapping[str, Any]) -> CaseReport:

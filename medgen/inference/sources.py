@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from medgen.cases import Case, columns_of, is_optional
+from medgen.cases import Case, columns_of
 from medgen.errors import InputError, UsageError
+from medgen.inference.channels import advice, required
 from medgen.volume import Volume
 
 Image = str | Path | Volume
@@ -14,37 +15,57 @@ Source = Image | Case | Mapping[str, Image]
 Inputs = str | Path | Sequence[str | Path] | Mapping[str, str | Path]
 
 
-def by_role(source: Source, roles: Sequence[str]) -> dict[str, Image]:
+def by_role(
+    source: Source, roles: Sequence[str], *, dropped: Mapping[str, float] | None = None, may_lack: bool = False
+) -> dict[str, Image]:
     """One image for each input of a model.
 
     Args:
         source: one image, which is enough for a model with one input; images by role; or a row of a case table, of
             which the other roles are left out.
         roles: the inputs; ``ge|swi`` takes whichever of the two is given.
+        dropped: the inputs that the model was trained to do without.
+        may_lack: whether those may be missing.
 
     Raises:
         UsageError: images are missing, or carry roles that the model does not read; the message lists its roles.
         InputError: the row of the table lacks an image.
     """
+    dropped = dropped or {}
     expected = f"the model reads: {', '.join(roles)}"
+    needed = required(roles, dropped if may_lack else ())
     if isinstance(source, Case):
         found = {role: source.path(role) for role in roles}
-        missing = [role for role, path in found.items() if path is None and not is_optional(role)]
+        missing = [role for role in needed if found[role] is None]
         if missing:
-            raise InputError(f"case '{source.name}' has no image for {', '.join(missing)}", fix=expected)
+            fix = "; ".join(filter(None, (expected, advice(missing, dropped, allowed=may_lack))))
+            raise InputError(f"case '{source.name}' has no image for {', '.join(missing)}", fix=fix)
         return {role: path for role, path in found.items() if path is not None}
     if not isinstance(source, Mapping):
         if len(roles) > 1:
             fix = "name each, e.g. -i t1=t1.nii.gz -i t2=t2.nii.gz"
             raise UsageError(f"one image was given; {expected}", fix=fix)
         return {roles[0]: source}
+    return _named(source, roles, needed, dropped, may_lack=may_lack)
+
+
+def _named(
+    source: Mapping[str, Image],
+    roles: Sequence[str],
+    needed: Collection[str],
+    dropped: Mapping[str, float],
+    *,
+    may_lack: bool,
+) -> dict[str, Image]:
     role_of = {name: role for role in roles for name in (role, *columns_of(role))}
     given = {role_of[name]: image for name, image in source.items() if name in role_of}
     unknown = any(name not in role_of for name in source)
-    needed = [role for role in roles if not is_optional(role)]
-    if unknown or len(given) < len(source) or any(role not in given for role in needed):
+    missing = [role for role in needed if role not in given]
+    if unknown or len(given) < len(source) or missing:
         listed = ", ".join(source) or "nothing"
-        raise UsageError(f"images were given for: {listed}; {expected}", fix="name each once")
+        lacking = f"; there is none for {', '.join(missing)}" if missing else ""
+        fix = (missing and advice(missing, dropped, allowed=may_lack)) or "name each once"
+        raise UsageError(f"images were given for: {listed}{lacking}; the model reads: {', '.join(roles)}", fix=fix)
     return {role: given[role] for role in roles if role in given}
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from medgen.cases import Case
 from medgen.errors import UsageError
 from medgen.inference.labels import Found
+from medgen.inference.lesions import DETECTION_MAP, LESIONS, Detected, write_lesions
+from medgen.volume import write_volume
 
 _STALE_SECONDS = 3600.0
 """A temporary file next to a single output that is older than this was left by a killed process."""
@@ -21,10 +25,12 @@ class Written:
     Attributes:
         notes: what was decided on the way.
         found: of a label map, by class, how much of it there is; empty for an image.
+        detected: the lesions, of a model that looks for them.
     """
 
     notes: tuple[str, ...] = ()
     found: Mapping[str, Found] = field(default_factory=dict)
+    detected: Detected | None = None
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -34,7 +40,76 @@ class Written:
             for name, each in self.found.items()
             if each.voxels
         ]
-        return (*self.notes, *lines)
+        return (*self.notes, *lines, *([self.detected.sentence] if self.detected else []))
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of one prediction. They belong together: the result is written last, so where it stands all do.
+
+    Attributes:
+        result: the image or the label map.
+        probabilities: by class, its map; empty where none are wanted.
+        detection_map: the confidence of the lesions, of a model that looks for them.
+        lesions: their list.
+    """
+
+    result: Path
+    probabilities: Mapping[str, Path] = field(default_factory=dict)
+    detection_map: Path | None = None
+    lesions: Path | None = None
+
+    @property
+    def all(self) -> tuple[Path, ...]:
+        """Every one of them."""
+        more = (self.detection_map, self.lesions)
+        return (self.result, *self.probabilities.values(), *(file for file in more if file is not None))
+
+
+def files_of(output: Path, role: str, *, probabilities: Sequence[str] = (), lesions: bool = False) -> Files:
+    """What a prediction is written to, from the name of its result.
+
+    Args:
+        output: the result.
+        role: of the result; where its name ends in that, the other names leave it out.
+        probabilities: classes whose maps are wanted.
+        lesions: whether lesions are looked for.
+
+    >>> [file.name for file in files_of(Path("p1/p1_label.nii.gz"), "label", lesions=True).all]
+    ['p1_label.nii.gz', 'p1_detection_map.nii.gz', 'p1_lesions.json']
+    """
+    stem, ending = split_name(output)
+    case = stem.removesuffix(f"_{role}")
+    return Files(
+        output,
+        {name: probability_file(output, role, name) for name in probabilities},
+        output.with_name(f"{case}_{DETECTION_MAP}{ending}") if lesions else None,
+        output.with_name(f"{case}_{LESIONS}.json") if lesions else None,
+    )
+
+
+def split_name(output: Path) -> tuple[str, str]:
+    """The name of a NIfTI file and its ending.
+
+    >>> split_name(Path("p1/ct.nii.gz"))
+    ('ct', '.nii.gz')
+    """
+    stem = output.name.removesuffix(".gz").removesuffix(".nii")
+    return stem, output.name[len(stem) :]
+
+
+def output_name(case: Case, role: str) -> str:
+    """Where the result of a case goes, relative to the output folder.
+
+    >>> output_name(Case("head_01", "test", None, {}), "ct")
+    'head_01/head_01_ct.nii.gz'
+
+    Raises:
+        UsageError: the name of the case would lead out of the folder.
+    """
+    if Path(case.name).name != case.name:
+        raise UsageError(f"the case name '{case.name}' cannot name a folder", fix="use letters, digits, '_' and '-'")
+    return f"{case.name}/{case.name}_{role.replace('|', '-')}.nii.gz"
 
 
 def probability_file(output: Path, role: str, name: str) -> Path:
@@ -50,21 +125,39 @@ def probability_file(output: Path, role: str, name: str) -> Path:
     >>> probability_file(Path("lesions.nii"), "label", "tumour").as_posix()
     'lesions_probability_tumour.nii'
     """
-    stem = output.name.removesuffix(".gz").removesuffix(".nii")
-    ending = output.name[len(stem) :]
+    stem, ending = split_name(output)
     return output.with_name(f"{stem.removesuffix(f'_{role}')}_probability_{name.replace(' ', '-')}{ending}")
 
 
-def require_writable(output: Path, *, overwrite: bool) -> None:
+def write_detected(detected: Detected, files: Files, model: Mapping[str, Any], *, overwrite: bool) -> None:
+    """Write the detection map and the list of lesions; a label map that stands there from before is removed first.
+
+    Args:
+        detected: what was found.
+        files: where to; of a model that looks for lesions.
+        model: what is known of the model, for the list.
+        overwrite: replace what is there.
+    """
+    assert files.detection_map is not None
+    assert files.lesions is not None
+    files.result.unlink(missing_ok=True)
+    write_volume(detected.map, files.detection_map, kind="scalar", overwrite=overwrite)
+    case = files.lesions.name.removesuffix(f"_{LESIONS}.json")
+    write_lesions(files.lesions, detected, case=case, detection_map=files.detection_map.name, model=model)
+
+
+def require_writable(files: Files, *, overwrite: bool) -> None:
     """Refuse before the work what writing would refuse after it, and remove what a killed process left here.
 
     Raises:
-        UsageError: not named like NIfTI, or it exists and may not be overwritten.
+        UsageError: the result is not named like NIfTI, or a file exists and may not be overwritten.
     """
+    output = files.result
     if not output.name.endswith((".nii", ".nii.gz")):
         raise UsageError("one volume is written as NIfTI", where=output, fix="end the output's name in .nii.gz")
-    if output.exists() and not overwrite:
-        raise UsageError("the output exists", where=output, fix="choose another name, or --overwrite")
+    for file in files.all:
+        if file.exists() and not overwrite:
+            raise UsageError("the output exists", where=file, fix="choose another name, or --overwrite")
     for left in output.parent.glob(".partial-*") if output.parent.is_dir() else ():
         if time.time() - left.stat().st_mtime > _STALE_SECONDS:
             left.unlink(missing_ok=True)

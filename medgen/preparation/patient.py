@@ -6,7 +6,7 @@ is enough to predict.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -137,22 +137,24 @@ class Preparation:
             for role, path in images.items()
         }
 
-    def prepare_inputs(self, images: Mapping[str, Volume]) -> Prepared:
+    def prepare_inputs(self, images: Mapping[str, Volume], *, may_lack: Collection[str] = ()) -> Prepared:
         """Prepare the inputs alone, as for prediction; other roles in ``images`` are left out."""
-        return self.prepare({role: images[role] for role in self.roles.inputs if role in images})
+        return self.prepare({role: images[role] for role in self.roles.inputs if role in images}, may_lack=may_lack)
 
-    def prepare(self, images: Mapping[str, Volume]) -> Prepared:
+    def prepare(self, images: Mapping[str, Volume], *, may_lack: Collection[str] = ()) -> Prepared:
         """Prepare one patient.
 
         Args:
             images: by role; every input, and of target, labels and mask what there is.
+            may_lack: inputs other than the first that may be missing here; their channel is 0 throughout.
 
         Raises:
             InputError: an input is missing, empty or not finite; CT is not in HU; images of the patient do not
                 overlap or have no position to compare; the target (unless the settings resample it), the labels or
                 the mask lie more than 0.1 voxel off the grid of the first input.
         """
-        missing = [role for role in self.roles.inputs if role not in images and not is_optional(role)]
+        needed = [role for role in self.roles.inputs if role not in may_lack and not is_optional(role)]
+        missing = [role for role in needed if role not in images]
         if missing:
             raise InputError(
                 f"no image for the input {', '.join(missing)}",

@@ -270,4 +270,4 @@ class TestPublicFunction:
 def test_reading_is_reported(cases: list[Case], tmp_path: Path) -> None:
     predict_cohort(make_model(), cases[:1], tmp_path, reading=Reading(nan="zero", geometry="sform"))
     report = json.loads((tmp_path / "prediction.json").read_text())
-    assert report["reading"] == {"nan": "zero", "geometry": "sform", "frame": None}
+    assert report["reading"] == {"nan": "zero", "geometry": "sform", "frame": None, "allow_missing_channel": False}
