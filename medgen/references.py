@@ -15,7 +15,7 @@ from medgen.volume import read_header, require_same_grid
 Split = Literal["train", "val", "test", "all"]
 Domain = Literal["source", "target"]
 
-_SUFFIXES = (".nii.gz", ".nii")
+_SUFFIXES = (".nii.gz", ".nii", ".mha")
 _NAMED = 5
 
 
@@ -27,11 +27,13 @@ class Reference:
         case: name.
         truth: file of the true image.
         mask: file of the region that is scored, if there is one.
+        patient: of which the case is one of several studies, where the table says so.
     """
 
     case: str
     truth: Path
     mask: Path | None
+    patient: str | None = None
 
 
 def find_references(
@@ -88,7 +90,11 @@ def _from_table(
     notes = [] if split else [f"scored {named} of {path.name}"]
     if without := [case.name for case in cases if case.path(role) is None]:
         notes.append(f"no true {role} for {listed(without)}: not scored")
-    found = [Reference(case.name, truth, _mask(case, mask_role)) for case in cases if (truth := case.path(role))]
+    found = [
+        Reference(case.name, truth, _mask(case, mask_role), case.patient)
+        for case in cases
+        if (truth := case.path(role))
+    ]
     if not found:
         raise InputError(
             f"no case of {named} has a '{role}'",
@@ -120,7 +126,7 @@ def find_predictions(place: Path, found: Sequence[Reference], role: str) -> dict
         raise UsageError(
             f"one prediction cannot be scored against {len(found)} cases", where=place, fix="give the folder"
         )
-    paths = {item.case: path for item in found if (path := _find(place, item.case, role))}
+    paths = find_optional(place, found, role)
     if not paths:
         raise InputError(
             f"there is no prediction for any of {len(found)} cases",
@@ -128,6 +134,18 @@ def find_predictions(place: Path, found: Sequence[Reference], role: str) -> dict
             fix=f"give the folder that holds {found[0].case}/{found[0].case}_{role}.nii.gz",
         )
     return paths
+
+
+def find_optional(place: Path, found: Sequence[Reference], role: str, *, bare: bool = True) -> dict[str, Path]:
+    """The predicted file of each case that has one, which may be none.
+
+    Args:
+        place: as for :func:`find_predictions`.
+        found: the cases.
+        role: of the predicted image.
+        bare: whether ``<case>.nii.gz`` counts.
+    """
+    return {item.case: path for item in found if (path := _find(place, item.case, role, bare=bare))}
 
 
 def _cases_in(folder: Path, role: str, mask_role: str | None) -> list[str]:
@@ -156,7 +174,7 @@ def _find_sure(folder: Path, case: str, role: str) -> Path:
 
 
 def _stem(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".nii")
+    return path.name.removesuffix(".gz").removesuffix(".nii").removesuffix(".mha")
 
 
 def unusable(found: Sequence[Reference], paths: Mapping[str, Path]) -> dict[str, str]:

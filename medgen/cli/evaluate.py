@@ -1,10 +1,10 @@
-"""``medgen evaluate synthesis`` and ``medgen evaluate segmentation``."""
+"""``medgen evaluate synthesis``, ``medgen evaluate segmentation`` and ``medgen evaluate detection``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
@@ -127,6 +127,89 @@ def segmentation(
             progress=progress,
         )
     _show(scores, output)
+
+
+@app.command
+def detection(
+    predictions: Path,
+    references: Path,
+    /,
+    *,
+    output: Output = Path("scores.json"),
+    compare: Path | None = None,
+    role: str | None = None,
+    least_grade: int = 2,
+    tumour: Annotated[str | None, Parameter(metavar="CLASS")] = None,
+    split: _Split | None = None,
+    mask_role: str = "mask",
+    overlap: float = 0.1,
+    seed: int = 0,
+) -> None:
+    """Score detection maps as the PI-CAI challenge does.
+
+    AUROC of patients, average precision of lesions, their mean (the PI-CAI
+    score), sensitivity at numbers of false positives a patient, each with a
+    95 % interval over patients; Dice, sensitivity and specificity of voxels
+    where the predictions have label maps. A lesion is found by a candidate
+    with an intersection over union of 0.1; a second candidate on it is no
+    false positive. Where a number does not exist, such as the AUROC of
+    patients who all have a tumour, the table says so, and a note why.
+
+    For example:
+
+        medgen evaluate detection predictions cases.csv -o scores.json
+        medgen evaluate detection adversarial cases.csv --compare cross_entropy
+
+    Args:
+        predictions: the folder that 'medgen predict' wrote, or one with <case>_detection_map.nii.gz of another tool.
+        references: the case table with the true lesions, or a folder with <case>_label.nii.gz or <case>.nii.gz.
+        output: the file of scores to write.
+        compare: predictions of a second model for the same cases; differences with a permutation test.
+        role: column or name of the true lesions; 'lesion' by default.
+        least_grade: values of the truth from here on are lesions: ISUP grade 2 by default; 1 for a truth of 0 and 1.
+        tumour: class of the predicted label maps whose voxels are scored, by name or number; by default the one that
+            the detection maps are of.
+        split: which cases of the table; 'test' by default, or all where there is none.
+        mask_role: column or name of the region in which voxel specificity is told; the whole image where there is none.
+        overlap: least intersection over union of a candidate and a lesion that it finds.
+        seed: of the bootstrap and the permutations.
+    """
+    from medgen.cli.progress import progress_display
+    from medgen.evaluation import evaluate
+
+    with progress_display() as progress:
+        scores = evaluate(
+            "detection",
+            predictions,
+            references,
+            role=role,
+            mask_role=mask_role,
+            least_grade=least_grade,
+            overlap=overlap,
+            tumour=tumour,
+            split=split,
+            compare=compare,
+            seed=seed,
+            progress=progress,
+        )
+    if compare is not None:
+        _show_comparison(scores.details["comparison"])
+    _show(scores, output)
+
+
+def _show_comparison(comparison: dict[str, Any]) -> None:
+    """What the first model has more than the second."""
+    from medgen.cli.output import note, show_table
+
+    rows = [
+        (name, *(f"{x:.3f}" for x in (each["difference"], *each["ci95"], each["p"])))
+        for name, each in comparison["metrics"].items()
+    ]
+    show_table(
+        ("difference", "mean", "low", "high", "p"), [row for row in rows if "nan" not in row[1]], title="less the other"
+    )
+    if comparison["left_out"]:
+        note(f"{len(comparison['left_out'])} cases are not in the comparison: no usable prediction of both models")
 
 
 def _classes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:

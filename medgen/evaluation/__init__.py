@@ -7,21 +7,28 @@ from pathlib import Path
 from typing import Any, Literal, Unpack, overload
 
 from medgen.errors import UsageError
+from medgen.evaluation.detection import DetectionOptions, evaluate_detection
 from medgen.evaluation.scores import Progress, Scores
 from medgen.evaluation.segmentation import SegmentationOptions, evaluate_segmentation
 from medgen.evaluation.synthesis import SynthesisOptions, evaluate_synthesis
 
 __all__ = [
+    "DetectionOptions",
     "Progress",
     "Scores",
     "SegmentationOptions",
     "SynthesisOptions",
     "evaluate",
+    "evaluate_detection",
     "evaluate_segmentation",
     "evaluate_synthesis",
 ]
 
-_TASKS: dict[str, Callable[..., Scores]] = {"synthesis": evaluate_synthesis, "segmentation": evaluate_segmentation}
+_TASKS: dict[str, Callable[..., Scores]] = {
+    "synthesis": evaluate_synthesis,
+    "segmentation": evaluate_segmentation,
+    "detection": evaluate_detection,
+}
 
 
 @overload
@@ -39,12 +46,21 @@ def evaluate(
 ) -> Scores: ...
 
 
+@overload
+def evaluate(
+    task: Literal["detection"],
+    predictions: str | Path,
+    references: str | Path,
+    **options: Unpack[DetectionOptions],
+) -> Scores: ...
+
+
 def evaluate(task: str, predictions: str | Path, references: str | Path, **options: Any) -> Scores:
     """Score predictions; ``task`` names what they are.
 
     Args:
-        task: ``"synthesis"``: :func:`evaluate_synthesis`, or ``"segmentation"``: :func:`evaluate_segmentation`, where
-            the other arguments are described.
+        task: ``"synthesis"``: :func:`evaluate_synthesis`, ``"segmentation"``: :func:`evaluate_segmentation`, or
+            ``"detection"``: :func:`evaluate_detection`, where the other arguments are described.
         predictions: folder of predictions.
         references: the truth.
         **options: keyword arguments of the task's function.

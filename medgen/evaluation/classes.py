@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -80,7 +80,7 @@ class Grouping:
             UsageError: the classes are not those of the model.
             InputError: ``prediction.json`` is damaged.
         """
-        model = _classes_of_model(predictions / _REPORT)
+        model = predicted_by(predictions).classes
         if not model:
             return cls(classes, group_predictions)
         if all(name.isdecimal() for name in model):
@@ -100,12 +100,29 @@ class Grouping:
         return cls(classes)
 
 
-def _classes_of_model(report: Path) -> tuple[str, ...]:
-    """Names of the classes of the model that made a folder of predictions; none if another tool made it."""
+class PredictedBy(NamedTuple):
+    """The model that made a folder of predictions, as ``prediction.json`` tells.
+
+    Attributes:
+        classes: names of its classes; none of a model that makes images, or of another tool.
+        target: role of its output; "" of another tool.
+    """
+
+    classes: tuple[str, ...]
+    target: str
+
+
+def predicted_by(predictions: Path) -> PredictedBy:
+    """The model that made a folder of predictions.
+
+    Raises:
+        InputError: ``prediction.json`` is damaged.
+    """
+    report = predictions / _REPORT
     if not report.is_file():
-        return ()
+        return PredictedBy((), "")
     try:
-        content = json.loads(report.read_text(encoding="utf-8"))
-        return tuple(str(name) for name in content["model"].get("classes") or ())
+        model = json.loads(report.read_text(encoding="utf-8"))["model"]
+        return PredictedBy(tuple(str(name) for name in model.get("classes") or ()), str(model.get("target") or ""))
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError("the report of the prediction is damaged", where=report, fix="predict again") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ class Scores:
         failed: one row a case without a usable prediction, ``{"case": name, "reason": text}``.
         notes: what the evaluation had to decide.
         settings: ranges, thresholds, policies, split and seeds that the numbers depend on.
+        details: what a task has besides; each key stands in the file beside the others.
     """
 
     task: str
@@ -37,6 +39,7 @@ class Scores:
     failed: tuple[dict[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
 
     def write(self, path: str | Path) -> Path:
         """Write ``scores.json``; NaN and infinity become null.
@@ -51,13 +54,14 @@ class Scores:
             StorageError: the disk is full or the folder cannot be written.
         """
         content = {name: getattr(self, name) for name in ("task", "cases", "summary", "failed", "notes", "settings")}
-        write_json(path, content)
+        write_json(path, content | self.details)
         return Path(path)
 
     def table(self) -> list[tuple[str, ...]]:
         """Rows of text, the heading first: metric with its unit, mean, sd, 95 % interval, n, failed.
 
-        For segmentations also how many structures were missed, and in how many cases the metric is not applicable.
+        For segmentations and detections also how many structures were missed, and in how many cases the metric is not
+        applicable; a number that does not exist for these cases at all is called so in place of its mean.
         """
         counts = [(title, key) for title, key in _COUNTS if any(key in values for values in self.summary.values())]
         rows: list[tuple[str, ...]] = [
@@ -66,6 +70,10 @@ class Scores:
         for metric, values in self.summary.items():
             unit = _unit(metric)
             mean, sd, low, high = (f"{x:.{_DIGITS[unit]}f}" for x in (values["mean"], values["sd"], *values["ci95"]))
+            if values["n"] > 1 and math.isnan(values["sd"]):
+                sd = ""  # one number over all cases, such as an AUROC, has none
+            if "reason" in values:
+                mean, low, high = "not applicable", "-", "-"
             name = f"{metric} ({unit})" if unit and unit not in metric.split("_") else metric
             numbers = [values["n"], values["n_failed"], *(values.get(key, 0) for _, key in counts)]
             rows.append((name, mean, sd, f"{low} to {high}", *(str(number) for number in numbers)))

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from medgen.metrics.matching import OVERLAP, CaseDetection, Finding, match_lesions
 from medgen.metrics.ranking import (
@@ -32,7 +32,7 @@ from medgen.metrics.ranking import (
     roc_curve,
     sensitivity_at,
 )
-from medgen.metrics.resampling import Numbers, interval, times_drawn
+from medgen.metrics.resampling import Numbers, interval, ratio, times_drawn, vector
 
 __all__ = [
     "FALSE_POSITIVES",
@@ -170,6 +170,19 @@ class Detection:
     def intervals(self, *, seed: int = 0, draws: int = 2000) -> dict[str, tuple[float, float]]:
         """95 % percentile intervals over patients, by the names of :attr:`values`; NaN where there is no number."""
         return {name: interval(values) for name, values in self.resampled(seed=seed, draws=draws).items()}
+
+    def mean_interval(self, values: ArrayLike, *, seed: int = 0, draws: int = 2000) -> tuple[float, float]:
+        """95 % percentile interval of a mean over the cases, the patients being drawn.
+
+        Args:
+            values: one number a case; NaN does not count.
+            seed: of the bootstrap.
+            draws: bootstrap samples.
+        """
+        numbers = vector(values)
+        valid = np.isfinite(numbers)
+        times = _drawn(self.patient_numbers, seed, draws)
+        return interval(ratio(times @ np.where(valid, numbers, 0.0), times @ valid.astype(np.float64)))
 
 
 def summarise(cases: Mapping[str, CaseDetection], *, patients: Mapping[str, str] | None = None) -> Detection:
