@@ -174,8 +174,12 @@ def _summary(detection: Detection, scored: Scored, tumours: TumourMaps, seed: in
 
 def _curves(detection: Detection) -> dict[str, dict[str, list[float]]]:
     """Points by curve and axis, for whoever draws them."""
-    curves = {"roc": detection.roc, "precision_recall": detection.precision_recall, "froc": detection.froc}
-    return {name: {axis: values.tolist() for axis, values in curve._asdict().items()} for name, curve in curves.items()}
+    curves = {
+        "roc": detection.roc._asdict(),
+        "precision_recall": detection.precision_recall._asdict(),
+        "froc": detection.froc._asdict(),
+    }
+    return {name: {axis: values.tolist() for axis, values in curve.items()} for name, curve in curves.items()}
 
 
 def _findings(scored: Scored) -> Mapping[str, list[list[float]]]:

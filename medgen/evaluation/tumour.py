@@ -53,7 +53,7 @@ class TumourMaps:
         if wanted is None:
             return cls(chosen="not scored: which class of the label maps is the tumour is not known")
         value = _value(wanted, model, folder)
-        role = model.target or _LABEL
+        role = model.target.replace("|", "-") or _LABEL
         paths = find_optional(folder, found, role, bare=False)
         truths = {item.case: item.truth.resolve() for item in found}
         paths = {case: path for case, path in paths.items() if path.resolve() != truths[case]}

@@ -1,3 +1,5 @@
+# mypy: allow-untyped-calls
+# SimpleITK carries annotations in part only.
 """MetaImage (``.mha``, ``.mhd``) read with SimpleITK, after its header and the size of its data were looked at.
 
 SimpleITK (2.5) returns a packed file that is cut off or damaged with zeros in place of what cannot be unpacked, and
