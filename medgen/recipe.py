@@ -109,6 +109,8 @@ class Recipe(Config):
     @model_validator(mode="after")
     def _detection_of_a_class(self) -> Recipe:
         detection, classes = self.inference.detection, self.data.classes
+        if detection and self.data.task != "segmentation":
+            raise ValueError("inference.detection finds lesions in a segmentation, and this recipe makes an image")
         for name in (detection.target_class, *detection.near) if detection else ():
             if name not in classes:
                 listed = ", ".join(classes) or "none"

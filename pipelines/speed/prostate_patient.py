@@ -74,7 +74,7 @@ def write_model(folder: Path, recipe_path: Path, overrides: list[str]) -> str:
         "inference": recipe.inference.model_dump(mode="json"),
         "patches": list(recipe.patches.size),
     }
-    save_model(folder / "model", [network], description)
+    save_model(folder / "model", [network], {**description, "recipe": recipe.model_dump(mode="json")})
     spacing = recipe.preparation.spacing
     return f"{recipe.method}, {' x '.join(f'{step:g}' for step in spacing) if spacing else 'own'} mm grid"
 

@@ -188,3 +188,8 @@ class TestSettings:
         for change in ({"class": "tumor"}, {"class": "tumour", "near": ["gland"]}):
             with pytest.raises(UsageError, match=r"tumor|gland"):
                 load_recipe({**self.BASE, "inference": {"detection": change}})
+
+    def test_an_image_has_no_lesions(self) -> None:
+        data = {**self.BASE["data"], "target": "ct"}
+        with pytest.raises(UsageError, match="this recipe makes an image"):
+            load_recipe({**self.BASE, "data": data, "inference": {"detection": {"class": "tumour"}}})
