@@ -162,7 +162,7 @@ def test_a_ball_has_its_volume_and_the_grade_is_kept():
 
 def test_findings_of_many_people():
     tumours, distractors = [], 0
-    for index in range(20):
+    for index in range(12):
         stream = Stream(SEED, SUBJECT, index)
         pelvis = draw_pelvis(stream)
         found = draw_findings(pelvis, stream, positive=True)
@@ -183,7 +183,7 @@ def test_findings_of_many_people():
     assert np.mean([focus.share for focus in tumours if focus.grade >= 4]) > np.mean(
         [focus.share for focus in tumours if focus.grade <= 2]
     )
-    assert distractors > 20
+    assert distractors > 12
 
 
 # ------------------------------------------------------------------ distortion
@@ -216,15 +216,21 @@ def test_gas_distorts_diffusion_and_not_t2w():
     chance, grid = streams(0), SliceGrid(EXTENT, COARSE)
     pelvis = dataclasses.replace(draw_pelvis(chance.subject), rectum=15.0)
     findings = draw_findings(pelvis, chance.subject, positive=False)
-    full, empty = (dataclasses.replace(pelvis, gas=gas) for gas in (0.9, 0.0))
+    full, empty = (dataclasses.replace(pelvis, gas=gas, pocket=(-5.0, 15.0)) for gas in (0.9, 0.0))
     first, second = (scan_t2w(grid, person, findings, chance) for person in (full, empty))
     inside = first["label"] > 0
     assert (first["label"] == second["label"]).all()
     core = ndimage.binary_erosion(inside)
     assert (first["t2w"][core] == second["t2w"][core]).all()
     (_, filled), (_, plain) = (scan_diffusion(person, findings, chance) for person in (full, empty))
-    assert np.abs(filled["adc"] - plain["adc"])[core].mean() > 15
-    assert np.abs(filled["hbv"] - plain["hbv"])[core].max() > 0.1 * plain["hbv"][core].mean()
+    y = grid.points()[1]
+    back, front = core & (y < np.quantile(y[core], 0.3)), core & (y > np.quantile(y[core], 0.7))
+    # Squeezed near the gas: the signal changes there; of the ADC, which is a ratio, only what moved.
+    moved = np.abs(filled["hbv"] - plain["hbv"]) / plain["hbv"][core].mean()
+    assert moved[back].mean() > 0.05
+    assert moved[back].mean() > 2 * moved[front].mean()
+    edge = inside & ~core
+    assert np.abs(filled["adc"] - plain["adc"])[edge].max() > 100  # 1e-6 mm^2/s
 
 
 def test_gas_is_where_the_rectum_is():
@@ -284,7 +290,7 @@ def test_native_diffusion_stays_on_its_grid_and_does_not_depend_on_that_of_t2w()
     ]
     assert np.linalg.norm(centres[0] - centres[1]) < 1.5
     volumes = [(fine["lesion"][0] > 0).sum() * 3.0, (coarse["lesion"][0] > 0).sum() * 12.0]
-    assert volumes[0] == pytest.approx(volumes[1], rel=0.25)
+    assert volumes[0] == pytest.approx(volumes[1], abs=60)
 
 
 # ------------------------------------------------------------------ cohort

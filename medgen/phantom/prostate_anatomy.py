@@ -33,6 +33,7 @@ class Pelvis:
         patchy: how uneven the peripheral zone is, about 1.
         rectum: radius of the rectum at the level of the gland.
         gas: part of the rectum's lumen that holds gas, from the front (0 none).
+        pocket: lower and upper end of the gas, mm from the level of the gland's centre.
         bladder: half axes of the lumen of the bladder.
         levator: breadth of the fat between the gland and the levator ani.
         obturator: distance of the obturator muscle from the middle.
@@ -49,6 +50,7 @@ class Pelvis:
     patchy: float
     rectum: float
     gas: float
+    pocket: tuple[float, float]
     bladder: tuple[float, float, float]
     levator: float
     obturator: float
@@ -78,6 +80,7 @@ def draw_pelvis(stream: Stream) -> Pelvis:
         patchy=float(generator.uniform(0.6, 1.8)),
         rectum=float(generator.uniform(9.5, 18.0)),
         gas=float(generator.uniform(0.3, 1.0)) if generator.random() < 0.35 else 0.0,
+        pocket=(float(generator.uniform(-18, 0)), float(generator.uniform(8, 30))),
         bladder=_triple(bladder),
         levator=float(generator.uniform(1.5, 4.0)),
         obturator=float(generator.uniform(31.0, 36.5)),
@@ -149,7 +152,7 @@ class Space:
     def _gland_frame(self, points: Array) -> Array:
         """Points relative to the gland, with apex, groove and flat back straightened to an ellipsoid."""
         pelvis = self.pelvis
-        local = points - np.reshape(pelvis.centre, (3, 1, 1, 1))
+        local: Array = points - np.reshape(pelvis.centre, (3, 1, 1, 1))
         below = np.clip(-local[2] / pelvis.radii[2], 0, 1.2)
         local[0] /= 1 - pelvis.apex * below**1.5
         back = 1 / (1 + np.exp(np.clip(local[1] / 3.0, -30, 30)))

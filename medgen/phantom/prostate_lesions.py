@@ -136,11 +136,12 @@ def _place(
     """A random point of a zone, at least ``depth`` mm under its surface where it is that thick, apart from others."""
     surface = np.maximum(plan.gland, -plan.transition) if zone == "peripheral" else plan.transition
     allowed = surface <= max(-depth, float(np.quantile(surface[surface < 0], 0.3)))
-    free = allowed.copy()
+    points = plan.points[:, allowed]
+    free = np.ones(points.shape[1], bool)
     for other in others:
-        free &= other.shape.distance(plan.points) > apart
-    index = np.argwhere(free if free.any() else allowed)
-    x, y, z = plan.points[(slice(None), *index[generator.integers(len(index))])]
+        free &= other.shape.distance(points) > apart
+    index = np.flatnonzero(free) if free.any() else np.arange(len(free))
+    x, y, z = points[:, index[generator.integers(len(index))]]
     return float(x), float(y), float(z)
 
 

@@ -132,10 +132,12 @@ def _rectum(scene: Scene) -> None:
     distance += 0.8 * space.texture(14.0)[box]
     lumen = distance + 2.6 + 0.8 * space.texture(5.0)[box]
     if pelvis.gas:
-        # Gas rises to the front of a man who lies on his back; it ends below in the anal canal.
+        # Gas rises to the front of a man who lies on his back, between stool below and above.
         level_of_gas = back - 2 * pelvis.rectum * pelvis.gas
         _, y, z = space.points[(slice(None), *box)]
-        scene.cover("gas", np.maximum(lumen, np.maximum(level_of_gas - y, -14.0 - z)), box)
+        below, above = np.add(pelvis.pocket, pelvis.centre[2])
+        ends = np.maximum(below - z, z - above) + 1.5 * space.texture(5.0)[box]
+        scene.cover("gas", np.maximum(np.maximum(lumen, ends), level_of_gas - y), box)
     mixed = np.clip(0.5 + 0.3 * space.texture(5.0)[box], 0, 1)
     scene.lay({"stool": mixed, "wall": 1 - mixed}, coverage(lumen, scene.width), box)
     layers = np.clip(0.5 + distance / 3.0, 0, 1)
@@ -217,5 +219,10 @@ def _scaled(radii: tuple[float, float, float], by: tuple[float, float, float]) -
 
 def _mirrored(capsule: Capsule, middle: float) -> Capsule:
     """The same on the other side of the plane x = ``middle``."""
-    flip = lambda point: (2 * middle - point[0], point[1], point[2])  # noqa: E731
-    return Capsule(flip(capsule.start), flip(capsule.end), capsule.radius, capsule.end_radius)
+    start, end = capsule.start, capsule.end
+    return Capsule(
+        (2 * middle - start[0], start[1], start[2]),
+        (2 * middle - end[0], end[1], end[2]),
+        capsule.radius,
+        capsule.end_radius,
+    )

@@ -26,7 +26,7 @@ _NOISE_DIFFUSION = 0.0062  # in a voxel of 2 x 2 x 3 mm
 # ADC and high b are 0 where the signals at b = 800 and b = 50 are below so many times the noise.
 _MASKED, _BRIGHT = 7.0, 55.0
 _NON_UNIFORMITY = 0.25
-_SHIFT_PER_PPM = 3.0  # mm along the phase-encoding direction; a readout-segmented echo-planar image at 3 T
+_SHIFT_PER_PPM = 4.0  # mm along the phase-encoding direction; a readout-segmented echo-planar image at 3 T
 _LARGEST_SHIFT = 5.0  # mm
 _AIR = 9.4  # ppm relative to tissue
 _SMOOTH = 4.0  # mm
@@ -87,7 +87,7 @@ def scan_diffusion(pelvis: Pelvis, findings: Findings, streams: Streams) -> tupl
         streams: chance.
 
     Returns:
-        The grid, 2 x 2 x 3 mm, and ``adc`` in 1e-6 mm^2/s (0 to 4000) and ``hbv``, (X, Y, Z); both are 0 where there is
+        The grid, 2 x 2 x 3 mm, and ``adc`` in 1e-6 mm^2/s (1 to 4000) and ``hbv``, (X, Y, Z); both are 0 where there is
         next to no signal.
     """
     grid = SliceGrid(EXTENT, DIFFUSION_SPACING)
@@ -110,7 +110,7 @@ def scan_diffusion(pelvis: Pelvis, findings: Findings, streams: Streams) -> tupl
     # Urine has hardly any signal left at b = 800, but is no background.
     seen = (middle > _MASKED * _NOISE_DIFFUSION) | (low > _BRIGHT * _NOISE_DIFFUSION)
     gain = 420.0 * _gain(streams, "hbv")
-    return grid, {"adc": np.where(seen, np.clip(adc, 0, 4000), 0.0), "hbv": np.where(seen, high * gain, 0.0)}
+    return grid, {"adc": np.where(seen, np.clip(adc, 1, 4000), 0.0), "hbv": np.where(seen, high * gain, 0.0)}
 
 
 def distortion(gas: Array, space: Space, streams: Streams) -> Array:
