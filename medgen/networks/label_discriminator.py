@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -15,10 +14,10 @@ class LabelDiscriminator(nn.Module):
     """Strided convolutions with LeakyReLU over the image with a label map, and one logit for each place they see.
 
     Kohl et al. 2017 (arXiv 1702.08014) call theirs a CNN; its layers are not known to us. Here every level halves the
-    grid (within the slice alone where slices are thick or apart, until voxels are cubes), normalises each patch by
-    itself and doubles the filters, and the last convolution judges every remaining place: a verdict for each
-    neighbourhood teaches more than one for the patch. The first level is not normalised, or the discriminator
-    could not see how bright a patch or how large a region is.
+    grid (within the slice alone where slices are thick or apart, until voxels are cubes) and doubles the filters, and
+    the last convolution judges every remaining place: a verdict for each neighbourhood teaches more than one for the
+    patch. Nothing is normalised: instance normalisation hides how much of a patch is labelled, and trained by the
+    adversary alone the zones were worse with it.
 
     Args:
         images: channels of the image.
@@ -36,12 +35,9 @@ class LabelDiscriminator(nn.Module):
         inputs = images + classes
         for level, stride in enumerate(strides):
             outputs = width * 2**level
-            layers += [_convolution(inputs, outputs, stride)]
-            layers += [nn.InstanceNorm3d(outputs, affine=True)] if level else []
-            layers += [nn.LeakyReLU(0.2, inplace=True)]
+            layers += [_convolution(inputs, outputs, stride), nn.LeakyReLU(0.2, inplace=True)]
             inputs = outputs
         self.layers = nn.Sequential(*layers, nn.Conv3d(inputs, 1, 1))
-        self.stride = tuple(math.prod(axis) for axis in zip(*strides, strict=True))
 
     def forward(self, image: Tensor, label: Tensor) -> Tensor:
         """Logits of "drawn by an expert"."""
