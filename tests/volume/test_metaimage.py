@@ -178,6 +178,10 @@ def test_a_header_without_position_has_none(tmp_path):
     [(b"", "empty"), (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"), (b"\0" * 300, "no MetaImage")],
 )
 def test_other_files_are_refused(tmp_path, content, message):
+    """Also NIfTI under another name, which SimpleITK would read by its content."""
+    SimpleITK.WriteImage(image()[1], str(tmp_path / "d.nii"))
+    with pytest.raises(InputError, match="no MetaImage"):
+        read_volume((tmp_path / "d.nii").rename(tmp_path / "d.mha"))
     path = tmp_path / "a.mha"
     path.write_bytes(content)
     with pytest.raises(InputError, match=message):
