@@ -147,8 +147,9 @@ def _rectum(scene: Scene) -> None:
 def _bladder(scene: Scene) -> None:
     space, pelvis = scene.space, scene.space.pelvis
     wall = 3.5
-    x, y, z = space.from_gland((0, 0.45, 1.0))
-    lumen, box = space.distance((Ellipsoid((x, y, z + pelvis.bladder[2] + wall - 1.0), pelvis.bladder),), wider=wall)
+    # It sits on the base and hangs over the front of the gland.
+    x, y, z = space.from_gland((0, 1.0, 0.6))
+    lumen, box = space.distance((Ellipsoid((x, y, z + pelvis.bladder[2]), pelvis.bladder),), wider=wall)
     scene.cover("urine", lumen, box)
     scene.lay({"muscle": 0.75, "wall": 0.25}, coverage(lumen - wall, scene.width), box)
 
@@ -170,14 +171,18 @@ def _muscles(scene: Scene) -> None:
     x, y, z = space.points
     side = np.abs(x - 0.5 * pelvis.centre[0])
     strands = np.clip(0.06 + 0.10 * space.texture(5.0), 0, 0.5)
+    # The sphincter below the apex.
+    apex, floor = space.from_gland((0, 0.05, -0.9)), space.from_gland((0, 0.15, -2.5))
+    sphincter, box = space.distance((Capsule(apex, floor, 7.5, 9.0),))
+    scene.lay({"muscle": 0.6, "wall": 0.4}, coverage(sphincter, 2.0), box)
     # The levator ani: a sheet on either side of the gland; the two meet behind the rectum, closer in the lower slices.
     behind = pelvis.centre[1] - pelvis.radii[1] - 2 * pelvis.rectum - 5
-    width = np.maximum(pelvis.radii[0] + pelvis.levator + 0.45 * np.clip(z - pelvis.centre[2], -40, 0), 13)
+    width = np.maximum(pelvis.radii[0] + pelvis.levator + 0.45 * np.clip(z - pelvis.centre[2], -40, 0), 12)
     length = pelvis.centre[1] - behind
     steep = np.sqrt((2 * side / width**2) ** 2 + 1 / length**2)
     sheet = ((side / width) ** 2 - (y - behind) / length) / steep
     sheet = np.maximum(
-        np.abs(sheet + 1.5 * space.texture(14.0)) - 2.2 - 0.4 * space.texture(5.0),
+        np.abs(sheet + 1.5 * space.texture(14.0)) - 2.9 - 0.5 * space.texture(5.0),
         y - pelvis.centre[1] - 0.3 * pelvis.radii[1],
     )
     sheet = np.maximum(sheet, z - pelvis.centre[2] - 0.9 * pelvis.radii[2])
@@ -209,7 +214,7 @@ def _fat(scene: Scene) -> None:
     veins = np.clip(near * ahead * (0.35 + 0.6 * fine), 0, 0.9)
     # Septa are sheets: the places where a random field changes sign.
     septa = np.exp(-((medium / 0.10) ** 2)) + np.exp(-((slow / 0.035) ** 2))
-    strands = np.clip(0.05 + 0.35 * near + 0.35 * septa + 0.08 * fine, 0, 0.85) * (1 - veins)
+    strands = np.clip(0.05 + 0.55 * near + 0.35 * septa + 0.10 * fine, 0, 0.85) * (1 - veins)
     scene.lay({"vessel": veins, "fibrous": strands, "fat": 1 - veins - strands}, np.ones(space.grid.shape))
 
 
