@@ -44,7 +44,7 @@ def predict(
         medgen predict run -i t1=t1.nii.gz -i flair=flair.nii.gz -o ct.nii.gz
         medgen predict run -i cases.csv --split test -o predictions
         medgen predict run -i cases.csv -o predictions --probabilities
-        medgen predict fold0 --ensemble fold1 --ensemble fold2 -i cases.csv -o predictions
+        medgen predict fold0 --ensemble fold1 -i cases.csv -o predictions
 
     Args:
         run: the run folder, or its 'model' folder.
