@@ -4,7 +4,7 @@
     python pipelines/prostate_detection/run.py tune  --out runs/prostate_tuning --set config.adversarial_weight=0.3
     python pipelines/prostate_detection/run.py tables --out runs/prostate
 
-`study` trains four rows (study.py) on 8, 16, 32 and 64 patients with three seeds and tests each on the same 60 others
+`study` trains four rows (rows.py) on 8, 16, 32 and 64 patients with three seeds and tests each on the same 60 others
 (phantom seed 0); `tune` uses phantom seed 1000, so nothing that is reported was tuned on the people it is reported
 for. Both can be stopped and started again; what is done is kept, and `tables` shows it without doing more.
 """
@@ -20,8 +20,8 @@ from pathlib import Path
 from medgen.experiment import prepare
 from medgen.phantom import make_prostate_phantom
 
-from study import RECIPE, ROWS, SIZES, Job
-from tables import write_tables
+from curves import write_tables
+from rows import RECIPE, ROWS, SIZES, Job
 
 SEEDS = {"study": 0, "tables": 0, "tune": 1000}
 """Of the phantom."""

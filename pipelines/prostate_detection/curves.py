@@ -16,7 +16,7 @@ from medgen.metrics.detection import CaseDetection, Finding, summarise
 from medgen.metrics.resampling import interval, ratio, times_drawn
 from medgen.report.drawing import LIGHT, new_figure, png
 
-from study import ROWS, Job
+from rows import ROWS, Job
 
 METRICS = {
     "dice": "Dice",

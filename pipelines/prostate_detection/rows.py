@@ -92,8 +92,12 @@ class Job:
         generator = np.random.default_rng(self.seed)
         sick = [case for case in cases if _has_tumour(case)]
         well = [case for case in cases if case not in sick]
+        if self.size > 2 * min(len(sick), len(well)):
+            raise ValueError(
+                f"there are too few for {self.size} patients: {len(sick)} with a tumour, {len(well)} without"
+            )
         orders = [[group[number] for number in generator.permutation(len(group))] for group in (sick, well)]
-        chosen = [case for pair in zip(*orders, strict=True) for case in pair][: self.size]
+        chosen = [case for pair in zip(*orders, strict=False) for case in pair][: self.size]
         return write_cases(chosen, self.folder / "cases.csv")
 
 

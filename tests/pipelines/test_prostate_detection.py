@@ -1,0 +1,105 @@
+"""The study of few patients: its rows differ in what they say and in nothing else, its curves are what was scored."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medgen.planning import check_recipe
+from medgen.recipe import load_recipe
+from medgen.volume import Volume, write_volume
+
+FOLDER = Path(__file__).parents[2] / "pipelines" / "prostate_detection"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _importable():
+    sys.path.insert(0, str(FOLDER))
+    yield
+    sys.path.remove(str(FOLDER))
+
+
+def test_the_rows_differ_in_their_losses_alone():
+    from rows import ROWS
+
+    recipes = [
+        load_recipe(FOLDER / "recipe.yaml", [f"{key}={value}" for key, value in changes.items()])
+        for _, changes in ROWS.values()
+    ]
+    for recipe in recipes:
+        check_recipe(recipe)
+    rest = [recipe.model_dump(exclude={"config": {"adversarial_weight", "dice_weight"}}) for recipe in recipes]
+    assert all(each == rest[0] for each in rest)
+    assert [recipe.config["adversarial_weight"] for recipe in recipes[:3]] == [0, 0, 1]
+
+
+def table(folder, sick, well):
+    """Patients of one voxel each; the first have a tumour."""
+    lines = ["case,split,label"]
+    for number in range(sick + well):
+        name = f"p{number:02d}"
+        (folder / name).mkdir(parents=True)
+        value = 3 if number < sick else 1
+        write_volume(
+            Volume(np.full((1, 2, 2, 2), value, np.uint8), np.eye(4)), folder / name / "l.nii.gz", kind="label"
+        )
+        lines.append(f"{name},train,{name}/l.nii.gz")
+    (folder / "cases.csv").write_text("\n".join(lines) + "\n")
+    return folder / "cases.csv"
+
+
+def test_smaller_training_sets_are_part_of_larger_ones_and_half_of_each_is_sick(tmp_path):
+    from medgen.cases import read_cases
+
+    from rows import Job
+
+    data = table(tmp_path / "data", sick=5, well=7)
+    chosen = {
+        (size, seed): [case.name for case in read_cases(Job("dice", size, seed, data, tmp_path / "out")._table()).cases]
+        for size in (4, 8)
+        for seed in (0, 1)
+    }
+    assert set(chosen[4, 0]) < set(chosen[8, 0])
+    assert chosen[8, 0] != chosen[8, 1]
+    assert sum(name < "p05" for name in chosen[8, 0]) == 4
+    with pytest.raises(ValueError, match="12 patients"):
+        Job("dice", 12, 0, data, tmp_path / "out")._table()
+
+
+def scores(job, quality):
+    """Four patients, two with a lesion; ``quality`` is the confidence of the true ones, 0.5 that of the false."""
+    job.folder.mkdir(parents=True)
+    cases = [
+        {
+            "case": f"c{n}",
+            "confidence": quality if n < 2 else 0.5,
+            "dice": quality if n < 2 else None,
+            "voxel_sensitivity": quality if n < 2 else None,
+            "voxel_specificity": 1.0,
+        }
+        for n in range(4)
+    ]
+    findings = {c["case"]: [[int(n < 2), c["confidence"], 0.5 if n < 2 else 0.0]] for n, c in enumerate(cases)}
+    job.scores.write_text(json.dumps({"cases": cases, "findings": findings}))
+
+
+def test_curves_are_means_over_seeds_with_paired_differences(tmp_path):
+    from curves import write_tables
+    from rows import Job
+
+    jobs = [Job(row, 8, seed, tmp_path, tmp_path) for row in ("cross_entropy", "both") for seed in (0, 1)]
+    for job, quality in zip(jobs, (0.4, 0.6, 0.8, 0.9), strict=True):
+        scores(job, quality)
+    text = write_tables(tmp_path, [*jobs, Job("dice", 8, 0, tmp_path, tmp_path)])  # the last was not run
+    first, second = json.loads((tmp_path / "study.json").read_text())["rows"]
+    assert first["metrics"]["dice"]["mean"] == pytest.approx(0.5)
+    assert first["metrics"]["auroc"]["seeds"] == [0.0, 1.0]  # below and above the 0.5 of those without a lesion
+    assert second["metrics"]["auroc"]["mean"] == 1.0
+    assert second["metrics"]["dice"]["difference"] == pytest.approx(0.35)
+    low, high = second["metrics"]["dice"]["difference_ci95"]
+    assert low == pytest.approx(0.3)
+    assert high == pytest.approx(0.4)
+    assert "| 8 | cross-entropy + adversary | 2 |" in text
+    assert (tmp_path / "study.png").stat().st_size > 10_000
