@@ -107,6 +107,13 @@ _COLUMNS = {
         Column("volume_true_ml", "volume, true", "ml", "", 2),
         Column("auroc", "AUROC", "", "higher", 3),
         Column("ap", "AP", "", "higher", 3),
+        Column("score", "PI-CAI score", "", "higher", 3),
+        Column("sensitivity_at", "sensitivity at", "", "higher", 3),
+        Column("voxel_sensitivity", "voxel sensitivity", "", "higher", 3),
+        Column("voxel_specificity", "voxel specificity", "", "higher", 4),
+        Column("lesions_found", "lesions, found", "", "", 1),
+        Column("false_positives", "false positives", "", "", 1),
+        Column("confidence", "patient score", "", "", 3),
     )
 }
 
@@ -156,7 +163,7 @@ class Summary(NamedTuple):
 class MethodScores:
     """The scores of one method: by case and in summary, by metric, and the cases that have none, with the reason.
 
-    ``task`` is what was scored, and ``settings`` what the numbers depend on.
+    ``task`` is what was scored, ``settings`` what the numbers depend on, and ``details`` what a task has besides.
     """
 
     name: str
@@ -166,6 +173,7 @@ class MethodScores:
     notes: tuple[str, ...] = ()
     task: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -201,7 +209,7 @@ def read_scores(path: Path, *, name: str | None = None) -> MethodScores:
     Raises:
         InputError: the file is not one of scores.
     """
-    content = _json(path)
+    content = read_json(path)
     try:
         cases = {str(row["case"]): _numbers(row) for row in content["cases"]}
         summary = {metric: _summary(values) for metric, values in content["summary"].items()}
@@ -219,6 +227,7 @@ def read_scores(path: Path, *, name: str | None = None) -> MethodScores:
         notes,
         task=str(content.get("task", "")),
         settings=settings if isinstance(settings, dict) else {},
+        details={key: content[key] for key in ("curves", "findings") if isinstance(content.get(key), dict)},
     )
 
 
@@ -243,7 +252,7 @@ def read_curves(path: Path) -> dict[str, list[Curves]]:
 
 def read_facts(path: Path) -> dict[str, str]:
     """The facts of ``run.json`` that people ask for, as text."""
-    content = _json(path)
+    content = read_json(path)
     versions = content.get("versions") or {}
     facts = {
         "device": str(content.get("device", "")),
@@ -264,7 +273,12 @@ def _series(points: list[tuple[int, float]]) -> Series:
     return np.array([step for step, _ in ordered], dtype=np.int64), np.array([value for _, value in ordered])
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The object that a JSON file holds.
+
+    Raises:
+        InputError: the file is not JSON, or holds something else.
+    """
     try:
         content = json.loads(path.read_text())
     except ValueError as error:

@@ -2,74 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from medgen.report.charts import case_chart, score_chart, training_chart
 from medgen.report.content import Column, in_order
-from medgen.report.drawing import DARK, LIGHT, Theme, png
+from medgen.report.detection_figures import curves_picture, detection_pictures
+from medgen.report.drawing import Picture, png, themed
 from medgen.report.health import CAPTION, health_chart
 from medgen.report.montage import CT_WINDOW, montage
 from medgen.report.sources import Sources, choose_cases, load_images
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 Progress = Callable[[int, int, str], None]
 MOST_PANELS = 8  # metrics in the chart of scores; the table has all
 MOST_ROWS = 60  # cases in the chart of single cases; the table has all
 
 
-@dataclass(frozen=True)
-class Picture:
-    """One figure.
-
-    Args:
-        name: of its file, without suffix.
-        kind: "case", "scores", "health" or "training".
-        heading: a short title.
-        caption: what is seen, with orientation and units.
-        light: PNG for a light page.
-        dark: PNG for a dark page; the same where the picture is dark anyway.
-    """
-
-    name: str
-    kind: str
-    heading: str
-    caption: str
-    light: bytes
-    dark: bytes
-
-
 def draw_figures(sources: Sources, *, progress: Progress | None = None) -> list[Picture]:
     """Draw what there is to draw: chosen cases, the scores of the methods, the curves of the training."""
-    chosen = choose_cases(sources)
-    single = sources.segments and any(0 < len(method.cases) <= MOST_ROWS for method in sources.methods)
-    total = len(chosen) + bool(sources.methods) + single + bool(sources.curves) + bool(sources.looks)
+    work = list(_work(sources))
     pictures: list[Picture] = []
-
-    def report(what: str) -> None:
+    for done, (what, draw) in enumerate(work):
         if progress is not None:
-            progress(len(pictures), total, what)
-
-    for name, remark in chosen:
-        report(f"case {name}")
-        pictures.append(_case_picture(sources, name, remark))
-    if sources.methods:
-        report("scores")
-        pictures.append(_scores_picture(sources))
-    if single:
-        report("scores of single cases")
-        pictures.append(_cases_picture(sources))
-    if sources.looks:
-        report("health of the adaptation")
-        pictures.append(_themed("health", "Signals", CAPTION, lambda theme: health_chart(sources.looks, theme)))
-    if sources.curves:
-        report("training curves")
-        pictures.append(_training_picture(sources))
-    report("done")
+            progress(done, len(work), what)
+        pictures.append(draw())
+    if progress is not None:
+        progress(len(work), len(work), "done")
     return pictures
+
+
+def _work(sources: Sources) -> Iterator[tuple[str, Callable[[], Picture]]]:
+    """What is to be drawn, in words, and how."""
+    for name, remark in [] if sources.detects else choose_cases(sources):
+        yield f"case {name}", partial(_case_picture, sources, name, remark)
+    yield from detection_pictures(sources)
+    if sources.detection:
+        yield "curves of the detection", partial(curves_picture, sources)
+    if len(sources.methods) > sources.detects:  # of one detection the table and the curves say it all
+        yield "scores", partial(_scores_picture, sources)
+    if not sources.detects and sources.segments and any(0 < len(m.cases) <= MOST_ROWS for m in sources.methods):
+        yield "scores of single cases", partial(_cases_picture, sources)
+    if sources.looks:
+        yield "health of the adaptation", partial(_health_picture, sources)
+    if sources.curves:
+        yield "training curves", partial(_training_picture, sources)
 
 
 def _case_picture(sources: Sources, name: str, remark: str) -> Picture:
@@ -115,18 +91,25 @@ def _case_scores(sources: Sources, name: str) -> str:
 def _scores_picture(sources: Sources) -> Picture:
     methods = sources.methods
     columns = judged_columns(sources)[:MOST_PANELS]
+    marks = "A diamond is the number" if sources.detects else "A dot is a case, a diamond the mean"
     caption = (
-        "A dot is a case, a diamond the mean, the bar its 95 % interval. "
+        f"{marks}, the bar its 95 % interval. "
         "Arrows point to the good side; methods are ordered by the first metric, the worst on top."
     )
-    return _themed("scores", "Scores by case", caption, lambda theme: score_chart(methods, columns, theme))
+    heading = "Scores" if sources.detects else "Scores by case"
+    return themed("scores", "scores", heading, caption, lambda theme: score_chart(methods, columns, theme))
+
+
+def _health_picture(sources: Sources) -> Picture:
+    return themed("health", "health", "Signals", CAPTION, lambda theme: health_chart(sources.looks, theme))
 
 
 def _cases_picture(sources: Sources) -> Picture:
     column = Column.of(next(method.metrics[0] for method in sources.methods if method.metrics))
     caption = "A row is a case, the one that is worst by the main method on top. A cross is a case without a score."
-    return _themed(
+    return themed(
         "cases",
+        "scores",
         f"{column.heading} of every case",
         caption,
         lambda theme: case_chart(sources.methods, column, theme, order_by=sources.main),
@@ -138,11 +121,7 @@ def _training_picture(sources: Sources) -> Picture:
     caption = f"Losses as logged (pale) and as a running mean; the circle marks {kept}."
     if any(len(stage) > 1 for stage in sources.curves.values()):
         caption += " Faint lines are the networks of the inner folds, whose estimates the next stage was trained on."
-    return _themed("training", "Training", caption, lambda theme: training_chart(sources.curves, theme))
-
-
-def _themed(kind: str, heading: str, caption: str, draw: Callable[[Theme], Figure]) -> Picture:
-    return Picture(kind, "scores" if kind == "cases" else kind, heading, caption, png(draw(LIGHT)), png(draw(DARK)))
+    return themed("training", "training", "Training", caption, lambda theme: training_chart(sources.curves, theme))
 
 
 def shared_columns(sources: Sources) -> list[Column]:

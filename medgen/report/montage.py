@@ -83,7 +83,7 @@ def montage(images: CaseImages, *, title: str, window: tuple[float, float] | Non
                 axes.set_title(column.title, color=_WHITE, size=10, pad=5)
             if number == 0:
                 axes.set_ylabel(plane.name, color=_GREY, size=9)
-                _mark_sides(axes, plane, images.oriented)
+                mark_sides(axes, plane, images.oriented)
             if row < len(PLANES) - 1:
                 continue
             if column.overlay:
@@ -228,7 +228,8 @@ def _draw(axes: Axes, column: _Column, plane: Plane, index: int, images: CaseIma
     return shown
 
 
-def _mark_sides(axes: Axes, plane: Plane, oriented: bool) -> None:
+def mark_sides(axes: Axes, plane: Plane, oriented: bool) -> None:
+    """Write the sides of the patient into the upper corners of a picture; question marks where they are unknown."""
     sides = plane.sides if oriented else ("?", "?")
     for x, side, alignment in ((0.03, sides[0], "left"), (0.97, sides[1], "right")):
         axes.text(x, 0.97, side, transform=axes.transAxes, color="#ffd166", size=9.5, ha=alignment, va="top")

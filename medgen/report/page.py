@@ -9,11 +9,14 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import medgen
-from medgen.report.content import Column, MethodScores, Summary, readable_name
-from medgen.report.figures import Picture, judged_columns, shared_columns
+from medgen.report.content import Column, MethodScores, Summary, in_order, readable_name
+from medgen.report.detection import lesion_rows, read_patients
+from medgen.report.drawing import Picture
+from medgen.report.figures import judged_columns
 from medgen.report.health import health_panel
 from medgen.report.sources import Sources
 
+_DETECTION = ("auroc", "ap", "score", "sensitivity_at_1")
 _SEGMENTATION = ("dice", "hd95", "nsd", "lesion_f1")
 
 KINDS = ("case", "scores", "health", "training")
@@ -56,11 +59,14 @@ def render_page(sources: Sources, figures: Sequence[Picture]) -> str:
     )
     environment.filters["base64"] = lambda data: b64encode(data).decode("ascii")
     columns = judged_columns(sources)
-    all_columns = shared_columns(sources)
+    all_columns = in_order(key for method in sources.methods for row in method.cases.values() for key in row)
     return environment.get_template("report.html.j2").render(
         title=_title(sources),
         phantom=sources.phantom,
         segments=sources.segments,
+        detects=sources.detects,
+        lesions=lesion_rows(read_patients(sources)),
+        definitions=sources.detection.settings.get("definitions", {}) if sources.detection else {},
         tiles=_tiles(sources),
         columns=columns,
         all_columns=all_columns,
@@ -93,7 +99,8 @@ def _tiles(sources: Sources) -> list[Tile]:
     method = sources.main
     if method is None:
         return []
-    wanted = [metric for metric in ("mae", "mae_soft", "mae_bone", "psnr", *_SEGMENTATION) if metric in method.summary]
+    usual = ("mae", "mae_soft", "mae_bone", "psnr", *_DETECTION, *_SEGMENTATION)
+    wanted = [metric for metric in usual if metric in method.summary]
     tiles = []
     for metric in wanted[:4]:
         column, summary = Column.of(metric), method.summary[metric]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,12 @@ from medgen.errors import InputError
 from medgen.health import Look, read_looks
 from medgen.preparation.settings import CT_WINDOW, IntensityConfig
 from medgen.report.content import Column, Curves, MethodScores, read_curves, read_facts, read_scores
+from medgen.report.detection import find_maps
 from medgen.report.slices import CaseImages
 from medgen.volume import class_indices, read_label, read_volume, require_same_grid, to_ras
 
 MOST_INPUTS = 2  # columns of input images in a picture; more would make it too small to read
+_BESIDES = ("probability_", "detection_map.")  # what stands beside a prediction in its folder
 _NOT_INPUTS = {"ct", "label", "mask"}
 
 
@@ -36,6 +38,7 @@ class Sources:
         cases: rows of the case table, by name.
         phantom: whether the images are of a phantom.
         looks: at the health of an adaptation.
+        detections: by case, the detection map.
     """
 
     recipe: str
@@ -46,6 +49,7 @@ class Sources:
     cases: dict[str, Case]
     phantom: bool
     looks: tuple[Look, ...] = ()
+    detections: dict[str, Path] = field(default_factory=dict)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -64,6 +68,17 @@ class Sources:
         if self.roles:
             return bool(self.roles.get("labels")) and not self.roles.get("target")
         return self.main is not None and self.main.task == "segmentation"
+
+    @property
+    def detection(self) -> MethodScores | None:
+        """The scores of the detection maps: those of the main method, or else the best ones."""
+        scored = [method for method in (*self.methods, self.main) if method and method.task == "detection"]
+        return scored[-1] if scored else None
+
+    @property
+    def detects(self) -> bool:
+        """Whether the study is about lesions found, not about label maps or images that were scored."""
+        return self.main.task == "detection" if self.main else bool(self.detections)
 
     @property
     def classes(self) -> dict[str, Sequence[int]]:
@@ -105,9 +120,10 @@ def find_sources(folder: Path, *, cases: Path | None = None) -> Sources:
         predictions=_predictions(folder / "predictions"),
         cases={case.name: case for case in read_cases(table).cases} if table else {},
         looks=tuple(read_looks(log)),
+        detections=find_maps(folder / "predictions"),
         phantom=table is not None and (table.parent / "phantom.json").is_file(),
     )
-    if not (found.recipe or found.curves or found.methods or found.predictions):
+    if not (found.recipe or found.curves or found.methods or found.predictions or found.detections):
         raise InputError(
             "there is nothing to report in this folder",
             where=folder,
@@ -242,6 +258,6 @@ def _predictions(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in sorted(folder.glob("*/*.nii*")):
         case = path.parent.name
-        if path.name.startswith(f"{case}_") and not path.name.startswith(f"{case}_probability_"):
+        if path.name.startswith(f"{case}_") and not path.name.startswith(tuple(f"{case}_{kind}" for kind in _BESIDES)):
             found.setdefault(path.parent.name, path)
     return found

@@ -1,0 +1,220 @@
+"""What was detected in each patient and what became of it: the rows of a table, and the cases worth a picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from medgen.errors import InputError
+from medgen.report.content import MethodScores, read_json
+
+if TYPE_CHECKING:
+    from medgen.report.sources import Sources
+
+Kind = Literal["hit", "miss", "false positive", "candidate"]
+
+MAP_ENDINGS = ("_detection_map.nii.gz", "_detection_map.nii", "_detection_map.mha")
+EACH = 2
+"""Pictures of each kind."""
+
+_SAME = 1e-6  # confidences that are the same: both files hold the value of one voxel in single precision
+
+
+class LesionRow(NamedTuple):
+    """One line of the table of lesions, as text; the first one of a case names it."""
+
+    case: str
+    score: str
+    number: str
+    confidence: str
+    volume: str
+    centre: str
+    region: str
+    verdict: str
+    good: bool | None
+
+
+@dataclass(frozen=True)
+class Patient:
+    """One case: its candidates, and how they were judged.
+
+    Args:
+        case: name.
+        score: the highest confidence, 0 without a candidate.
+        lesions: candidates as ``medgen predict`` lists them, the surest first.
+        findings: (true lesion, confidence, overlap) from the scores; None where the case was not scored.
+    """
+
+    case: str
+    score: float
+    lesions: tuple[Mapping[str, Any], ...]
+    findings: tuple[tuple[bool, float, float], ...] | None
+
+    @property
+    def missed(self) -> int:
+        """True lesions without a candidate."""
+        return sum(lesion and confidence == 0 for lesion, confidence, _ in self.findings or ())
+
+    def verdict(self, confidence: float) -> tuple[str, bool | None]:
+        """What a candidate was, in words, and whether that is good; None where it is neither."""
+        if self.findings is None:
+            return "–", None
+        same = [(lesion, overlap) for lesion, other, overlap in self.findings if abs(other - confidence) < _SAME]
+        if not same:
+            return "on a lesion that another candidate finds", None
+        if len({lesion for lesion, _ in same}) > 1:
+            return "hit or false positive: several of this confidence", None
+        lesion, overlap = same[0]
+        return (f"hit, overlap {overlap:.2f}", True) if lesion else ("false positive", False)
+
+
+class Example(NamedTuple):
+    """A case worth a picture.
+
+    Attributes:
+        case: name.
+        kind: what is shown.
+        confidence: of the candidate that is shown; 0 of a miss.
+        remark: the reason, in words.
+    """
+
+    case: str
+    kind: Kind
+    confidence: float
+    remark: str
+
+
+def find_maps(folder: Path) -> dict[str, Path]:
+    """Detection maps by case, one folder a case (as ``medgen predict`` writes) or flat (as PI-CAI does)."""
+    found: dict[str, Path] = {}
+    for path in sorted((*folder.glob("*_detection_map.*"), *folder.glob("*/*_detection_map.*"))):
+        ending = next((ending for ending in MAP_ENDINGS if path.name.endswith(ending)), None)
+        if ending and not path.name.startswith("."):
+            found.setdefault(path.name.removesuffix(ending), path)
+    return found
+
+
+def read_patients(sources: Sources) -> list[Patient]:
+    """The cases with a detection map, the highest score first.
+
+    Raises:
+        InputError: a list of lesions or the scores are damaged.
+    """
+    findings = _findings(sources.detection)
+    patients = []
+    for case, path in sources.detections.items():
+        judged = findings.get(case)
+        listed = path.with_name(f"{case}_lesions.json")
+        lesions = _listed(listed) if listed.is_file() else _judged(judged or ())
+        score = max((float(lesion["confidence"]) for lesion in lesions), default=0.0)
+        patients.append(Patient(case, score, lesions, judged))
+    return sorted(patients, key=lambda patient: (-patient.score, patient.case))
+
+
+def lesion_rows(patients: Sequence[Patient]) -> list[LesionRow]:
+    """A line for each candidate and each missed lesion, and one for a case that has neither."""
+    rows = []
+    for patient in patients:
+        lines: list[tuple[str, str, str, str, str, str, bool | None]] = []
+        for number, lesion in enumerate(patient.lesions, start=1):
+            confidence = float(lesion["confidence"])
+            lines.append(
+                (
+                    str(number),
+                    f"{confidence:.3f}",
+                    _number(lesion.get("volume_mm3"), 0),
+                    point(lesion.get("centre_mm")),
+                    str(lesion.get("region") or "–"),
+                    *patient.verdict(confidence),
+                )
+            )
+        lines += [("–", "–", "–", "–", "–", "missed lesion", False)] * patient.missed
+        if not lines:
+            lines = [("–", "–", "–", "–", "–", *_nothing(patient))]
+        for position, line in enumerate(lines):
+            name, score = (patient.case, f"{patient.score:.3f}") if position == 0 else ("", "")
+            rows.append(LesionRow(name, score, *line))
+    return rows
+
+
+def choose_examples(patients: Sequence[Patient], each: int = EACH) -> list[Example]:
+    """The surest and the faintest hit, misses, and the surest false positives; a case is shown once.
+
+    Without scores, the surest candidates.
+    """
+    if all(patient.findings is None for patient in patients):
+        return [
+            Example(patient.case, "candidate", patient.score, "the truth is not known here")
+            for patient in patients[: 2 * each]
+            if patient.lesions
+        ]
+    found = [(patient.case, *finding) for patient in patients for finding in patient.findings or ()]
+    hits = sorted(((case, sure) for case, lesion, sure, _ in found if lesion and sure > 0), key=lambda hit: -hit[1])
+    misses = [(case, sure) for case, lesion, sure, _ in found if lesion and sure == 0]
+    wrong = sorted(((case, sure) for case, lesion, sure, _ in found if not lesion), key=lambda item: -item[1])
+    taken: set[str] = set()
+    # What went wrong is rarer and teaches more: a case that has a miss is shown for it.
+    chosen = _first(misses, "miss", "a true lesion that was missed", taken, each)
+    chosen += _first(wrong, "false positive", "a false positive", taken, each)
+    ends = [*hits[:1], *reversed(hits[1:])]
+    return _first(ends, "hit", "a true lesion that was found", taken, each) + chosen
+
+
+def point(values: Any) -> str:
+    """A place in millimetres.
+
+    >>> point([1.25, -3.0, 40])
+    '1.2, −3.0, 40.0'
+    """
+    return "–" if values is None else ", ".join(_number(value, 1) for value in values)
+
+
+def _first(found: Sequence[tuple[str, float]], kind: Kind, remark: str, taken: set[str], each: int) -> list[Example]:
+    chosen = []
+    for case, confidence in found:
+        if case not in taken and len(chosen) < each:
+            taken.add(case)
+            sure = f", confidence {confidence:.2f}" if confidence else ""
+            chosen.append(Example(case, kind, confidence, remark + sure))
+    return chosen
+
+
+def _nothing(patient: Patient) -> tuple[str, bool | None]:
+    """What is said of a case without a candidate and without a missed lesion."""
+    return ("no candidate", None) if patient.findings is None else ("no lesion and no candidate", True)
+
+
+def _number(value: Any, decimals: int) -> str:
+    if value is None or not math.isfinite(float(value)):
+        return "–"
+    return f"{float(value):.{decimals}f}".replace("-", "−")
+
+
+def _listed(path: Path) -> tuple[Mapping[str, Any], ...]:
+    """The lesions of ``<case>_lesions.json``."""
+    lesions = read_json(path).get("lesions")
+    if not isinstance(lesions, list) or not all(isinstance(each, dict) and "confidence" in each for each in lesions):
+        raise InputError("the file holds no list of lesions", where=path, fix="predict the case again")
+    return tuple(sorted(lesions, key=lambda lesion: -float(lesion["confidence"])))
+
+
+def _judged(findings: Sequence[tuple[bool, float, float]]) -> tuple[Mapping[str, Any], ...]:
+    """Without a list, the candidates that the scores know of."""
+    sure = sorted((confidence for _, confidence, _ in findings if confidence > 0), reverse=True)
+    return tuple({"confidence": confidence} for confidence in sure)
+
+
+def _findings(method: MethodScores | None) -> dict[str, tuple[tuple[bool, float, float], ...]]:
+    if method is None:
+        return {}
+    try:
+        return {
+            str(case): tuple((bool(lesion), float(sure), float(overlap)) for lesion, sure, overlap in each)
+            for case, each in method.details.get("findings", {}).items()
+        }
+    except (AttributeError, TypeError, ValueError) as error:
+        problem = f"the findings of the scores '{method.name}' are damaged ({error})"
+        raise InputError(problem, fix="write them again with 'medgen evaluate detection'") from None
