@@ -259,14 +259,14 @@ def test_rician_floor_in_air(heads):
 
 
 def test_bias_field_has_the_stated_size_and_no_preferred_sign():
-    from medgen.phantom.acquisition import _bias
+    from medgen.phantom.acquisition import non_uniformity
 
     grid, head = field_of_view(8.0), np.zeros(field_of_view(8.0).shape, bool)
     head[4:-4, 4:-4, 4:-4] = True
     leans = []
     for index in range(40):
         generator = Stream(3, REALISATION, index).generator("bias")
-        factor = _bias(smooth_field(generator, grid, 90.0)[0], head, 0.2)
+        factor = non_uniformity(smooth_field(generator, grid, 90.0)[0], head, 0.2)
         assert np.abs(factor[head] - 1).max() == pytest.approx(0.1)
         leans.append(factor[-5][head[-5]].mean() > factor[4][head[4]].mean())
     assert 10 < sum(leans) < 30
