@@ -23,7 +23,7 @@ from medgen.config import Config
 from medgen.domains import TARGET, hide_labels
 from medgen.engine import Engine
 from medgen.errors import InputError, UsageError
-from medgen.files import folder_lock, remove_partial_files, sha256, write_json
+from medgen.files import folder_lock, image_digest, remove_partial_files, sha256, write_json
 from medgen.fitting import Session
 from medgen.health.verdict import adaptation_facts
 from medgen.method import Channels, stages_of
@@ -316,7 +316,7 @@ def _write_facts(session: Session, cases: Sequence[Case], prepared: Store, secon
 def _hashes(cases: Sequence[Case], roles: Roles) -> dict[str, str]:
     """SHA-256 of the images that were used; another column of the table may name files that are not there."""
     return {
-        f"{case.name}/{role}": sha256(path)
+        f"{case.name}/{role}": image_digest(path)
         for case in cases
         for role in roles.all
         if (path := case.path(role)) is not None

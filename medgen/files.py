@@ -101,6 +101,15 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def image_digest(path: str | Path) -> str:
+    """Hexadecimal SHA-256 of an image: of its file, or of all files of its folder, whatever they are called."""
+    path = Path(path)
+    if not path.is_dir():
+        return sha256(path)
+    inside = sorted(sha256(file) for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+    return hashlib.sha256("\n".join(inside).encode()).hexdigest()
+
+
 def write_json(path: str | Path, content: Any) -> None:
     """Write ``content`` as indented JSON, atomically; NaN and infinity become ``null``."""
     with atomic_path(path) as temporary:

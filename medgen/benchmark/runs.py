@@ -14,7 +14,7 @@ from medgen.cases import Case, CaseTable, write_cases
 from medgen.config import build
 from medgen.errors import InputError, UsageError
 from medgen.experiment import FREE_TO_CHANGE
-from medgen.files import sha256, write_json
+from medgen.files import image_digest, write_json
 from medgen.method import resolve
 from medgen.planning import check_recipe
 from medgen.recipe import Recipe, load_recipe
@@ -183,12 +183,12 @@ def _run(
         tested[SOURCE] = tested_cases(fold.source, recipe.data, table.path)
     for case in (*training, *(case for cases in tested.values() for case in cases)):
         for path in case.images.values():
-            if not path.is_file():
+            if not path.exists():
                 raise InputError(
                     f"case '{case.name}' names a file that is not there", where=path, fix="check the case table"
                 )
             if path not in hashes:
-                hashes[path] = sha256(path)
+                hashes[path] = image_digest(path)
     splits = {
         "train": split_hash((case for case in training if case.split == "train"), hashes),
         "val": split_hash((case for case in training if case.split == "val"), hashes),

@@ -42,13 +42,15 @@ def predict(
 
         medgen predict run -i t1.nii.gz -o ct.nii.gz
         medgen predict run -i t1=t1.nii.gz -i flair=flair.nii.gz -o ct.nii.gz
+        medgen predict run -i t2w=T2W -i adc=ADC -i hbv=HBV -o label.nii.gz
         medgen predict run -i cases.csv --split test -o predictions
         medgen predict run -i cases.csv -o predictions --probabilities
         medgen predict fold0 --ensemble fold1 -i cases.csv -o predictions
 
     Args:
         run: the run folder, or its 'model' folder.
-        inputs: a volume, role=volume (repeatable), or a case table.
+        inputs: a volume, role=volume (repeatable), or a case table; a volume
+            is a file or the folder of a DICOM series.
         output: the volume to write; for a table the folder, which gets <case>/<case>_<role>.nii.gz.
         overwrite: replace what is there.
         resume: keep the cases that are done and predict the rest.

@@ -94,7 +94,8 @@ def predict(
 
     Args:
         run: the run folder, or its ``model`` folder.
-        inputs: a NIfTI file; ``role=file`` once for each input, or ``{role: file}``; or a case table (``.csv``).
+        inputs: a volume (a file, or the folder of a DICOM series); ``role=file`` once for each input, or
+            ``{role: file}``; or a case table (``.csv``).
         output: a name ending in ``.nii.gz`` for one patient; for a table the folder, which gets
             ``<case>/<case>_<role>.nii.gz``, ``prediction.json`` and, where cases failed, ``failed.csv``. The role of
             a segmentation is that of its labels.

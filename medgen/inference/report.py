@@ -136,7 +136,7 @@ def _case(content: Mapping[str, Any]) -> CaseReport:
 def reason_of(error: Exception, images: Mapping[str, Path]) -> str:
     """One line on why a case failed; folders, which often carry a patient's name, are cut off its images."""
     if isinstance(error, MedgenError):
-        where = f" ({Path(error.where).name})" if error.where else ""
+        where = f" ({_place(Path(error.where), images)})" if error.where else ""
         text = f"{error.what}{where}{': ' if error.fix else ''}{error.fix}"
     elif out_of_memory(error):
         text = f"out of memory: {error}"
@@ -146,9 +146,16 @@ def reason_of(error: Exception, images: Mapping[str, Path]) -> str:
 
 
 def without_folders(text: str, images: Mapping[str, Any]) -> str:
-    """``text`` on one line, with the paths of ``images`` cut down to their file names."""
+    """``text`` on one line, with the paths of ``images`` cut down to their file names, of a series to its role."""
     for image in images.values():
         path = Path(image)
+        name = _place(path, images)
         for form in (path.resolve(), path.absolute(), path):
-            text = text.replace(str(form), form.name).replace(f"{form.parent}/", "")
+            text = text.replace(str(form), name).replace(f"{form.parent}/", "")
     return " ".join(text.split())
+
+
+def _place(path: Path, images: Mapping[str, Any]) -> str:
+    """What a file is called; a folder is called by its role, because it can carry a patient's name itself."""
+    role = next((role for role, image in images.items() if Path(image) == path and path.is_dir()), None)
+    return path.name if role is None else f"the series of {role}"

@@ -70,20 +70,20 @@ def _named(
 
 
 def parse_inputs(inputs: Inputs) -> Path | dict[str, str | Path]:
-    """What ``--input`` says: one file, or a file for each role.
+    """What ``--input`` says: one image, or an image for each role.
 
     Args:
-        inputs: a file; or ``role=file`` once for each role, or ``{role: file}``.
+        inputs: a file, or the folder of a DICOM series; or ``role=file`` once for each role, or ``{role: file}``.
 
     Raises:
-        UsageError: some inputs have a role and some not, a role is given twice, or a file is DICOM.
+        UsageError: some inputs have a role and some not, or a role is given twice.
     """
     if isinstance(inputs, Mapping):
-        return {role: _nifti(Path(file)) for role, file in inputs.items()}
+        return {role: Path(file) for role, file in inputs.items()}
     items = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     pairs = [_role_and_file(item) for item in items]
     if len(pairs) == 1 and not pairs[0][0]:
-        return _nifti(pairs[0][1])
+        return pairs[0][1]
     if not pairs or not all(role for role, _ in pairs):
         raise UsageError(
             f"{len(items)} inputs were given, not all with a role", fix="name each: -i t1=t1.nii.gz -i t2=t2.nii.gz"
@@ -91,7 +91,7 @@ def parse_inputs(inputs: Inputs) -> Path | dict[str, str | Path]:
     roles = [role for role, _ in pairs]
     if len(set(roles)) < len(roles):
         raise UsageError(f"a role is given twice: {', '.join(roles)}", fix="give one volume for each role")
-    return {role: _nifti(file) for role, file in pairs}
+    return dict(pairs)
 
 
 def _role_and_file(item: str | Path) -> tuple[str, Path]:
@@ -99,13 +99,3 @@ def _role_and_file(item: str | Path) -> tuple[str, Path]:
     if isinstance(item, Path) or not separator or "/" in role or Path(item).exists():
         return "", Path(item)
     return role, Path(file)
-
-
-def _nifti(path: Path) -> Path:
-    if path.is_dir() or path.suffix.lower() in (".dcm", ".ima"):
-        raise UsageError(
-            "this version reads NIfTI, not DICOM",
-            where=path,
-            fix="convert the series first, for example: dcm2niix -z y -o OUT FOLDER",
-        )
-    return path

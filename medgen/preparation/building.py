@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from medgen.cases import Case, is_optional
 from medgen.errors import InputError, MedgenError, MemoryExhausted, StorageError
-from medgen.files import sha256, storage_errors
+from medgen.files import image_digest, storage_errors
 from medgen.preparation.fingerprint import summarise
 from medgen.preparation.patient import Preparation, Prepared
 from medgen.preparation.store import Store, facts_of, open_case
@@ -109,7 +109,7 @@ def _paths(case: Case, preparation: Preparation) -> dict[str, Path]:
             f"case '{case.name}' has no image for {', '.join(missing)}",
             fix="add the path to the case table, or take the case out",
         )
-    absent = [path for path in paths.values() if not path.is_file()]
+    absent = [path for path in paths.values() if not path.exists()]
     if absent:
         raise InputError(
             f"case '{case.name}' names a file that is not there", where=absent[0], fix="check the case table"
@@ -122,7 +122,7 @@ def _place(case: Case, preparation: Preparation, folder: Path) -> Path:
     if Path(case.name).name != case.name or case.name.startswith("."):
         raise InputError(f"'{case.name}' cannot be the name of a folder", fix="rename the case")
     settings = preparation.as_dict()
-    files = {role: sha256(path) for role, path in _paths(case, preparation).items()}
+    files = {role: image_digest(path) for role, path in _paths(case, preparation).items()}
     content = [VERSION, settings["roles"], settings["config"], files]
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
     return folder / key / case.name

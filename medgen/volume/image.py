@@ -1,6 +1,6 @@
 # mypy: allow-untyped-calls
 # nibabel and isal carry annotations in part only.
-"""The frozen :class:`Volume`, and how one is read from NIfTI or MetaImage."""
+"""The frozen :class:`Volume`, and how one is read from NIfTI, MetaImage or a DICOM series."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from medgen.errors import InputError
 from medgen.volume.damage import explained
+from medgen.volume.dicom import is_dicom, read_dicom, read_dicom_grid
 from medgen.volume.grid import Affine, Grid, axis_codes_of, corner_distance, frozen_affine, spacing_of, to_closest
 from medgen.volume.metaimage import is_metaimage, read_metaimage, read_metaimage_grid
 from medgen.volume.nifti import Geometry, open_image, read_grid, read_voxels
@@ -94,14 +95,14 @@ def read_volume(
     frame: int | None = None,
     dtype: DTypeLike | None = np.float32,
 ) -> Volume:
-    """Read one 3D volume from NIfTI (``.nii``, ``.nii.gz``, ``.hdr`` with ``.img``) or MetaImage (``.mha``, ``.mhd``).
+    """Read one 3D volume from NIfTI (``.nii``, ``.nii.gz``, ``.hdr`` with ``.img``), MetaImage or a DICOM series.
 
     Slope and intercept of the header are applied. NaN and infinity come through as they are. The data keep the
     memory order of the file, so reading costs one array of the size of the result and, where the file stores
     another type, the stored numbers besides.
 
     Args:
-        path: the file.
+        path: the file; of a DICOM series the folder, or the file with all its frames.
         geometry: which one to believe where sform and qform are both coded and disagree by more than 0.1 voxel.
         frame: which frame of a 4D image, counted from 0.
         dtype: type of the data; None keeps the stored type where there is no slope, and float64 elsewhere.
@@ -111,10 +112,16 @@ def read_volume(
 
     Raises:
         InputError: the file is missing, incomplete, damaged (checksum), of another format, 4D without a choice of
-            frame, in colour, sheared, or its sform and qform disagree.
+            frame, in colour, sheared, or its sform and qform disagree; or the slices of a series do not make one
+            whole, even and straight volume.
         StorageError: the file may not be read.
     """
     path = Path(path)
+    with explained(path):
+        series = read_dicom(path, frame, dtype) if is_dicom(path) else None
+    if series is not None:
+        data, grid = series
+        return Volume(data[None], grid.affine, grid.qform_code, grid.sform_code, str(path), grid.notes)
     if is_metaimage(path):
         with explained(path):
             raw, grid = read_metaimage(path, frame)
@@ -145,6 +152,8 @@ def read_header(path: str | Path, *, geometry: Geometry | None = None, frame: in
     """
     path = Path(path)
     with explained(path):
+        if is_dicom(path):
+            return read_dicom_grid(path, frame)
         if is_metaimage(path):
             return read_metaimage_grid(path, frame)
         return read_grid(open_image(path), path, geometry, frame)

@@ -235,7 +235,7 @@ class TestPublicFunction:
     def test_inputs_that_make_no_sense(self, run: Path, cases: list[Case], tmp_path: Path) -> None:
         image, out = cases[0].images["t1"], tmp_path / "ct.nii.gz"
         table = write_cases(cases, tmp_path / "cases.csv")
-        with pytest.raises(UsageError, match="not DICOM"):
+        with pytest.raises(InputError, match="no DICOM file"):
             predict(run, tmp_path, out)
         with pytest.raises(UsageError, match="not all with a role"):
             predict(run, [str(image), f"t2={image}"], out)
