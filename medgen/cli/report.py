@@ -15,7 +15,7 @@ def report(
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     cases: Path | None = None,
 ) -> None:
-    """Write one HTML file with images, errors or outlines, losses and scores.
+    """Write one HTML file with images, errors, outlines or lesions, losses and scores.
 
     The file opens anywhere, without a network.
 

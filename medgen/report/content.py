@@ -108,7 +108,7 @@ _COLUMNS = {
         Column("auroc", "AUROC", "", "higher", 3),
         Column("ap", "AP", "", "higher", 3),
         Column("score", "PI-CAI score", "", "higher", 3),
-        Column("sensitivity_at", "sensitivity at", "", "higher", 3),
+        Column("sensitivity_at", "sensitivity, FP ≤", "", "higher", 3),
         Column("voxel_sensitivity", "voxel sensitivity", "", "higher", 3),
         Column("voxel_specificity", "voxel specificity", "", "higher", 4),
         Column("lesions_found", "lesions, found", "", "", 1),

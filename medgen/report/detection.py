@@ -173,7 +173,7 @@ def point(values: Any) -> str:
 
 
 def _first(found: Sequence[tuple[str, float]], kind: Kind, remark: str, taken: set[str], each: int) -> list[Example]:
-    chosen = []
+    chosen: list[Example] = []
     for case, confidence in found:
         if case not in taken and len(chosen) < each:
             taken.add(case)

@@ -124,7 +124,7 @@ def _curve(axes: Axes, panel: _Panel, method: MethodScores, colour: str, *, seve
     if panel.curve == "froc" and across.size:
         across, up = np.append(across, across[-1] + _FAR), np.append(up, up[-1])  # further down, nothing more is found
     style = panel.steps or "default"
-    label = f"{method.label}: {_value(method, panel.number)}" if several else _value(method, panel.number)
+    label = f"{method.label}, {_value(method, panel.number)}" if several else _value(method, panel.number)
     axes.plot(across, up, color=colour, linewidth=1.8, drawstyle=style, label=label, clip_on=True)
     if panel.curve == "froc":
         rates = [rate for rate in FALSE_POSITIVES if sensitivity_name(rate) in method.summary]
@@ -156,6 +156,6 @@ def _value(method: MethodScores, key: str) -> str:
     """A number with its name and interval, for a legend."""
     column, summary = Column.of(key), method.summary.get(key)
     if summary is None or summary.mean is None:
-        return f"{column.heading} not applicable"
+        return f"{column.heading}: not applicable"
     low_high = f" [{column.text(summary.interval[0])}, {column.text(summary.interval[1])}]" if summary.interval else ""
-    return f"{column.heading} {column.text(summary.mean)}{low_high}"
+    return f"{column.heading}: {column.text(summary.mean)}{low_high}"

@@ -43,7 +43,7 @@ def load_detected(sources: Sources, name: str) -> tuple[DetectionImages, list[st
     inputs = {}
     for role in _roles(sources, case, path)[:MOST_INPUTS]:
         image = case.path(role)
-        shown = next((column for column in columns_of(role) if column in case.images), role)
+        shown = next((column for column in columns_of(role) if column in case.images), role.removesuffix("?"))
         if image is None:
             notes.append(f"the case has no {shown}")
         elif (data := _onto(to_ras(read_volume(image)), found)) is None:
@@ -75,10 +75,10 @@ def target_of(images: DetectionImages, example: Example) -> NDArray[np.bool_]:
     truth = images.truth
     if example.kind == "miss":
         return np.zeros(images.confidence.shape, bool) if truth is None else _least_found(truth, images.confidence > 0)
-    candidate = np.abs(images.confidence - np.float32(example.confidence)) < _SAME
+    candidate = np.asarray(np.abs(images.confidence - np.float32(example.confidence)) < _SAME)
     if truth is None:
         return candidate
-    part = candidate & truth if example.kind == "hit" else candidate & ~truth
+    part: NDArray[np.bool_] = candidate & truth if example.kind == "hit" else candidate & ~truth
     return part if part.any() else candidate
 
 
@@ -116,7 +116,7 @@ def _onto(image: Volume, reference: Volume) -> NDArray[Any] | None:
 
 def _labels(path: Path | None, reference: Volume) -> NDArray[Any] | None:
     """A label map on the grid of the reference, where it lies on that."""
-    if path is None or not path.is_file():
+    if path is None or not path.exists():
         return None
     label = to_ras(read_label(path))
     try:

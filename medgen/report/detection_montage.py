@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from medgen.report.drawing import new_figure
 from medgen.report.montage import mark_sides
-from medgen.report.overlays import TRUE, draw_overlay
+from medgen.report.overlays import TRUE, outline
 from medgen.report.slices import PLANES, Plane, picture
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ MARGIN = 12.0
 """Millimetres that a picture keeps around the organ and all that is marked."""
 
 _BLACK, _WHITE, _GREY = "#000000", "#f2f2f2", "#9a9a9a"
-_OPACITY = 0.5
+_OPACITY = 0.35  # of a candidate; its outline has the full colour
 _INCHES_A_COLUMN = 3.0
 _TITLE_INCHES, _LEGEND_INCHES, _LEFT_INCHES = 0.62, 0.75, 0.1
 _NAMES = {"hbv": "DWI, high b", "dwi": "DWI"}
@@ -119,8 +119,8 @@ def detection_montage(images: DetectionImages, target: NDArray[np.bool_], *, tit
 def fullest_slice(target: NDArray[np.bool_], axis: int) -> int:
     """The slice along ``axis`` that holds most of a structure; the middle one where there is none."""
     if not target.any():
-        return target.shape[axis] // 2
-    return int(target.sum(axis=tuple({0, 1, 2} - {axis})).argmax())
+        return int(target.shape[axis]) // 2
+    return int(np.argmax(target.sum(axis=tuple({0, 1, 2} - {axis}))))
 
 
 def _shown(images: DetectionImages) -> list[tuple[str, NDArray[Any]]]:
@@ -157,6 +157,8 @@ def _image(axes: Axes, image: NDArray[Any], aspect: float) -> None:
 
 
 def _mark(axes: Axes, flat: Mapping[str, NDArray[Any]], least_grade: int) -> None:
+    from matplotlib import colormaps
+
     confidence = flat["confidence"]
     axes.imshow(
         np.ma.masked_where(confidence <= 0, confidence),
@@ -167,12 +169,12 @@ def _mark(axes: Axes, flat: Mapping[str, NDArray[Any]], least_grade: int) -> Non
         aspect=axes.get_aspect(),
         interpolation="nearest",
     )
-    if "grades" not in flat:
-        return
-    lesions = (flat["grades"] >= least_grade).astype(np.uint8)
-    draw_overlay(axes, "contours", np.zeros_like(lesions), lesions)
-    if (lower := _lower(flat["grades"], least_grade)).any():
-        axes.contour(lower.astype(float), levels=[0.5], colors=[_WHITE], linewidths=1.2, linestyles="dotted")
+    if "grades" in flat:
+        # Wider than that of a candidate, so that it shows on both sides of one that is right.
+        outline(axes, flat["grades"] >= least_grade, TRUE, 2.4)
+        outline(axes, _lower(flat["grades"], least_grade), _WHITE, 1.3, style="dotted")
+    for value in np.unique(confidence[confidence > 0]):
+        outline(axes, confidence == value, colormaps[COLOURS](float(value)), 1.1)
 
 
 def _lower(grades: NDArray[Any], least_grade: int) -> NDArray[np.bool_]:
@@ -190,7 +192,7 @@ def _explain(figure: Figure, flat: Mapping[str, NDArray[Any]], images: Detection
     bar.set_ticks([0.0, 0.5, 1.0])
     bar.ax.tick_params(colors=_GREY, labelsize=7.5, length=2)
     bar.set_label("confidence of a candidate", color="#d0d0d0", fontsize=8, labelpad=2)
-    bar.outline.set_edgecolor(_GREY)  # type: ignore[operator]
+    bar.outline.set_edgecolor(_GREY)
     if images.grades is None:
         return
     above = f" (grade {images.least_grade} or more)" if images.least_grade > 1 else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from medgen.report.charts import case_chart, score_chart, training_chart
@@ -125,8 +125,18 @@ def _training_picture(sources: Sources) -> Picture:
 
 
 def shared_columns(sources: Sources) -> list[Column]:
-    """The metrics that any method has."""
-    return in_order(key for method in sources.methods for key in method.metrics)
+    """The metrics that any method has over all cases."""
+    return _in_order(sources, (key for method in sources.methods for key in method.metrics))
+
+
+def case_columns(sources: Sources) -> list[Column]:
+    """The metrics that any method has of a single case."""
+    return _in_order(sources, (key for method in sources.methods for row in method.cases.values() for key in row))
+
+
+def _in_order(sources: Sources, keys: Iterable[str]) -> list[Column]:
+    """The usual order; of a detection that of the file, which begins with what the challenge ranks by."""
+    return [Column.of(key) for key in dict.fromkeys(keys)] if sources.detects else in_order(keys)
 
 
 def judged_columns(sources: Sources) -> list[Column]:

@@ -230,9 +230,13 @@ def _draw(axes: Axes, column: _Column, plane: Plane, index: int, images: CaseIma
 
 def mark_sides(axes: Axes, plane: Plane, oriented: bool) -> None:
     """Write the sides of the patient into the upper corners of a picture; question marks where they are unknown."""
+    from matplotlib.patheffects import withStroke
+
+    edge = withStroke(linewidth=2, foreground=_BLACK)  # to be read on bright fat too
     sides = plane.sides if oriented else ("?", "?")
     for x, side, alignment in ((0.03, sides[0], "left"), (0.97, sides[1], "right")):
-        axes.text(x, 0.97, side, transform=axes.transAxes, color="#ffd166", size=9.5, ha=alignment, va="top")
+        text = axes.text(x, 0.97, side, transform=axes.transAxes, color="#ffd166", size=9.5, ha=alignment, va="top")
+        text.set_path_effects([edge])
 
 
 def _colour_bar(figure: Figure, axes: Axes, shown: Any, column: _Column, unit: str, total: float) -> None:

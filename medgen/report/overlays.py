@@ -32,8 +32,8 @@ def draw_overlay(axes: Axes, overlay: Overlay, prediction: NDArray[Any], truth: 
     """
     if overlay == "contours":
         if truth is not None:
-            _outline(axes, truth, TRUE, 2.0)  # wider, so that it shows on both sides of a prediction that is right
-        _outline(axes, prediction, PREDICTED, 1.1)
+            outline(axes, truth, TRUE, 2.0)  # wider, so that it shows on both sides of a prediction that is right
+        outline(axes, prediction, PREDICTED, 1.1)
         return
     true = np.zeros_like(prediction) if truth is None else truth
     areas = (
@@ -78,11 +78,20 @@ def explain_overlay(axes: Axes, overlay: Overlay, *, several: bool) -> None:
     )
 
 
-def _outline(axes: Axes, labels: NDArray[Any], colour: str, width: float) -> None:
+def outline(axes: Axes, labels: NDArray[Any], colour: Any, width: float, *, style: str = "solid") -> None:
+    """Draw a line around each class of a label map.
+
+    Args:
+        axes: with an image of the same slice.
+        labels: ``(rows, columns)``, class indices.
+        colour: as matplotlib takes it.
+        width: of the line, in points.
+        style: of the line.
+    """
     # One voxel of background around the slice closes the outline of what touches the border.
     for index in np.unique(labels[labels > 0]):
         inside = np.pad((labels == index).astype(float), 1)
         rows, columns = (np.arange(size) - 1 for size in inside.shape)
-        axes.contour(columns, rows, inside, levels=[0.5], colors=[colour], linewidths=width)
+        axes.contour(columns, rows, inside, levels=[0.5], colors=[colour], linewidths=width, linestyles=style)
     axes.set_xlim(-0.5, labels.shape[1] - 0.5)
     axes.set_ylim(labels.shape[0] - 0.5, -0.5)

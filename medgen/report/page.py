@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import medgen
-from medgen.report.content import Column, MethodScores, Summary, in_order, readable_name
+from medgen.report.content import Column, MethodScores, Summary, readable_name
 from medgen.report.detection import lesion_rows, read_patients
 from medgen.report.drawing import Picture
-from medgen.report.figures import judged_columns
+from medgen.report.figures import case_columns, judged_columns
 from medgen.report.health import health_panel
 from medgen.report.sources import Sources
 
@@ -59,7 +59,7 @@ def render_page(sources: Sources, figures: Sequence[Picture]) -> str:
     )
     environment.filters["base64"] = lambda data: b64encode(data).decode("ascii")
     columns = judged_columns(sources)
-    all_columns = in_order(key for method in sources.methods for row in method.cases.values() for key in row)
+    all_columns = case_columns(sources)
     return environment.get_template("report.html.j2").render(
         title=_title(sources),
         phantom=sources.phantom,
@@ -89,7 +89,9 @@ def _title(sources: Sources) -> str:
     inputs = data.get("inputs") or []
     classes = ", ".join(sources.classes) or str(data.get("labels"))
     target = classes if sources.segments else str(data.get("target") or "").upper()
-    task = f"{' + '.join(str(role).upper() for role in inputs)} to {target}" if inputs and target else ""
+    task = (
+        f"{' + '.join(str(role).removesuffix('?').upper() for role in inputs)} to {target}" if inputs and target else ""
+    )
     method = readable_name(str(sources.settings.get("method", "")))
     return ": ".join(part for part in (task, method) if part) or "Report"
 
