@@ -25,7 +25,8 @@ from medgen.engine import Engine
 from medgen.errors import InputError, UsageError
 from medgen.files import folder_lock, remove_partial_files, sha256, write_json
 from medgen.fitting import Session
-from medgen.health.verdict import adaptation_facts
+from medgen.health.facts import adaptation_facts
+from medgen.health.watch import require_selection
 from medgen.method import Channels, stages_of
 from medgen.planning import check_recipe
 from medgen.preparation import Preparation, Roles, Store, build_store
@@ -91,6 +92,7 @@ def train(
     where = recipe if isinstance(recipe, str | Path) else None
     kind, config = check_recipe(settings, allow_modules=allow_modules, where=where)
     learnt = _learnt_from(table, settings.data, adapts=kind.adapts())
+    require_selection(kind, settings.schedule, learnt, table.path)
     engine = Engine(device, devices=devices, nodes=nodes, precision=settings.schedule.precision)
     _require_divisible(settings, engine.world)
     stop = StopRequest(max_minutes)
@@ -290,7 +292,7 @@ def _write_facts(session: Session, cases: Sequence[Case], prepared: Store, secon
     folder, settings, engine = session.folder, session.recipe, session.engine
     versions = {name: importlib.metadata.version(name) for name in ("torch", "monai", "numpy", "nibabel")}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    adaptation = adaptation_facts(folder)
+    adaptation = adaptation_facts(folder, keep=settings.schedule.keep)
     parts = [json.loads(path.read_text()) for path in folder.glob("checkpoints/*/done.json")]
     write_json(
         folder / "run.json",

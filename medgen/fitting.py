@@ -21,7 +21,9 @@ from medgen.domains import patch_source
 from medgen.engine import Engine
 from medgen.errors import ModelError, Preempted
 from medgen.files import sha256, write_json
-from medgen.health.snapshots import save_snapshot
+from medgen.health.looks import read_looks
+from medgen.health.selection import Choice, choose_look
+from medgen.health.snapshots import save_snapshot, snapshot_path
 from medgen.health.watch import Watch
 from medgen.method import Channels, Method, create
 from medgen.patches import Patches, patch_batches
@@ -91,7 +93,8 @@ class _State:
         self.step, self.seconds, self.clock = 0, 0.0, time.monotonic()
         self.best: dict[str, Any] = {}
         self.watch: Watch | None = None
-        self.keeps_best = session.recipe.schedule.keep == "best"
+        keep = session.recipe.schedule.keep
+        self.keeps_best, self.keeps_healthy = keep == "best", keep == "health"
 
     @property
     def current(self) -> Method:
@@ -143,7 +146,8 @@ def fit(session: Session, part: Part) -> Method:
     """Train one network, or go on where an earlier session stopped.
 
     Returns:
-        The network in evaluation mode, with the weights of the best validation, or of the end without one.
+        The network in evaluation mode, with the weights of the best validation or of the look that the health signals
+        prefer, as ``schedule.keep`` says, or of the end without one.
 
     Raises:
         Preempted: the run was asked to stop; its state is saved.
@@ -171,8 +175,9 @@ def fit(session: Session, part: Part) -> Method:
     method = state.current
     if state.best:
         method.load_state_dict(state.best["weights"])
+    healthy = _choose_by_health(session, part, folder, method) if state.keeps_healthy and part.held_out else None
     if main:
-        _finish(folder, method, state)
+        _finish(folder, method, state, healthy)
     session.engine.barrier()
     return method.eval()
 
@@ -219,7 +224,7 @@ def _after_step(session: Session, part: Part, state: _State, record: Record, fol
         state.keep_if_best(validation.loss)
         if main:
             session.log.write(part.name, record.step, validation=validation.scores)
-            if schedule.snapshots:
+            if schedule.snapshots or state.keeps_healthy:
                 save_snapshot(folder, state.step, _weights(state.current))
         if watch is not None:
             watch.check(state.current, record.step, validation.scores.get("dice"))
@@ -249,11 +254,30 @@ def _patches(source: Patches, step: int, schedule: Schedule) -> list[tuple[str, 
     return [source.describe(n) for n in range(step * schedule.batch, (step + 1) * schedule.batch)]
 
 
-def _finish(folder: Path, method: Method, state: _State) -> None:
+def _choose_by_health(session: Session, part: Part, folder: Path, method: Method) -> int | None:
+    """Give ``method`` the weights of the look that the signals prefer; its step, None where the last weights stay.
+
+    The looks are read from the log, which is the same however often the run was stopped.
+    """
+    engine = session.engine
+    mine = choose_look(read_looks(session.log.path, part.name)) if engine.rank == 0 else None
+    choice: Choice = engine.gather(mine)[0]
+    step, reason = choice
+    if step is not None:
+        method.load_state_dict(load_weights(snapshot_path(folder, step + 1)))
+        log.info("%s: the weights of step %d are kept (%s)", part.name, step, reason)
+    elif engine.rank == 0:
+        log.warning("%s: the weights of the last step are kept: %s", part.name, reason)
+    return step
+
+
+def _finish(folder: Path, method: Method, state: _State, healthy: int | None) -> None:
     """Write the weights and the note that this part is done; its checkpoints are no longer needed."""
     path = folder / "final.safetensors"
     save_weights(path, _weights(method))
     best = {"best_step": state.best["step"], "best_value": state.best["value"]} if state.best else {}
+    if healthy is not None:
+        best = {"healthy_step": healthy + 1}
     content = {"steps": state.step, "seconds": state.seconds, "weights_sha256": sha256(path), **best}
     write_json(folder / "done.json", content)
     for checkpoint in folder.glob("step-*.pt"):

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medgen.cases import Case
+from medgen.domains import TARGET
+from medgen.errors import InputError, UsageError
 from medgen.health.looks import Look, read_looks
 from medgen.health.signals import CaseSignals, Subset, choose_subset, look_at, measure
 from medgen.health.verdict import Verdict, judge
 from medgen.method import Method, adaptation_begins
 from medgen.preparation import StoredCase
+from medgen.recipe import Schedule
 
 if TYPE_CHECKING:
     from medgen.fitting import Part, Session
@@ -78,3 +84,38 @@ class Watch:
         log.log(level, "%s, step %d: adaptation: %s (%s)", self.part.name, step, verdict.word, verdict.reason)
         self.verdict = verdict
         return verdict
+
+
+def require_selection(method: type[Method], schedule: Schedule, cases: Sequence[Case], where: Path) -> None:
+    """Refuse ``keep: health`` where there will be nothing to choose by, before anything is trained.
+
+    Args:
+        method: that is to be trained.
+        schedule: of the recipe.
+        cases: to train and to validate on.
+        where: the case table.
+
+    Raises:
+        UsageError: the method does not adapt, or health is not watched.
+        InputError: a domain has no held-out case.
+    """
+    if schedule.keep != "health":
+        return
+    if not method.adapts():
+        raise UsageError(
+            "schedule.keep is 'health', and this method does not adapt, so there is no health to choose by",
+            fix="set schedule.keep to best or last, or choose a method that adapts",
+        )
+    if schedule.health is None:
+        raise UsageError(
+            "schedule.keep is 'health', and schedule.health is null, so nothing is looked at",
+            fix="remove schedule.health from the recipe, or set schedule.keep to last",
+        )
+    held_out = {case.domain == TARGET for case in cases if case.split == "val"}
+    for of_target, name in ((False, "source"), (True, TARGET)):
+        if of_target not in held_out:
+            raise InputError(
+                f"schedule.keep is 'health', and no case of domain '{name}' has split 'val'",
+                where=where,
+                fix="hold cases of both domains back (the target's need no labels), or set schedule.keep to last",
+            )

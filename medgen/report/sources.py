@@ -54,6 +54,11 @@ class Sources:
         return values if isinstance(values, dict) else {}
 
     @property
+    def keep(self) -> str:
+        """Which weights became the model: ``schedule.keep``."""
+        return str((self.settings.get("schedule") or {}).get("keep", "best"))
+
+    @property
     def roles(self) -> dict[str, Any]:
         """Which columns of the case table the recipe uses."""
         return self.settings.get("data") or {}

@@ -36,7 +36,9 @@ def run(folder: Path, regime: str, seed: int, dice: dict, *, fold: int = 0, sour
     for name, scores in (("scores.json", dice), ("scores_source.json", source or {})):
         rows = [{"case": case, "dice": value, "hd95": 4.0} for case, value in scores.items()]
         (place / name).write_text(json.dumps({"cases": rows}))
-    return SimpleNamespace(regime=SimpleNamespace(name=regime), seed=seed, folder=place, done=done, tested=tested)
+    recipe = SimpleNamespace(schedule=SimpleNamespace(keep="last"))
+    names = {"regime": SimpleNamespace(name=regime), "seed": seed, "folder": place, "recipe": recipe}
+    return SimpleNamespace(**names, done=done, tested=tested)
 
 
 @pytest.fixture
