@@ -24,7 +24,7 @@ from medgen.files import sha256, write_json
 from medgen.health.looks import read_looks
 from medgen.health.selection import Choice, choose_look
 from medgen.health.snapshots import save_snapshot, snapshot_path
-from medgen.health.watch import Watch
+from medgen.health.watch import Watch, steps_before_adaptation, watched_cases
 from medgen.method import Channels, Method, create
 from medgen.patches import Patches, patch_batches
 from medgen.preparation import Preparation, StoredCase
@@ -93,6 +93,7 @@ class _State:
         self.step, self.seconds, self.clock = 0, 0.0, time.monotonic()
         self.best: dict[str, Any] = {}
         self.watch: Watch | None = None
+        self.look_at: int | None = None
         keep = session.recipe.schedule.keep
         self.keeps_best, self.keeps_healthy = keep == "best", keep == "health"
 
@@ -164,8 +165,10 @@ def fit(session: Session, part: Part) -> Method:
     main = session.engine.rank == 0
     if main:
         session.log.rewind(part.name, state.step)
-    state.watch = Watch.of(session, part, type(state.method))
     recipe = session.recipe
+    if (subset := watched_cases(session, part, type(state.method))) is not None:
+        state.look_at = steps_before_adaptation(recipe.schedule, state.method.config)
+        state.watch = Watch(session, part, subset) if main else None
     source = patch_source(
         state.method.batch_class, part.cases, recipe.patches, state.seed, part.contexts, inputs=recipe.data.inputs
     )
@@ -218,7 +221,7 @@ def _after_step(session: Session, part: Part, state: _State, record: Record, fol
         session.log.write(part.name, record.step, losses=record.losses, learning_rate=record.learning_rate, **extra)
     if session.progress is not None and main:
         session.progress(state.step, schedule.steps, f"{part.name}  {_readable(record.losses)}")
-    if part.held_out and (state.step % schedule.validate_every == 0 or last):
+    if part.held_out and (state.step % schedule.validate_every == 0 or last or state.step == state.look_at):
         watch = state.watch
         validation = validate(state.current, part.held_out, part.contexts, session, watch.look if watch else None)
         state.keep_if_best(validation.loss)

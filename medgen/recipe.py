@@ -80,6 +80,8 @@ class Schedule(Config):
     averaging: float | None = Field(default=None, gt=0, lt=1)
     """Decay of the exponential moving average of the weights that is validated and kept, e.g. 0.999."""
     validate_every: PositiveInt = 1000
+    """Steps. Where the health of an adaptation is watched there is one validation more, at the last step before the
+    target domain gets its say, to compare with."""
     keep: Literal["best", "last", "health"] = "best"
     """Which weights become the model: those of the best validation, of the last step, or, for a method that adapts, of
     the look that the health signals prefer; see :mod:`medgen.health.selection`, which is no default since its worth is
