@@ -6,8 +6,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,19 +17,17 @@ from torch.optim.swa_utils import AveragedModel
 
 from medgen.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 from medgen.domains import patch_source
-from medgen.engine import Engine
 from medgen.errors import ModelError, Preempted
 from medgen.files import sha256, write_json
 from medgen.health.looks import read_looks
 from medgen.health.selection import Choice, choose_look
 from medgen.health.snapshots import save_snapshot, snapshot_path
 from medgen.health.watch import Watch, steps_before_adaptation, watched_cases
-from medgen.method import Channels, Method, create
+from medgen.method import Method
 from medgen.patches import Patches, patch_batches
-from medgen.preparation import Preparation, StoredCase
-from medgen.recipe import Recipe, Schedule
-from medgen.runlog import RunLog
-from medgen.stopping import INTERRUPT, StopRequest
+from medgen.recipe import Schedule
+from medgen.session import Part, Session, new_method
+from medgen.stopping import INTERRUPT
 from medgen.training import Record, moving_average, train
 from medgen.validation import validate
 
@@ -38,43 +35,6 @@ log = logging.getLogger(__name__)
 
 LOG_EVERY = 10
 """Steps from one line of losses in the log to the next."""
-
-Progress = Callable[[int, int, str], None]
-Contexts = Mapping[str, Path]
-
-
-@dataclass(frozen=True)
-class Session:
-    """What all networks of one run share."""
-
-    recipe: Recipe
-    folder: Path
-    engine: Engine
-    log: RunLog
-    stop: StopRequest
-    channels: Channels
-    preparation: Preparation
-    allow_modules: Sequence[str] = ()
-    progress: Progress | None = None
-
-
-@dataclass(frozen=True)
-class Part:
-    """One network to fit.
-
-    Attributes:
-        name: of its folder and its lines in the log, e.g. ``stage1`` or ``stage0-fold2``.
-        number: makes its seed differ from those of the other parts.
-        cases: to train on.
-        held_out: to validate on; may be empty.
-        contexts: by case, the estimate of the stage before, as an ``.npy`` file ``(K, X, Y, Z)``.
-    """
-
-    name: str
-    number: int
-    cases: tuple[StoredCase, ...]
-    held_out: tuple[StoredCase, ...] = ()
-    contexts: Contexts | None = None
 
 
 class _State:
@@ -131,16 +91,6 @@ class _State:
             and (not self.best or value < self.best["value"])
         ):
             self.best = {"step": self.step, "value": value, "weights": _weights(self.current)}
-
-
-def new_method(session: Session, part: Part) -> Method:
-    """An untrained network whose start depends on the seed of the run and the number of the part."""
-    channels = session.channels
-    if part.contexts is not None:
-        channels = Channels(channels.inputs + channels.outputs, channels.outputs)
-    recipe = session.recipe
-    with session.engine.reproducible(recipe.seed * 1000 + part.number, -1, same_everywhere=True):
-        return create(recipe.method, recipe.config, channels, allow_modules=session.allow_modules)
 
 
 def fit(session: Session, part: Part) -> Method:

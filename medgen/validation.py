@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,7 @@ from medgen.metrics.image import mae
 from medgen.metrics.overlap import dice
 from medgen.preparation import Preparation, StoredCase
 from medgen.recipe import Recipe
-
-if TYPE_CHECKING:
-    from medgen.fitting import Session
+from medgen.session import Session
 
 
 @runtime_checkable

@@ -7,7 +7,6 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +21,7 @@ from medgen.health.verdict import Verdict, judge
 from medgen.method import Method, adaptation_begins
 from medgen.preparation import StoredCase
 from medgen.recipe import Schedule
-
-if TYPE_CHECKING:
-    from medgen.fitting import Part, Session
+from medgen.session import Part, Session
 
 log = logging.getLogger(__name__)
 
