@@ -10,7 +10,8 @@ from matplotlib.colors import to_rgb
 from medgen.evaluation import evaluate_segmentation
 from medgen.report import write_report
 from medgen.report.charts import case_chart
-from medgen.report.content import Column, MethodScores, read_scores
+from medgen.report.columns import Column
+from medgen.report.content import MethodScores, read_scores
 from medgen.report.drawing import LIGHT, new_figure
 from medgen.report.montage import montage
 from medgen.report.overlays import BOTH, CONFUSED, PREDICTED, TRUE, draw_overlay

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from medgen.report.charts import case_chart, score_chart, training_chart
-from medgen.report.content import Column, in_order
+from medgen.report.columns import Column, in_order
 from medgen.report.drawing import DARK, LIGHT, Theme, png
 from medgen.report.health import CAPTION, health_chart
 from medgen.report.montage import CT_WINDOW, montage

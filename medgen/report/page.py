@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import medgen
-from medgen.report.content import Column, MethodScores, Summary, readable_name
+from medgen.report.columns import Column
+from medgen.report.content import MethodScores, Summary, readable_name
 from medgen.report.figures import Picture, judged_columns, shared_columns
 from medgen.report.health import health_panel
 from medgen.report.sources import Sources
