@@ -218,9 +218,9 @@ def _choose_by_health(session: Session, part: Part, folder: Path, method: Method
     step, reason = choice
     if step is not None:
         method.load_state_dict(load_weights(snapshot_path(folder, step + 1)))
-        log.info("%s: the weights of step %d are kept (%s)", part.name, step, reason)
-    elif engine.rank == 0:
-        log.warning("%s: the weights of the last step are kept: %s", part.name, reason)
+    if engine.rank == 0:
+        level, which = (logging.WARNING, "the last step") if step is None else (logging.INFO, f"step {step}")
+        log.log(level, "%s: the weights of %s are kept: %s", part.name, which, reason)
     return step
 
 
