@@ -45,8 +45,10 @@ class Picture:
 def draw_figures(sources: Sources, *, progress: Progress | None = None) -> list[Picture]:
     """Draw what there is to draw: chosen cases, the scores of the methods, the curves of the training."""
     chosen = choose_cases(sources)
-    single = sources.segments and any(0 < len(method.cases) <= MOST_ROWS for method in sources.methods)
-    total = len(chosen) + bool(sources.methods) + single + bool(sources.curves) + bool(sources.looks)
+    most = max((len(method.cases) for method in sources.methods), default=0)
+    several = most > 1 or len(sources.methods) > 1  # one case of one method is a row of the table and no chart
+    single = sources.segments and most > 1 and any(0 < len(method.cases) <= MOST_ROWS for method in sources.methods)
+    total = len(chosen) + several + single + bool(sources.curves) + bool(sources.looks)
     pictures: list[Picture] = []
 
     def report(what: str) -> None:
@@ -56,7 +58,7 @@ def draw_figures(sources: Sources, *, progress: Progress | None = None) -> list[
     for name, remark in chosen:
         report(f"case {name}")
         pictures.append(_case_picture(sources, name, remark))
-    if sources.methods:
+    if several:
         report("scores")
         pictures.append(_scores_picture(sources))
     if single:
@@ -106,7 +108,7 @@ def _case_scores(sources: Sources, name: str) -> str:
     if sources.main is None:
         return ""
     scores = sources.main.cases.get(name, {})
-    wanted = ("mae", "mae_soft", "mae_bone", "psnr", "dice", "hd95", "volume_error", "lesion_f1")
+    wanted = ("mae", "mae_soft", "mae_bone", "psnr", "dice", "recall", "precision", "hd95", "lesion_f1")
     columns = [Column.of(metric) for metric in wanted if metric in scores]
     texts = [f"{column.heading} {column.text(scores[column.key])} {column.unit}".strip() for column in columns]
     return ", ".join(texts)
@@ -135,7 +137,9 @@ def _cases_picture(sources: Sources) -> Picture:
 
 def _training_picture(sources: Sources) -> Picture:
     kept = "the best value" if sources.segments else "the weights that were kept"
-    caption = f"Losses as logged (pale) and as a running mean; the circle marks {kept}."
+    caption = "Losses as logged (pale) and as a running mean"
+    validated = any(curves.validation for stage in sources.curves.values() for curves in stage[:1])
+    caption += f"; the circle marks {kept}." if validated else "; no case was held out to validate on."
     if any(len(stage) > 1 for stage in sources.curves.values()):
         caption += " Faint lines are the networks of the inner folds, whose estimates the next stage was trained on."
     return _themed("training", "Training", caption, lambda theme: training_chart(sources.curves, theme))

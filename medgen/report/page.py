@@ -67,6 +67,7 @@ def render_page(sources: Sources, figures: Sequence[Picture]) -> str:
         all_columns=all_columns,
         rows=[(method.label, method is sources.main, _cells(method, sources, columns)) for method in sources.methods],
         counts=_counts(sources),
+        definitions=_definitions(sources),
         notes=list(dict.fromkeys(note for method in sources.methods for note in method.notes)),
         failures=[(method.label, method.failed) for method in sources.methods if method.failed],
         few=any(summary.n < FEW for method in sources.methods for summary in method.summary.values()),
@@ -151,6 +152,17 @@ def _counts(sources: Sources) -> str:
     if not counts:
         return ""
     return f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]}, see the marks"
+
+
+def _definitions(sources: Sources) -> list[str]:
+    """What the scores of a segmentation mean, as the file of scores has it."""
+    settings = sources.main.settings if sources.main and sources.segments else {}
+    found = [
+        f"{heading}: {settings[key]}"
+        for key, heading in (("hd95", "HD95"), ("nsd", "NSD"), ("volume_error", "volume error"), ("lesions", "lesions"))
+        if key in settings
+    ]
+    return [each.replace("'tolerance'", str(settings.get("tolerance"))) for each in found]
 
 
 def _case_rows(method: MethodScores, columns: Sequence[Column]) -> list[tuple[str, list[Any]]]:
