@@ -18,9 +18,10 @@ import numpy as np
 
 from medgen.errors import UsageError
 from medgen.files import atomic_path
-from medgen.fitting import Contexts, Part, Session, fit
+from medgen.fitting import fit
 from medgen.method import Method
 from medgen.preparation import StoredCase
+from medgen.session import Contexts, Part, Session
 from medgen.validation import estimate
 
 

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
 import logging
 import os
-import platform
-import resource
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-import medgen
 from medgen.cascade import fit_cascade
 from medgen.cases import Case, CaseTable, is_optional, read_cases
 from medgen.checkpoint import save_model
@@ -23,19 +17,18 @@ from medgen.config import Config
 from medgen.domains import TARGET, hide_labels
 from medgen.engine import Engine
 from medgen.errors import InputError, UsageError
-from medgen.files import folder_lock, image_digest, remove_partial_files, sha256, write_json
-from medgen.fitting import Session
-from medgen.health.verdict import adaptation_facts
+from medgen.facts import write_facts
+from medgen.files import folder_lock, remove_partial_files
+from medgen.health.watch import require_selection
 from medgen.method import Channels, stages_of
 from medgen.planning import check_recipe
 from medgen.preparation import Preparation, Roles, Store, build_store
 from medgen.recipe import Recipe, load_recipe, save_recipe
 from medgen.runlog import RunLog
+from medgen.session import Progress, Session
 from medgen.stopping import StopRequest
 
 log = logging.getLogger(__name__)
-
-Progress = Callable[[int, int, str], None]
 
 FREE_TO_CHANGE = {"workers", "tensorboard", "save_every", "snapshots"}
 """Keys of the schedule that may differ when a run is resumed: they do not change the result."""
@@ -91,6 +84,7 @@ def train(
     where = recipe if isinstance(recipe, str | Path) else None
     kind, config = check_recipe(settings, allow_modules=allow_modules, where=where)
     learnt = _learnt_from(table, settings.data, adapts=kind.adapts())
+    require_selection(kind, settings.schedule, learnt, table.path)
     engine = Engine(device, devices=devices, nodes=nodes, precision=settings.schedule.precision)
     _require_divisible(settings, engine.world)
     stop = StopRequest(max_minutes)
@@ -110,7 +104,7 @@ def train(
         )
         _train(session, config, prepared, classes)
         if engine.rank == 0:
-            _write_facts(session, learnt, prepared, time.monotonic() - began)
+            write_facts(session, learnt, prepared, time.monotonic() - began)
         engine.barrier()
     return folder
 
@@ -282,42 +276,4 @@ def _description(settings: Recipe, config: Config, prepared: Store, classes: Seq
         "patches": list(settings.patches.size),
         "recipe": settings.model_dump(mode="json"),
         "trained_on": {split: len(prepared.select(split=split)) for split in ("train", "val")},
-    }
-
-
-def _write_facts(session: Session, cases: Sequence[Case], prepared: Store, seconds: float) -> None:
-    """``run.json``: what ran where, for how long and on which bytes; no patient data and no absolute path."""
-    folder, settings, engine = session.folder, session.recipe, session.engine
-    versions = {name: importlib.metadata.version(name) for name in ("torch", "monai", "numpy", "nibabel")}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    adaptation = adaptation_facts(folder)
-    parts = [json.loads(path.read_text()) for path in folder.glob("checkpoints/*/done.json")]
-    write_json(
-        folder / "run.json",
-        {
-            "research_use_only": True,
-            "medgen": medgen.__version__,
-            "python": platform.python_version(),
-            "versions": versions,
-            "device": str(engine.device),
-            "processes": engine.world,
-            "seed": settings.seed,
-            "training_seconds": round(sum(part["seconds"] for part in parts), 1),
-            "seconds": round(seconds, 1),
-            "peak_memory_bytes": peak,
-            "model_sha256": sha256(folder / "model" / "weights.safetensors"),
-            "preparation_notes": {case.name: case.notes for case in prepared.cases if case.notes},
-            "files": _hashes(cases, settings.data),
-            **({"adaptation": adaptation} if adaptation else {}),
-        },
-    )
-
-
-def _hashes(cases: Sequence[Case], roles: Roles) -> dict[str, str]:
-    """SHA-256 of the images that were used; another column of the table may name files that are not there."""
-    return {
-        f"{case.name}/{role}": image_digest(path)
-        for case in cases
-        for role in roles.all
-        if (path := case.path(role)) is not None
     }

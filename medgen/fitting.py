@@ -6,8 +6,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,17 +17,17 @@ from torch.optim.swa_utils import AveragedModel
 
 from medgen.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 from medgen.domains import patch_source
-from medgen.engine import Engine
 from medgen.errors import ModelError, Preempted
 from medgen.files import sha256, write_json
-from medgen.health.snapshots import save_snapshot
-from medgen.health.watch import Watch
-from medgen.method import Channels, Method, create
+from medgen.health.looks import read_looks
+from medgen.health.selection import Choice, choose_look
+from medgen.health.snapshots import save_snapshot, snapshot_path
+from medgen.health.watch import Watch, steps_before_adaptation, watched_cases
+from medgen.method import Method
 from medgen.patches import Patches, patch_batches
-from medgen.preparation import Preparation, StoredCase
-from medgen.recipe import Recipe, Schedule
-from medgen.runlog import RunLog
-from medgen.stopping import INTERRUPT, StopRequest
+from medgen.recipe import Schedule
+from medgen.session import Part, Session, new_method
+from medgen.stopping import INTERRUPT
 from medgen.training import Record, moving_average, train
 from medgen.validation import validate
 
@@ -36,43 +35,6 @@ log = logging.getLogger(__name__)
 
 LOG_EVERY = 10
 """Steps from one line of losses in the log to the next."""
-
-Progress = Callable[[int, int, str], None]
-Contexts = Mapping[str, Path]
-
-
-@dataclass(frozen=True)
-class Session:
-    """What all networks of one run share."""
-
-    recipe: Recipe
-    folder: Path
-    engine: Engine
-    log: RunLog
-    stop: StopRequest
-    channels: Channels
-    preparation: Preparation
-    allow_modules: Sequence[str] = ()
-    progress: Progress | None = None
-
-
-@dataclass(frozen=True)
-class Part:
-    """One network to fit.
-
-    Attributes:
-        name: of its folder and its lines in the log, e.g. ``stage1`` or ``stage0-fold2``.
-        number: makes its seed differ from those of the other parts.
-        cases: to train on.
-        held_out: to validate on; may be empty.
-        contexts: by case, the estimate of the stage before, as an ``.npy`` file ``(K, X, Y, Z)``.
-    """
-
-    name: str
-    number: int
-    cases: tuple[StoredCase, ...]
-    held_out: tuple[StoredCase, ...] = ()
-    contexts: Contexts | None = None
 
 
 class _State:
@@ -91,7 +53,9 @@ class _State:
         self.step, self.seconds, self.clock = 0, 0.0, time.monotonic()
         self.best: dict[str, Any] = {}
         self.watch: Watch | None = None
-        self.keeps_best = session.recipe.schedule.keep == "best"
+        self.look_at: int | None = None
+        keep = session.recipe.schedule.keep
+        self.keeps_best, self.keeps_healthy = keep == "best", keep == "health"
 
     @property
     def current(self) -> Method:
@@ -129,21 +93,12 @@ class _State:
             self.best = {"step": self.step, "value": value, "weights": _weights(self.current)}
 
 
-def new_method(session: Session, part: Part) -> Method:
-    """An untrained network whose start depends on the seed of the run and the number of the part."""
-    channels = session.channels
-    if part.contexts is not None:
-        channels = Channels(channels.inputs + channels.outputs, channels.outputs)
-    recipe = session.recipe
-    with session.engine.reproducible(recipe.seed * 1000 + part.number, -1, same_everywhere=True):
-        return create(recipe.method, recipe.config, channels, allow_modules=session.allow_modules)
-
-
 def fit(session: Session, part: Part) -> Method:
     """Train one network, or go on where an earlier session stopped.
 
     Returns:
-        The network in evaluation mode, with the weights of the best validation, or of the end without one.
+        The network in evaluation mode, with the weights of the best validation or of the look that the health signals
+        prefer, as ``schedule.keep`` says, or of the end without one.
 
     Raises:
         Preempted: the run was asked to stop; its state is saved.
@@ -160,8 +115,10 @@ def fit(session: Session, part: Part) -> Method:
     main = session.engine.rank == 0
     if main:
         session.log.rewind(part.name, state.step)
-    state.watch = Watch.of(session, part, type(state.method))
     recipe = session.recipe
+    if (subset := watched_cases(session, part, type(state.method))) is not None:
+        state.look_at = steps_before_adaptation(recipe.schedule, state.method.config)
+        state.watch = Watch(session, part, subset) if main else None
     source = patch_source(
         state.method.batch_class, part.cases, recipe.patches, state.seed, part.contexts, inputs=recipe.data.inputs
     )
@@ -171,8 +128,9 @@ def fit(session: Session, part: Part) -> Method:
     method = state.current
     if state.best:
         method.load_state_dict(state.best["weights"])
+    healthy = _choose_by_health(session, part, folder, method) if state.keeps_healthy and part.held_out else None
     if main:
-        _finish(folder, method, state)
+        _finish(folder, method, state, healthy)
     session.engine.barrier()
     return method.eval()
 
@@ -213,13 +171,13 @@ def _after_step(session: Session, part: Part, state: _State, record: Record, fol
         session.log.write(part.name, record.step, losses=record.losses, learning_rate=record.learning_rate, **extra)
     if session.progress is not None and main:
         session.progress(state.step, schedule.steps, f"{part.name}  {_readable(record.losses)}")
-    if part.held_out and (state.step % schedule.validate_every == 0 or last):
+    if part.held_out and (state.step % schedule.validate_every == 0 or last or state.step == state.look_at):
         watch = state.watch
         validation = validate(state.current, part.held_out, part.contexts, session, watch.look if watch else None)
         state.keep_if_best(validation.loss)
         if main:
             session.log.write(part.name, record.step, validation=validation.scores)
-            if schedule.snapshots:
+            if schedule.snapshots or state.keeps_healthy:
                 save_snapshot(folder, state.step, _weights(state.current))
         if watch is not None:
             watch.check(state.current, record.step, validation.scores.get("dice"))
@@ -249,11 +207,30 @@ def _patches(source: Patches, step: int, schedule: Schedule) -> list[tuple[str, 
     return [source.describe(n) for n in range(step * schedule.batch, (step + 1) * schedule.batch)]
 
 
-def _finish(folder: Path, method: Method, state: _State) -> None:
+def _choose_by_health(session: Session, part: Part, folder: Path, method: Method) -> int | None:
+    """Give ``method`` the weights of the look that the signals prefer; its step, None where the last weights stay.
+
+    The looks are read from the log, which is the same however often the run was stopped.
+    """
+    engine = session.engine
+    mine = choose_look(read_looks(session.log.path, part.name)) if engine.rank == 0 else None
+    choice: Choice = engine.gather(mine)[0]
+    step, reason = choice
+    if step is not None:
+        method.load_state_dict(load_weights(snapshot_path(folder, step + 1)))
+    if engine.rank == 0:
+        level, which = (logging.WARNING, "the last step") if step is None else (logging.INFO, f"step {step}")
+        log.log(level, "%s: the weights of %s are kept: %s", part.name, which, reason)
+    return step
+
+
+def _finish(folder: Path, method: Method, state: _State, healthy: int | None) -> None:
     """Write the weights and the note that this part is done; its checkpoints are no longer needed."""
     path = folder / "final.safetensors"
     save_weights(path, _weights(method))
     best = {"best_step": state.best["step"], "best_value": state.best["value"]} if state.best else {}
+    if healthy is not None:
+        best = {"healthy_step": healthy + 1}
     content = {"steps": state.step, "seconds": state.seconds, "weights_sha256": sha256(path), **best}
     write_json(folder / "done.json", content)
     for checkpoint in folder.glob("step-*.pt"):

@@ -80,16 +80,21 @@ class Schedule(Config):
     averaging: float | None = Field(default=None, gt=0, lt=1)
     """Decay of the exponential moving average of the weights that is validated and kept, e.g. 0.999."""
     validate_every: PositiveInt = 1000
-    keep: Literal["best", "last"] = "best"
-    """Which weights become the model: those of the best validation, or of the last step. A method that adapts keeps
-    the last: its validation has labels of the source domain only, on which adaptation does not get better."""
+    """Steps. Where the health of an adaptation is watched there is one validation more, at the last step before the
+    target domain gets its say, to compare with."""
+    keep: Literal["best", "last", "health"] = "best"
+    """Which weights become the model: those of the best validation, of the last step, or, for a method that adapts, of
+    the look that the health signals prefer; see :mod:`medgen.health.selection`, which is no default since its worth is
+    not shown. With ``best`` a method that adapts keeps the last: its validation has labels of the source domain only,
+    on which adaptation does not get better."""
     save_every: PositiveInt = 1000
     workers: NonNegativeInt = 0
     """Processes that cut patches; 0 cuts them in the training process."""
     health: HealthConfig | None = HealthConfig()
     """For a method that adapts; null does not look."""
     snapshots: bool = False
-    """Keep the weights of every validation below ``checkpoints/<part>/snapshots``, to be scored afterwards."""
+    """Keep the weights of every validation below ``checkpoints/<part>/snapshots``, to be scored afterwards; done too
+    where ``keep`` is ``health``."""
     tensorboard: bool = False
     """Also write TensorBoard events (needs the extra ``tensorboard``)."""
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from medgen.cases import Case, read_cases
 from medgen.errors import InputError, UsageError
 from medgen.files import sha256
-from medgen.volume import read_header, require_same_grid
+from medgen.volume import Grid, overlap, read_header, require_same_grid
 
 Split = Literal["train", "val", "test", "all"]
 Domain = Literal["source", "target"]
@@ -177,17 +177,25 @@ def _stem(path: Path) -> str:
     return path.name.removesuffix(".gz").removesuffix(".nii").removesuffix(".mha")
 
 
-def unusable(found: Sequence[Reference], paths: Mapping[str, Path]) -> dict[str, str]:
-    """Cases without a readable prediction, with the reason; all grids are compared before anything is computed.
+def compare_grids(
+    found: Sequence[Reference], paths: Mapping[str, Path], *, resample: bool | None = False
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Which predictions cannot be read, and which lie elsewhere; all is compared before anything is computed.
 
     Args:
         found: the cases.
         paths: of the predictions, by case.
+        resample: whether a prediction may lie on another grid than its reference; None where nobody may allow it.
+
+    Returns:
+        Cases without a readable prediction, with the reason; and cases whose prediction must be resampled.
 
     Raises:
-        InputError: a prediction or a mask lies on another grid than its reference, or a reference cannot be read.
+        InputError: a prediction lies on another grid than its reference and may not, or beside it; a mask lies on
+            another grid; or a reference cannot be read.
     """
     broken: dict[str, str] = {}
+    elsewhere: list[str] = []
     for item in found:
         truth = read_header(item.truth)
         if item.mask is not None:
@@ -200,8 +208,39 @@ def unusable(found: Sequence[Reference], paths: Mapping[str, Path]) -> dict[str,
         except InputError as error:
             broken[item.case] = error.what
             continue
-        require_same_grid(header, truth)
-    return broken
+        if not _on_one_grid(header, truth, resample=resample):
+            elsewhere.append(item.case)
+    return broken, tuple(elsewhere)
+
+
+def _on_one_grid(prediction: Grid, truth: Grid, *, resample: bool | None) -> bool:
+    """Whether a prediction lies on the grid of its reference; an error where it does not and must."""
+    try:
+        require_same_grid(prediction, truth)
+    except InputError as error:
+        if not (prediction.has_world_position and truth.has_world_position):
+            raise
+        if not resample:
+            allowed = "" if resample is None else ", or allow with --resample-to-reference to bring it there"
+            raise InputError(
+                f"the prediction lies on another grid, {_described(prediction)}, than its reference, "
+                f"{_described(truth)}: {error.what}",
+                where=error.where,
+                fix=f"predict on the grid of the reference{allowed}",
+            ) from error
+        if overlap(truth, prediction) == 0:
+            raise InputError(
+                "the prediction does not overlap with its reference in space",
+                where=error.where,
+                fix="check that both belong to one patient and one session",
+            ) from error
+        return False
+    return True
+
+
+def _described(grid: Grid) -> str:
+    size, spacing = (" x ".join(f"{number:g}" for number in numbers) for numbers in (grid.shape, grid.spacing))
+    return f"{size} voxels of {spacing} mm ({''.join(grid.axis_codes)})"
 
 
 def listed(names: Sequence[str]) -> str:

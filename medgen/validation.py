@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,15 +19,30 @@ from medgen.metrics.image import mae
 from medgen.metrics.overlap import dice
 from medgen.preparation import Preparation, StoredCase
 from medgen.recipe import Recipe
+from medgen.session import Session
 
-if TYPE_CHECKING:
-    from medgen.fitting import Session
+
+@runtime_checkable
+class HasDomains(Protocol):
+    """A method whose networks have something of their own for each domain, such as statistics."""
+
+    def on_domain(self, domain: str | None) -> AbstractContextManager[None]:
+        """Inside the block it predicts images of ``domain`` (``target``, or another for the labelled one)."""
+        ...
+
+
+def on_domain(method: Method, domain: str | None) -> AbstractContextManager[None]:
+    """Inside the block ``method`` is looked at on images of ``domain``; the same for a method that knows no domains.
+
+    Prediction of a new patient does not know a domain: it is for the target.
+    """
+    return method.on_domain(domain) if isinstance(method, HasDomains) else nullcontext()
 
 
 def estimate(
     network: Method, case: StoredCase, contexts: Mapping[str, Path] | None, recipe: Recipe, engine: Engine
 ) -> NDArray[np.float32]:
-    """The estimate of one stage for one prepared subject.
+    """The estimate of one stage for one prepared subject, see also :func:`on_domain`.
 
     Args:
         network: the stage.
@@ -42,7 +58,8 @@ def estimate(
     context: NDArray[Any] | None = None
     if contexts is not None:
         context = np.load(contexts[case.name], mmap_mode="r", allow_pickle=False)
-    return estimate_volume(network, case.image, case.body, context, recipe, engine)
+    with on_domain(network, case.domain):
+        return estimate_volume(network, case.image, case.body, context, recipe, engine)
 
 
 def estimate_volume(

@@ -19,7 +19,7 @@ COMMANDS = {
     "predict": "RUN --input -i --output -o --overwrite --resume --nan --geometry --frame --probabilities --device",
     "evaluate synthesis": "PREDICTIONS REFERENCES --output -o",
     "evaluate segmentation": "PREDICTIONS REFERENCES --output -o --role --classes --split --domain --tolerance",
-    "evaluate detection": "PREDICTIONS REFERENCES --output -o --compare --role --least-grade --tumour --split --mask-role",
+    "evaluate detection": "PREDICTIONS REFERENCES --output -o --compare --role --least-grade --tumour --split",
     "benchmark": "RECIPE --cases --out --regimes --plan --seeds --folds --workers --set --shifted --table-only",
     "report": "FOLDER --output -o",
     "models": "--json",

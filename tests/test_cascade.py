@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medgen import cascade
-from medgen.fitting import Part
+from medgen.session import Part
 
 CASES = tuple(SimpleNamespace(name=f"case{n}") for n in range(5))
 

@@ -309,6 +309,13 @@ def test_check_follows_the_recipe(capsys, patient):
     assert patient.check(capsys, geometry="sform") == (0, [])
 
 
+def test_check_looks_at_the_recipe_itself(capsys, patient):
+    file = patient.folder / "recipe.yaml"
+    file.write_text(json.dumps({"method": "supervised", **patient.recipe, "patches": {"size": [3, 3, 3]}}))
+    code, _, err = run(capsys, "check", str(patient.folder / "cases.csv"), "--recipe", str(file))
+    assert (code, "the patches are [3, 3, 3] voxels" in err) == (2, True)
+
+
 def test_check_finds_the_mask_and_the_labels_by_the_names_of_the_recipe(capsys, patient):
     code, _, err = run(capsys, "check", str(patient.folder / "cases.csv"), "--classes", "1")
     assert (code, "no column 'label'" in err) == (2, True)

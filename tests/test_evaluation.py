@@ -140,6 +140,40 @@ def test_another_grid_is_refused_and_both_files_named(cohort, fault):
     assert "truth/c/c_ct.nii.gz" in str(caught.value)
 
 
+def moved(cohort, data, x):
+    """The prediction of case c as other voxels, ``x`` mm further along the first axis."""
+    path = cohort / "predictions" / "c" / "c_ct.nii.gz"
+    path.unlink()
+    affine = AFFINE.copy()
+    affine[0, 3] = x
+    save(path, data, affine)
+
+
+def test_a_prediction_half_a_voxel_off_is_interpolated(cohort):
+    predicted = head(2) - 20
+    moved(cohort, predicted, 1.0)
+    scores = evaluate_synthesis(cohort / "predictions", cohort / "cases.csv", resample_to_reference=True)
+    there = predicted.copy()
+    there[1:] = (predicted[1:] + predicted[:-1]) / 2  # voxels are 2 mm
+    inside = (slice(2, 12), slice(2, 10), slice(1, 9))
+    assert scores.cases[1]["mae"] == pytest.approx(np.abs(there - head(2))[inside].mean(), rel=1e-5)
+    assert scores.settings["resample_to_reference"] == "linear"
+    assert scores.settings["resampled"] == ["c"]
+    assert "resampled to the grid of the reference (linear): c" in scores.notes
+
+
+@pytest.mark.parametrize(("first", "fails"), [(2, False), (4, True)])
+def test_a_prediction_that_ends_inside_the_mask_has_failed(cohort, first, fails):
+    """The mask begins at column 2."""
+    whole = evaluate_synthesis(cohort / "predictions", cohort / "cases.csv")
+    moved(cohort, np.where(head(2) > -1000, head(2) - 20, -1024)[first:], 2.0 * first)
+    scores = evaluate_synthesis(cohort / "predictions", cohort / "cases.csv", resample_to_reference=True)
+    failed = {"case": "c", "reason": "the prediction is not finite, or does not reach, in 128 voxels of the mask"}
+    assert scores.failed == ((failed,) if fails else ())
+    if not fails:
+        assert scores.cases[1] == pytest.approx(whole.cases[1], nan_ok=True)
+
+
 def test_a_mask_on_another_grid_is_refused(cohort):
     path = cohort / "truth" / "b" / "b_mask.nii.gz"
     path.unlink()

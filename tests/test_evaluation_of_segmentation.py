@@ -142,6 +142,68 @@ def test_another_grid_is_refused(four, fault):
     assert "truth/hit_label.nii.gz" in str(caught.value)
 
 
+def replaced(folder, data, **position):
+    """The prediction of the case ``hit`` as other voxels, elsewhere: ``x=2.0`` lies 2 mm further to the left."""
+    path = folder / "hit" / "hit_label.nii.gz"
+    path.unlink()
+    affine = AFFINE.copy()
+    for axis, offset in position.items():
+        affine["xyz".index(axis), 3] = offset
+    return path, data, affine
+
+
+def test_both_grids_are_named_and_the_way_out(four):
+    path, data, affine = replaced(four[0], labels(v1=(4, 6))[:, :, 1:], x=4.0)
+    affine[2, 2] = 3.0
+    save(path, data, affine=affine)
+    with pytest.raises(InputError, match="12 x 10 x 7 voxels of 2 x 2 x 3 mm") as caught:
+        evaluate_segmentation(*four)
+    assert "12 x 10 x 8 voxels of 2 x 2 x 2 mm (RAS)" in caught.value.what
+    assert "--resample-to-reference" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("columns", "x", "dice"),
+    [((4, 6), 0.1, 2 * 2 / 6), ((4, 6), 2.0, 2 * 1 / 6), ((2, 4), 4.8, 2 * 2 / 6), ((2, 4), 18.0, 0)],
+)
+def test_a_prediction_elsewhere_counts_where_it_lies_in_the_patient(four, columns, x, dice):
+    """Columns of 2 mm, moved by x mm: the truth has columns 2 to 5."""
+    path, data, affine = replaced(four[0], labels(v1=columns), x=x)
+    save(path, data, affine=affine)
+    scores = evaluate_segmentation(*four, resample_to_reference=True)
+    assert scores.cases[0]["dice"] == pytest.approx(dice)
+    assert scores.settings["resample_to_reference"] == "nearest neighbour"
+    assert scores.settings.get("resampled", []) == (["hit"] if x > 0.2 else [])
+    assert any("resampled to the grid of the reference" in note for note in scores.notes) == (x > 0.2)
+
+
+def test_a_flipped_file_scores_as_the_one_that_is_not(four):
+    expected = evaluate_segmentation(*four)
+    path, data, affine = replaced(four[0], labels(v1=(4, 6))[::-1], x=2.0 * (SHAPE[0] - 1))
+    affine[0, 0] = -2.0
+    save(path, data, affine=affine)
+    found = evaluate_segmentation(*four, resample_to_reference=True)
+    for row, same in zip(found.cases, expected.cases, strict=True):
+        assert row == pytest.approx(same, nan_ok=True)
+    assert found.settings["resampled"] == ["hit"]
+    assert expected.settings["resample_to_reference"] is None
+
+
+def test_a_prediction_beside_its_reference_is_refused_in_any_case(four, tmp_path, capsys):
+    path, data, affine = replaced(four[0], labels(v1=(4, 6)), z=900.0)
+    save(path, data, affine=affine)
+    with pytest.raises(InputError, match="does not overlap"):
+        evaluate_segmentation(*four, resample_to_reference=True)
+    path, data, affine = replaced(four[0], labels(v1=(4, 6)), x=2.0)
+    save(path, data, affine=affine)
+    command = ["evaluate", "segmentation", *map(str, four), "-o", str(tmp_path / "scores.json")]
+    for words, code in ((command, 3), ([*command, "--resample-to-reference"], 0)):
+        with pytest.raises(SystemExit) as caught:
+            main(words)
+        assert caught.value.code == code
+    assert "--resample-to-reference" in capsys.readouterr().err
+
+
 def test_grouped_values_of_the_references(tmp_path):
     """Predictions hold class indices; the references hold what the expert drew."""
     truth = labels(v1=(2, 4), v4=(4, 6), v2=(7, 9), v9=(10, 11))

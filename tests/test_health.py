@@ -30,7 +30,7 @@ RECIPE = {
         "norm": "instance",
         "optimizer": "adam",
         "layers": ["bottom", "up2"],
-        "begin": 0.4,
+        "begin": 0.3,
         "discriminator_width": 4,
         "discriminator_depth": 1,
     },
@@ -84,7 +84,7 @@ def lines(run):
 def test_every_validation_of_a_run_is_looked_at(run):
     looks = read_looks(run / "metrics.jsonl")
     assert [look.step for look in looks] == [1, 3, 5]
-    assert [look.warming_up for look in looks] == [True, False, False]  # the adversary begins after 0.4 of 6 steps
+    assert [look.warming_up for look in looks] == [True, False, False]  # the adversary begins after 0.3 of 6 steps
     validated = {line["step"]: line["validation"]["dice"] for line in lines(run) if "validation" in line}
     for look in looks:
         assert look["source_dice"] == validated[look.step]

@@ -42,6 +42,13 @@ def test_the_panel_says_the_verdict_with_its_numbers():
     assert health_panel([]) is None
 
 
+def test_the_panel_is_about_the_weights_that_were_kept():
+    seen = looks()
+    lost = Look(499, {**seen[-1].signals, "source_dice": 0.0})
+    assert health_panel([*seen, lost]).word == "collapsed"
+    assert health_panel([*seen, lost], keep="health").step == 400
+
+
 def test_source_and_target_keep_their_colours():
     figure = health_chart(looks(), LIGHT)
     for title in ("predicted volume of a case (ml)", "predicted lesions of a case"):

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import ndimage
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from medgen.cases import read_cases
 from medgen.errors import UsageError
@@ -299,10 +301,12 @@ def test_a_filled_folder_is_refused(pair):
 
 
 def features(image, mask):
-    """Value, two local means and local extremes of a standardised image in the brain, (N, 5)."""
+    """A standardised image in the brain at four scales, (N, 4).
+
+    Local extremes would find blood in any contrast, which a segmenter that is trained on one of them does not do.
+    """
     image = np.where(mask, (image - image[mask].mean()) / image[mask].std(), 0.0)
-    maps = [image, *(ndimage.gaussian_filter(image, width, truncate=2) for width in (0.7, 1.4))]
-    maps += [ndimage.minimum_filter(image, 3), ndimage.maximum_filter(image, 3)]
+    maps = [image, *(ndimage.gaussian_filter(image, width, truncate=2) for width in (0.7, 1.4, 2.8))]
     return np.stack([values[mask] for values in maps], axis=1)
 
 
@@ -319,8 +323,17 @@ def voxels(patients):
     return table, [label[mask] for (_, label, _), mask in zip(patients, masks, strict=True)]
 
 
+def networks_of_voxels(inputs, truth):
+    """Two small networks, each trained on all voxels of contusion and ten times as many others."""
+    for seed in (0, 1):
+        others = np.random.default_rng(seed).choice(np.flatnonzero(~truth), 10 * truth.sum(), replace=False)
+        chosen = np.concatenate([np.flatnonzero(truth), others])
+        network = MLPClassifier((32, 16), max_iter=8, batch_size=256, learning_rate_init=3e-3, random_state=seed)
+        yield make_pipeline(StandardScaler(), network).fit(inputs[chosen], truth[chosen])
+
+
 def dice_of_voxels(voxels, train: str, roles: tuple[str, ...]) -> dict[str, float]:
-    """Mean Dice in each domain of a voxel-wise classifier trained in one of them, over patients it has not seen."""
+    """Mean Dice in each domain of networks trained in one of them, over patients that they have not seen."""
     table, truth = voxels
 
     def matrix(domain, index):
@@ -329,20 +342,24 @@ def dice_of_voxels(voxels, train: str, roles: tuple[str, ...]) -> dict[str, floa
     scores = {domain: [] for domain in DOMAINS}
     for left_out in ((0, 3), (1, 4), (2, 5)):
         kept = [index for index in range(6) if index not in left_out]
-        model = HistGradientBoostingClassifier(max_iter=30, learning_rate=0.2, max_leaf_nodes=8, random_state=0)
-        model.fit(np.concatenate([matrix(train, n) for n in kept]), np.concatenate([truth[n] for n in kept]))
+        inputs, labels = np.concatenate([matrix(train, n) for n in kept]), np.concatenate([truth[n] for n in kept])
+        networks = list(networks_of_voxels(inputs, labels))
         for domain in DOMAINS:
             for index in left_out:
-                found = model.predict(matrix(domain, index)) > 0
+                found = np.mean([each.predict_proba(matrix(domain, index))[:, 1] for each in networks], axis=0) > 0.5
                 scores[domain].append(2 * (found & truth[index]).sum() / (found.sum() + truth[index].sum()))
     return {domain: float(np.mean(values)) for domain, values in scores.items()}
 
 
-def test_validity_the_label_lives_in_the_shifted_contrast_and_is_lost_in_the_target(voxels):
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # a fixed budget is meant
+def test_validity_source_only_collapses_leaving_the_channel_out_recovers_part_and_training_on_t_is_best(voxels):
     source = dice_of_voxels(voxels, "source", ("flair", "t2", "shifted"))
     without = dice_of_voxels(voxels, "source", ("flair", "t2"))
     target = dice_of_voxels(voxels, "target", ("flair", "t2", "shifted"))
-    assert source["source"] > without["source"] + 0.2, "the shifted contrast must carry the label"
-    assert source["target"] < source["source"] - 0.12, "what was learned on the source must fail on the target"
-    assert target["target"] > source["target"] + 0.06, "training on the target must be best there"
-    assert abs(without["source"] - without["target"]) < 0.1, "the shared contrasts must transfer"
+    told = f"source {source}, without the shifted channel {without}, target {target}"
+    # The full networks of the study show the same order more strongly (docs/benchmarks.md).
+    assert source["source"] > without["source"] + 0.08, f"the shifted contrast must carry the label: {told}"
+    assert source["target"] < 0.65 * source["source"], f"source-only must collapse on the target: {told}"
+    assert without["target"] > source["target"] + 0.06, f"dropping the channel must recover part: {told}"
+    assert target["target"] > without["target"] + 0.05, f"training on the target must be best there: {told}"
+    assert abs(without["source"] - without["target"]) < 0.1, f"the shared contrasts must transfer: {told}"

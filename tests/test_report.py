@@ -15,7 +15,8 @@ from medgen.files import write_json
 from medgen.metrics.statistics import summarise
 from medgen.report import write_report
 from medgen.report.charts import smoothed
-from medgen.report.content import Column, in_order, read_curves, read_facts, read_scores
+from medgen.report.columns import Column, in_order
+from medgen.report.content import read_curves, read_facts, read_scores
 from medgen.report.drawing import new_figure
 from medgen.report.montage import cropped, error_limit, montage
 from medgen.report.page import render_page

@@ -129,7 +129,7 @@ def test_the_page_says_what_it_must(text):
         "invented: a false positive, confidence 0.70",
         "The axial slice with most of the true lesion, whose centre is at 5.0, 6.0, 7.5 mm",
         "The case has no hbv.",
-        "What the numbers mean",
+        "What the scores mean",
         "0.300 75 5.0, 6.0, 6.0 peripheral zone hit, overlap 0.50",
         "– – – – – missed lesion",
         "healthy 0.000 – – – – – no lesion and no candidate",

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from matplotlib.colors import to_rgb
 from medgen.evaluation import evaluate_segmentation
 from medgen.report import write_report
 from medgen.report.charts import case_chart
-from medgen.report.content import Column, MethodScores, read_scores
+from medgen.report.columns import Column
+from medgen.report.content import MethodScores, read_scores
 from medgen.report.drawing import LIGHT, new_figure
+from medgen.report.figures import draw_figures
 from medgen.report.montage import montage
 from medgen.report.overlays import BOTH, CONFUSED, PREDICTED, TRUE, draw_overlay
 from medgen.report.slices import CaseImages
@@ -74,7 +77,7 @@ def study(tmp_path_factory):
 @pytest.fixture(scope="module")
 def text(study):
     page = write_report(study).read_text()
-    assert "://" not in page
+    assert "://" not in page  # letters alone may stand in base64
     body = re.sub(r"<(style|picture).*?</\1>", " ", page, flags=re.S)
     return " ".join(re.sub(r"<[^>]+>", " ", body).split())
 
@@ -92,6 +95,7 @@ def test_the_page_says_what_it_must(text):
         "A structure that is missed entirely counts: Dice 0",
         "core is missed entirely in miss",
         "Dice of every case",
+        "NSD share of both surfaces within 2.0 mm of the other",
     ):
         assert said in text, said
     assert "HU" not in text
@@ -108,6 +112,17 @@ def test_the_table_counts_misses_once_and_what_does_not_apply(text):
 def test_pictures_are_written(study, text):
     names = sorted(path.name for path in (study / "figures").iterdir())
     assert names == ["case_good.png", "case_miss.png", "case_poor.png", "cases.png", "scores.png", "training.png"]
+
+
+def test_one_case_of_one_method_gets_no_chart(study):
+    sources = find_sources(study)
+    (method,) = sources.methods
+    curves = {name: [replace(stage[0], validation={})] for name, stage in sources.curves.items()}
+    alone = replace(sources, methods=(replace(method, cases={"good": method.cases["good"]}),), curves=curves)
+    pictures = {picture.name: picture for picture in draw_figures(alone)}
+    assert not {"scores", "cases"} & pictures.keys()
+    assert "case_good" in pictures
+    assert pictures["training"].caption.endswith("; no case was held out to validate on.")
 
 
 def test_label_maps_become_classes_and_probabilities_are_no_prediction(study):
@@ -139,6 +154,7 @@ def test_the_worst_case_is_the_one_of_least_dice(study):
 def test_the_picture_goes_through_the_lesion_and_names_its_colours(study):
     images, _ = load_images(find_sources(study), "miss")
     figure = montage(images, title="miss")
+    assert [text.get_text() for text in figure.texts] == ["miss", "Research software, not for clinical use."]
     titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
     assert titles == ["FLAIR", "T2", "SWI", "FLAIR, outlines", "SWI, agreement"]
     legends = [

@@ -1,4 +1,4 @@
-"""The benchmark in one picture: every case as a dot in every regime, joined by lines, with means and intervals."""
+"""The benchmark in one picture: a row a regime, every case a dot in each, joined by lines, with means and intervals."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_INCHES_A_ROW = 0.52
+
+
 def dots(rows: Sequence[Row], theme: Theme = LIGHT, *, phantom: bool = False) -> Figure:
-    """Dice on the target domain, one line a case (mean of its seeds) through all regimes.
+    """Dice on the target domain: a row for each regime, one line down a case (mean of its seeds) through all of them.
 
     Args:
         rows: in the order of the table; with two or more a line joins the dots of a case.
@@ -30,21 +33,21 @@ def dots(rows: Sequence[Row], theme: Theme = LIGHT, *, phantom: bool = False) ->
     """
     cases = rows[0].target.cases
     values = np.stack([_by_case(row, cases) for row in rows], axis=1) * 100
-    figure = new_figure(1.6 + 1.25 * len(rows), 4.6, background=theme.background)
+    figure = new_figure(9.0, 0.95 + _INCHES_A_ROW * len(rows), background=theme.background)
     axes = figure.subplots()
-    # Beside each other where they would hide each other; the same place in every regime, so that lines stay straight.
-    offsets = np.linspace(-0.13, 0.13, len(cases))[np.argsort(np.argsort(np.nan_to_num(values).mean(axis=1)))]
+    # Above each other where they would hide each other; the same place in every regime, so that lines stay straight.
+    offsets = np.linspace(-0.32, 0.04, len(cases))[np.argsort(np.argsort(np.nan_to_num(values).mean(axis=1)))]
     places = np.arange(len(rows))
     for case, offset in zip(values, offsets, strict=True):
-        axes.plot(places + offset, case, color=theme.quiet, alpha=0.22, linewidth=0.8, zorder=1)
+        axes.plot(case, places + offset, color=theme.quiet, alpha=0.22, linewidth=0.8, zorder=1)
     for place, row in enumerate(rows):
         colour = theme.series[place % len(theme.series)]
-        axes.plot(place + offsets, values[:, place], "o", color=colour, alpha=0.6, markersize=4, markeredgewidth=0)
+        axes.plot(values[:, place], place + offsets, "o", color=colour, alpha=0.6, markersize=4, markeredgewidth=0)
         _mean(axes, row, place, colour, theme)
     _style(axes, rows, theme)
     kind = "Phantom: " if phantom else ""
     axes.set_title(
-        f"{kind}{len(cases)} cases of T, each the mean of its seeds; diamond: mean with 95 % interval; tick: one seed",
+        f"{kind}{len(cases)} cases of T. Dot: a case, mean of its seeds. Diamond: mean, 95 % interval. Tick: a seed.",
         fontsize=8.5,
         color=theme.quiet,
         loc="left",
@@ -76,41 +79,36 @@ def _by_case(row: Row, cases: Sequence[str]) -> NDArray[np.float64]:
 
 
 def _mean(axes: Axes, row: Row, place: int, colour: str, theme: Theme) -> None:
-    """Mean and interval to the right of the dots, and every seed's mean as a tick."""
+    """Mean and interval below the dots, every seed's mean as a tick, and the numbers at the right edge."""
     summary = row.metrics[DICE]
-    right = place + 0.27
+    below = place + 0.2
     low, high = (100 * edge for edge in summary["ci95"])
-    axes.plot([right, right], [low, high], color=colour, linewidth=2.4, solid_capstyle="butt", zorder=3)
-    axes.plot(right, 100 * summary["mean"], "D", color=colour, markersize=6, zorder=4)
+    axes.plot([low, high], [below, below], color=colour, linewidth=2.4, solid_capstyle="butt", zorder=3)
+    axes.plot(100 * summary["mean"], below, "D", color=colour, markersize=6, zorder=4)
     for seed in row.target.values[DICE]:
         if np.isfinite(seed).any():
-            axes.plot(right + 0.08, 100 * mean_of(seed), "_", color=colour, markersize=6, zorder=3)
-    axes.annotate(
-        f"{100 * summary['mean']:.0f}",
-        (right, high if np.isfinite(high) else 100 * summary["mean"]),
-        xytext=(0, 4),
-        textcoords="offset points",
-        ha="center",
-        fontsize=8.5,
-        color=theme.text,
-    )
+            axes.plot(100 * mean_of(seed), below + 0.16, "|", color=colour, markersize=6, zorder=3)
+    known = np.isfinite([summary["mean"], low, high])
+    text = (f"{100 * summary['mean']:.0f}" if known[0] else "–") + (f" [{low:.0f}, {high:.0f}]" if known.all() else "")
+    axes.text(1.01, place, text, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5, color=theme.text)
 
 
 def _style(axes: Axes, rows: Sequence[Row], theme: Theme) -> None:
     axes.set_facecolor(theme.background)
-    axes.set_xticks(range(len(rows)), [_wrapped(row.title) for row in rows])
-    axes.set_xlim(-0.4, len(rows) - 0.45)
-    axes.set_ylim(-3, 103)
-    axes.set_ylabel("DSC on T, %", fontsize=9, color=theme.text)
+    axes.set_yticks(range(len(rows)), [_wrapped(row.title) for row in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.5)
+    axes.set_xlim(-2, 102)
+    axes.set_xlabel("DSC on T, %", fontsize=9, color=theme.text)
     axes.tick_params(colors=theme.quiet, labelsize=8, length=0)
-    for label in axes.get_xticklabels():
+    for label in axes.get_yticklabels():
         label.set_color(theme.text)
     for name, spine in axes.spines.items():
         spine.set_visible(name == "bottom")
         spine.set_color(theme.quiet)
-    axes.grid(axis="y", color=theme.grid, linewidth=0.7)
+    axes.grid(axis="x", color=theme.grid, linewidth=0.7)
     axes.set_axisbelow(True)
 
 
 def _wrapped(title: str) -> str:
-    return "\n".join(textwrap.wrap(title, 17))
+    """Two lines at most: a row is no higher."""
+    return "\n".join(textwrap.wrap(title, 38, max_lines=2, placeholder=" …"))

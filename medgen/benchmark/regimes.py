@@ -228,6 +228,8 @@ def derive_recipe(base: Recipe, regime: Regime, *, shifted: str | None, seed: in
         values["config"] = {key: value for key, value in base.config.items() if key in shared}
     if not regime.unlabelled:  # what learns nothing from the images of T cannot take over their intensities
         values["patches"]["transfer"] = None
+        if values["schedule"]["keep"] == "health":  # nor has it an adaptation whose health could choose
+            values["schedule"]["keep"] = "best"
     values["data"]["domains"] = None  # the table of the run holds what it may learn from
     if regime.shifted != "kept":
         replacements = _replacements(regime, shifted)

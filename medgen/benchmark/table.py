@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from medgen.benchmark.regimes import REFERENCES, SOURCE_ONLY, TARGET_ONLY
 from medgen.benchmark.runs import SCORES, Run
 from medgen.benchmark.splits import SOURCE, TARGET
-from medgen.health import judge, read_looks
+from medgen.health import judge, kept_looks, read_looks
 from medgen.metrics.resampling import mean_of
 from medgen.metrics.statistics import (
     GapShare,
@@ -141,11 +141,12 @@ def collect(runs: Sequence[Run], domain: str) -> Scored | None:
 
 
 def verdicts(runs: Sequence[Run]) -> dict[int, tuple[str, ...]]:
-    """What the last look of each run made of it, by seed; runs that were not looked at have none."""
+    """What the look at the kept weights of each run made of it, by seed; runs that were not looked at have none."""
     found: dict[int, tuple[str, ...]] = {}
     for run in runs:
         if looks := read_looks(run.folder / "metrics.jsonl"):
-            found[run.seed] = (*found.get(run.seed, ()), judge(looks).word)
+            kept = kept_looks(looks, run.recipe.schedule.keep)
+            found[run.seed] = (*found.get(run.seed, ()), judge(kept).word)
     return found
 
 

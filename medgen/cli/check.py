@@ -29,7 +29,7 @@ def check(
 
     Args:
         cases: the case table.
-        recipe: check only what this recipe uses, by its rules, and that it is there.
+        recipe: check only what this recipe uses, by its rules, and that it is there; and the recipe itself.
         classes: numbers that may occur in the label map beside 0, such as 1,2.
     """
     from medgen.cases import read_cases
@@ -59,10 +59,13 @@ def check(
 
 def _from_recipe(path: Path) -> dict[str, Any]:
     """What the recipe says about images, as ``check_cases`` wants it: the check must agree with the preparation."""
+    from medgen.planning import check_recipe
     from medgen.preparation import Preparation
     from medgen.recipe import load_recipe
 
     recipe = load_recipe(path)
+    if "." not in recipe.method:  # a module of the user's own is imported when it is trained and allowed, not before
+        check_recipe(recipe, where=path)
     data, rules = recipe.data, Preparation(recipe.data, recipe.preparation)
     images = (*data.inputs, *([data.target] if data.target else []))
     return {

@@ -30,6 +30,7 @@ def synthesis(
     role: str = "ct",
     mask_role: str = "mask",
     split: _Split | None = None,
+    resample_to_reference: bool = False,
 ) -> None:
     """Score synthetic CT: error in HU by tissue, PSNR and SSIM.
 
@@ -47,13 +48,22 @@ def synthesis(
         role: column or name of the true image.
         mask_role: column or name of the region that is scored; without one it is the body.
         split: which cases of the table; 'test' by default, or all where there is none.
+        resample_to_reference: bring a prediction on another grid to that of its reference, by linear interpolation,
+            and say so in the scores; else it is an error.
     """
     from medgen.cli.progress import progress_display
     from medgen.evaluation import evaluate
 
     with progress_display() as progress:
         scores = evaluate(
-            "synthesis", predictions, references, role=role, mask_role=mask_role, split=split, progress=progress
+            "synthesis",
+            predictions,
+            references,
+            role=role,
+            mask_role=mask_role,
+            split=split,
+            resample_to_reference=resample_to_reference,
+            progress=progress,
         )
     _show(scores, output)
 
@@ -71,6 +81,7 @@ def segmentation(
     split: _Split | None = None,
     domain: Literal["source", "target"] | None = None,
     mask_role: str | None = None,
+    resample_to_reference: bool = False,
     tolerance: float = 2.0,
     lesion_share: float = 0.0,
     lesion_minimum_ml: float = 0.0,
@@ -103,6 +114,8 @@ def segmentation(
         split: which cases of the table; 'test' by default, or all where there is none.
         domain: which of these; both by default.
         mask_role: column or name of a region outside of which nothing counts; by default the whole image counts.
+        resample_to_reference: bring a prediction on another grid to that of its reference, by nearest neighbour, and
+            say so in the scores; else it is an error.
         tolerance: how far apart in mm two surfaces may lie to count as equal in the surface Dice (nsd).
         lesion_share: part of a lesion, 0 to 1, that must be covered to count it as found; 0 takes any voxel.
         lesion_minimum_ml: lesions smaller than this are not counted.
@@ -121,6 +134,7 @@ def segmentation(
             group_predictions=group_predictions,
             split=split,
             domain=domain,
+            resample_to_reference=resample_to_reference,
             tolerance=tolerance,
             lesion_share=lesion_share,
             lesion_minimum_ml=lesion_minimum_ml,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from medgen.cli.parameters import DEFAULTS
 
@@ -17,20 +19,38 @@ app = App(
 )
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Making:
+    """Options of both phantoms.
+
+    Args:
+        seed: chooses the patients.
+        spacing: voxel size in mm.
+        overwrite: replace what is there.
+        workers: processes that work at once; as many as there are cores by default.
+    """
+
+    seed: int = 0
+    spacing: float = 2.0
+    overwrite: bool = False
+    workers: int | None = None
+
+
+_USUAL = Making()
+
+
 @app.command
 def head(
     out: Path,
     /,
     *,
     subjects: int,
-    seed: int = 0,
     domain: Literal["source", "target"] = "source",
-    spacing: float = 2.0,
     misalignment: float = 0.0,
     lesions: bool = False,
     stripped: bool = False,
-    overwrite: bool = False,
-    workers: int | None = None,
+    making: Making = _USUAL,
 ) -> None:
     """Make head phantoms: MR contrasts, CT in HU and a body mask.
 
@@ -43,35 +63,17 @@ def head(
     Args:
         out: the folder to write; 'cases.csv' in it lists the images.
         subjects: how many virtual patients.
-        seed: chooses the patients.
         domain: the scanner: 'source' or the shifted 'target'.
-        spacing: voxel size in mm.
         misalignment: how far, in mm, the CT of training and validation is off the MR, as after an imperfect
             registration; test cases are exact.
         lesions: add contusions and their label, and other lesions that have none.
         stripped: keep the brain only; the mask is then the brain.
-        overwrite: replace what is there.
-        workers: processes that work at once; as many as there are cores by default.
+        making: seed, voxels and processes.
     """
-    from medgen.cli.output import say
-    from medgen.cli.progress import progress_display
     from medgen.phantom import make_head_phantom
 
-    with progress_display() as progress:
-        table = make_head_phantom(
-            out,
-            subjects=subjects,
-            seed=seed,
-            domain=domain,
-            spacing=spacing,
-            misalignment=misalignment,
-            lesions=lesions,
-            stripped=stripped,
-            overwrite=overwrite,
-            workers=workers,
-            progress=progress,
-        )
-    say(str(table))
+    choice = {"domain": domain, "misalignment": misalignment, "lesions": lesions, "stripped": stripped}
+    _make(make_head_phantom, out, making, subjects=subjects, **choice)
 
 
 @app.command
@@ -84,10 +86,7 @@ def adaptation(
     test: int = 24,
     source_test: int = 12,
     validation: tuple[int, int] = (4, 4),
-    seed: int = 0,
-    spacing: float = 2.0,
-    overwrite: bool = False,
-    workers: int | None = None,
+    making: Making = _USUAL,
 ) -> None:
     """Make lesions to segment on two scanners: a labelled source and a target to adapt to.
 
@@ -104,29 +103,20 @@ def adaptation(
         test: how many patients to test with on the target.
         source_test: how many patients to test with on the source.
         validation: how many patients to validate with, on the source and on the target.
-        seed: chooses the patients.
-        spacing: voxel size in mm.
-        overwrite: replace what is there.
-        workers: processes that work at once; as many as there are cores by default.
+        making: seed, voxels and processes.
     """
-    from medgen.cli.output import say
-    from medgen.cli.progress import progress_display
     from medgen.phantom import make_adaptation_phantom
 
+    counts = {"source": source, "target": target, "test": test, "source_test": source_test, "validation": validation}
+    _make(make_adaptation_phantom, out, making, **counts)
+
+
+def _make(make: Callable[..., Path], out: Path, making: Making, **choice: Any) -> None:
+    from medgen.cli.output import say
+    from medgen.cli.progress import progress_display
+
     with progress_display() as progress:
-        table = make_adaptation_phantom(
-            out,
-            source=source,
-            target=target,
-            test=test,
-            source_test=source_test,
-            validation=validation,
-            seed=seed,
-            spacing=spacing,
-            overwrite=overwrite,
-            workers=workers,
-            progress=progress,
-        )
+        table = make(out, **choice, **asdict(making), progress=progress)
     say(str(table))
 
 

@@ -11,7 +11,7 @@ from medgen.evaluation.scores import Progress
 from medgen.evaluation.tumour import TumourMaps
 from medgen.metrics.detection import CaseDetection, match_lesions
 from medgen.metrics.overlap import Mask
-from medgen.references import Reference, find_predictions, unusable
+from medgen.references import Reference, compare_grids, find_predictions
 from medgen.volume import read_label, read_volume
 
 DETECTION_MAP = "detection_map"
@@ -67,7 +67,8 @@ def score_all(
     """
     scored = Scored()
     paths = _maps(folder, found)
-    scored.broken.update(unusable(found, paths))
+    broken, _ = compare_grids(found, paths, resample=None)  # a map of candidates does not survive interpolation
+    scored.broken.update(broken)
     for number, item in enumerate(found):
         if progress:
             progress(number, len(found), item.case)

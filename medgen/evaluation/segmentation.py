@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
@@ -11,11 +11,12 @@ import numpy as np
 
 from medgen.errors import InputError, UsageError
 from medgen.evaluation.classes import Classes, Grouping
+from medgen.evaluation.grids import on_grid_of, recorded
 from medgen.evaluation.scores import Progress, Scores
 from medgen.metrics.segmentation import DEFINITIONS, UNITS, segmentation_scores
 from medgen.metrics.statistics import Summary, summarise
 from medgen.metrics.surface import TOLERANCE
-from medgen.references import Domain, Reference, Split, find_predictions, find_references, listed, unusable
+from medgen.references import Domain, Reference, Split, compare_grids, find_predictions, find_references, listed
 from medgen.volume import as_label, read_label, read_volume
 
 _Found = dict[int, dict[str, float]]
@@ -33,6 +34,7 @@ class SegmentationOptions(TypedDict, total=False):
     group_predictions: bool
     split: Split | None
     domain: Domain | None
+    resample_to_reference: bool
     tolerance: float
     lesion_share: float
     lesion_minimum_ml: float
@@ -51,6 +53,7 @@ def evaluate_segmentation(
     group_predictions: bool = False,
     split: Split | None = None,
     domain: Domain | None = None,
+    resample_to_reference: bool = False,
     tolerance: float = TOLERANCE,
     lesion_share: float = 0.0,
     lesion_minimum_ml: float = 0.0,
@@ -77,6 +80,8 @@ def evaluate_segmentation(
         group_predictions: whether the predictions hold the references' values too.
         split: which cases of the table; by default ``test`` if there is one, else all.
         domain: which of these; by default both.
+        resample_to_reference: bring a prediction on another grid to that of its reference by nearest neighbour; the
+            notes and settings of the scores name the cases. Beyond its field of view it is background.
         tolerance: of the normalised surface Dice, in mm.
         lesion_share: part of a lesion, in [0, 1], that must be covered for a hit; 0 takes any voxel.
         lesion_minimum_ml: lesions smaller than this are not counted.
@@ -92,7 +97,7 @@ def evaluate_segmentation(
 
     Raises:
         InputError: no case has a prediction; a prediction holds probabilities or a value that is no class, or lies on
-            another grid than its reference; or a reference cannot be used.
+            another grid than its reference (unless it is resampled); or a reference cannot be used.
         UsageError: the classes contradict each other or the model that predicted, an option is out of its range, or a
             split is asked of references that have none.
     """
@@ -104,8 +109,9 @@ def evaluate_segmentation(
     grouping = Grouping.for_predictions(classes or {}, group_predictions, Path(predictions))
     found, settings, notes = find_references(Path(references), role, mask_role, split, domain)
     paths = find_predictions(Path(predictions), found, role)
-    broken = unusable(found, paths)
-    scored = _score_all(found, paths, broken, grouping, measures, progress)
+    broken, elsewhere = compare_grids(found, paths, resample=resample_to_reference)
+    resampling, moved = recorded("nearest neighbour", resample_to_reference, elsewhere)
+    scored = _score_all(found, paths, broken, elsewhere, grouping, measures, progress)
     names = _names(grouping.classes, scored)
     columns = _columns(names)
     return Scores(
@@ -115,13 +121,14 @@ def evaluate_segmentation(
         ),
         summary={each.name: _summary(each, scored, len(broken), seed=seed, draws=draws) for each in columns},
         failed=tuple({"case": item.case, "reason": broken[item.case]} for item in found if item.case in broken),
-        notes=(*notes, *_remarks(found, mask_role, grouping, names, scored)),
+        notes=(*notes, *moved, *_remarks(found, mask_role, grouping, names, scored)),
         settings={
             "role": role,
             **settings,
             "mask": mask_role,
             "classes": {name: sorted(values) for name, values in grouping.classes.items()} or list(names.values()),
             "group_predictions": grouping.group_predictions,
+            **resampling,
             **measures,
             **DEFINITIONS,
             **({"without_class": "mean over the classes to which a metric applies"} if len(names) > 1 else {}),
@@ -134,6 +141,7 @@ def _score_all(
     found: Sequence[Reference],
     paths: Mapping[str, Path],
     broken: dict[str, str],
+    elsewhere: Collection[str],
     grouping: Grouping,
     measures: Mapping[str, float],
     progress: Progress | None,
@@ -144,7 +152,7 @@ def _score_all(
         if progress:
             progress(number, len(found), item.case)
         if item.case not in broken:
-            values, reason = _score(item, paths[item.case], grouping, measures)
+            values, reason = _score(item, paths[item.case], grouping, measures, elsewhere=item.case in elsewhere)
             scored.update({} if reason else {item.case: values})
             broken.update({item.case: reason} if reason else {})
     if progress:
@@ -152,7 +160,9 @@ def _score_all(
     return scored
 
 
-def _score(item: Reference, path: Path, grouping: Grouping, measures: Mapping[str, float]) -> tuple[_Found, str]:
+def _score(
+    item: Reference, path: Path, grouping: Grouping, measures: Mapping[str, float], *, elsewhere: bool
+) -> tuple[_Found, str]:
     """The metrics of each class that is in the truth or the prediction of a case, and why it failed if it did."""
     reference = read_label(item.truth)
     try:
@@ -160,7 +170,9 @@ def _score(item: Reference, path: Path, grouping: Grouping, measures: Mapping[st
     except InputError as error:
         return {}, error.what
     truth = grouping.of_reference(reference.data[0])
-    predicted = grouping.of_prediction(as_label(stored).data[0], path)  # probabilities are refused here
+    label = as_label(stored)  # probabilities are refused here
+    label = on_grid_of(reference, label, fill=0, nearest=True) if elsewhere else label
+    predicted = grouping.of_prediction(label.data[0], path)
     if item.mask is not None:
         inside = read_label(item.mask).data[0] > 0
         truth, predicted = np.where(inside, truth, 0), np.where(inside, predicted, 0)

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgen.errors import InputError
+from medgen.evaluation.grids import on_grid_of, recorded
 from medgen.evaluation.scores import Progress, Scores
 from medgen.metrics.image import SETTINGS, UNITS, image_scores
 from medgen.metrics.statistics import summarise
 from medgen.metrics.tissue import BODY_ABOVE, body_mask
-from medgen.references import Reference, Split, find_predictions, find_references, listed, unusable
+from medgen.references import Reference, Split, compare_grids, find_predictions, find_references, listed
 from medgen.volume import Volume, read_label, read_volume
 
 _BODY = f"the filled largest piece above {BODY_ABOVE:g} HU of the true CT"
@@ -26,6 +27,7 @@ class SynthesisOptions(TypedDict, total=False):
     role: str
     mask_role: str
     split: Split | None
+    resample_to_reference: bool
     seed: int
     draws: int
     progress: Progress | None
@@ -38,6 +40,7 @@ def evaluate_synthesis(
     role: str = "ct",
     mask_role: str = "mask",
     split: Split | None = None,
+    resample_to_reference: bool = False,
     seed: int = 0,
     draws: int = 2000,
     progress: Progress | None = None,
@@ -52,6 +55,8 @@ def evaluate_synthesis(
         mask_role: column or name of the region that is scored. A case without one is scored in its body: the filled
             largest piece above -300 HU of the true CT.
         split: which cases of the table; by default ``test`` if there is one, else all.
+        resample_to_reference: bring a prediction on another grid to that of its reference by linear interpolation; the
+            notes and settings of the scores name the cases. One that does not cover the mask has failed.
         seed: of the bootstrap.
         draws: bootstrap samples.
         progress: told the number of cases done, of cases, and the name of the case.
@@ -61,23 +66,24 @@ def evaluate_synthesis(
         finite in the mask has failed: its metrics are NaN, ``n_failed`` counts it and ``failed`` names it.
 
     Raises:
-        InputError: no case has a prediction, a prediction or a mask lies on another grid than its reference, or a
-            reference cannot be used.
+        InputError: no case has a prediction, a mask or (unless it is resampled) a prediction lies on another grid than
+            its reference, or a reference cannot be used.
         UsageError: a split is asked of references that have none.
     """
     found, settings, notes = find_references(Path(references), role, mask_role, split)
     paths = find_predictions(Path(predictions), found, role)
-    broken = unusable(found, paths)
+    broken, elsewhere = compare_grids(found, paths, resample=resample_to_reference)
     cases: list[dict[str, Any]] = []
     for number, item in enumerate(found):
         if progress:
             progress(number, len(found), item.case)
         if item.case not in broken:
-            values, reason = _score(item, paths[item.case])
+            values, reason = _score(item, paths[item.case], elsewhere=item.case in elsewhere)
             broken.update({item.case: reason} if reason else {})
         cases.append({"case": item.case, **(dict.fromkeys(UNITS, math.nan) if item.case in broken else values)})
     if progress:
         progress(len(found), len(found), "scores")
+    resampling, remarks = recorded("linear", resample_to_reference, elsewhere)
     if without := [item.case for item in found if item.mask is None]:
         notes.append(f"no {mask_role} for {listed(without)}: scored in the body, {_BODY}")
     return Scores(
@@ -85,12 +91,12 @@ def evaluate_synthesis(
         cases=tuple(cases),
         summary={name: summarise([row[name] for row in cases], seed=seed, draws=draws) for name in UNITS},
         failed=tuple({"case": item.case, "reason": broken[item.case]} for item in found if item.case in broken),
-        notes=tuple(notes),
-        settings={"role": role, **settings, **SETTINGS, "bootstrap": {"seed": seed, "draws": draws}},
+        notes=(*notes, *remarks),
+        settings={"role": role, **settings, **SETTINGS, **resampling, "bootstrap": {"seed": seed, "draws": draws}},
     )
 
 
-def _score(item: Reference, path: Path) -> tuple[dict[str, float], str]:
+def _score(item: Reference, path: Path, *, elsewhere: bool) -> tuple[dict[str, float], str]:
     """The metrics of one case, and why it failed if it did."""
     truth = read_volume(item.truth)
     true = _voxels(truth)
@@ -100,11 +106,13 @@ def _score(item: Reference, path: Path) -> tuple[dict[str, float], str]:
     if not np.isfinite(true[mask]).all():
         raise InputError("the true CT is not finite inside the mask", where=item.truth, fix="mend it or leave it out")
     try:
-        predicted = _voxels(read_volume(path))
+        volume = read_volume(path)
     except InputError as error:
         return {}, error.what
+    predicted = _voxels(on_grid_of(truth, volume, fill=math.nan) if elsewhere else volume)
     if count := int((~np.isfinite(predicted[mask])).sum()):
-        return {}, f"the prediction is not finite in {count} voxels of the mask"
+        what = "not finite, or does not reach," if elsewhere else "not finite"
+        return {}, f"the prediction is {what} in {count} voxels of the mask"
     return image_scores(predicted, true, mask, spacing=truth.spacing), ""
 
 

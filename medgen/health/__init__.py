@@ -3,14 +3,30 @@
 While a method that adapts is trained, every validation also looks at held-out cases of both domains
 (:mod:`~medgen.health.watch`, :mod:`~medgen.health.signals`) and writes what it found into ``metrics.jsonl``.
 :func:`judge` turns the looks of a run into one of ``healthy``, ``not adapting`` and ``collapsed``, by the :data:`RULE`
-that is printed with it. On a phantom, where the truth is known, the weights of every validation can be kept
+that is printed with it. :func:`choose_look` chooses among the looks where ``schedule.keep`` is ``health``, by the rule
+:data:`SELECTION`. On a phantom, where the truth is known, the weights of every validation can be kept
 (:mod:`~medgen.health.snapshots`) and scored, and :func:`rank_checkpoints` tells how well each signal would have chosen.
 
 What is imported here needs no torch, so that a report opens fast.
 """
 
+from medgen.health.facts import adaptation_facts
 from medgen.health.looks import Look, read_looks
 from medgen.health.ranking import Rank, rank_checkpoints
-from medgen.health.verdict import RULE, Verdict, adaptation_facts, judge
+from medgen.health.selection import SELECTION, Choice, choose_look, kept_looks
+from medgen.health.verdict import RULE, Verdict, judge
 
-__all__ = ["RULE", "Look", "Rank", "Verdict", "adaptation_facts", "judge", "rank_checkpoints", "read_looks"]
+__all__ = [
+    "RULE",
+    "SELECTION",
+    "Choice",
+    "Look",
+    "Rank",
+    "Verdict",
+    "adaptation_facts",
+    "choose_look",
+    "judge",
+    "kept_looks",
+    "rank_checkpoints",
+    "read_looks",
+]

@@ -49,7 +49,8 @@ GOODNESS: Mapping[str, Callable[[Look], float]] = {
 without a signal."""
 TOGETHER = "all together"
 """The mean rank by these: what one look alone may get wrong, several seldom do."""
-_JOINED = ("source Dice", "entropy gap", "volume gap", "agreement", "domain accuracy")
+JOINED = ("source Dice", "entropy gap", "volume gap", "agreement", "domain accuracy")
+"""The signals of :data:`TOGETHER`."""
 
 
 def rank_checkpoints(looks: Sequence[Look], truth: Mapping[int, float]) -> dict[str, Rank]:
@@ -73,8 +74,23 @@ def rank_checkpoints(looks: Sequence[Look], truth: Mapping[int, float]) -> dict[
     true = [truth[look.step] for look in scored]
     steps = [look.step for look in scored]
     goodness = {name: [good(look) for look in scored] for name, good in GOODNESS.items()}
-    goodness[TOGETHER] = _mean_rank([goodness[name] for name in _JOINED])
+    goodness[TOGETHER] = mean_rank(scored)
     return {name: _rank(values, true, steps) for name, values in goodness.items()}
+
+
+def mean_rank(looks: Sequence[Look]) -> list[float]:
+    """The mean over :data:`JOINED` of the rank of each look among ``looks``, 1 for the worst.
+
+    A signal that was not measured at every look is left out; NaN for all where none is left.
+    """
+    from scipy.stats import rankdata
+
+    columns = [[GOODNESS[name](look) for look in looks] for name in JOINED]
+    usable = [column for column in columns if np.isfinite(column).all()]
+    if not usable:
+        return [math.nan] * len(looks)
+    mean: list[float] = np.mean([rankdata(column) for column in usable], axis=0).tolist()
+    return mean
 
 
 def _rank(values: Sequence[float], truth: Sequence[float], steps: Sequence[int]) -> Rank:
@@ -82,14 +98,3 @@ def _rank(values: Sequence[float], truth: Sequence[float], steps: Sequence[int])
     # Of equals the last, as regret() takes it.
     chosen = max(finite, key=lambda number: (values[number], number), default=None)
     return Rank(spearman(values, truth), regret(values, truth), None if chosen is None else steps[chosen], len(finite))
-
-
-def _mean_rank(columns: Sequence[Sequence[float]]) -> list[float]:
-    """Mean over the signals of the rank of each checkpoint; a signal that was not always measured is left out."""
-    from scipy.stats import rankdata
-
-    usable = [column for column in columns if np.isfinite(column).all()]
-    if not usable:
-        return [math.nan] * len(columns[0])
-    mean: list[float] = np.mean([rankdata(column) for column in usable], axis=0).tolist()
-    return mean

@@ -23,7 +23,7 @@ from medgen.metrics.overlap import dice, volume
 from medgen.patches import PatchConfig, PatchSource
 from medgen.preparation import StoredCase
 from medgen.recipe import HealthConfig, Recipe
-from medgen.validation import estimate, estimate_volume
+from medgen.validation import estimate, estimate_volume, on_domain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -184,7 +184,8 @@ def _accuracies(method: Method, subset: Subset, recipe: Recipe, engine: Engine) 
             names += [case.name] * len(image)
             with torch.inference_mode(), engine.autocast():
                 image = image.to(engine.device)
-                logits, maps = method.features(image)
+                with on_domain(method, domain):
+                    logits, maps = method.features(image)
                 for layer, values in maps.items():
                     tables.setdefault(layer, []).append(_inside(values, _middle(mask, logits)))
                 if isinstance(method, HasDiscriminator):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from medgen.health.looks import WARMING_UP, Look, read_looks
+from medgen.health.looks import WARMING_UP, Look
 
 LEAST_DICE = 0.1
 """Below this nothing was learnt that could be lost."""
@@ -94,27 +93,6 @@ def judge(looks: Sequence[Look]) -> Verdict:
 def before_of(looks: Sequence[Look]) -> Look:
     """The look to compare with: the last one before the target domain had a say, or else the first."""
     return next((look for look in reversed(looks) if look.warming_up), looks[0])
-
-
-def adaptation_facts(folder: str | Path, part: str = "stage0") -> dict[str, Any] | None:
-    """What ``run.json`` says of an adaptation; None for a run without looks.
-
-    Args:
-        folder: the run, with its ``metrics.jsonl``.
-        part: the network.
-    """
-    looks = read_looks(Path(folder) / "metrics.jsonl", part)
-    if not looks:
-        return None
-    verdict, before = judge(looks), before_of(looks)
-    return {
-        "verdict": verdict.word,
-        "reason": verdict.reason,
-        "rule": RULE,
-        "step": looks[-1].step,
-        "signals": dict(looks[-1].signals),
-        "before": {"step": before.step, "signals": dict(before.signals)},
-    }
 
 
 def distance(look: Look, signal: str) -> float:

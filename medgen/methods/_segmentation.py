@@ -12,8 +12,11 @@ from torch.optim import Adam, Optimizer
 
 from medgen.batches import Labelled
 from medgen.config import Config
+from medgen.domains import TARGET
 from medgen.losses.segmentation import cross_entropy, focal, soft_dice, weight_penalties
 from medgen.method import Channels, Method
+from medgen.methods._domains import DomainStatistics
+from medgen.networks.alternate import own_statistics
 from medgen.networks.deepmedic import DeepMedic
 from medgen.networks.segmenters import SegmentationUNet, Slices, build_segmenter
 from medgen.optimizers import NesterovRMSprop
@@ -131,6 +134,18 @@ class Segmenter(Method):
     def deployed(self) -> AbstractContextManager[None]:
         """Inside the block :attr:`network` is what prediction uses: for some methods a teacher, or other statistics."""
         return nullcontext()
+
+    def on_domain(self, domain: str | None) -> AbstractContextManager[None]:
+        """Inside the block :meth:`predict` and :meth:`features` are for images of one domain.
+
+        A model that predicts with the statistics of the target domain is wrong about images of the source. For those
+        its weights get the statistics of the source; everything else is as prediction does it.
+
+        Args:
+            domain: ``target``; any other is the labelled one.
+        """
+        of_target = any(isinstance(module, DomainStatistics) and module.mode == "target" for module in self.children())
+        return own_statistics(self) if of_target and domain != TARGET else nullcontext()
 
     def predict(self, image: Tensor) -> Tensor:
         """Class probabilities ``(B, K, X - 2m, Y - 2m, Z - 2m)`` in [0, 1]; channel 0 is background."""

@@ -19,9 +19,9 @@ import torch
 from medgen.batches import Adaptation
 from medgen.errors import UsageError
 from medgen.method import Channels, Update
-from medgen.methods._domains import Share
+from medgen.methods._domains import DomainStatistics, Share
 from medgen.methods._segmentation import SegmentationConfig, Segmenter
-from medgen.networks.alternate import Alternate, statistics_of
+from medgen.networks.alternate import statistics_of
 
 
 class Config(SegmentationConfig):
@@ -43,28 +43,27 @@ class AdaBN(Segmenter):
 
     def __init__(self, config: Config, channels: Channels) -> None:
         super().__init__(config, channels)
-        names = statistics_of(self.network)
-        if not names:
+        if not statistics_of(self.network):
             raise UsageError(
                 "this network has no batch normalisation, so AdaBN has nothing to adapt: instance normalisation "
                 "takes the statistics of each image by itself",
                 fix="set config.norm to batch, or the method to segmentation",
             )
-        self.statistics = Alternate(self.network, names)
-        """Running statistics of the target domain."""
+        self.statistics = DomainStatistics(self.network, "target")
 
     def updates(self, batch: Adaptation, progress: float) -> Iterator[Update]:
         """One step of the segmenter on the source; then a pass of the target that only counts."""
-        yield Update("segmenter", self.supervised(self.network(batch.source), batch.label))
         if progress < self.config.begin:
-            self.statistics.follow(self.network, decay=0.0)
+            logits = self.statistics.alone(self.network, batch.source)
+            yield Update("segmenter", self.supervised(logits, batch.label))
             return
+        yield Update("segmenter", self.supervised(self.network(batch.source), batch.label))
         with torch.no_grad(), self.statistics.used_by(self.network):
             self.network(batch.target)
 
     def deployed(self) -> AbstractContextManager[None]:
         """With the statistics of the target domain."""
-        return self.statistics.used_by(self.network)
+        return self.statistics.kept(self.network)
 
 
 METHOD = AdaBN

@@ -23,6 +23,7 @@ class Alternate(nn.Module):
         super().__init__()
         state = network.state_dict()
         self._names = tuple(names)
+        self._leaves_statistics = False
         for name in self._names:
             self.register_buffer(_key(name), state[name].detach().clone())
 
@@ -34,6 +35,8 @@ class Alternate(nn.Module):
         try:
             for name in self._names:
                 path, _, leaf = name.rpartition(".")
+                if self._leaves_statistics and leaf in STATISTICS:
+                    continue
                 module = modules[path]
                 table: dict[str, Tensor | None] = module._parameters if leaf in module._parameters else module._buffers
                 before.append((table, leaf, table[leaf]))
@@ -53,6 +56,22 @@ class Alternate(nn.Module):
                 mine.lerp_(now, 1 - decay)
             else:
                 mine.copy_(now)
+
+
+@contextmanager
+def own_statistics(method: nn.Module) -> Iterator[None]:
+    """Inside the block the networks of ``method`` keep their own running statistics, whatever else is put in.
+
+    So a second set of statistics is not used at all, and a teacher is its weights with the statistics of the student.
+    """
+    alternates = [module for module in method.modules() if isinstance(module, Alternate)]
+    for alternate in alternates:
+        alternate._leaves_statistics = True
+    try:
+        yield
+    finally:
+        for alternate in alternates:
+            alternate._leaves_statistics = False
 
 
 def statistics_of(network: nn.Module) -> tuple[str, ...]:

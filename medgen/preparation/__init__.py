@@ -2,7 +2,8 @@
 
 from medgen.preparation.building import build_store
 from medgen.preparation.fingerprint import Fingerprint
-from medgen.preparation.patient import Preparation, Prepared
+from medgen.preparation.patient import Preparation
+from medgen.preparation.prepared import Prepared
 from medgen.preparation.settings import IntensityConfig, PreparationConfig, Roles
 from medgen.preparation.store import Store, StoredCase
 

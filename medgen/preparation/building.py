@@ -26,7 +26,8 @@ from medgen.cases import Case, is_optional
 from medgen.errors import InputError, MedgenError, MemoryExhausted, StorageError
 from medgen.files import image_digest, storage_errors
 from medgen.preparation.fingerprint import summarise
-from medgen.preparation.patient import Preparation, Prepared
+from medgen.preparation.patient import Preparation
+from medgen.preparation.prepared import Prepared
 from medgen.preparation.store import Store, facts_of, open_case
 
 Array = NDArray[Any]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from medgen.report.content import Column, Curves, MethodScores
+from medgen.report.columns import Column
+from medgen.report.content import Curves, MethodScores
 from medgen.report.drawing import Theme, new_figure
 
 if TYPE_CHECKING:

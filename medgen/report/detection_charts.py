@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from medgen.errors import InputError
 from medgen.metrics.detection import FALSE_POSITIVES, sensitivity_name
-from medgen.report.content import Column, MethodScores
+from medgen.report.columns import Column
+from medgen.report.content import MethodScores
 from medgen.report.drawing import Theme, new_figure
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from medgen.report.charts import case_chart, score_chart, training_chart
-from medgen.report.content import Column, in_order
+from medgen.report.columns import Column, in_order
 from medgen.report.detection_figures import curves_picture, detection_pictures
 from medgen.report.drawing import Picture, png, themed
 from medgen.report.health import CAPTION, health_chart
@@ -38,9 +38,12 @@ def _work(sources: Sources) -> Iterator[tuple[str, Callable[[], Picture]]]:
     yield from detection_pictures(sources)
     if sources.detection:
         yield "curves of the detection", partial(curves_picture, sources)
-    if len(sources.methods) > sources.detects:  # of one detection the table and the curves say it all
+    most = max((len(method.cases) for method in sources.methods), default=0)
+    # Of one detection the table and the curves say it all, and one case of one method is a row of the table.
+    if len(sources.methods) > 1 or (most > 1 and not sources.detects):
         yield "scores", partial(_scores_picture, sources)
-    if not sources.detects and sources.segments and any(0 < len(m.cases) <= MOST_ROWS for m in sources.methods):
+    single = sources.segments and not sources.detects and most > 1
+    if single and any(0 < len(method.cases) <= MOST_ROWS for method in sources.methods):
         yield "scores of single cases", partial(_cases_picture, sources)
     if sources.looks:
         yield "health of the adaptation", partial(_health_picture, sources)
@@ -82,7 +85,7 @@ def _case_scores(sources: Sources, name: str) -> str:
     if sources.main is None:
         return ""
     scores = sources.main.cases.get(name, {})
-    wanted = ("mae", "mae_soft", "mae_bone", "psnr", "dice", "hd95", "volume_error", "lesion_f1")
+    wanted = ("mae", "mae_soft", "mae_bone", "psnr", "dice", "recall", "precision", "hd95", "lesion_f1")
     columns = [Column.of(metric) for metric in wanted if metric in scores]
     texts = [f"{column.heading} {column.text(scores[column.key])} {column.unit}".strip() for column in columns]
     return ", ".join(texts)
@@ -118,7 +121,9 @@ def _cases_picture(sources: Sources) -> Picture:
 
 def _training_picture(sources: Sources) -> Picture:
     kept = "the best value" if sources.segments else "the weights that were kept"
-    caption = f"Losses as logged (pale) and as a running mean; the circle marks {kept}."
+    caption = "Losses as logged (pale) and as a running mean"
+    validated = any(curves.validation for stage in sources.curves.values() for curves in stage[:1])
+    caption += f"; the circle marks {kept}." if validated else "; no case was held out to validate on."
     if any(len(stage) > 1 for stage in sources.curves.values()):
         caption += " Faint lines are the networks of the inner folds, whose estimates the next stage was trained on."
     return themed("training", "training", "Training", caption, lambda theme: training_chart(sources.curves, theme))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from medgen.health import RULE, Look, judge
+from medgen.health import RULE, Look, judge, kept_looks
 from medgen.health.verdict import TOLD_APART, distance, late_layers
 from medgen.report.drawing import Theme, new_figure
 
@@ -41,10 +41,11 @@ class HealthPanel(NamedTuple):
     good: bool
 
 
-def health_panel(looks: Sequence[Look]) -> HealthPanel | None:
-    """The verdict on the last look; None where there is no look."""
+def health_panel(looks: Sequence[Look], keep: str = "last") -> HealthPanel | None:
+    """The verdict on the weights that were kept (``schedule.keep``); None where there is no look."""
     if not looks:
         return None
+    looks = kept_looks(looks, keep)
     verdict = judge(looks)
     good = verdict.word in ("healthy", "warming up")
     return HealthPanel(verdict.word, verdict.reason, RULE, looks[-1].step + 1, good)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 CT_WINDOW = (-500.0, 1300.0)
 """Range of HU shown from black to white: wide enough for air, soft tissue and bone in one picture."""
 
+DISCLAIMER = "Research software, not for clinical use."
+
 MARGIN = 8.0
 """Millimetres of air that a picture keeps around the body."""
 
@@ -64,6 +66,8 @@ def montage(images: CaseImages, *, title: str, window: tuple[float, float] | Non
     total = _TITLE_INCHES + sum(heights) + bar
     figure = new_figure(width, total, background=_BLACK)
     figure.text(0.11 / width, 1 - 0.09 / total, title, color=_WHITE, size=10.5, va="top", weight="bold")
+    # A picture is passed on without the page that says so.
+    figure.text(0.11 / width, 0.05 / total, DISCLAIMER, color=_GREY, size=7.5, va="bottom")
     layout = figure.add_gridspec(
         len(PLANES),
         len(columns),

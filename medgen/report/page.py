@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import medgen
-from medgen.report.content import Column, MethodScores, Summary, readable_name
+from medgen.report.columns import Column
+from medgen.report.content import MethodScores, Summary, readable_name
 from medgen.report.detection import lesion_rows, read_patients
 from medgen.report.drawing import Picture
 from medgen.report.figures import case_columns, judged_columns
@@ -66,18 +67,18 @@ def render_page(sources: Sources, figures: Sequence[Picture]) -> str:
         segments=sources.segments,
         detects=sources.detects,
         lesions=lesion_rows(read_patients(sources)),
-        definitions=sources.detection.settings.get("definitions", {}) if sources.detection else {},
         tiles=_tiles(sources),
         columns=columns,
         all_columns=all_columns,
         rows=[(method.label, method is sources.main, _cells(method, sources, columns)) for method in sources.methods],
         counts=_counts(sources),
+        definitions=_definitions(sources),
         notes=list(dict.fromkeys(note for method in sources.methods for note in method.notes)),
         failures=[(method.label, method.failed) for method in sources.methods if method.failed],
         few=any(summary.n < FEW for method in sources.methods for summary in method.summary.values()),
         details=[(m.label, m is sources.main, _case_rows(m, all_columns)) for m in reversed(sources.methods)],
         figures={kind: [figure for figure in figures if figure.kind == kind] for kind in KINDS},
-        health=health_panel(sources.looks),
+        health=health_panel(sources.looks, sources.keep),
         recipe=sources.recipe,
         facts=sources.facts,
         version=medgen.__version__,
@@ -159,6 +160,20 @@ def _counts(sources: Sources) -> str:
     if not counts:
         return ""
     return f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]}, see the marks"
+
+
+def _definitions(sources: Sources) -> dict[str, str]:
+    """What the scores of a segmentation or a detection mean, as the file of scores has it."""
+    if sources.detection:
+        return dict(sources.detection.settings.get("definitions", {}))
+    settings = sources.main.settings if sources.main and sources.segments else {}
+    known = {"hd95": "HD95", "nsd": "NSD", "volume_error": "volume error", "lesions": "lesions"}
+    tolerance = str(settings.get("tolerance"))
+    return {
+        heading: str(settings[key]).replace("'tolerance'", tolerance)
+        for key, heading in known.items()
+        if key in settings
+    }
 
 
 def _case_rows(method: MethodScores, columns: Sequence[Column]) -> list[tuple[str, list[Any]]]:

@@ -15,7 +15,8 @@ from medgen.cases import Case, columns_of, read_cases
 from medgen.errors import InputError
 from medgen.health import Look, read_looks
 from medgen.preparation.settings import CT_WINDOW, IntensityConfig
-from medgen.report.content import Column, Curves, MethodScores, read_curves, read_facts, read_scores
+from medgen.report.columns import Column
+from medgen.report.content import Curves, MethodScores, read_curves, read_facts, read_scores
 from medgen.report.detection import find_maps
 from medgen.report.slices import CaseImages
 from medgen.volume import class_indices, read_label, read_volume, require_same_grid, to_ras
@@ -56,6 +57,11 @@ class Sources:
         """The recipe as plain values."""
         values = yaml.safe_load(self.recipe) if self.recipe else None
         return values if isinstance(values, dict) else {}
+
+    @property
+    def keep(self) -> str:
+        """Which weights became the model: ``schedule.keep``."""
+        return str((self.settings.get("schedule") or {}).get("keep", "best"))
 
     @property
     def roles(self) -> dict[str, Any]:

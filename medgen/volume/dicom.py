@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 from medgen.errors import InputError
 from medgen.volume.grid import SAME_GRID, Affine, Grid, straighten
 from medgen.volume.nifti import require_regular
-from medgen.volume.series import Slice, find_slices, is_dicom, read_pixels, silenced
+from medgen.volume.series import DAMAGE, Slice, find_slices, is_dicom, read_pixels, silenced
 
 __all__ = ["is_dicom", "read_dicom", "read_dicom_grid"]
 
@@ -26,8 +26,6 @@ _ONE_PLACE = 1e-3  # mm; slices that are less apart lie at one position
 _PARALLEL = 1e-4  # difference of direction cosines between slices
 _NAMED = 5
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-# What pydicom and its decoders were seen to raise on pixel data.
-_DAMAGE = (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError)
 
 
 def read_dicom(path: Path, frame: int | None, dtype: DTypeLike | None) -> tuple[NDArray[Any], Grid]:
@@ -197,15 +195,15 @@ def _decoded(path: Path, shape: tuple[int, int]) -> NDArray[Any]:
             syntax = str(pixels.file_meta.TransferSyntaxUID.name)
             frames = np.asarray(pixels.pixel_array)
         return frames.reshape(-1, shape[1], shape[0])
-    except RuntimeError as error:
+    except PermissionError:
+        raise
+    except DAMAGE as error:
         if isinstance(error, NotImplementedError) or "missing dependencies" in str(error):
             raise InputError(
                 f"the slice is packed as '{syntax}', for which no decoder is installed",
                 where=path,
                 fix="pip install 'medgen[dicom-codecs]'",
             ) from error
-        raise _damaged(path) from error
-    except _DAMAGE as error:
         raise _damaged(path) from error
 
 

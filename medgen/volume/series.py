@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import struct
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -35,8 +36,8 @@ _HEADER_TAGS = [
     "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence", *_PIXEL_TAGS,
 ]  # fmt: skip
-# What pydicom was seen to raise on headers that are cut off or damaged.
-_DAMAGE = (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError)
+# What pydicom and its decoders were seen to raise on files that are cut off or damaged.
+DAMAGE = (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, struct.error)
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ def _header(path: Path) -> Dataset:
                 header.SOPClassUID = header.file_meta.MediaStorageSOPClassUID
     except PermissionError:
         raise
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise _damaged(path) from error
     # These stand last: where they are missing, what is compared before them may be, too.
     if _is_image(header) and not all(name in header for name in ("Rows", "Columns", "BitsAllocated")):
@@ -215,7 +216,7 @@ def _slices(path: Path, header: Dataset) -> Iterator[Slice]:
             _require_grey(path, header)
             for frame in range(int(header.get("NumberOfFrames") or 1)):
                 yield _slice(path, header, frame)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise _damaged(path) from error
 
 

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import sys
 import time
 
@@ -43,7 +44,8 @@ def test_one_process_makes_one_row(finished):
     assert [(row.name, row.target.seeds) for row in result.rows] == [("source_only", (0,))]
     assert told[0] == (0, 1, "benchmark")
     assert told[-1] == (1, 1, "source_only, seed 0: done")
-    assert any("source_only, seed 0: " in what and "stage0" in what for _, _, what in told)
+    # At most one line a second comes out of the process, the first at once: which one follows is a matter of its speed.
+    assert any(re.fullmatch(r"source_only, seed 0: \d+/\d+ .+", what) for _, _, what in told)
 
 
 SAYS_WHY = """

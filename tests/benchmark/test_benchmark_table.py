@@ -1,6 +1,8 @@
 import csv
 import json
 import math
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -36,7 +38,9 @@ def run(folder: Path, regime: str, seed: int, dice: dict, *, fold: int = 0, sour
     for name, scores in (("scores.json", dice), ("scores_source.json", source or {})):
         rows = [{"case": case, "dice": value, "hd95": 4.0} for case, value in scores.items()]
         (place / name).write_text(json.dumps({"cases": rows}))
-    return SimpleNamespace(regime=SimpleNamespace(name=regime), seed=seed, folder=place, done=done, tested=tested)
+    recipe = SimpleNamespace(schedule=SimpleNamespace(keep="last"))
+    names = {"regime": SimpleNamespace(name=regime), "seed": seed, "folder": place, "recipe": recipe}
+    return SimpleNamespace(**names, done=done, tested=tested)
 
 
 @pytest.fixture
@@ -183,13 +187,28 @@ def test_files_hold_every_number(rows, tmp_path):
 def test_the_figure_shows_every_case_once_a_regime(rows, tmp_path):
     axes = dots(rows, phantom=True).axes[0]
     drawn = [line for line in axes.lines if line.get_marker() == "o"]
-    assert [len(line.get_ydata()) for line in drawn] == [3, 3, 3]
-    assert np.nanmax(drawn[1].get_ydata()) == pytest.approx(60)
-    assert math.isnan(drawn[2].get_ydata()[2])
+    assert [len(line.get_xdata()) for line in drawn] == [3, 3, 3]
+    assert np.nanmax(drawn[1].get_xdata()) == pytest.approx(60)
+    assert math.isnan(drawn[2].get_xdata()[2])
+    joined = [line for line in axes.lines if line.get_marker() == "None" and len(line.get_xdata()) == len(rows)]
+    assert len(joined) == 3
+    assert list(joined[0].get_xdata()) == pytest.approx([10, 40, 50])
     assert axes.get_title(loc="left").startswith("Phantom: 3 cases")
+    assert axes.texts[0].get_text().startswith("20 [")
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(TITLES.values())
     png, svg = write_figure(rows, tmp_path)
     assert png.read_bytes().startswith(b"\x89PNG")
     first = svg.read_text()
     assert "matplotlib" not in first.split("</metadata>")[0].split("<metadata>")[-1]
     write_figure(rows, tmp_path)
     assert svg.read_text() == first
+
+
+def test_many_rows_of_long_titles_do_not_overlap(rows):
+    named = "train on S, two views agree (residual of GE/SWI; without it), and a word too many to be shown here"
+    figure = dots([replace(rows[0], title=named)] * 16)
+    figure.canvas.draw()
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+    assert all(upper.y0 > lower.y1 for upper, lower in pairwise(boxes))
+    assert min(box.x0 for box in boxes) >= 0
+    assert max(text.get_window_extent().x1 for text in figure.axes[0].texts) <= figure.bbox.x1
