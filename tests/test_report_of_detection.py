@@ -227,6 +227,7 @@ def test_the_picture_shows_each_input_with_and_without_the_candidates(sources):
     np.testing.assert_array_equal(shown[0, across], [7, 6, 5, 4, 3])
     labels = [entry.get_text() for entry in figure.legends[0].get_texts()]
     assert labels == ["true lesion (grade 2 or more)"]
+    assert [text.get_text() for text in figure.texts] == ["sure", "Research software, not for clinical use."]
 
 
 def test_a_lesion_that_need_not_be_found_has_a_line_of_its_own(sources):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgen.report.drawing import new_figure
-from medgen.report.montage import mark_sides
+from medgen.report.montage import DISCLAIMER, mark_sides
 from medgen.report.overlays import TRUE, outline
 from medgen.report.slices import PLANES, Plane, picture
 
@@ -27,7 +27,7 @@ MARGIN = 12.0
 _BLACK, _WHITE, _GREY = "#000000", "#f2f2f2", "#9a9a9a"
 _OPACITY = 0.35  # of a candidate; its outline has the full colour
 _INCHES_A_COLUMN = 3.0
-_TITLE_INCHES, _LEGEND_INCHES, _LEFT_INCHES = 0.62, 0.75, 0.1
+_TITLE_INCHES, _LEGEND_INCHES, _LEFT_INCHES = 0.62, 0.85, 0.1
 _NAMES = {"hbv": "DWI, high b", "dwi": "DWI"}
 
 
@@ -91,6 +91,7 @@ def detection_montage(images: DetectionImages, target: NDArray[np.bool_], *, tit
     width, total = _LEFT_INCHES + _INCHES_A_COLUMN * count, _TITLE_INCHES + 2 * height + _LEGEND_INCHES
     figure = new_figure(width, total, background=_BLACK)
     figure.text(0.11 / width, 1 - 0.09 / total, title, color=_WHITE, size=10.5, va="top", weight="bold")
+    figure.text(0.11 / width, 0.05 / total, DISCLAIMER, color=_GREY, size=7.5, va="bottom")
     layout = figure.add_gridspec(
         2,
         count,
@@ -187,7 +188,7 @@ def _explain(figure: Figure, flat: Mapping[str, NDArray[Any]], images: Detection
     from matplotlib.cm import ScalarMappable
     from matplotlib.lines import Line2D
 
-    place = figure.add_axes((0.04, 0.44 / total, 0.3, 0.1 / total))
+    place = figure.add_axes((0.04, 0.57 / total, 0.3, 0.1 / total))
     bar = figure.colorbar(ScalarMappable(cmap=COLOURS), cax=place, orientation="horizontal")
     bar.set_ticks([0.0, 0.5, 1.0])
     bar.ax.tick_params(colors=_GREY, labelsize=7.5, length=2)
@@ -202,7 +203,7 @@ def _explain(figure: Figure, flat: Mapping[str, NDArray[Any]], images: Detection
     figure.legend(
         handles=handles,
         loc="center left",
-        bbox_to_anchor=(0.38, 0.4 / total),
+        bbox_to_anchor=(0.38, 0.53 / total),
         ncols=1,
         frameon=False,
         fontsize=8,
