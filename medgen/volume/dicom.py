@@ -49,7 +49,7 @@ def read_dicom(path: Path, frame: int | None, dtype: DTypeLike | None) -> tuple[
     stored = np.result_type(*{each.stored for each in slices})
     wanted = np.dtype(dtype) if dtype is not None else stored if identity else np.dtype(float)
     if not identity and wanted.kind != "f":
-        raise ValueError(f"slopes and intercepts need a floating type, not {wanted}")
+        raise TypeError(f"slopes and intercepts need a floating type, not {wanted}")
     data = np.empty(grid.shape[::-1], wanted)
     for file in dict.fromkeys(each.path for each in slices):
         inside = [(number, each) for number, each in enumerate(slices) if each.path == file]

@@ -1,8 +1,7 @@
 """The slices of one DICOM series: which files of a folder they are, and what their headers say.
 
-pydicom alone reads the headers, and only the elements named here. What a patient is called is compared and forgotten:
-no element but the number and the modality of a series goes into a message, and no text of pydicom does, which may
-quote a value.
+Only the elements named here are read. What a patient is called is compared and forgotten: no element but the number
+and the modality of a series goes into a message, and no text of pydicom does, which may quote a value.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import logging
 import math
 import struct
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".dcm", ".ima")
 MARK = b"DICM"
+_DIRECTORY = "Media Storage Directory Storage"
 _OTHER_FORMATS = (".nii", ".gz", ".hdr", ".img", ".mha", ".mhd")
 _PIXEL_TAGS = [
     "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored",
@@ -100,8 +100,9 @@ def find_slices(path: Path) -> tuple[list[Slice], tuple[str, ...]]:
     if localizers := len(images) - len(slices):
         notes.append(f"{_count(localizers, 'localizer')} left out")
     if not slices:
+        remark = f" ({'; '.join(notes)})" if notes else ""
         raise InputError(
-            f"there is no image of a DICOM series here{_in_brackets(notes)}",
+            f"there is no image of a DICOM series here{remark}",
             where=path,
             fix="give the folder that holds the slices of one series",
         )
@@ -172,14 +173,18 @@ def _header(path: Path) -> Dataset:
     try:
         with silenced():
             header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_HEADER_TAGS))
-            if "SOPClassUID" not in header:
-                header.SOPClassUID = header.file_meta.MediaStorageSOPClassUID
+            kind, promised = header.get("SOPClassUID"), header.file_meta.MediaStorageSOPClassUID
+            if promised.name == _DIRECTORY:
+                header.SOPClassUID = promised
+                return header
+            # A class that is cut off is none of the known ones; it would pass for something other than an image.
+            whole = kind is not None and (kind.name != str(kind) or kind == promised)
     except PermissionError:
         raise
     except DAMAGE as error:
         raise _damaged(path) from error
     # These stand last: where they are missing, what is compared before them may be, too.
-    if _is_image(header) and not all(name in header for name in ("Rows", "Columns", "BitsAllocated")):
+    if not whole or (_is_image(header) and not all(name in header for name in ("Rows", "Columns", "BitsAllocated"))):
         raise _damaged(path)
     return header
 
@@ -293,8 +298,3 @@ def _damaged(path: Path) -> InputError:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
-def _in_brackets(notes: Sequence[str] | Iterable[str]) -> str:
-    text = "; ".join(notes)
-    return f" ({text})" if text else ""

@@ -12,13 +12,14 @@ from dicom_files import (
     PERSON,
     SHAPE,
     SPACING,
+    dataset,
     position,
     voxels,
     write_frames,
     write_series,
 )
 from nifti_files import turned
-from pydicom.uid import CTImageStorage, JPEGLosslessSV1, generate_uid
+from pydicom.uid import CTImageStorage, JPEGLosslessSV1, MediaStorageDirectoryStorage, generate_uid
 
 from medgen.errors import InputError
 from medgen.volume import read_header, read_label, read_volume
@@ -85,7 +86,7 @@ class TestPlaceAndValues:
         data = voxels().astype(float) * [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7] - 1021.5
         np.testing.assert_array_equal(read_volume(tmp_path / "series").data[0], data.astype(np.float32))
         np.testing.assert_array_equal(read_volume(tmp_path / "series", dtype=None).data[0], data)
-        with pytest.raises(ValueError, match="floating"):
+        with pytest.raises(TypeError, match="floating"):
             read_volume(tmp_path / "series", dtype=np.int16)
 
     def test_a_label_map_keeps_its_integers(self, tmp_path):
@@ -150,11 +151,14 @@ class TestWhatIsLeftOut:
             names=["report"],
             kind="1.2.840.10008.5.1.4.1.1.88.11",  # Basic Text SR
         )
+        directory = dataset(MediaStorageDirectoryStorage)
+        del directory.SOPClassUID  # the index of a disc has none of its own
+        directory.save_as(tmp_path / "series" / "DICOMDIR", enforce_file_format=True)
         (tmp_path / "series" / "notes.txt").write_text("a remark")
         (tmp_path / "series" / "._slice00.dcm").write_text("what a Mac leaves")
         volume = read_volume(tmp_path / "series")
         assert volume.shape == SHAPE
-        assert volume.notes == ("1 file left out: no DICOM", "1 file left out: DICOM, but no image")
+        assert volume.notes == ("1 file left out: no DICOM", "2 files left out: DICOM, but no image")
 
 
 class TestRefused:
