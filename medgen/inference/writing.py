@@ -75,8 +75,8 @@ def files_of(output: Path, role: str, *, probabilities: Sequence[str] = (), lesi
         probabilities: classes whose maps are wanted.
         lesions: whether lesions are looked for.
 
-    >>> [file.name for file in files_of(Path("p1/p1_label.nii.gz"), "label", lesions=True).all]
-    ['p1_label.nii.gz', 'p1_detection_map.nii.gz', 'p1_lesions.json']
+    >>> " ".join(file.name for file in files_of(Path("p1/p1_label.nii.gz"), "label", lesions=True).all)
+    'p1_label.nii.gz p1_detection_map.nii.gz p1_lesions.json'
     """
     stem, ending = split_name(output)
     case = stem.removesuffix(f"_{role}")

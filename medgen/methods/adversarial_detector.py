@@ -19,6 +19,7 @@ anatomy. ``gap`` says what is done about it:
 | `straight_through` | one-hot                                     | arg-max with the gradient of the probabilities |
 
 In a scaled map the other classes shrink in proportion to the prediction (Luc et al. 2016, arXiv 1611.08408, sec. 3.3).
+Softening narrows the gap and does not close it: a drawn map is never unsure. Only ``straight_through`` closes it.
 
 What the paper leaves open to us (we know its abstract, not its tables of settings): w, the gap, the sizes of D, its
 learning rate, patches and schedule. They are settings; each says why it is what it is.
@@ -52,7 +53,9 @@ class Config(SegmentationConfig):
     l1: float = 0.0
     l2: float = 0.0
     adversarial_weight: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """w; 1, adversarial only, is how we remember the paper (the weight of a mixture is open)."""
+    """w; 1, adversarial only, is how we remember the paper (the weight of a mixture is open). In trials of 400 steps it
+    learnt zones and no tumour: see docs/explanation/detection.md. Penalties of the weights (``l1``, ``l2``) belong
+    to the supervised part and are scaled by 1 - w with it."""
     gap: Literal["none", "scaled", "smoothed", "straight_through"] = "scaled"
     """The default keeps the prediction differentiable and the drawn map almost hard."""
     floor: Annotated[float, Field(gt=0.5, le=1)] = 0.9

@@ -14,9 +14,9 @@ class LabelDiscriminator(nn.Module):
     """Strided convolutions with LeakyReLU over the image with a label map, and one logit for each place they see.
 
     Kohl et al. 2017 (arXiv 1702.08014) call theirs a CNN; its layers are not known to us. Here every level halves the
-    grid (within the slice alone where slices are thick or apart, until voxels are cubes) and doubles the filters, and
-    the last convolution judges every remaining place: a verdict for each neighbourhood teaches more than one for the
-    patch. Nothing is normalised: instance normalisation hides how much of a patch is labelled, and trained by the
+    grid (the first within the slice alone where slices are thick, all where they are apart) and doubles the filters,
+    and the last convolution judges every remaining place: a verdict for each neighbourhood teaches more than one for
+    the patch. Nothing is normalised: instance normalisation hides how much of a patch is labelled, and trained by the
     adversary alone the zones were worse with it.
 
     Args:

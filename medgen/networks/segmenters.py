@@ -65,8 +65,8 @@ class SegmentationUNet(nn.Module):
         dropout: rate in every block.
         stride_first: the first convolution halves the grid, and only the last transposed one brings it back, which
             takes a fraction of the time. False adds a level at full resolution.
-        slices: ``thin`` where voxels are about as high as wide. ``thick`` (e.g. 0.5 x 0.5 x 3 mm) starts with
-            kernels of 3 x 3 x 1 that stride within the slice only, until the voxels are cubes, as nnU-Net does.
+        slices: ``thin`` where voxels are about as high as wide. ``thick`` (e.g. 1 x 1 x 3 mm) has a
+            first level of 3 x 3 x 1 kernels that stride within the slice only, which brings voxels nearer to cubes.
             ``apart`` has such kernels on every level: a 2D network for the slices of a volume, one by one.
 
     Attributes:

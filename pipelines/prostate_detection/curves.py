@@ -6,7 +6,7 @@ import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +30,24 @@ REFERENCE = "cross_entropy"
 DRAWS = 2000
 
 Numbers = NDArray[np.float64]
-Samples = dict[str, tuple[Numbers, Numbers]]
-"""By metric: the value of each seed, and (draws, seeds) values on bootstrap samples of the patients."""
+
+
+class Sample(NamedTuple):
+    """One metric of one row: the value of each seed, and (draws, seeds) values on bootstrap samples of the patients."""
+
+    values: Numbers
+    drawn: Numbers
+
+    def of(self, places: list[int]) -> Sample:
+        """Some of the seeds."""
+        return Sample(self.values[places], self.drawn[:, places])
+
+
+class Scored(NamedTuple):
+    """All metrics of one row and size, by seed."""
+
+    seeds: tuple[int, ...]
+    metrics: dict[str, Sample]
 
 
 def write_tables(out: Path, jobs: Sequence[Job]) -> str:
@@ -53,23 +69,26 @@ def write_tables(out: Path, jobs: Sequence[Job]) -> str:
     return text
 
 
-def _samples(group: Sequence[Job]) -> Samples:
+def _samples(group: Sequence[Job]) -> Scored:
     """The same draws of patients for every row and seed, so that differences are paired."""
     contents = [json.loads(job.scores.read_text()) for job in group]
-    found: Samples = {}
+    scored = {tuple(content["findings"]) for content in contents}
+    if len(scored) > 1 or any(len(content["findings"]) < len(content["cases"]) for content in contents):
+        raise ValueError(f"{group[0].folder.parent}: its seeds were not scored on the same patients")
+    found: dict[str, Sample] = {}
     for metric in ("dice", "voxel_sensitivity", "voxel_specificity"):
         table = np.array(
             [[np.nan if c[metric] is None else c[metric] for c in content["cases"]] for content in contents]
         )
         times, valid = times_drawn(table.shape[1], DRAWS, np.random.default_rng(0)), np.isfinite(table)
         drawn = ratio(times @ np.where(valid, table, 0.0).T, times @ valid.T.astype(np.float64))
-        found[metric] = (np.nanmean(table, axis=1), drawn)
+        found[metric] = Sample(np.nanmean(table, axis=1), drawn)
     detections = [summarise(_cases(content)) for content in contents]
     resampled = [each.resampled(seed=0, draws=DRAWS) for each in detections]
     for metric in ("auroc", "ap"):
         values = np.array([each.values[metric] for each in detections])
-        found[metric] = (values, np.stack([each[metric] for each in resampled], axis=1))
-    return found
+        found[metric] = Sample(values, np.stack([each[metric] for each in resampled], axis=1))
+    return Scored(tuple(job.seed for job in group), found)
 
 
 def _cases(content: dict[str, Any]) -> dict[str, CaseDetection]:
@@ -81,27 +100,34 @@ def _cases(content: dict[str, Any]) -> dict[str, CaseDetection]:
 
 
 def _over_seeds(drawn: Numbers) -> Numbers:
-    """(draws,): the mean over a draw of the seeds, on the patients of that draw."""
+    """(draws,): the mean over a draw of the seeds, on the patients of that draw.
+
+    Two rows get the same draw of seeds: a seed chooses the training patients, so it is a pair across rows. With three
+    seeds the interval of that level is somewhat too narrow.
+    """
     times = times_drawn(drawn.shape[1], len(drawn), np.random.default_rng(1))
     return ratio((times * np.nan_to_num(drawn)).sum(1), (times * np.isfinite(drawn)).sum(1))
 
 
-def _row(key: tuple[str, int], samples: dict[tuple[str, int], Samples]) -> dict[str, Any]:
+def _row(key: tuple[str, int], samples: dict[tuple[str, int], Scored]) -> dict[str, Any]:
     row, size = key
     mine, reference = samples[key], samples.get((REFERENCE, size))
+    common = [seed for seed in mine.seeds if reference and seed in reference.seeds]
     metrics: dict[str, Any] = {}
     for metric in METRICS:
-        values, drawn = mine[metric]
+        values, drawn = mine.metrics[metric]
         metrics[metric] = {
             "mean": float(values.mean()),
             "ci95": interval(_over_seeds(drawn)),
             "seeds": values.tolist(),
         }
-        if reference and row != REFERENCE:
-            theirs, their_draws = reference[metric]
-            metrics[metric]["difference"] = float(values.mean() - theirs.mean())
-            metrics[metric]["difference_ci95"] = interval(_over_seeds(drawn) - _over_seeds(their_draws))
-    return {"row": row, "size": size, "seeds": len(mine["auroc"][0]), "metrics": metrics}
+        if reference and common and row != REFERENCE:
+            ours, theirs = (
+                each.metrics[metric].of([each.seeds.index(seed) for seed in common]) for each in (mine, reference)
+            )
+            metrics[metric]["difference"] = float(ours.values.mean() - theirs.values.mean())
+            metrics[metric]["difference_ci95"] = interval(_over_seeds(ours.drawn) - _over_seeds(theirs.drawn))
+    return {"row": row, "size": size, "seeds": len(mine.seeds), "common_seeds": len(common), "metrics": metrics}
 
 
 def _markdown(rows: Sequence[dict[str, Any]]) -> str:
@@ -114,13 +140,14 @@ def _markdown(rows: Sequence[dict[str, Any]]) -> str:
         lines.append(f"| {row['size']} | {ROWS[row['row']][0]} | {row['seeds']} | " + " | ".join(cells) + " |")
     lines += ["", f"Less {ROWS[REFERENCE][0]}, on the same patients:", ""]
     lines += [
-        "| patients | training | " + " | ".join(METRICS.values()) + " |",
-        "| ---: | --- |" + " --- |" * len(METRICS),
+        "| patients | training | seeds | " + " | ".join(METRICS.values()) + " |",
+        "| ---: | --- | ---: |" + " --- |" * len(METRICS),
     ]
     for row in rows:
         if all("difference" in row["metrics"][metric] for metric in METRICS):
             cells = [_difference(row["metrics"][metric]) for metric in METRICS]
-            lines.append(f"| {row['size']} | {ROWS[row['row']][0]} | " + " | ".join(cells) + " |")
+            heading = f"| {row['size']} | {ROWS[row['row']][0]} | {row['common_seeds']} | "
+            lines.append(heading + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -167,6 +194,6 @@ def _curves(rows: Sequence[dict[str, Any]]) -> Any:
         axes.spines[["top", "right"]].set_visible(False)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="upper center", ncols=len(ROWS), fontsize=8.5, frameon=False)
-    figure.text(0.005, 0.01, "Phantom; mean over seeds, 95 % interval over seeds and 60 patients", fontsize=7.5)
+    figure.text(0.005, 0.01, "Phantom; mean over seeds, 95 % interval over seeds and test patients", fontsize=7.5)
     figure.tight_layout(rect=(0, 0.03, 1, 0.93))
     return figure

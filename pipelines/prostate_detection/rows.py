@@ -79,7 +79,7 @@ class Job:
         )
         predictions = self.folder / "predictions"
         tested = read_cases(self.data).select(split="test")
-        predict_cohort(load_model(run, device=self.device), tested, predictions, overwrite=True)
+        predict_cohort(load_model(run, device=self.device), tested, predictions, overwrite=True).require_complete()
         scores = evaluate_detection(predictions, self.data, split="test")
         if (self.size, self.seed) != (max(SIZES), 0):  # those are kept for the report and the picture of the misses
             shutil.rmtree(predictions)

@@ -12,12 +12,15 @@ for. Both can be stopped and started again; what is done is kept, and `tables` s
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
+from medgen.errors import UsageError
 from medgen.experiment import prepare
+from medgen.files import plain, write_json
 from medgen.phantom import make_prostate_phantom
 
 from curves import write_tables
@@ -25,7 +28,7 @@ from rows import RECIPE, ROWS, SIZES, Job
 
 SEEDS = {"study": 0, "tables": 0, "tune": 1000}
 """Of the phantom."""
-PATIENTS = {"train": max(SIZES), "test": 60}
+TEST_PATIENTS = 60
 SPACING = (1.0, 1.0, 3.0)
 """mm; half the usual resolution within a slice, for a processor."""
 
@@ -42,13 +45,22 @@ def main() -> None:
         for row in options.rows
     ]
     if options.what != "tables":
+        _require_one_study(out, options)
         _run_all([job for job in jobs if not job.scores.is_file()], options)
     print(write_tables(out, jobs))
 
 
 def _phantom(folder: Path, seed: int, workers: int) -> Path:
     if not (folder / "cases.csv").is_file():
-        make_prostate_phantom(folder, **PATIENTS, seed=seed, spacing=SPACING, workers=workers, overwrite=True)
+        make_prostate_phantom(
+            folder,
+            train=max(SIZES),
+            test=TEST_PATIENTS,
+            seed=seed,
+            spacing=SPACING,
+            workers=workers,
+            overwrite=True,
+        )
     return folder / "cases.csv"
 
 
@@ -60,10 +72,24 @@ def _run_all(jobs: list[Job], options: argparse.Namespace) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # beside another process, threads that spin cost more than work
     with ProcessPoolExecutor(options.workers, multiprocessing.get_context("spawn")) as pool:
         futures = {pool.submit(job.run): job for job in jobs}
-        for number, future in enumerate(as_completed(futures), start=1):
-            job = futures[future]
-            future.result()
-            print(f"{number}/{len(jobs)} {job.row}, {job.size} patients, seed {job.seed}", flush=True)
+        try:
+            for number, future in enumerate(as_completed(futures), start=1):
+                job = futures[future]
+                future.result()
+                print(f"{number}/{len(jobs)} {job.row}, {job.size} patients, seed {job.seed}", flush=True)
+        finally:
+            pool.shutdown(cancel_futures=True)  # a fault must not wait for the runs that have not begun
+
+
+def _require_one_study(out: Path, options: argparse.Namespace) -> None:
+    """Refuse a folder whose runs had other settings: a table must not mix budgets."""
+    settings = {"recipe": RECIPE.read_text(), "set": options.set, "phantom": SEEDS[options.what], "spacing": SPACING}
+    file = out / "settings.json"
+    if file.is_file() and json.loads(file.read_text()) != plain(settings):
+        raise UsageError(
+            "the folder holds a study with other settings", where=out, fix="choose another folder for --out"
+        )
+    write_json(file, settings)
 
 
 def _arguments() -> argparse.Namespace:
