@@ -14,13 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medgen.inference.dynamic_threshold import CUBE, Map, Mask, dynamic_pieces, large_pieces
 from medgen.inference.settings import DetectionConfig
 
-Map = NDArray[np.float32]
-Mask = NDArray[np.bool_]
-
-_CUBE = np.ones((3, 3, 3), bool)
-"""Voxels that share a corner are connected, as in the scores of PI-CAI."""
 _ROUNDING = 1e-6
 """Of a voxel: a spacing in single precision must not decide whether a lesion is large enough."""
 
@@ -108,7 +104,9 @@ def find_candidates(
         return Candidates(result, ())
     part = values[box]
     pieces = (
-        _dynamic(part.copy(), least, settings) if settings.threshold == "dynamic" else _fixed(part, least, settings)
+        dynamic_pieces(part.copy(), least, settings)
+        if settings.threshold == "dynamic"
+        else _fixed(part, least, settings)
     )
     place = np.diag([*spacing, 1.0]) if affine is None else np.asarray(affine, float)
     first = [each.start for each in box]
@@ -141,53 +139,14 @@ def _box(mask: Mask) -> tuple[slice, slice, slice] | None:
     return boxes[0] if boxes else None
 
 
-def _dynamic(work: Map, least: float, settings: DetectionConfig) -> list[Mask]:
-    """Pieces in the order in which they are found; ``work`` is used up."""
-    from scipy import ndimage
-
-    found: list[Mask] = []
-    taken = np.zeros(work.shape, bool)
-    while len(found) < settings.most:
-        peak = work.max()
-        if peak < settings.floor:
-            break
-        above = work >= peak / np.float32(settings.factor)
-        piece = _strongest(work, above, least)
-        if piece is None:  # small ones alone: below them a larger, fainter one may lie
-            work[above] = 0
-            continue
-        work[piece] = 0
-        if not (ndimage.binary_dilation(piece, _CUBE) & taken).any():
-            taken |= piece
-            found.append(piece)
-    return found
-
-
-def _strongest(work: Map, above: Mask, least: float) -> Mask | None:
-    """Of the connected pieces that are large enough, the one with the highest value."""
-    from scipy import ndimage
-
-    labels, _ = ndimage.label(above, _CUBE)
-    large = _large(labels, least)
-    if not large.size:
-        return None
-    peaks = ndimage.maximum(work, labels, large)
-    return np.asarray(labels == large[int(np.argmax(peaks))])
-
-
 def _fixed(values: Map, least: float, settings: DetectionConfig) -> list[Mask]:
     from scipy import ndimage
 
-    labels, _ = ndimage.label(values >= np.float32(settings.threshold), _CUBE)
-    large = _large(labels, least)
+    labels, _ = ndimage.label(values >= np.float32(settings.threshold), CUBE)
+    large = large_pieces(labels, least)
     peaks = np.asarray(ndimage.maximum(values, labels, large)) if large.size else np.zeros(0)
     order = np.argsort(-peaks, kind="stable")[: settings.most]
     return [np.asarray(labels == large[index]) for index in order]
-
-
-def _large(labels: NDArray[Any], least: float) -> NDArray[Any]:
-    """Numbers of the pieces with at least ``least`` voxels."""
-    return 1 + np.flatnonzero(np.bincount(labels.ravel())[1:] >= least)
 
 
 def _describe(piece: Mask, values: Map, first: Sequence[int], spacing: Sequence[float], affine: NDArray[Any]) -> Lesion:

@@ -43,7 +43,8 @@ def focal(logits: Tensor, label: Tensor, *, gamma: float = 2.0) -> Tensor:
         A scalar, at least 0.
     """
     each = functional.cross_entropy(logits.float(), label[:, 0].long(), reduction="none")
-    return ((-torch.expm1(-each)).pow(gamma) * each).mean()
+    # Above 0, where the slope of a power below 1 has no end: a voxel that is right to the last digit gives 0 * inf.
+    return ((-torch.expm1(-each)).clamp(min=1e-6).pow(gamma) * each).mean()
 
 
 def soft_dice(logits: Tensor, label: Tensor, weight: Tensor | None = None, *, smooth: float = 1e-5) -> Tensor:

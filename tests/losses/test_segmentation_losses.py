@@ -100,3 +100,20 @@ def test_straight_through_is_hard_and_has_the_gradient_of_the_probabilities():
     (mine,) = torch.autograd.grad((hard * weights).sum(), logits)
     (soft,) = torch.autograd.grad((logits.softmax(1) * weights).sum(), logits)
     torch.testing.assert_close(mine, soft)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+def test_focal_has_a_gradient_where_a_voxel_is_right_to_the_last_digit(gamma):
+    logits = torch.tensor([0.0, 200.0]).reshape(1, 2, 1, 1, 1).repeat(1, 1, 2, 1, 1).requires_grad_()
+    loss = focal(logits, label_of(1, 0), gamma=gamma)
+    loss.backward()
+    assert loss.item() == pytest.approx(100)  # the wrong voxel: 200 nats with weight 1; the right one: 0
+    assert torch.isfinite(logits.grad).all()
+    assert logits.grad[0, :, 0].abs().max() == 0
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+def test_focal_by_hand_for_every_gamma(gamma):
+    expected = [-((1 - p) ** gamma) * math.log(p) for p in (0.999, 0.7, 0.01)]
+    loss = focal(logits_of(0.999, 0.7, 0.01), label_of(1, 1, 1), gamma=gamma)
+    assert loss.item() == pytest.approx(sum(expected) / 3, rel=1e-4)
