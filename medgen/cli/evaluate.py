@@ -152,7 +152,7 @@ def detection(
     output: Output = Path("scores.json"),
     compare: Path | None = None,
     role: str | None = None,
-    least_grade: int = 2,
+    least_grade: int | None = None,
     tumour: Annotated[str | None, Parameter(metavar="CLASS")] = None,
     split: _Split | None = None,
     mask_role: str = "mask",
@@ -161,13 +161,13 @@ def detection(
 ) -> None:
     """Score detection maps as the PI-CAI challenge does.
 
-    AUROC of patients, average precision of lesions, their mean (the PI-CAI
-    score), sensitivity at numbers of false positives a patient, each with a
+    AUROC of cases, average precision of lesions, their mean (the PI-CAI
+    score), sensitivity at numbers of false positives a case, each with a
     95 % interval over patients; Dice, sensitivity and specificity of voxels
     where the predictions have label maps. A lesion is found by a candidate
-    with an intersection over union of 0.1; a second candidate on it is no
+    that overlaps it enough (--overlap); a second candidate on it is no
     false positive. Where a number does not exist, such as the AUROC of
-    patients who all have a tumour, the table says so, and a note why.
+    cases that all have a tumour, the table says so, and a note why.
 
     For example:
 
@@ -176,11 +176,13 @@ def detection(
 
     Args:
         predictions: the folder that 'medgen predict' wrote, or one with <case>_detection_map.nii.gz of another tool.
-        references: the case table with the true lesions, or a folder with <case>_label.nii.gz or <case>.nii.gz.
+        references: the case table with the true lesions, or a folder with <case>_lesion.nii.gz, <case>_label.nii.gz
+            or <case>.nii.gz.
         output: the file of scores to write.
         compare: predictions of a second model for the same cases; differences with a permutation test.
-        role: column or name of the true lesions; 'lesion' by default.
+        role: column or name of the true lesions; 'lesion' by default, in a folder whichever of the three is there.
         least_grade: values of the truth from here on are lesions: ISUP grade 2 by default; 1 for a truth of 0 and 1.
+            Of the role 'label' by default exactly the class that the detection maps are of, if the predictions tell it.
         tumour: class of the predicted label maps whose voxels are scored, by name or number; by default the one that
             the detection maps are of.
         split: which cases of the table; 'test' by default, or all where there is none.

@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
@@ -106,10 +107,12 @@ class PredictedBy(NamedTuple):
     Attributes:
         classes: names of its classes; none of a model that makes images, or of another tool.
         target: role of its output; "" of another tool.
+        values: by class, the values that it has in the label maps of training; empty where they are not recorded.
     """
 
     classes: tuple[str, ...]
     target: str
+    values: Mapping[str, tuple[int, ...]] = MappingProxyType({})
 
 
 def predicted_by(predictions: Path) -> PredictedBy:
@@ -123,6 +126,8 @@ def predicted_by(predictions: Path) -> PredictedBy:
         return PredictedBy((), "")
     try:
         model = json.loads(report.read_text(encoding="utf-8"))["model"]
-        return PredictedBy(tuple(str(name) for name in model.get("classes") or ()), str(model.get("target") or ""))
+        values = {str(name): tuple(map(int, each)) for name, each in (model.get("class_values") or {}).items()}
+        classes = tuple(str(name) for name in model.get("classes") or ())
+        return PredictedBy(classes, str(model.get("target") or ""), values)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError("the report of the prediction is damaged", where=report, fix="predict again") from None

@@ -1,4 +1,4 @@
-"""Detection maps and the true lesions become scores: patients told apart, lesions found, voxels covered."""
+"""Detection maps and the true lesions become scores: cases told apart, lesions found, voxels covered."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
-from medgen.errors import UsageError
 from medgen.evaluation.matching import Rule, Scored, score_all
 from medgen.evaluation.scores import Progress, Scores
 from medgen.evaluation.tumour import VOXEL_METRICS, TumourMaps
@@ -27,7 +26,7 @@ DEFINITIONS: dict[str, object] = {
     "voxels": "dice and voxel_sensitivity are of the whole image and do not apply to a case without a lesion; "
     "voxel_specificity is the share of the voxels without lesion, in the mask where there is one, that are called so",
     "interval": "percentile bootstrap over patients; all studies of one are drawn together",
-    "p": "two-sided; the results of the two models are exchanged patient by patient",
+    "p": "two-sided; the results of the two models are exchanged patient by patient, as ranks within each model",
 }
 """What the numbers mean; written beside every result."""
 
@@ -37,7 +36,7 @@ class DetectionOptions(TypedDict, total=False):
 
     role: str | None
     mask_role: str | None
-    least_grade: int
+    least_grade: int | None
     overlap: float
     tumour: str | int | None
     split: Split | None
@@ -53,7 +52,7 @@ def evaluate_detection(
     *,
     role: str | None = None,
     mask_role: str | None = "mask",
-    least_grade: int = 2,
+    least_grade: int | None = None,
     overlap: float = OVERLAP,
     tumour: str | int | None = None,
     split: Split | None = None,
@@ -72,8 +71,9 @@ def evaluate_detection(
         role: column or name of the true lesions; ``lesion`` by default, in a folder whichever of the three is there.
         mask_role: column or name of the region in which the voxel specificity is told; without one, and with None, it
             is the whole image. Lesions and Dice are those of the whole image always.
-        least_grade: voxels of the truth with this value or more are lesion. The default takes ISUP grades from 2; a
-            truth of 0 and 1 needs 1.
+        least_grade: voxels of the truth with this value or more are lesion; a truth of 0 and 1 needs 1. By default
+            ISUP grades from 2, but of the role ``label``, a map of several classes, the values of the class that the
+            detection maps are of, as ``<case>_lesions.json`` and ``prediction.json`` beside them tell, and no others.
         overlap: least intersection over union of a hit, in (0, 1].
         tumour: class whose voxels are scored in the label maps that ``predict`` writes beside the detection maps, a
             name among the model's classes or its number. By default the class that ``<case>_lesions.json`` names.
@@ -94,13 +94,12 @@ def evaluate_detection(
     Raises:
         InputError: no case has a prediction; a map lies on another grid than its reference, or is no detection map; or
             a reference cannot be used.
-        UsageError: an option is out of its range, the class is not one of the model, or a split is asked of references
-            that have none.
+        UsageError: an option is out of its range, the class is not one of the model, a split is asked of references
+            that have none, or which values of true label maps are lesion is neither given nor told by the predictions.
     """
-    if least_grade < 1 or not 0 < overlap <= 1:
-        raise UsageError(f"least_grade must be 1 or more and overlap in (0, 1], not {least_grade} and {overlap:g}")
-    role, rule = role or _role_of(Path(references)), Rule(least_grade, overlap)
+    role = role or _role_of(Path(references))
     found, settings, notes = find_references(Path(references), role, mask_role, split)
+    rule = Rule.choose(least_grade, overlap, role, Path(predictions), found)
     tumours = TumourMaps.find(Path(predictions), found, tumour)
     scored = score_all(found, Path(predictions), rule, tumours, progress)
     detection = summarise(scored.found, patients={item.case: item.patient for item in found if item.patient})
@@ -117,8 +116,7 @@ def evaluate_detection(
             "role": role,
             **settings,
             "mask": mask_role,
-            "least_grade": least_grade,
-            "overlap": overlap,
+            **rule.as_settings(),
             "voxels": tumours.chosen,
             "cohort": _cohort(detection),
             "definitions": DEFINITIONS,
@@ -129,7 +127,9 @@ def evaluate_detection(
 
 
 def _role_of(references: Path) -> str:
-    """What the true lesions are called: in a folder without a table, by its files."""
+    """What the true lesions are called: in a folder without a table, and of one volume, by the files."""
+    if references.name.split(".")[0].endswith("_label") and references.is_file():
+        return "label"
     if references.is_dir() and not (references / "cases.csv").is_file():
         for role in ("lesion", "label"):
             if any(references.glob(f"*_{role}.*")) or any(references.glob(f"*/*_{role}.*")):
@@ -232,7 +232,9 @@ def _remarks(
 ) -> list[str]:
     remarks = [f"{', '.join(names)}: not applicable, {text}" for text, names in _by_reason(detection).items()]
     low = [case for case, highest in scored.highest.items() if 0 < highest < rule.least_grade]
-    if low and not detection.ranked.positive.any():
+    if rule.values:
+        remarks.append(f"lesion: {', '.join(map(str, rule.values))} in the true label maps, the class '{rule.name}'")
+    elif low and not detection.ranked.positive.any():
         remarks.append(
             f"no reference has a value of {rule.least_grade} or more, {listed(low)} have lower ones; "
             "if 1 is a lesion, give --least-grade 1 (least_grade in Python)"

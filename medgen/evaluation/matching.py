@@ -5,16 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from medgen.errors import InputError
+import numpy as np
+from numpy.typing import NDArray
+
+from medgen.errors import InputError, UsageError
 from medgen.evaluation.scores import Progress
-from medgen.evaluation.tumour import TumourMaps
+from medgen.evaluation.tumour import TumourMaps, lesion_values
 from medgen.metrics.detection import CaseDetection, match_lesions
 from medgen.metrics.overlap import Mask
 from medgen.references import Reference, compare_grids, find_predictions
 from medgen.volume import read_label, read_volume
 
 DETECTION_MAP = "detection_map"
+LEAST_GRADE = 2
+
+_LABEL = "label"
 
 
 @dataclass(frozen=True)
@@ -24,10 +31,56 @@ class Rule:
     Args:
         least_grade: values of the truth from here on are lesion.
         overlap: least intersection over union of a candidate and the lesion that it finds.
+        values: where there are any, these values of the truth alone are lesion, and ``least_grade`` does not count.
+        name: the class of these values.
     """
 
     least_grade: int
     overlap: float
+    values: tuple[int, ...] = ()
+    name: str = ""
+
+    @classmethod
+    def choose(
+        cls, least_grade: int | None, overlap: float, role: str, folder: Path, found: Sequence[Reference]
+    ) -> Rule:
+        """The rule for references of a role.
+
+        Args:
+            least_grade: None: 2, an ISUP grade; but of label maps (role ``label``) the values of the class that the
+                detection maps are of, as the predictions tell.
+            overlap: as for the rule.
+            role: of the references.
+            folder: of the predictions.
+            found: the references.
+
+        Raises:
+            UsageError: a number is out of its range, or the predictions do not tell the values.
+            InputError: ``prediction.json`` or ``<case>_lesions.json`` is damaged.
+        """
+        grade = LEAST_GRADE if least_grade is None else least_grade
+        if grade < 1 or not 0 < overlap <= 1:
+            raise UsageError(f"least_grade must be 1 or more and overlap in (0, 1], not {grade} and {overlap:g}")
+        if least_grade is not None or role != _LABEL:
+            return cls(grade, overlap)
+        name, values = lesion_values(folder, found)
+        if not values:
+            raise UsageError(
+                "which values of the true label maps are lesion is not known: the predictions do not tell it",
+                where=found[0].truth,
+                fix="give --least-grade (least_grade in Python), the lowest value that is lesion: 2 for ISUP grades, "
+                "1 for a truth of 0 and 1, 3 where 1 and 2 are the zones and 3 the tumour",
+            )
+        return cls(min(values), overlap, tuple(sorted(values)), name)
+
+    def lesion(self, values: NDArray[Any]) -> Mask:
+        """Where a reference of such values is lesion."""
+        return np.isin(values, self.values) if self.values else values >= self.least_grade
+
+    def as_settings(self) -> dict[str, Any]:
+        """The rule as it is recorded with the scores."""
+        grade = None if self.values else self.least_grade
+        return {"least_grade": grade, "lesion_values": list(self.values) or None, "overlap": self.overlap}
 
 
 @dataclass
@@ -108,7 +161,7 @@ def _maps(folder: Path, found: Sequence[Reference]) -> dict[str, Path]:
 def _truth(item: Reference, rule: Rule) -> tuple[Mask, int]:
     """Where the true lesions are, and the highest value of the reference."""
     values = read_label(item.truth).data[0]
-    return values >= rule.least_grade, int(values.max())
+    return rule.lesion(values), int(values.max())
 
 
 def _match(path: Path, truth: Mask, rule: Rule) -> CaseDetection | str:

@@ -110,6 +110,24 @@ def voxel_scores(predicted: Mask, truth: Mask, region: Mask) -> dict[str, float]
     }
 
 
+def lesion_values(folder: Path, found: Sequence[Reference]) -> tuple[str, tuple[int, ...]]:
+    """The class that the detection maps are of, and its values in the label maps of training.
+
+    Args:
+        folder: of the predictions.
+        found: the cases.
+
+    Returns:
+        The name, and no values where they are not recorded.
+
+    Raises:
+        InputError: ``prediction.json`` or ``<case>_lesions.json`` is damaged.
+    """
+    model = predicted_by(folder)
+    name = _class_of_lesions(folder, found, model) or ""
+    return name, model.values.get(name, ())
+
+
 def _class_of_lesions(folder: Path, found: Sequence[Reference], model: PredictedBy) -> str | None:
     """The class that the detection maps are of, as the list of lesions beside them says."""
     for item in found:

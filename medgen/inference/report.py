@@ -79,6 +79,7 @@ def write_report(path: Path, model: LoadedModel, reading: Reading, cases: Mappin
                 "inputs": model.inputs,
                 "target": model.target,
                 "classes": model.classes,
+                **({"class_values": values} if (values := _class_values(model)) else {}),
                 "weights_sha256": model.hashes[0],
                 **({"ensemble_sha256": model.hashes[1:]} if model.hashes[1:] else {}),
             },
@@ -87,6 +88,12 @@ def write_report(path: Path, model: LoadedModel, reading: Reading, cases: Mappin
             "cases": [_plain(case) for case in cases.values()],
         },
     )
+
+
+def _class_values(model: LoadedModel) -> dict[str, list[int]]:
+    """The label values of each class in the training label maps; empty where the recipe groups none."""
+    data = (model.description.get("recipe") or {}).get("data") or {}
+    return {name: list(values) for name, values in (data.get("classes") or {}).items() if name in model.classes}
 
 
 def write_failures(path: Path, cases: Mapping[str, CaseReport]) -> None:

@@ -1,4 +1,4 @@
-"""How well lesions are found and patients told apart: AUROC, average precision and FROC, as PI-CAI scores them.
+"""How well lesions are found and cases told apart: AUROC, average precision and FROC, as PI-CAI scores them.
 
 AUROC is of cases, whose confidence is that of their surest candidate; average precision is of lesions. The numbers are
 those of picai_eval (1.4) with two exceptions: an area that does not exist is NaN with a reason in place of a warning or
@@ -209,7 +209,9 @@ def permutation_test(
 
     Under the hypothesis that both are equally good it does not matter which of the two read a patient. So each
     permutation exchanges the results of the two for every patient with probability one half, and p is the share of
-    permutations (with the one observed) whose difference is at least as large as the one observed.
+    permutations (with the one observed) whose difference is at least as large as the one observed. What is exchanged
+    are ranks within each model, of cases and of findings from the surest on (Venkatraman and Begg 1996), so the scales
+    of the confidences do not matter. Differences and intervals are of the models as they are.
 
     Args:
         first: of one model.
@@ -228,7 +230,8 @@ def permutation_test(
     units = first.patient_numbers
     generator = np.random.default_rng(seed)
     swapped = generator.integers(0, 2, (draws, _count(units)))[:, units].astype(np.float64)
-    joined = first.ranked.joined(second.ranked)
+    most = max(int((each.ranked.confidence > 0).sum()) for each in (first, second))
+    joined = first.ranked.in_ranks(most).joined(second.ranked.in_ranks(most))
     one = _over_blocks(joined, np.concatenate([1 - swapped, swapped], axis=1))
     two = _over_blocks(joined, np.concatenate([swapped, 1 - swapped], axis=1))
     drawn = [each.resampled(seed=seed, draws=draws) for each in (first, second)]

@@ -36,6 +36,21 @@ class Ranked:
     confidence: Numbers
     owner: NDArray[np.intp]
 
+    def in_ranks(self, findings: int) -> Ranked:
+        """The same order, with ranks for confidences: all areas stay, and two scales of confidence become one.
+
+        The surest is 1 and each after it lower by an equal step, equal ones sharing their mean rank, all in (0, 1].
+        A lesion that was missed stays at 0.
+
+        Args:
+            findings: steps between the surest finding and 0; the most candidates of those that are to be joined.
+        """
+        candidate = self.confidence > 0
+        confidence = np.zeros_like(self.confidence)
+        confidence[candidate] = _ranks(self.confidence[candidate], findings)
+        cases = _ranks(self.case_confidence, len(self.case_confidence))
+        return Ranked(self.positive, cases, self.lesion, confidence, self.owner)
+
     def joined(self, other: Ranked) -> Ranked:
         """The cases of both, those of ``other`` behind."""
         return Ranked(
@@ -45,6 +60,17 @@ class Ranked:
             np.concatenate([self.confidence, other.confidence]),
             np.concatenate([self.owner, other.owner + len(self.positive)]),
         )
+
+
+def _ranks(values: Numbers, steps: int) -> Numbers:
+    """From 1, the highest, down by ``1 / steps`` each; equal values share the mean of their ranks.
+
+    >>> _ranks(np.array([0.2, 0.9, 0.2, 0.1]), 4).tolist()
+    [0.625, 1.0, 0.625, 0.25]
+    """
+    _, which, counts = np.unique(-values, return_inverse=True, return_counts=True)
+    before = np.cumsum(counts) - counts + (counts - 1) / 2
+    return np.asarray((steps - before[which]) / steps, np.float64)
 
 
 @dataclass(frozen=True)

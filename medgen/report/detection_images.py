@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,7 @@ def load_detected(sources: Sources, name: str) -> tuple[DetectionImages, list[st
         else:
             inputs[shown] = data
     settings = sources.detection.settings if sources.detection else {}
-    grades = _labels(case.path(str(settings.get("role") or "lesion")), found)
+    grades, least = _truth(case, settings, found)
     if grades is None:
         notes.append("the true lesions are not shown: the table has none on the grid of the detection map")
     organ = _labels(_beside(path, "label"), found)
@@ -61,7 +62,7 @@ def load_detected(sources: Sources, name: str) -> tuple[DetectionImages, list[st
         inputs=inputs,
         confidence=found.data[0].astype(np.float32),
         grades=grades,
-        least_grade=int(settings.get("least_grade") or LEAST_GRADE),
+        least_grade=least,
         organ=None if organ is None else organ > 0,
         spacing=found.spacing,
         affine=found.affine,
@@ -112,6 +113,14 @@ def _onto(image: Volume, reference: Volume) -> NDArray[Any] | None:
     if not (image.has_world_position and reference.has_world_position):
         return None
     return resample(image.data[0], image.affine, reference.affine, reference.shape, fill=0.0)
+
+
+def _truth(case: Case, settings: Mapping[str, Any], found: Volume) -> tuple[NDArray[Any] | None, int]:
+    """The reference of a case, and from which value on it is lesion; of certain values alone it is 1 there, else 0."""
+    values = _labels(case.path(str(settings.get("role") or "lesion")), found)
+    if chosen := settings.get("lesion_values"):
+        return None if values is None else np.isin(values, chosen).astype(np.uint8), 1
+    return values, int(settings.get("least_grade") or LEAST_GRADE)
 
 
 def _labels(path: Path | None, reference: Volume) -> NDArray[Any] | None:
