@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, str], None]
 
@@ -40,6 +43,8 @@ def write_report(
     folder = Path(folder)
     path = Path(output) if output is not None else folder / "report.html"
     sources = find_sources(folder, cases=Path(cases) if cases is not None else None)
+    for sentence in sources.missing:
+        log.info("%s", sentence)
     figures = draw_figures(sources, progress=progress)
     for figure in figures:
         with atomic_path(path.parent / "figures" / f"{figure.name}.png") as temporary:

@@ -79,6 +79,7 @@ def render_page(sources: Sources, figures: Sequence[Picture]) -> str:
         details=[(m.label, m is sources.main, _case_rows(m, all_columns)) for m in reversed(sources.methods)],
         figures={kind: [figure for figure in figures if figure.kind == kind] for kind in KINDS},
         health=health_panel(sources.looks, sources.keep),
+        missing=sources.missing,
         recipe=sources.recipe,
         facts=sources.facts,
         version=medgen.__version__,

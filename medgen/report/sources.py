@@ -40,6 +40,7 @@ class Sources:
         phantom: whether the images are of a phantom.
         looks: at the health of an adaptation.
         detections: by case, the detection map.
+        missing: sentences on what pictures of cases need and is not there.
     """
 
     recipe: str
@@ -51,6 +52,7 @@ class Sources:
     phantom: bool
     looks: tuple[Look, ...] = ()
     detections: dict[str, Path] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -135,7 +137,18 @@ def find_sources(folder: Path, *, cases: Path | None = None) -> Sources:
             where=folder,
             fix="it should hold recipe.yaml and metrics.jsonl of a run, or run/, scores/, predictions/",
         )
-    return found
+    return replace(found, missing=_missing(found, folder / "predictions", table))
+
+
+def _missing(found: Sources, predictions: Path, table: Path | None) -> tuple[str, ...]:
+    """Why there are no pictures of cases; of a training alone nobody expects a case table."""
+    sentences = []
+    if not (found.predictions or found.detections):
+        lack = "nothing of a case in predictions/" if predictions.is_dir() else "no predictions/ here"
+        sentences.append(f"{lack}, so no pictures of cases")
+    if table is None and (found.predictions or found.detections or found.methods):
+        sentences.append("no case table (cases.csv) here, so no pictures of cases; give --cases")
+    return tuple(sentences)
 
 
 def choose_cases(sources: Sources, count: int = 2) -> list[tuple[str, str]]:

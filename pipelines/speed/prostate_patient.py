@@ -4,9 +4,9 @@
     python pipelines/speed/prostate_patient.py --spacing 0.5 0.5 3      # T2W's own
 
 ``medgen predict`` runs in a process of its own, with imports, reading, resampling of the diffusion images from 2 x 2 x
-3 mm, network, candidates and writing. The network is untrained: time does not depend on the weights. On a machine with
-other work the processor seconds tell more than the clock; divided by the threads they are the least that the clock can
-show.
+3 mm, network, candidates and writing. The network is untrained. The time of the network does not depend on the weights;
+that of the candidates does: an untrained network makes noise, with thousands of pieces. On a machine with other work the
+processor seconds tell more than the clock; divided by the threads they are the least that the clock can show.
 """
 
 from __future__ import annotations
