@@ -53,9 +53,9 @@ class Config(SegmentationConfig):
     l1: float = 0.0
     l2: float = 0.0
     adversarial_weight: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """w; 1, adversarial only, is how we remember the paper (the weight of a mixture is open). It learns
-    slowly: zones and no tumour in 400 steps, see docs/explanation/detection.md. Penalties of the weights (``l1``, ``l2``) belong
-    to the supervised part and are scaled by 1 - w with it."""
+    """w; 1, adversarial only, is how we remember the paper (the weight of a mixture is open). It learns slowly: zones
+    and no tumour in 400 steps, see docs/explanation/detection.md. Penalties of the weights (``l1``, ``l2``) belong to
+    the supervised part and are scaled by 1 - w with it."""
     gap: Literal["none", "scaled", "smoothed", "straight_through"] = "scaled"
     """The default keeps the prediction differentiable and the drawn map almost hard."""
     floor: Annotated[float, Field(gt=0.5, le=1)] = 0.9
