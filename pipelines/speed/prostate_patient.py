@@ -5,8 +5,8 @@
 
 ``medgen predict`` runs in a process of its own, with imports, reading, resampling of the diffusion images from 2 x 2 x
 3 mm, network, candidates and writing. The network is untrained. The time of the network does not depend on the weights;
-that of the candidates does: an untrained network makes noise, with thousands of pieces. On a machine with other work the
-processor seconds tell more than the clock; divided by the threads they are the least that the clock can show.
+that of the candidates does: an untrained network makes noise, with thousands of pieces. On a machine with other work
+the processor seconds tell more than the clock; divided by the threads they are the least that the clock can show.
 """
 
 from __future__ import annotations
