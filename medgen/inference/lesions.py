@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import medgen
+from medgen.errors import ModelError
 from medgen.files import write_json
 from medgen.inference.candidates import Lesion, find_candidates
 from medgen.inference.settings import DetectionConfig
@@ -165,3 +166,14 @@ def _thousandth(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_thousandth(each) for each in value]
     return round(value, 3) if isinstance(value, float) else value
+
+
+def require_classes(detection: DetectionConfig | None, classes: Sequence[str]) -> None:
+    """Refuse a model whose lesions are looked for in, or near, a class that it does not make.
+
+    Raises:
+        ModelError: there is no such class.
+    """
+    for name in (detection.target_class, *detection.near) if detection else ():
+        if name not in classes:
+            raise ModelError(f"model.json looks for lesions in the class '{name}', which the model does not make")

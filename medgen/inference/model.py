@@ -18,7 +18,7 @@ from medgen.errors import ModelError, UsageError
 from medgen.inference.channels import dropped_in_training
 from medgen.inference.ensemble import Member, estimate_mean, require_alike
 from medgen.inference.labels import OnProbability, classes_of, found_in, label_map
-from medgen.inference.lesions import Detected, OnDetected
+from medgen.inference.lesions import Detected, OnDetected, require_classes
 from medgen.inference.memory import memory_errors
 from medgen.inference.reading import MISSING, NanRule, Reading, memory_need, prepare_patient
 from medgen.inference.settings import InferenceConfig
@@ -76,10 +76,7 @@ class LoadedModel:
             raise ModelError(f"the model's task is {task!r}, which cannot be predicted", fix="use a newer medgen")
         self.task: Task = task
         self.classes = classes_of(description, self.stages[0].channels.outputs) if task == "segmentation" else ()
-        detection = self.settings.detection
-        for name in (detection.target_class, *detection.near) if detection else ():
-            if name not in self.classes:
-                raise ModelError(f"model.json looks for lesions in the class '{name}', which the model does not make")
+        require_classes(self.settings.detection, self.classes)
 
     def joined(self, others: Sequence[LoadedModel]) -> LoadedModel:
         """This model and others as one: the voxel-wise mean of their images or probabilities, before the arg-max.

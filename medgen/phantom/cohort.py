@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -174,14 +174,19 @@ def _make(job: Job) -> dict[str, Path]:
     """Make and write one head; gives the path of each role."""
     assert _template is not None
     arrays, affine = _images(job, _template)
+    images = {role: (array, affine, kind) for role, (array, kind) in arrays.items()}
+    return write_images(images, job.out / job.name, overwrite=job.overwrite)
+
+
+def write_images(
+    images: Mapping[str, tuple[NDArray[Any], NDArray[np.float64], Kind]], folder: Path, *, overwrite: bool
+) -> dict[str, Path]:
+    """Write each role's array (X, Y, Z) with its affine and kind as ``<case>_<role>.nii.gz`` into the case's folder."""
     return {
         role: write_volume(
-            Volume(array[None], affine),
-            job.out / job.name / f"{job.name}_{role}.nii.gz",
-            kind=kind,
-            overwrite=job.overwrite,
+            Volume(array[None], affine), folder / f"{folder.name}_{role}.nii.gz", kind=kind, overwrite=overwrite
         )
-        for role, (array, kind) in arrays.items()
+        for role, (array, affine, kind) in images.items()
     }
 
 

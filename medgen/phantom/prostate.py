@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from medgen.cases import Case, Split, write_cases
 from medgen.errors import UsageError
 from medgen.files import write_json
-from medgen.phantom.cohort import Progress, require_free, side_by_side
+from medgen.phantom.cohort import Progress, require_free, side_by_side, write_images
 from medgen.phantom.grid import SliceGrid
 from medgen.phantom.prostate_anatomy import EXTENT, draw_pelvis
 from medgen.phantom.prostate_lesions import draw_findings
 from medgen.phantom.prostate_scan import Streams, resampled, scan_diffusion, scan_t2w
 from medgen.phantom.randomness import REALISATION, SCANNER, SUBJECT, Stream
-from medgen.volume import Kind, Volume, write_volume
+from medgen.volume import Kind
 
 _LARGEST = 999
 _SPACINGS = (0.4, 4.0)
@@ -135,15 +135,7 @@ def _check(counts: dict[str, int], positive: float, spacing: tuple[float, ...], 
 def _make(job: _Job) -> dict[str, Path]:
     """Make and write one patient; gives the path of each role."""
     arrays = examine(job.index, job.seed, job.positive, job.spacing, job.native_diffusion, job.contrast)
-    return {
-        role: write_volume(
-            Volume(array[None], affine),
-            job.out / job.name / f"{job.name}_{role}.nii.gz",
-            kind=kind,
-            overwrite=job.overwrite,
-        )
-        for role, (array, affine, kind) in arrays.items()
-    }
+    return write_images(arrays, job.out / job.name, overwrite=job.overwrite)
 
 
 def examine(
