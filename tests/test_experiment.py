@@ -140,13 +140,18 @@ def test_killed_at_any_moment_it_resumes_to_the_same_weights(cases, reference, t
 
 def _wait_for_a_step(run, process, seconds, more):
     """Until this process has saved something new, and a little longer."""
-    before = {path.name for path in run.rglob("step-*.pt")}
+    before = _saved(run)
     end = time.monotonic() + seconds
     while time.monotonic() < end and process.poll() is None:
-        if {path.name for path in run.rglob("step-*.pt")} - before:
+        if _saved(run) - before:
             time.sleep(more)
             return
         time.sleep(0.01)
+
+
+def _saved(run):
+    """Names of the checkpoints; os.walk does not mind a folder that vanishes while it looks, Path.rglob does."""
+    return {name for _, _, names in os.walk(run) for name in names if name.startswith("step-")}
 
 
 def test_same_seed_same_weights_other_seed_others(cases, reference, tmp_path):

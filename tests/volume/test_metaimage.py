@@ -96,8 +96,8 @@ def test_data_beside_the_header_are_counted_and_must_be_there(tmp_path):
         read_header(path)
 
 
-def test_what_simpleitk_reads_as_zeros_is_refused(tmp_path):
-    """Packed data that are cut, damaged or too few, in a header that agrees: SimpleITK reads all of them."""
+def test_damage_that_simpleitk_reads_without_a_word_is_refused(tmp_path):
+    """Packed data that are cut, damaged or too few, in a header that agrees: SimpleITK fills the rest with what it has."""
     voxels, made = image((20, 20, 20))
     path = save(tmp_path / "a.mha", made, packed=True)
     header, data = parts(path)
@@ -112,8 +112,7 @@ def test_what_simpleitk_reads_as_zeros_is_refused(tmp_path):
     }
     for message, content in faults.items():
         path.write_bytes(content)
-        silent = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
-        assert (silent == 0).any()
+        assert SimpleITK.ReadImage(str(path)).GetSize() == voxels.shape
         with pytest.raises(InputError, match=message):
             read_volume(path)
 
