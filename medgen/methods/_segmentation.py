@@ -34,7 +34,7 @@ class SegmentationConfig(Config):
     width: PositiveFloat = 1.0
     """Factor on the number of filters of the U-Net."""
     slices: Slices = "thin"
-    """Of the U-Net: ``thick`` for e.g. 0.5 x 0.5 x 3 mm, ``apart`` for a 2D network."""
+    """Of the U-Net: ``thick`` for e.g. 1 x 1 x 3 mm, ``thicker`` for 0.5 x 0.5 x 3 mm, ``apart`` for a 2D network."""
     norm: Literal["batch", "instance"] | None = None
     """Normalisation; by default the network's own: batch in DeepMedic, instance in the U-Net."""
     dropout: float | None = Field(default=None, ge=0, lt=1)
