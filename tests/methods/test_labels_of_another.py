@@ -8,7 +8,10 @@ from medgen.method import Channels, create
 
 KINDS = {
     "mean_teacher": ("consistency", {"consistency": "label", "consistency_full": 0.0}),
-    "adversarial_mean_teacher": ("consistency", {"consistency": "label", "consistency_full": 0.0}),
+    "adversarial_mean_teacher": (
+        "consistency",
+        {"consistency": "label", "consistency_full": 0.0, "discriminator_width": 4, "discriminator_padding": "same"},
+    ),
     "self_training": ("pseudo", {"begin": 0.0}),
     "co_training": ("agreement", {"begin": 0.0, "full": 0.0}),
 }
