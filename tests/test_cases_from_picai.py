@@ -78,15 +78,15 @@ def test_wrong_folders_are_refused(tmp_path):
 
 
 def test_the_command_makes_a_table_whose_images_can_be_read(capsys, tmp_path):
-    """Images as MetaImage and labels as NIfTI of the same grid, as the challenge has them."""
-    voxels = np.random.default_rng(0).integers(0, 300, (8, 20, 20)).astype(np.int16)
+    """Images as MetaImage and labels as NIfTI of the same grid; two patients have no lesion."""
+    generator = np.random.default_rng(0)
     for number in range(5):
         for role in ("t2w", "adc", "hbv"):
             path = tmp_path / "images" / f"{number}" / f"{number}_7{number}_{role}.mha"
             path.parent.mkdir(parents=True, exist_ok=True)
-            picture(voxels + number, path, packed=True)
-        grades = np.zeros_like(voxels, np.uint8)
-        grades[3:5, 8:12, 8:12] = number
+            picture(generator.integers(0, 300, (8, 20, 20)).astype(np.int16), path, packed=True)
+        grades = np.zeros((8, 20, 20), np.uint8)
+        grades[3:5, 8:12, 8:12] = max(0, number - 1)  # the first two are negative, like most studies
         (tmp_path / "labels").mkdir(exist_ok=True)
         picture(grades, tmp_path / "labels" / f"{number}_7{number}.nii.gz")
     words = ["cases", "from-picai", str(tmp_path / "images"), "--labels", str(tmp_path / "labels")]
@@ -97,12 +97,14 @@ def test_the_command_makes_a_table_whose_images_can_be_read(capsys, tmp_path):
     assert len(cases) == 5
     for case in cases:
         require_same_grid(read_header(case.images["t2w"]), read_header(case.images["lesion"]))
-        assert read_label(case.images["lesion"]).data.max() == int(case.patient)
+        assert read_label(case.images["lesion"]).data.max() == max(0, int(case.patient) - 1)
+    assert len({case.split for case in cases}) > 1  # two negatives in two splits would be leakage, were they images
+    capsys.readouterr()
     with pytest.raises(SystemExit) as exit_:
         main(["check", str(tmp_path / "cases.csv")])
-    text = "".join(capsys.readouterr())
-    assert "the image is the same as" in text  # its three sequences are one image here; nothing else is wrong
-    assert "grid" not in text
+    out, _ = capsys.readouterr()
+    assert not exit_.value.code
+    assert out == "5 cases, no fault found\n"
 
 
 def picture(voxels, path, *, packed=False):

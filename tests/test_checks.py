@@ -259,6 +259,25 @@ def test_labels(dataset):
     assert "3 (8 voxels)" in dataset.check(inputs=["t1"], labels="lesion", classes=[1])[0].what
 
 
+def test_every_label_like_role_of_a_table_without_recipe_is_a_map(dataset):
+    """Maps of lesions are empty in two splits alike, masks are constant over their box: neither is an image."""
+    for name in dataset.cases:
+        dataset.put(name, "lesion", label(5) if name == "a" else label(0))
+        dataset.put(name, "zones", label(2))
+        dataset.put(name, "mask", label())
+        dataset.put(name, "gland", label())
+    assert dataset.check() == ()
+    assert dataset.check(classes=[1]) == ()  # the classes of the label map, not ISUP grades
+    dataset.put("b", "zones", label(0))
+    assert "label map is empty" in only(dataset.check(), "b", "zones", "warning")
+    dataset.put("b", "zones", label(1))
+    dataset.put("b", "gland", label(0))
+    assert "mask is empty" in only(dataset.check(), "b", "gland")
+    dataset.put("b", "gland", label())
+    dataset.put("b", "lesion", label(0.5))
+    assert "no integers: 0.5" in only(dataset.check(), "b", "lesion")
+
+
 def test_required_roles(dataset):
     del dataset.cases["a"][1]["t1"]
     assert dataset.check() == ()

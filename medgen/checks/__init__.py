@@ -1,10 +1,11 @@
 """Checks of a dataset and of the values in it."""
 
-from medgen.checks.dataset import MAP_ELSEWHERE, TARGET_ELSEWHERE, Fault, Severity, check_cases
+from medgen.checks.dataset import LABEL_ROLES, MAP_ELSEWHERE, TARGET_ELSEWHERE, Fault, Severity, check_cases
 from medgen.checks.hounsfield import AIR, clean_hounsfield, looks_like_hounsfield, require_hounsfield
 
 __all__ = [
     "AIR",
+    "LABEL_ROLES",
     "MAP_ELSEWHERE",
     "TARGET_ELSEWHERE",
     "Fault",

@@ -17,8 +17,11 @@ from medgen.volume import Geometry, Grid, Volume, overlap, ras_grid, read_label,
 Severity = Literal["error", "warning"]
 Progress = Callable[[int, int, str], None]
 
-_LABEL_ROLES = ("label", "labels")  # what a table without a recipe may mean by a label map
-_MASK_ROLES = ("mask",)
+LABEL_ROLES = ("label", "labels")
+"""What a table without a recipe may mean by a label map of the classes to learn."""
+_MAP_ROLES = ("lesion", "zones")  # further label maps of such a table, with values of their own
+_MASK_ROLES = ("mask", "gland")
+_OFTEN_EMPTY = ("lesion",)  # nothing is lesion in a healthy patient
 _CT_ROLES = ("ct",)
 _DOUBTS = ("no unit", "no world position")  # notes of reading that a user should see
 TARGET_ELSEWHERE = "resample it onto the grid of the first input, or set preparation.resample_target to true"
@@ -52,6 +55,7 @@ class _Plan:
     inputs: tuple[str, ...]
     required: tuple[str, ...]
     labels: tuple[str, ...]
+    maps: tuple[str, ...]
     masks: tuple[str, ...]
     classes: Collection[int] | None
     hounsfield: tuple[str, ...]
@@ -59,6 +63,11 @@ class _Plan:
     target: tuple[str, ...]
     geometry: Geometry | None
     allow_nan: bool
+
+    @property
+    def whole(self) -> tuple[str, ...]:
+        """Roles that hold whole numbers in place of an image."""
+        return self.labels + self.maps + self.masks
 
     def roles(self, case: Case) -> tuple[str, ...]:
         """The roles of a case to look at; ``a|b`` becomes whichever the case has."""
@@ -122,7 +131,7 @@ def check_cases(
         target: role of the image to be made.
         labels: role of the label map. Domain ``target`` needs none.
         mask: role of the region to learn from.
-        classes: label values that may occur beside 0; None allows every integer >= 0.
+        classes: values that may occur in the label map beside 0; None allows every integer >= 0.
         hounsfield: roles whose values must be HU.
         resample_target: whether the preparation brings a target on another grid onto that of the first input; it is
             then a warning.
@@ -137,7 +146,8 @@ def check_cases(
     plan = _Plan(
         inputs=_names(inputs),
         required=required,
-        labels=_names([labels] if labels or required else _LABEL_ROLES),
+        labels=_names([labels] if labels or required else LABEL_ROLES),
+        maps=() if required else _MAP_ROLES,
         masks=_names([mask] if mask or required else _MASK_ROLES),
         classes=classes,
         hounsfield=_names(hounsfield),
@@ -175,7 +185,7 @@ def _case_faults(case: Case, plan: _Plan, seen: _Seen) -> Iterator[Fault]:
     for role in plan.roles(case):
         path = case.images[role]
         try:
-            is_label = role in plan.labels + plan.masks
+            is_label = role in plan.whole
             if is_label:
                 classes = plan.classes if role in plan.labels else None
                 volume = read_label(path, classes, geometry=plan.geometry)
@@ -209,7 +219,7 @@ def _header_faults(case: Case, role: str, volume: Volume) -> Iterator[Fault]:
 
 
 def _label_faults(case: Case, role: str, volume: Volume, plan: _Plan) -> Iterator[Fault]:
-    if volume.data.any():
+    if volume.data.any() or role in _OFTEN_EMPTY:
         return
     if role in plan.masks:
         yield Fault(case.name, role, "the mask is empty", "draw it again or leave the cell empty")
@@ -265,7 +275,7 @@ def _grid_faults(case: Case, role: str, grid: Grid, reference: tuple[str, Grid],
         fix = "nothing: it is resampled onto the grid of the first input"
     elif role in plan.target:
         fix = TARGET_ELSEWHERE
-    elif role in plan.labels + plan.masks:
+    elif role in plan.whole:
         fix = MAP_ELSEWHERE
     # Preparation brings further inputs onto the first; a target (unless the recipe says so), a label map and a mask
     # have to lie there already.

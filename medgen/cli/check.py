@@ -30,10 +30,10 @@ def check(
     Args:
         cases: the case table.
         recipe: check only what this recipe uses, by its rules, and that it is there; and the recipe itself.
-        classes: numbers that may occur in the label map beside 0, such as 1,2.
+        classes: numbers that may occur in the label map beside 0, such as 1,2; without a recipe that is 'label'.
     """
     from medgen.cases import read_cases
-    from medgen.checks import check_cases
+    from medgen.checks import LABEL_ROLES, check_cases
     from medgen.cli.output import say, show_table
     from medgen.cli.progress import progress_display
     from medgen.errors import InputError, UsageError
@@ -42,7 +42,7 @@ def check(
     options = _from_recipe(recipe) if recipe else {}
     if classes is not None:
         options["classes"] = _numbers(classes)
-        if not (options["labels"] if recipe else {"label", "labels"}.intersection(table.roles)):
+        if not (options["labels"] if recipe else set(LABEL_ROLES).intersection(table.roles)):
             where = "the recipe names no 'data.labels'" if recipe else "the table has no column 'label'"
             raise UsageError(f"--classes is about a label map, and {where}", where=recipe or cases, fix="leave it out")
     with progress_display() as progress:

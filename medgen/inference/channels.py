@@ -38,20 +38,22 @@ def dropped_in_training(description: Mapping[str, Any], roles: Sequence[str]) ->
     return {role: share for role, share in shares.items() if role not in needed}
 
 
-def advice(missing: Collection[str], shares: Mapping[str, float], *, allowed: bool) -> str:
-    """What a user whose patient lacks images can do, besides giving them; "" where there is nothing.
+def advice(missing: Collection[str], shares: Mapping[str, float], *, allowed: bool, give: str = "it") -> str:
+    """What a user whose patient lacks images can do.
 
     Args:
         missing: roles without an image.
         shares: see :func:`dropped_in_training`.
         allowed: whether missing channels were allowed.
+        give: how the images are given.
     """
     hard = [role for role in missing if role not in shares]
     if hard and allowed:
-        return f"give it: the model was not trained with channel dropout of {', '.join(hard)}"
-    if not hard and not allowed:
-        return "give it, or --allow-missing-channel: the model was trained to do without"
-    return ""
+        return f"give {give}: the model was not trained with channel dropout of {', '.join(hard)}"
+    if not hard:
+        return f"give {give}, or --allow-missing-channel: the model was trained to do without"
+    spared = [role for role in missing if role in shares]
+    return f"give {give}" + (f"; --allow-missing-channel does without {', '.join(spared)} alone" if spared else "")
 
 
 def is_constant(volume: Volume) -> bool:

@@ -38,7 +38,7 @@ def by_role(
         found = {role: source.path(role) for role in roles}
         missing = [role for role in needed if found[role] is None]
         if missing:
-            fix = "; ".join(filter(None, (expected, advice(missing, dropped, allowed=may_lack))))
+            fix = f"{expected}; {advice(missing, dropped, allowed=may_lack)}"
             raise InputError(f"case '{source.name}' has no image for {', '.join(missing)}", fix=fix)
         return {role: path for role, path in found.items() if path is not None}
     if not isinstance(source, Mapping):
@@ -64,7 +64,8 @@ def _named(
     if unknown or len(given) < len(source) or missing:
         listed = ", ".join(source) or "nothing"
         lacking = f"; there is none for {', '.join(missing)}" if missing else ""
-        fix = (missing and advice(missing, dropped, allowed=may_lack)) or "name each once"
+        give = " ".join(f"-i {columns_of(role)[0]}=FILE" for role in missing)
+        fix = advice(missing, dropped, allowed=may_lack, give=give) if missing else "name each once"
         raise UsageError(f"images were given for: {listed}{lacking}; the model reads: {', '.join(roles)}", fix=fix)
     return {role: given[role] for role in roles if role in given}
 
