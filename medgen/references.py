@@ -55,8 +55,7 @@ def find_references(
         InputError: there is no true image.
         UsageError: a split or a domain is asked of references that have none.
     """
-    if path.is_dir() and (path / "cases.csv").is_file():
-        path = path / "cases.csv"
+    path = _table_in(path)
     if path.suffix == ".csv":
         return _from_table(path, role, mask_role, split, domain)
     if wanted := next((f"{name} '{value}'" for name, value in (("split", split), ("domain", domain)) if value), ""):
@@ -78,6 +77,11 @@ def find_references(
             f"there is no true {role} here", where=path, fix=f"give a cases.csv or a folder with <case>_{role}.nii.gz"
         )
     return found, {"split": "all"}, []
+
+
+def _table_in(path: Path) -> Path:
+    """The table of a folder that holds one; else the path itself."""
+    return path / "cases.csv" if path.is_dir() and (path / "cases.csv").is_file() else path
 
 
 def _from_table(
@@ -146,6 +150,28 @@ def find_optional(place: Path, found: Sequence[Reference], role: str, *, bare: b
         bare: whether ``<case>.nii.gz`` counts.
     """
     return {item.case: path for item in found if (path := _find(place, item.case, role, bare=bare))}
+
+
+def without_reference(place: Path, role: str, references: Path, found: Sequence[Reference]) -> list[str]:
+    """Cases that were predicted and that the references do not have.
+
+    Args:
+        place: as for :func:`find_predictions`; of one volume none is told.
+        role: of the predicted image, in the names of its files.
+        references: where the cases were found; those of a table are known in every split.
+        found: the cases.
+    """
+    table = _table_in(references)
+    names = {item.case for item in found}
+    if table.suffix == ".csv":
+        names |= {case.name for case in read_cases(table).cases}
+    files = [*place.glob(f"*_{role}.*"), *place.glob(f"*/*_{role}.*")]
+    predicted = {
+        _stem(file).removesuffix(f"_{role}")
+        for file in files
+        if file.name.endswith(_SUFFIXES) and not file.name.startswith(".")
+    }
+    return sorted(predicted - names)
 
 
 def _cases_in(folder: Path, role: str, mask_role: str | None) -> list[str]:

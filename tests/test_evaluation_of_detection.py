@@ -183,19 +183,60 @@ def test_one_class_is_not_applicable_with_the_reason(capsys, tmp_path):
     predictions, table = cohort(tmp_path, {name: COHORT[name] for name in ("healthy", "indolent")})
     code, out, err = run(capsys, "evaluate", "detection", str(predictions), str(table), "-o", str(tmp_path / "s.json"))
     assert code == 0, err
-    assert "auroc\tnot applicable" in out
+    assert "auroc\t–\t–\t–\t0\t0\t2\t–" in out.splitlines()
+    assert "nan" not in out
     assert "auroc, ap, score" in err
     assert "none of the 2 cases has a lesion" in err
     assert "--least-grade 1" in err
     content = json.loads((tmp_path / "s.json").read_text())
     assert content["summary"]["auroc"]["mean"] is None
-    assert content["summary"]["auroc"]["reason"] == "none of the 2 cases has a lesion"
+    auroc = content["summary"]["auroc"]
+    assert auroc["reason"] == "none of the 2 cases has a lesion"
+    assert [auroc[key] for key in ("n", "n_failed", "n_not_applicable")] == [0, 0, 2]
     assert content["curves"]["roc"]["sensitivity"] == []
     predictions, table = cohort(tmp_path / "sick", {name: COHORT[name] for name in ("hit", "missed")})
     scores = evaluate_detection(predictions, table)
     assert scores.summary["auroc"]["reason"] == "all of the 2 cases have a lesion"
     assert scores.summary["ap"]["mean"] == pytest.approx(0.5)
     assert "reason" not in scores.summary["ap"]
+
+
+def test_of_one_case_there_is_no_interval(capsys, tmp_path):
+    predictions, table = cohort(tmp_path, {"hit": COHORT["hit"]})
+    code, out, err = run(capsys, "evaluate", "detection", str(predictions), str(table), "-o", str(tmp_path / "s.json"))
+    assert code == 0, err
+    lines = {line.split("\t")[0]: line.split("\t")[1:] for line in out.splitlines()}
+    assert lines["auroc"] == ["–", "–", "–", "0", "0", "1", "–"]
+    assert lines["ap"] == ["1.000", "–", "–", "1", "0", "0", "1"]
+    assert lines["dice"][:3] == ["1.000", "–", "–"]
+    assert "the only case has a lesion" in err
+    predictions, table = cohort(tmp_path / "well", {"healthy": COHORT["healthy"]})
+    notes = evaluate_detection(predictions, table).notes
+    assert any("the only case has no lesion" in note for note in notes)
+    assert any("do not apply to the case without a lesion" in note for note in notes)
+
+
+def test_of_several_studies_of_one_patient_there_is_no_interval(tmp_path):
+    cases = {f"{name}-{study}": COHORT[name] for name in ("hit", "half", "healthy") for study in range(2)}
+    scores = evaluate_detection(*cohort(tmp_path, cases, patients=dict.fromkeys(cases, "one")))
+    assert scores.summary["auroc"]["mean"] == 1
+    assert all(math.isnan(edge) for each in scores.summary.values() for edge in each["ci95"])
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_maps_without_a_reference_are_named(tmp_path, flat):
+    strangers = {f"x{number}": COHORT["healthy"] for number in range(6)}
+    predictions, table = cohort(tmp_path, COHORT | strangers | {"other": COHORT["hit"]}, flat=flat)
+    rows = [row for row in table.read_text().splitlines() if not row.startswith("x")]
+    table.write_text("\n".join(row.replace("other,test", "other,train") for row in rows) + "\n")
+    notes = evaluate_detection(predictions, table).notes
+    assert "6 detection maps have no reference: x0, x1, x2, x3, x4 and 1 more" in notes
+    for case in strangers:
+        (tmp_path / "truth" / f"{case}_lesion.nii.gz").unlink()
+    (tmp_path / "truth" / "other_lesion.nii.gz").unlink()
+    notes = evaluate_detection(predictions, tmp_path / "truth").notes
+    assert "7 detection maps have no reference: other, x0, x1, x2, x3 and 2 more" in notes
+    assert not any("no reference" in note for note in evaluate_detection(*cohort(tmp_path / "known")).notes)
 
 
 def test_missing_and_damaged_predictions_have_failed(capsys, five):
@@ -324,7 +365,7 @@ def test_two_models(capsys, tmp_path):
     (others / "c03" / "c03_detection_map.nii.gz").unlink()
     code, out, err = run(capsys, *words)
     assert code == 0
-    assert "1 cases are not in the comparison" in err
+    assert "1 case is not in the comparison" in err
     assert json.loads(path.read_text())["comparison"]["left_out"] == ["c03"]
 
 
@@ -340,10 +381,11 @@ def test_the_command_and_its_table(capsys, five):
     code, out, err = run(capsys, "evaluate", "detection", *map(str, five), "-o", str(path), "--seed", "3")
     assert code == 0, err
     lines = [line.split("\t") for line in out.splitlines()]
-    assert lines[0] == ["metric", "mean", "sd", "95 % interval", "n", "failed", "not applicable"]
-    assert lines[1][:3] == ["auroc", "0.917", ""]
+    assert lines[0] == ["metric", "mean", "sd", "95 % interval", "n", "failed", "not applicable", "lesions"]
+    assert lines[1][:3] == ["auroc", "0.917", "–"]
+    assert [line[-1] for line in lines[1:4]] == ["–", "3", "3"]
     assert [line[0] for line in lines[1:4]] == ["auroc", "ap", "score"]
-    assert next(line for line in lines if line[0] == "dice")[4:] == ["3", "0", "2"]
+    assert next(line for line in lines if line[0] == "dice")[4:] == ["3", "0", "2", "–"]
     assert json.loads(path.read_text())["settings"]["bootstrap"]["seed"] == 3
 
 

@@ -167,7 +167,7 @@ def detection(
     where the predictions have label maps. A lesion is found by a candidate
     that overlaps it enough (--overlap); a second candidate on it is no
     false positive. Where a number does not exist, such as the AUROC of
-    cases that all have a tumour, the table says so, and a note why.
+    cases that all have a tumour, the table has a dash, and a note why.
 
     For example:
 
@@ -216,16 +216,16 @@ def detection(
 def _show_comparison(comparison: dict[str, Any]) -> None:
     """What the first model has more than the second."""
     from medgen.cli.output import note, show_table
+    from medgen.evaluation.scores import number_text
 
     rows = [
-        (name, *(f"{x:.3f}" for x in (each["difference"], *each["ci95"], each["p"])))
+        (name, *(number_text(x) for x in (each["difference"], *each["ci95"], each["p"])))
         for name, each in comparison["metrics"].items()
     ]
-    show_table(
-        ("difference", "mean", "low", "high", "p"), [row for row in rows if "nan" not in row[1]], title="less the other"
-    )
-    if comparison["left_out"]:
-        note(f"{len(comparison['left_out'])} cases are not in the comparison: no usable prediction of both models")
+    show_table(("difference", "mean", "low", "high", "p"), rows, title="less the other")
+    if count := len(comparison["left_out"]):
+        cases = f"{count} cases are" if count > 1 else "1 case is"
+        note(f"{cases} not in the comparison: no usable prediction of both models")
 
 
 def _classes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
@@ -256,9 +256,9 @@ def _show(scores: Scores, output: Path) -> None:
         note(text)
     say(str(output))
     if scores.failed:
-        first = scores.failed[0]
+        first, have = scores.failed[0], "have" if len(scores.failed) > 1 else "has"
         raise CasesFailed(
-            f"{len(scores.failed)} of {len(scores.cases)} cases have no score; {first['case']}: {first['reason']}",
+            f"{len(scores.failed)} of {len(scores.cases)} cases {have} no score; {first['case']}: {first['reason']}",
             where=output,
             fix="the file names each with its reason; predict them again",
         )

@@ -108,7 +108,7 @@ def _show(detected: Detected) -> None:
             " ".join(f"{each:.1f}" for each in row["centre_mm"]),
             str(row["slice"]),
             " x ".join(f"{each:.1f}" for each in row["extent_mm"]),
-            row["region"] or "-",
+            row["region"] or "–",
         ]
         for row in detected.rows()
     ]

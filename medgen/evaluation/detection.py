@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
-from medgen.evaluation.matching import Rule, Scored, score_all
+from medgen.evaluation.matching import DETECTION_MAP, Rule, Scored, score_all
 from medgen.evaluation.scores import Progress, Scores
 from medgen.evaluation.tumour import VOXEL_METRICS, TumourMaps
 from medgen.metrics.detection import OVERLAP, Detection, permutation_test, summarise
 from medgen.metrics.statistics import Summary
 from medgen.metrics.statistics import summarise as summarise_cases
-from medgen.references import Reference, Split, find_references, listed
+from medgen.references import Reference, Split, find_references, listed, without_reference
 
 COUNTS = ("lesions_true", "lesions_found", "false_positives")
 
@@ -111,7 +111,11 @@ def evaluate_detection(
         cases=tuple({"case": item.case, **_row(item.case, scored, tumours)} for item in found),
         summary=_summary(detection, scored, tumours, seed, draws),
         failed=tuple({"case": case, "reason": reason} for case, reason in _in_order(found, scored.broken)),
-        notes=(*notes, *_remarks(found, mask_role, rule, tumours, detection, scored)),
+        notes=(
+            *notes,
+            *_unknown(predictions, references, found),
+            *_remarks(found, mask_role, rule, tumours, detection, scored),
+        ),
         settings={
             "role": role,
             **settings,
@@ -146,7 +150,7 @@ def _row(case: str, scored: Scored, tumours: TumourMaps) -> dict[str, float]:
 
 
 def _summary(detection: Detection, scored: Scored, tumours: TumourMaps, seed: int, draws: int) -> dict[str, Summary]:
-    failed, reasons = len(scored.broken), detection.reasons
+    failed, reasons, count = len(scored.broken), detection.reasons, len(detection.cases)
     intervals = detection.intervals(seed=seed, draws=draws)
     summary: dict[str, Summary] = {}
     for name, value in detection.values.items():
@@ -154,12 +158,15 @@ def _summary(detection: Detection, scored: Scored, tumours: TumourMaps, seed: in
             "mean": value,
             "sd": math.nan,
             "ci95": intervals[name],
-            "n": len(detection.cases),
+            "n": 0 if name in reasons else count,
             "n_failed": failed,
             "n_infinite": 0,
+            "n_not_applicable": count if name in reasons else 0,
         }
         if name in reasons:
             summary[name]["reason"] = reasons[name]
+        if name != "auroc":
+            summary[name]["n_lesions"] = _cohort(detection)["lesions"]
     for name in (*(VOXEL_METRICS if tumours.paths else ()), *COUNTS):
         values = [_row(case, scored, tumours)[name] for case in detection.cases]
         each = summarise_cases(values, seed=seed, draws=draws)
@@ -222,6 +229,13 @@ def _in_order(found: Sequence[Reference], reasons: Mapping[str, str]) -> list[tu
     return [(item.case, reasons[item.case]) for item in found if item.case in reasons]
 
 
+def _unknown(predictions: str | Path, references: str | Path, found: Sequence[Reference]) -> list[str]:
+    """A note on the detection maps of cases that the references do not have."""
+    names = without_reference(Path(predictions), DETECTION_MAP, Path(references), found)
+    maps = f"{len(names)} detection maps have" if len(names) > 1 else "1 detection map has"
+    return [f"{maps} no reference: {listed(names)}"] if names else []
+
+
 def _remarks(
     found: Sequence[Reference],
     mask_role: str | None,
@@ -242,8 +256,9 @@ def _remarks(
     remarks.append(f"voxels: {tumours.chosen}")
     if tumours.paths and mask_role and (without := [item.case for item in found if item.mask is None]):
         remarks.append(f"no {mask_role} for {listed(without)}: voxel_specificity is that of the whole image")
-    if absent := [case for case, row in scored.voxels.items() if math.isnan(row["dice"])]:
-        remarks.append(f"dice and voxel_sensitivity do not apply to {len(absent)} cases without a lesion")
+    if absent := sum(math.isnan(row["dice"]) for row in scored.voxels.values()):
+        cases = f"{absent} cases" if absent > 1 else "the case"
+        remarks.append(f"dice and voxel_sensitivity do not apply to {cases} without a lesion")
     if scored.unlabelled:
         remarks.append(
             f"voxels of {listed(list(scored.unlabelled))} not scored: {next(iter(scored.unlabelled.values()))}"

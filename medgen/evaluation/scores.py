@@ -16,7 +16,10 @@ Progress = Callable[[int, int, str], None]
 
 _UNITS = {**image.UNITS, **segmentation.UNITS}
 _DIGITS = {"HU": 1, "dB": 2, "mm": 2, "ml": 2, "": 3}
-_COUNTS = (("missed", "n_missed"), ("not applicable", "n_not_applicable"))
+_COUNTS = (("missed", "n_missed"), ("not applicable", "n_not_applicable"), ("lesions", "n_lesions"))
+
+NOTHING = "–"
+"""What stands in a table for a number that does not exist."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,8 @@ class Scores:
     def table(self) -> list[tuple[str, ...]]:
         """Rows of text, the heading first: metric with its unit, mean, sd, 95 % interval, n, failed.
 
-        For segmentations and detections also how many structures were missed, and in how many cases the metric is not
-        applicable; a number that does not exist for these cases at all is called so in place of its mean.
+        For segmentations and detections also how many structures were missed, in how many cases the metric is not
+        applicable, and of how many lesions it is. A number that does not exist is :data:`NOTHING`.
         """
         counts = [(title, key) for title, key in _COUNTS if any(key in values for values in self.summary.values())]
         rows: list[tuple[str, ...]] = [
@@ -69,15 +72,23 @@ class Scores:
         ]
         for metric, values in self.summary.items():
             unit = _unit(metric)
-            mean, sd, low, high = (f"{x:.{_DIGITS[unit]}f}" for x in (values["mean"], values["sd"], *values["ci95"]))
-            if values["n"] > 1 and math.isnan(values["sd"]):
-                sd = ""  # one number over all cases, such as an AUROC, has none
-            if "reason" in values:
-                mean, low, high = "not applicable", "-", "-"
+            mean, sd, low, high = (
+                number_text(x, _DIGITS[unit]) for x in (values["mean"], values["sd"], *values["ci95"])
+            )
+            between = f"{low} to {high}" if NOTHING not in (low, high) else NOTHING
             name = f"{metric} ({unit})" if unit and unit not in metric.split("_") else metric
-            numbers = [values["n"], values["n_failed"], *(values.get(key, 0) for _, key in counts)]
-            rows.append((name, mean, sd, f"{low} to {high}", *(str(number) for number in numbers)))
+            numbers = [values["n"], values["n_failed"], *(values.get(key, NOTHING) for _, key in counts)]
+            rows.append((name, mean, sd, between, *(str(number) for number in numbers)))
         return rows
+
+
+def number_text(value: float, digits: int = 3) -> str:
+    """A number of a table.
+
+    >>> number_text(0.12345), number_text(float("nan"))
+    ('0.123', '–')
+    """
+    return NOTHING if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def _unit(metric: str) -> str:

@@ -115,8 +115,13 @@ class Detection:
     def reasons(self) -> dict[str, str]:
         """Why a number of :attr:`values` does not exist, for each that does not."""
         count, with_lesion = len(self.cases), int(self.ranked.positive.sum())
-        classes = f"{'all' if with_lesion else 'none'} of the {count} cases {'have' if with_lesion else 'has'} a lesion"
-        text = classes if count else "there is no case"
+        text = "there is no case"
+        if count == 1:
+            text = f"the only case has {'a' if with_lesion else 'no'} lesion"
+        elif count:
+            text = (
+                f"all of the {count} cases have a lesion" if with_lesion else f"none of the {count} cases has a lesion"
+            )
         return {name: text for name, value in self.values.items() if np.isnan(value)}
 
     @property
@@ -168,8 +173,15 @@ class Detection:
         return _over_blocks(self.ranked, _drawn(self.patient_numbers, seed, draws))
 
     def intervals(self, *, seed: int = 0, draws: int = 2000) -> dict[str, tuple[float, float]]:
-        """95 % percentile intervals over patients, by the names of :attr:`values`; NaN where there is no number."""
-        return {name: interval(values) for name, values in self.resampled(seed=seed, draws=draws).items()}
+        """95 % percentile intervals over patients, by the names of :attr:`values`.
+
+        NaN where there is no number, and of a single patient, whose every bootstrap sample is the same.
+        """
+        return {name: self.interval(values) for name, values in self.resampled(seed=seed, draws=draws).items()}
+
+    def interval(self, drawn: Numbers) -> tuple[float, float]:
+        """95 % percentile interval of a number on bootstrap samples of the patients; NaN below two patients."""
+        return interval(drawn) if _count(self.patient_numbers) > 1 else (float("nan"), float("nan"))
 
     def mean_interval(self, values: ArrayLike, *, seed: int = 0, draws: int = 2000) -> tuple[float, float]:
         """95 % percentile interval of a mean over the cases, the patients being drawn.
@@ -182,7 +194,7 @@ class Detection:
         numbers = vector(values)
         valid = np.isfinite(numbers)
         times = _drawn(self.patient_numbers, seed, draws)
-        return interval(ratio(times @ np.where(valid, numbers, 0.0), times @ valid.astype(np.float64)))
+        return self.interval(ratio(times @ np.where(valid, numbers, 0.0), times @ valid.astype(np.float64)))
 
 
 def summarise(cases: Mapping[str, CaseDetection], *, patients: Mapping[str, str] | None = None) -> Detection:
@@ -240,7 +252,7 @@ def permutation_test(
         difference = value - second.values[name]
         extreme = np.abs(one[name] - two[name]) >= abs(difference) - _ROUNDING
         p = float("nan") if np.isnan(difference) else (1 + int(extreme.sum())) / (1 + draws)
-        comparisons[name] = DetectionComparison(difference, interval(drawn[0][name] - drawn[1][name]), p)
+        comparisons[name] = DetectionComparison(difference, first.interval(drawn[0][name] - drawn[1][name]), p)
     return comparisons
 
 

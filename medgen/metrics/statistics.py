@@ -32,6 +32,7 @@ class Summary(TypedDict):
         n_not_applicable: cases where the metric has no meaning, such as the Dice of a structure that is neither there
             nor predicted; without this key they are among ``n_failed``.
         n_missed: of the ``n`` cases, those where a structure that is there was not predicted at all.
+        n_lesions: in the ``n`` cases, where the number is of lesions.
         reason: why a number over all cases, such as an AUROC, does not exist.
     """
 
@@ -43,6 +44,7 @@ class Summary(TypedDict):
     n_infinite: int
     n_not_applicable: NotRequired[int]
     n_missed: NotRequired[int]
+    n_lesions: NotRequired[int]
     reason: NotRequired[str]
 
 

@@ -14,6 +14,7 @@ from medgen.inference.channels import dropped_in_training
 from medgen.inference.cohort import predict_cohort
 from medgen.inference.model import LoadedModel
 from medgen.inference.reading import Reading
+from medgen.inference.sources import Image, by_role
 from medgen.method import Channels
 
 LESION = patient()["flair"] == 900
@@ -39,6 +40,19 @@ class TestRefused:
         assert ("channel dropout of t2" in caught.value.fix) is allowed
         with pytest.raises(UsageError, match="given for: flair; there is none for t2; the model reads: flair, t2"):
             model.predict(images, allow_missing_channel=allowed)
+        with pytest.raises(UsageError) as caught:
+            model.predict(images, allow_missing_channel=allowed)
+        assert caught.value.fix.startswith("give -i t2=FILE")
+        assert "--allow-missing-channel" not in caught.value.fix
+
+    def test_of_several_the_fix_says_which_can_be_spared(self) -> None:
+        given: dict[str, Image] = {"t2w": "t2w.nii.gz"}
+        with pytest.raises(UsageError) as caught:
+            by_role(given, ("t2w", "adc|dwi", "hbv"), dropped={"hbv": 0.1})
+        assert caught.value.fix == "give -i adc=FILE -i hbv=FILE; --allow-missing-channel does without hbv alone"
+        with pytest.raises(UsageError) as caught:
+            by_role({**given, "adc": "adc.nii.gz", "t1": "t1.nii.gz"}, ("t2w", "adc|dwi"))
+        assert caught.value.fix == "name each once"
 
     def test_a_model_that_could_says_how(self, tmp_path: Path) -> None:
         images = save_patient(tmp_path)
@@ -47,6 +61,7 @@ class TestRefused:
             with pytest.raises(error) as caught:
                 trained().predict(source)
             assert "--allow-missing-channel" in caught.value.fix
+            assert ("-i t2=FILE" in caught.value.fix) is (error is UsageError)
 
     def test_the_first_is_always_needed(self, tmp_path: Path) -> None:
         images = save_patient(tmp_path)
