@@ -8,12 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgen.inference.settings import DetectionConfig
+from medgen.metrics.overlap import CUBE
 
 Map = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
-CUBE = np.ones((3, 3, 3), bool)
-"""Voxels that share a corner are connected, as in the scores of PI-CAI."""
 _REACH = 4
 """Voxels on each side of a peak in which its piece is looked for first."""
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from medgen.errors import ModelError
 from medgen.inference.lesions import OnDetected, detect
 from medgen.inference.settings import InferenceConfig
+from medgen.metrics.overlap import CUBE
 from medgen.preparation import Preparation, Prepared
 from medgen.volume import Volume
 
@@ -158,7 +159,7 @@ def without_small(label: Volume, minimum_ml: float) -> Volume:
         if box is None:
             continue
         part = values[box]
-        pieces, _ = ndimage.label(part == index, np.ones((3, 3, 3), bool))
+        pieces, _ = ndimage.label(part == index, CUBE)
         small = np.bincount(pieces.ravel()) < least - 1e-6  # a spacing in single precision must not decide
         small[0] = False  # what is not of the class
         part[small[pieces]] = 0
@@ -178,7 +179,7 @@ def found_in(label: Volume, classes: Iterable[str]) -> dict[str, Found]:
             result[name] = Found(0, 0.0, 0)
             continue
         part = values[box] == index + 1  # the box alone: numbered pieces take 4 bytes a voxel
-        _, components = ndimage.label(part, np.ones((3, 3, 3), bool))
+        _, components = ndimage.label(part, CUBE)
         voxels = int(np.count_nonzero(part))
         result[name] = Found(voxels, round(voxels * voxel_ml, 6), int(components))
     return result

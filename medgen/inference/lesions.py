@@ -15,6 +15,7 @@ from medgen.errors import ModelError
 from medgen.files import write_json
 from medgen.inference.candidates import Lesion, find_candidates
 from medgen.inference.settings import DetectionConfig
+from medgen.metrics.overlap import CUBE
 from medgen.preparation.intensity import grown
 from medgen.volume import Volume
 
@@ -127,7 +128,7 @@ def _near(
         listed = ", ".join(settings.near)
         return None, (f"no voxel of {listed} was found: lesions were looked for everywhere",)
     organ = np.isin(values, [*numbers, 1 + list(classes).index(settings.target_class)])
-    pieces, _ = ndimage.label(organ, np.ones((3, 3, 3), bool))
+    pieces, _ = ndimage.label(organ, CUBE)
     sizes = np.bincount(pieces.ravel())
     sizes[0] = 0
     return grown(np.asarray(pieces == sizes.argmax()), label.affine, settings.near_mm), ()
@@ -151,7 +152,7 @@ def _region(lesion: Lesion, confidence: NDArray[np.float32], label: Volume, clas
 def _piece(mask: NDArray[np.bool_], lesion: Lesion, box: tuple[slice, ...]) -> NDArray[np.bool_]:
     from scipy import ndimage
 
-    pieces, _ = ndimage.label(mask, np.ones((3, 3, 3), bool))
+    pieces, _ = ndimage.label(mask, CUBE)
     peak = tuple(at - part.start for at, part in zip(lesion.peak_voxel, box, strict=True))
     return np.asarray(pieces == pieces[peak])
 

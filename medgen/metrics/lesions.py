@@ -15,9 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medgen.metrics.overlap import Mask, Spacing, joint_box, require_masks
-
-_NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
+from medgen.metrics.overlap import CUBE, Mask, Spacing, joint_box, require_masks
 
 
 class LesionCounts(NamedTuple):
@@ -99,7 +97,7 @@ def count_lesions(
 
 def _pieces(mask: Mask, cover: Mask, share: float, smallest: float) -> tuple[int, int]:
     """How many pieces of ``mask`` are large enough, and how many of these are covered."""
-    labelled, count = ndimage.label(mask, _NEIGHBOURS)
+    labelled, count = ndimage.label(mask, CUBE)
     sizes = np.bincount(labelled.ravel(), minlength=count + 1)[1:]
     covered = np.bincount(labelled[cover].ravel(), minlength=count + 1)[1:]
     # A volume given in ml, such as 0.024 for three voxels of 8 mm3, must not lose the lesion to rounding.

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
+from medgen.metrics.overlap import CUBE
+
 OVERLAP = 0.1
 """Least intersection over union of a hit."""
 
-_NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
 _SMOOTHING = 1e-8  # picai_eval adds it above and below; where two overlaps are equal fractions, it decides
 _NAMED = 4
 
@@ -93,9 +94,9 @@ def match_lesions(detection_map: NDArray[Any], truth: NDArray[Any], *, overlap: 
     """
     _require_maps(detection_map, truth, overlap)
     confidences = np.asarray(detection_map, np.float32)
-    candidates, found = ndimage.label(confidences, _NEIGHBOURS)
+    candidates, found = ndimage.label(confidences, CUBE)
     sure = _confidence_of_each(confidences, candidates, found)
-    lesions, count = ndimage.label(truth, _NEIGHBOURS)
+    lesions, count = ndimage.label(truth, CUBE)
     shares = _overlaps(lesions, count, candidates, found)
     shares[shares < overlap] = 0
     # One more for each hit: no sum of overlaps outweighs another hit.

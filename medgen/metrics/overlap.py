@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 Mask = NDArray[np.bool_]
 Spacing = tuple[float, float, float]
 
+CUBE: Mask = np.ones((3, 3, 3), dtype=bool)
+"""Which voxels are connected: those that share a face, an edge or a corner (26 neighbours), as PI-CAI scores them."""
+
 
 def dice(prediction: Mask, truth: Mask) -> float:
     """Dice similarity coefficient ``2 |P and T| / (|P| + |T|)``, in [0, 1]; NaN if both masks are empty.

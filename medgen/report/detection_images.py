@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from medgen.cases import Case, columns_of
 from medgen.errors import InputError
+from medgen.metrics.overlap import CUBE
 from medgen.preparation.resampling import resample
 from medgen.report.content import read_json
 from medgen.report.detection import MAP_ENDINGS, Example
@@ -87,7 +88,7 @@ def _least_found(truth: NDArray[np.bool_], candidates: NDArray[np.bool_]) -> NDA
     """The lesion of which the least share is covered; of equals the largest one."""
     from scipy import ndimage
 
-    lesions, count = ndimage.label(truth, np.ones((3, 3, 3), bool))
+    lesions, count = ndimage.label(truth, CUBE)
     sizes = np.bincount(lesions.ravel(), minlength=count + 1)[1:]
     covered = np.bincount(lesions[candidates], minlength=count + 1)[1:] / np.maximum(sizes, 1)
     if count == 0:
