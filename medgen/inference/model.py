@@ -6,34 +6,30 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
 from medgen.checkpoint import load_stages
-from medgen.config import build
 from medgen.engine import parse_device
 from medgen.errors import ModelError, UsageError
 from medgen.inference.channels import dropped_in_training
+from medgen.inference.description import Description
 from medgen.inference.ensemble import Member, estimate_mean, require_alike
-from medgen.inference.labels import OnProbability, classes_of, found_in, label_map
-from medgen.inference.lesions import Detected, OnDetected, require_classes
+from medgen.inference.images import clipped_note, image_on_own_grid
+from medgen.inference.labels import OnProbability, found_in, label_map
+from medgen.inference.lesions import Detected, OnDetected
 from medgen.inference.memory import memory_errors
-from medgen.inference.reading import MISSING, NanRule, Reading, memory_need, prepare_patient
-from medgen.inference.settings import InferenceConfig
+from medgen.inference.reading import MISSING, NanRule, Reading, memory_need, prepare_patient, require_axial
 from medgen.inference.sources import Image, Source, by_role
-from medgen.inference.stages import IMAGE, VALUES
+from medgen.inference.stages import VALUES
 from medgen.inference.writing import Files, Written, files_of, require_writable, write_detected
 from medgen.method import Method
-from medgen.preparation import Preparation, Prepared
+from medgen.preparation import Prepared
 from medgen.volume import Geometry, Kind, Volume, write_volume
 
 Progress = Callable[[int, int, str], None]
-Task = Literal["synthesis", "segmentation"]
-
-AIR = -1024.0
-"""HU outside the body."""
 
 log = logging.getLogger(__name__)
 
@@ -64,19 +60,9 @@ class LoadedModel:
         self.device = device
         self.source = source
         self.members: tuple[LoadedModel, ...] = (self,)
-        try:
-            self.preparation = Preparation.from_dict(description["preparation"])
-            self.settings = build(InferenceConfig, description["inference"])
-            self.patch = tuple(int(edge) for edge in description["patches"])
-        except (KeyError, TypeError) as error:
-            raise ModelError(f"model.json lacks {error}", fix="copy the model folder again") from None
-        # Models from before there were segmentations do not say what they are.
-        task = description.get("task", "synthesis")
-        if task not in VALUES:
-            raise ModelError(f"the model's task is {task!r}, which cannot be predicted", fix="use a newer medgen")
-        self.task: Task = task
-        self.classes = classes_of(description, self.stages[0].channels.outputs) if task == "segmentation" else ()
-        require_classes(self.settings.detection, self.classes)
+        known = Description.parse(description, self.stages[0].channels.outputs)
+        self.task, self.classes = known.task, known.classes
+        self.preparation, self.settings, self.patch = known.preparation, known.settings, known.patch
 
     def joined(self, others: Sequence[LoadedModel]) -> LoadedModel:
         """This model and others as one: the voxel-wise mean of their images or probabilities, before the arg-max.
@@ -124,6 +110,11 @@ class LoadedModel:
         shares = [dropped_in_training(member.description, self.inputs) for member in self.members]
         return {role: min(each[role] for each in shares) for role in shares[0] if all(role in each for each in shares)}
 
+    @property
+    def reads_slices(self) -> bool:
+        """Whether a network of it was made for slices across Z, which are thick or apart."""
+        return any(stage.fewest_slices < stage.minimum for member in self.members for stage in member.stages)
+
     def predict(
         self,
         source: Source,
@@ -161,7 +152,8 @@ class LoadedModel:
 
         Raises:
             UsageError: the images do not carry the model's roles, or the model makes no probabilities.
-            InputError: an image is missing, damaged, empty or a single slice, or the images do not fit together.
+            InputError: an image is missing, damaged, empty or a single slice, its slices lie another way than the
+                model reads them, or the images do not fit together.
             ModelError: the network returned NaN or infinity, or a segmentation what are no probabilities.
             MemoryExhausted: nothing that was tried fits into memory.
         """
@@ -173,6 +165,8 @@ class LoadedModel:
         config = self.preparation.config
         reading = Reading(nan, geometry or config.geometry, frame, allow_missing_channel)
         outputs = 1 + len(self.classes) * min(2, len(self.members))
+        if self.reads_slices:
+            require_axial(images[self.inputs[0]], reading)
         need = memory_need(images.values(), reading, spacing=config.spacing, outputs=outputs)
         with memory_errors(need):
             prepared, notes = self._prepare(images, reading)
@@ -185,12 +179,10 @@ class LoadedModel:
                 )
                 more += sentences
             else:
-                if estimate.clipped:
-                    share = estimate.clipped / max(1, estimate.voxels)
-                    more += (f"{estimate.clipped} voxels ({share:.2%} of the body) outside the model's range, clipped",)
+                more += clipped_note(estimate)
                 data = self.preparation.target_from_network(estimate.data)
                 del estimate
-                volume = self.preparation.restore(self._with_air(data, prepared), prepared, fill=self._outside)
+                volume = image_on_own_grid(data, prepared, self.preparation, hounsfield=self.kind == "hu")
         return replace(volume, source="", notes=tuple(dict.fromkeys((*notes, *more))))
 
     def predict_file(
@@ -269,16 +261,6 @@ class LoadedModel:
     def _prepare(self, images: Mapping[str, Image], reading: Reading) -> tuple[Prepared, tuple[str, ...]]:
         others = [member.preparation for member in self.members[1:]]
         return prepare_patient(images, reading, self.preparation, others, self.dropped)
-
-    @property
-    def _outside(self) -> float:
-        """Value outside the body, in the unit of the target."""
-        return AIR if self.kind == "hu" else float(self.preparation.target_from_network(np.full(1, IMAGE.low))[0])
-
-    def _with_air(self, data: np.ndarray[Any, Any], prepared: Prepared) -> np.ndarray[Any, Any]:
-        for x in range(data.shape[1]):
-            np.copyto(data[:, x], np.float32(self._outside), where=~prepared.body[x][None])
-        return data
 
 
 def load_model(run: str | Path, *, device: str = "auto", allow_modules: Sequence[str] = ()) -> LoadedModel:

@@ -13,9 +13,11 @@ from medgen.inference.channels import is_constant
 from medgen.inference.memory import expected_need, free_bytes
 from medgen.inference.sources import Image
 from medgen.preparation import Preparation, Prepared
-from medgen.volume import Geometry, Grid, Volume, read_header, read_volume
+from medgen.volume import Geometry, Grid, Volume, ras_grid, read_header, read_volume
 
 NanRule = Literal["error", "zero", "min", "median"]
+_THICK = 1.5  # times the second longest edge of a voxel: below, no direction is that of the slices
+_PLANES = {0: ("X (left to right)", "sagittal"), 1: ("Y (back to front)", "coronal")}
 MISSING = "no image, the channel is 0 throughout"
 """What is noted of a channel that the model does without."""
 
@@ -109,6 +111,30 @@ def memory_need(images: Iterable[Image], reading: Reading, *, spacing: Sequence[
         if need > free:
             log.warning(text)
     return text
+
+
+def require_axial(image: Image, reading: Reading) -> None:
+    """Refuse an image whose slices are not stacked along Z, from its header alone.
+
+    Args:
+        image: the first input of a model that reads slices.
+        reading: how it is read.
+
+    Raises:
+        InputError: its voxels are clearly longest along another axis, the nearest one of the patient's.
+    """
+    grid = _grid(image, reading)
+    spacing = ras_grid(grid).spacing
+    axis = spacing.index(max(spacing))
+    if axis not in _PLANES or spacing[axis] <= _THICK * sorted(spacing)[1]:
+        return
+    along, plane = _PLANES[axis]
+    raise InputError(
+        f"the image is {plane}: its slices are {spacing[axis]:.2g} mm thick along {along}, and the model reads axial "
+        "slices, stacked along Z",
+        where=grid.source or None,
+        fix=f"give the axial series of the patient; this model cannot read a {plane} one",
+    )
 
 
 def size_text(shape: Sequence[int]) -> str:

@@ -1,0 +1,57 @@
+"""What ``model.json`` says that prediction needs, checked once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from medgen.config import build
+from medgen.errors import ModelError
+from medgen.inference.labels import classes_of
+from medgen.inference.lesions import require_classes
+from medgen.inference.settings import InferenceConfig
+from medgen.inference.stages import VALUES
+from medgen.preparation import Preparation
+
+Task = Literal["synthesis", "segmentation"]
+
+
+@dataclass(frozen=True)
+class Description:
+    """A model without its weights.
+
+    Attributes:
+        task: what the model makes: an image (``synthesis``) or a label map (``segmentation``).
+        classes: names of the classes of a segmentation, without the background.
+        preparation: of its inputs, and back.
+        settings: how it is predicted with.
+        patch: size of its training patch in voxels.
+    """
+
+    task: Task
+    classes: tuple[str, ...]
+    preparation: Preparation
+    settings: InferenceConfig
+    patch: tuple[int, ...]
+
+    @classmethod
+    def parse(cls, content: Mapping[str, Any], outputs: int) -> Description:
+        """Read it from the content of ``model.json``; ``outputs`` are the channels that the network makes.
+
+        Raises:
+            ModelError: something is missing, or contradicts the network.
+        """
+        try:
+            preparation = Preparation.from_dict(content["preparation"])
+            settings = build(InferenceConfig, content["inference"])
+            patch = tuple(int(edge) for edge in content["patches"])
+        except (KeyError, TypeError) as error:
+            raise ModelError(f"model.json lacks {error}", fix="copy the model folder again") from None
+        # Models from before there were segmentations do not say what they are.
+        task = content.get("task", "synthesis")
+        if task not in VALUES:
+            raise ModelError(f"the model's task is {task!r}, which cannot be predicted", fix="use a newer medgen")
+        classes = classes_of(content, outputs) if task == "segmentation" else ()
+        require_classes(settings.detection, classes)
+        return cls(task, classes, preparation, settings, patch)
