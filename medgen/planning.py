@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,11 +14,13 @@ from medgen.method import Channels, Method, resolve
 from medgen.recipe import Recipe
 from medgen.transfer import check_transfer
 
+log = logging.getLogger(__name__)
+
 
 def check_recipe(
     recipe: Recipe, *, allow_modules: Sequence[str] = (), where: str | Path | None = None
 ) -> tuple[type[Method], Config]:
-    """Find the method of a recipe and build its settings and, once, its networks.
+    """Find the method of a recipe and build its settings and, once, its networks; doubts about them are logged.
 
     Args:
         recipe: of a run.
@@ -35,6 +38,8 @@ def check_recipe(
     kind = resolve(recipe.method, allow_modules=allow_modules)
     config = build(kind.config_class, recipe.config, where=where)
     inputs = recipe.data.inputs
+    for doubt in config.doubts(recipe.schedule.steps):
+        log.warning("%s", doubt)
     check_transfer(recipe.patches.transfer, inputs, adapts=kind.adapts())
     _require_channels(config, "config", inputs)
     _require_channels(recipe.patches.augmentation, "patches.augmentation", inputs)

@@ -69,12 +69,27 @@ def test_wrong_folders_are_refused(tmp_path):
     with pytest.raises(InputError, match="no images named"):
         from_picai(tmp_path)
     study(tmp_path, "10000", "1")
+    (tmp_path / "labels").mkdir()
     with pytest.raises(InputError, match="named after one of the 1 studies") as error:
         from_picai(tmp_path, labels=tmp_path / "labels")
     assert "10000_1.nii.gz" in error.value.fix
     study(tmp_path, "10000", "1", flat=True)
     with pytest.raises(InputError, match="two files for adc"):
         from_picai(tmp_path)
+
+
+def test_a_folder_that_is_not_there(capsys, tmp_path):
+    for layout in ("nnunet", "msd", "bids", "picai"):
+        with pytest.raises(SystemExit) as exit_:
+            main(["cases", f"from-{layout}", str(tmp_path / "absent"), "-o", str(tmp_path / "cases.csv")])
+        assert exit_.value.code == 3
+        assert "there is no such folder" in capsys.readouterr().err
+    study(tmp_path / "images", "10000", "1")
+    with pytest.raises(InputError, match="there is no such folder") as error:
+        from_picai(tmp_path / "images", labels=tmp_path / "absent")
+    assert "absent" in str(error.value.where)
+    with pytest.raises(InputError, match="the path is no folder"):
+        from_picai(touch(tmp_path / "images.zip"))
 
 
 def test_the_command_makes_a_table_whose_images_can_be_read(capsys, tmp_path):

@@ -54,6 +54,20 @@ def test_patches_that_a_network_cannot_take(config, size, fitting, said):
     check_recipe(load_recipe(recipe, [f"patches.size=[{fitting}, {fitting}, {fitting}]"]))
 
 
+def test_an_adversary_alone_in_few_steps_is_doubted(caplog):
+    recipe = tiny_domains.recipe(method="adversarial_detector", config={})
+
+    def doubts(*overrides):
+        caplog.clear()
+        check_recipe(load_recipe(recipe, ["patches.size=[32, 32, 4]", *overrides]))
+        return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+    (said,) = doubts("schedule.steps=400")
+    assert said.startswith("adversarial_weight is 1 in a training of 400 steps")
+    assert not doubts("schedule.steps=4000")
+    assert not doubts("schedule.steps=400", "config.adversarial_weight=0.99")
+
+
 def test_thick_slices_may_be_few_but_not_small():
     config = {"network": "unet", "slices": "thick"}
     recipe = tiny_domains.recipe(config=config)

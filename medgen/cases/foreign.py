@@ -11,7 +11,7 @@ from typing import Any
 
 from medgen.cases.case import Case
 from medgen.cases.splits import assign_splits
-from medgen.cases.table import require_name
+from medgen.cases.table import require_folder, require_name
 from medgen.errors import InputError
 
 _SUFFIXES = (".nii.gz", ".nii")
@@ -31,9 +31,9 @@ def from_nnunet(folder: str | Path, *, validation: float = 0.2) -> tuple[Case, .
         validation: fraction of the training cases for ``val``, by the hash of their names.
 
     Raises:
-        InputError: ``dataset.json`` or the images are missing, or a channel has no name there.
+        InputError: the folder, ``dataset.json`` or the images are missing, or a channel has no name there.
     """
-    folder = Path(folder).absolute()
+    folder = require_folder(folder)
     description = _description(folder)
     ending = description.get("file_ending", ".nii.gz")
     if ending not in _SUFFIXES:
@@ -60,10 +60,10 @@ def from_msd(folder: str | Path, *, validation: float = 0.2, split_into: str | P
         split_into: where to write the channels of 4D images as 3D volumes; they are as large as the originals.
 
     Raises:
-        InputError: ``dataset.json`` is missing, names files outside the folder, or the images hold several channels
-            and ``split_into`` is not given.
+        InputError: the folder or ``dataset.json`` is missing, it names files outside the folder, or the images hold
+            several channels and ``split_into`` is not given.
     """
-    folder = Path(folder).absolute()
+    folder = require_folder(folder)
     description = _description(folder)
     channels = list(_channels(description, folder).values())
     if len(channels) > 1 and split_into is None:
@@ -104,9 +104,10 @@ def from_bids(
         prefer: part of the file name (``"run-1"``) that decides where several images of a case have one role.
 
     Raises:
-        InputError: there are no subjects, or a case has several images for one role and ``prefer`` does not decide.
+        InputError: there is no such folder, there are no subjects in it, or a case has several images for one role and
+            ``prefer`` does not decide.
     """
-    folder = Path(folder).absolute()
+    folder = require_folder(folder)
     found: dict[tuple[str, str], dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
     roots = [folder, *(path for path in sorted((folder / "derivatives").glob("*")) if path.is_dir())]
     for root in roots:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from medgen.cases.case import Case
 from medgen.cases.splits import assign_splits
-from medgen.cases.table import require_name
+from medgen.cases.table import require_folder, require_name
 from medgen.errors import InputError
 
 SEQUENCES = ("t2w", "adc", "hbv")
@@ -35,10 +35,11 @@ def from_picai(
         test: fraction of the patients for ``test``, likewise.
 
     Raises:
-        InputError: there are no such images, a study has two files for one role, or no label belongs to an image.
+        InputError: a folder is missing, there are no such images in it, a study has two files for one role, or no label
+            belongs to an image.
         UsageError: the fractions leave nothing to train on.
     """
-    folder = Path(folder).absolute()
+    folder = require_folder(folder)
     studies: dict[tuple[str, str], dict[str, Path]] = defaultdict(dict)
     for path, stem in _images(folder):
         if match := _IMAGE.fullmatch(stem):
@@ -51,7 +52,7 @@ def from_picai(
             fix="name the folder that holds them, or the folders of the patients",
         )
     if labels is not None:
-        _add_labels(studies, Path(labels).absolute())
+        _add_labels(studies, require_folder(labels))
     splits = assign_splits([patient for patient, _ in studies], validation=validation, test=test)
     return tuple(
         Case(require_name(f"{patient}_{study}", folder), splits[patient], None, _ordered(images), patient)

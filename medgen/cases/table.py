@@ -101,6 +101,19 @@ def write_cases(cases: Iterable[Case], path: str | Path) -> Path:
     return path
 
 
+def require_folder(folder: str | Path) -> Path:
+    """The absolute path of a folder that is there.
+
+    Raises:
+        InputError: it is not there, or is no folder.
+    """
+    folder = Path(folder).absolute()
+    if not folder.is_dir():
+        what = "the path is no folder" if folder.exists() else "there is no such folder"
+        raise InputError(what, where=folder, fix="check the name")
+    return folder
+
+
 def require_name(name: str, where: str | Path, line: int | None = None) -> str:
     """A case name that can name a file.
 

@@ -27,7 +27,8 @@ from medgen.cli.prepare import prepare
 from medgen.cli.report import report
 from medgen.cli.train import train
 
-HELP = """3D medical images: CT from MR in HU, lesions on scanners without labels.
+HELP = """3D medical images: CT from MR in HU, prostate cancer in MR, lesions on
+scanners without labels.
 
 Start with:
 

@@ -35,14 +35,15 @@ def predict(
 
     A case of a cohort that fails is reported, the others finish, and the
     command exits 4. A model that looks for lesions (inference.detection in its
-    recipe) also writes a detection map and a list of lesions; of one patient
-    the list is shown.
+    recipe) also writes a detection map and a list of lesions: beside
+    p_label.nii.gz stand p_detection_map.nii.gz and p_lesions.json. Of one
+    patient the list is shown.
 
     For example:
 
         medgen predict run -i t1.nii.gz -o ct.nii.gz
         medgen predict run -i t1=t1.nii.gz -i flair=flair.nii.gz -o ct.nii.gz
-        medgen predict run -i t2w=T2W -i adc=ADC -i hbv=HBV -o label.nii.gz
+        medgen predict run -i t2w=T2W -i adc=ADC -i hbv=HBV -o p_label.nii.gz
         medgen predict run -i cases.csv --split test -o predictions
         medgen predict run -i cases.csv -o predictions --probabilities
         medgen predict fold0 --ensemble fold1 -i cases.csv -o predictions

@@ -15,8 +15,10 @@ def report(
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     cases: Path | None = None,
 ) -> None:
-    """Write one HTML file with images, errors, outlines or lesions, losses and scores.
+    """Write one HTML file that shows what a model did.
 
+    Patients with their predictions (error maps, outlines of label maps, or
+    detected lesions), scores with intervals, and the course of training.
     The file opens anywhere, without a network.
 
     For example:

@@ -30,7 +30,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -42,6 +42,8 @@ from medgen.methods._segmentation import SegmentationConfig, Segmenter
 from medgen.networks.label_discriminator import LabelDiscriminator
 from medgen.networks.segmenters import SLICE_STRIDES, Slices
 
+_STEPS_ALONE = 4000
+
 
 class Config(SegmentationConfig):
     """Settings of adversarial detection."""
@@ -51,8 +53,8 @@ class Config(SegmentationConfig):
     """``apart`` is 2D, as in the paper; ``thick`` lets deeper levels look across 3 mm slices where voxels are
     about 1 mm wide, ``thicker`` where they are 0.5 mm."""
     optimizer: Literal["rmsprop", "adam"] = "adam"
-    l1: float = 0.0
-    l2: float = 0.0
+    l1: NonNegativeFloat = 0.0
+    l2: NonNegativeFloat = 0.0
     adversarial_weight: Annotated[float, Field(ge=0, le=1)] = 1.0
     """w; 1, adversarial only, is how we remember the paper (the weight of a mixture is open). It learns slowly: zones
     and no tumour in 400 steps, see docs/explanation/detection.md. Penalties of the weights (``l1``, ``l2``) belong to
@@ -67,6 +69,15 @@ class Config(SegmentationConfig):
     """Levels of D; at 4 one of its logits sees 31 voxels within a slice, a gland's half."""
     discriminator_learning_rate: PositiveFloat | None = None
     """By default that of the segmenter."""
+
+    def doubts(self, steps: int) -> tuple[str, ...]:
+        """The adversary alone takes thousands of steps to teach a tumour, by our own study."""
+        if self.adversarial_weight < 1 or steps >= _STEPS_ALONE:
+            return ()
+        return (
+            f"adversarial_weight is 1 in a training of {steps} steps: in our study the adversary alone taught the "
+            f"zones and no tumour in 400 steps, and tumours in {_STEPS_ALONE}; lower the weight or train longer",
+        )
 
 
 class AdversarialDetector(Segmenter):

@@ -44,10 +44,11 @@ class Sample(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """All metrics of one row and size, by seed."""
+    """All metrics of one row and size, by seed, and the patients that they are of."""
 
     seeds: tuple[int, ...]
     metrics: dict[str, Sample]
+    patients: tuple[str, ...]
 
 
 def write_tables(out: Path, jobs: Sequence[Job]) -> str:
@@ -57,6 +58,7 @@ def write_tables(out: Path, jobs: Sequence[Job]) -> str:
         if job.scores.is_file():
             done.setdefault((job.row, job.size), []).append(job)
     samples = {key: _samples(group) for key, group in done.items()}
+    _require_same_patients({f"{row}, {size} patients": each.patients for (row, size), each in samples.items()})
     rows = [_row(key, samples) for key in sorted(samples, key=lambda key: (key[1], list(ROWS).index(key[0])))]
     write_json(out / "study.json", {"phantom": True, "draws": DRAWS, "rows": rows})
     _write_csv(out / "study.csv", rows)
@@ -72,9 +74,11 @@ def write_tables(out: Path, jobs: Sequence[Job]) -> str:
 def _samples(group: Sequence[Job]) -> Scored:
     """The same draws of patients for every row and seed, so that differences are paired."""
     contents = [json.loads(job.scores.read_text()) for job in group]
-    scored = {tuple(content["findings"]) for content in contents}
-    if len(scored) > 1 or any(len(content["findings"]) < len(content["cases"]) for content in contents):
-        raise ValueError(f"{group[0].folder.parent}: its seeds were not scored on the same patients")
+    patients = [tuple(str(case["case"]) for case in content["cases"]) for content in contents]
+    for job, content, names in zip(group, contents, patients, strict=True):
+        if tuple(content["findings"]) != names:
+            raise ValueError(f"{job.scores}: a patient has no findings")
+    _require_same_patients({"/".join(job.folder.parts[-3:]): names for job, names in zip(group, patients, strict=True)})
     found: dict[str, Sample] = {}
     for metric in ("dice", "voxel_sensitivity", "voxel_specificity"):
         table = np.array(
@@ -88,7 +92,19 @@ def _samples(group: Sequence[Job]) -> Scored:
     for metric in ("auroc", "ap"):
         values = np.array([each.values[metric] for each in detections])
         found[metric] = Sample(values, np.stack([each[metric] for each in resampled], axis=1))
-    return Scored(tuple(job.seed for job in group), found)
+    return Scored(tuple(job.seed for job in group), found, patients[0])
+
+
+def _require_same_patients(patients: dict[str, tuple[str, ...]]) -> None:
+    """What is drawn by place must be the same patient at each place, or differences would not be paired.
+
+    Raises:
+        ValueError: two differ; it names both.
+    """
+    for name, each in patients.items():
+        first = next(iter(patients))
+        if each != patients[first]:
+            raise ValueError(f"'{first}' and '{name}' were not scored on the same patients in the same order")
 
 
 def _cases(content: dict[str, Any]) -> dict[str, CaseDetection]:
@@ -131,23 +147,21 @@ def _row(key: tuple[str, int], samples: dict[tuple[str, int], Scored]) -> dict[s
 
 
 def _markdown(rows: Sequence[dict[str, Any]]) -> str:
-    lines = [
+    heading = [
         "| patients | training | seeds | " + " | ".join(METRICS.values()) + " |",
         "| ---: | --- | ---: |" + " --- |" * len(METRICS),
     ]
+    lines = [*heading]
     for row in rows:
         cells = [_cell(row["metrics"][metric]) for metric in METRICS]
         lines.append(f"| {row['size']} | {ROWS[row['row']][0]} | {row['seeds']} | " + " | ".join(cells) + " |")
-    lines += ["", f"Less {ROWS[REFERENCE][0]}, on the same patients:", ""]
-    lines += [
-        "| patients | training | seeds | " + " | ".join(METRICS.values()) + " |",
-        "| ---: | --- | ---: |" + " --- |" * len(METRICS),
-    ]
+    lines += ["", f"Less {ROWS[REFERENCE][0]}, on the same patients:", "", *heading]
     for row in rows:
         if all("difference" in row["metrics"][metric] for metric in METRICS):
             cells = [_difference(row["metrics"][metric]) for metric in METRICS]
-            heading = f"| {row['size']} | {ROWS[row['row']][0]} | {row['common_seeds']} | "
-            lines.append(heading + " | ".join(cells) + " |")
+            lines.append(
+                f"| {row['size']} | {ROWS[row['row']][0]} | {row['common_seeds']} | " + " | ".join(cells) + " |"
+            )
     return "\n".join(lines) + "\n"
 
 

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 import numpy as np
@@ -92,7 +93,7 @@ def measure(folder: Path, images: dict[str, Path], threads: int) -> Cost:
 
 
 def main() -> None:
-    """Make the patient and the model, measure, print a line each, and exit 1 above the limit."""
+    """Make the patient and the model, measure, print median and maximum, and exit 1 if the slowest is too slow."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recipe", type=Path, default=RECIPE)
     parser.add_argument("--spacing", type=float, nargs=3, help="mm of the prepared grid; the recipe's by default")
@@ -106,12 +107,11 @@ def main() -> None:
         what = write_model(folder, options.recipe, overrides)
         images = write_patient(folder)
         costs = [measure(folder, images, options.threads) for _ in range(options.repeats)]
-    best = min(costs)
-    print(
-        f"192 x 192 x 19 x 3 voxels, {what}, {options.threads} threads: {best.seconds:.1f} s on the clock, "
-        f"{best.processor:.1f} s of processor, {best.gib:.2f} GiB (the best of {len(costs)})"
-    )
-    sys.exit(best.seconds > LIMIT_SECONDS)
+    print(f"192 x 192 x 19 x 3 voxels, {what}, {options.threads} threads, {options.repeats} predictions:")
+    for name, each in (("median", median), ("maximum", max)):
+        seconds, processor, gib = (each(values) for values in zip(*costs, strict=True))
+        print(f"  {name}: {seconds:.1f} s on the clock, {processor:.1f} s of processor, {gib:.2f} GiB")
+    sys.exit(max(cost.seconds for cost in costs) > LIMIT_SECONDS)
 
 
 if __name__ == "__main__":

@@ -68,12 +68,12 @@ def test_smaller_training_sets_are_part_of_larger_ones_and_half_of_each_is_sick(
         Job("dice", 12, 0, data, tmp_path / "out")._table()
 
 
-def scores(job, quality):
+def scores(job, quality, names=("c0", "c1", "c2", "c3")):
     """Four patients, two with a lesion; ``quality`` is the confidence of the true ones, 0.5 that of the false."""
     job.folder.mkdir(parents=True)
     cases = [
         {
-            "case": f"c{n}",
+            "case": names[n],
             "confidence": quality if n < 2 else 0.5,
             "dice": quality if n < 2 else None,
             "voxel_sensitivity": quality if n < 2 else None,
@@ -86,14 +86,15 @@ def scores(job, quality):
 
 
 def test_curves_are_means_over_seeds_with_paired_differences(tmp_path):
-    from curves import write_tables
+    from curves import METRICS, _curves, write_tables
     from rows import Job
 
     jobs = [Job(row, 8, seed, tmp_path, tmp_path) for row in ("cross_entropy", "both") for seed in (0, 1)]
     for job, quality in zip(jobs, (0.4, 0.6, 0.8, 0.9), strict=True):
         scores(job, quality)
     text = write_tables(tmp_path, [*jobs, Job("dice", 8, 0, tmp_path, tmp_path)])  # the last was not run
-    first, second = json.loads((tmp_path / "study.json").read_text())["rows"]
+    rows = json.loads((tmp_path / "study.json").read_text())["rows"]
+    first, second = rows
     assert first["metrics"]["dice"]["mean"] == pytest.approx(0.5)
     assert first["metrics"]["auroc"]["seeds"] == [0.0, 1.0]  # below and above the 0.5 of those without a lesion
     assert second["metrics"]["auroc"]["mean"] == 1.0
@@ -102,4 +103,35 @@ def test_curves_are_means_over_seeds_with_paired_differences(tmp_path):
     assert low == pytest.approx(0.3)
     assert high == pytest.approx(0.4)
     assert "| 8 | cross-entropy + adversary | 2 |" in text
-    assert (tmp_path / "study.png").stat().st_size > 10_000
+    assert text.count("| patients | training | seeds | Dice | sensitivity | specificity | AUROC | AP |") == 2
+    panels = _curves(rows).axes
+    assert [axes.get_title() for axes in panels] == list(METRICS.values())
+    for axes, metric in zip(panels, METRICS, strict=True):
+        assert [tick.get_text() for tick in axes.get_xticklabels()] == ["8"]
+        drawn = {line.get_label(): line.get_ydata().tolist() for line in axes.lines if len(line.get_ydata())}
+        assert drawn == {
+            "cross-entropy": [first["metrics"][metric]["mean"]],
+            "cross-entropy + adversary": [second["metrics"][metric]["mean"]],
+        }
+    assert (tmp_path / "study.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("places", "named"),
+    [
+        ([("cross_entropy", 8, 0), ("cross_entropy", 8, 1)], ("cross_entropy/n8/seed0", "cross_entropy/n8/seed1")),
+        ([("cross_entropy", 8, 0), ("both", 8, 0)], ("cross_entropy, 8 patients", "both, 8 patients")),
+        ([("both", 8, 0), ("both", 16, 0)], ("both, 8 patients", "both, 16 patients")),
+    ],
+)
+def test_rows_of_other_patients_are_not_drawn_together(tmp_path, places, named):
+    """The same number of patients, in another order: nothing else would show it."""
+    from curves import write_tables
+    from rows import Job
+
+    jobs = [Job(*place, tmp_path, tmp_path) for place in places]
+    for job, names in zip(jobs, (("c0", "c1", "c2", "c3"), ("c1", "c0", "c2", "c3")), strict=True):
+        scores(job, 0.8, names)
+    with pytest.raises(ValueError, match="same patients") as error:
+        write_tables(tmp_path, jobs)
+    assert all(name in str(error.value) for name in named)
