@@ -44,6 +44,14 @@ def test_root_help_lists_the_commands_in_the_order_of_work(capsys):
     places = [out.index(f"│ {name} ") for name in names]
     assert places == sorted(places)
     assert "130 interrupted" in out
+    for job in ("CT from MR", "prostate cancer in MR", "lesions on scanners without labels"):
+        assert " ".join(job.split()) in " ".join(out.split())
+
+
+def test_the_files_of_a_detector_are_named_in_the_help(capsys):
+    _, out, _ = run(capsys, "predict", "--help")
+    for name in ("p_label.nii.gz", "p_detection_map.nii.gz", "p_lesions.json"):
+        assert name in out
 
 
 def test_version(capsys):

@@ -8,6 +8,7 @@ import torch
 from medgen.batches import Labelled
 from medgen.config import build
 from medgen.engine import Engine
+from medgen.errors import UsageError
 from medgen.method import Channels, Method, resolve
 from medgen.recipe import Schedule
 from medgen.training import train
@@ -102,3 +103,9 @@ def test_slices_apart_are_not_mixed():
         first, second = (method.discriminator(each, label) for each in (image, other))
     assert first.shape[-1] == 4
     assert not torch.equal(first[..., 0], second[..., 0])
+
+
+@pytest.mark.parametrize("name", ["l1", "l2"])
+def test_penalties_are_not_negative(name):
+    with pytest.raises(UsageError, match=f"'{name}' is -0.1"):
+        detector(**{name: -0.1})
