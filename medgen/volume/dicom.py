@@ -17,7 +17,8 @@ from numpy.typing import DTypeLike, NDArray
 from medgen.errors import InputError
 from medgen.volume.grid import SAME_GRID, Affine, Grid, straighten
 from medgen.volume.nifti import require_regular
-from medgen.volume.series import DAMAGE, Slice, find_slices, is_dicom, read_pixels, silenced
+from medgen.volume.series import find_slices, is_dicom, read_pixels
+from medgen.volume.slices import DAMAGE, Slice, silenced
 
 __all__ = ["is_dicom", "read_dicom", "read_dicom_grid"]
 
