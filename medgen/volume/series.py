@@ -40,24 +40,26 @@ def is_dicom(path: Path) -> bool:
     return path.suffix.lower() not in _OTHER_FORMATS and path.is_file() and _is_marked(path)
 
 
-def find_slices(path: Path) -> tuple[list[Slice], tuple[str, ...]]:
-    """The slices of the one series in a folder, or of one file, in no order; and notes on what was left out.
+def find_slices(path: Path, series: str | None = None) -> tuple[list[Slice], tuple[str, ...]]:
+    """The slices of one series in a folder, or of one file, in no order; and notes on what was left out.
 
     Localizers are left out, and so are files that hold no image; folders inside are not looked at.
 
     Args:
         path: a folder or a file.
+        series: which one of several: its number, or, where two have one number, its SeriesInstanceUID or the name of
+            one of its files; None where there is one alone.
 
     Raises:
-        InputError: there is no image, a file is empty, cut off or damaged, there are several patients or series, or
-            an image has no position.
+        InputError: there is no image, a file is empty, cut off or damaged, there are several patients, several series
+            and no choice, or none such as was chosen, or an image has no position.
     """
     files, notes = _files(path)
     headers = {file: _header(file) for file in files}
     images = {file: header for file, header in headers.items() if _is_image(header)}
     if other := len(headers) - len(images):
         notes.append(f"{_count(other, 'file')} left out: DICOM, but no image")
-    _require_one(images, path, "patient", lambda header: (str(header.get("PatientID")), str(header.get("PatientName"))))
+    _require_one_patient(images, path)
     slices = {file: header for file, header in images.items() if "LOCALIZER" not in (header.get("ImageType") or ())}
     if localizers := len(images) - len(slices):
         notes.append(f"{_count(localizers, 'localizer')} left out")
@@ -68,8 +70,11 @@ def find_slices(path: Path) -> tuple[list[Slice], tuple[str, ...]]:
             where=path,
             fix="give the folder that holds the slices of one series",
         )
-    _require_one(slices, path, "series", lambda header: str(header.get("SeriesInstanceUID")))
-    found = [each for file, header in slices.items() for each in read_slices(file, header)]
+    chosen, others = _one_series(slices, path, series)
+    if series is not None:
+        number = _number(next(iter(chosen.values())))
+        notes.append(f"series {number} taken, {others} left out" if others else f"series {number} is the only one")
+    found = [each for file, header in chosen.items() for each in read_slices(file, header)]
     return found, tuple(notes)
 
 
@@ -143,24 +148,57 @@ def _is_image(header: Dataset) -> bool:
     return str(header.SOPClassUID.name).endswith("Image Storage")
 
 
-def _require_one(headers: dict[Path, Dataset], where: Path, what: str, key: Callable[[Dataset], object]) -> None:
-    groups: dict[object, list[Path]] = {}
-    for file, header in headers.items():
-        groups.setdefault(key(header), []).append(file)
-    if len(groups) < 2:
-        return
-    named = []
-    for files in groups.values():
-        first = headers[files[0]]
-        about = (
-            f"number {first.get('SeriesNumber', 'unknown')}, {first.get('Modality', '')}, " if what == "series" else ""
+def _require_one_patient(images: dict[Path, Dataset], where: Path) -> None:
+    groups = _grouped(images, lambda header: (str(header.get("PatientID")), str(header.get("PatientName"))))
+    if len(groups) > 1:
+        raise InputError(
+            f"the folder holds {len(groups)} patients: {'; '.join(map(_files_of, groups.values()))}",
+            where=where,
+            fix="give each series a folder of its own",
         )
-        named.append(f"{about}{_count(len(files), 'file')} from {files[0].name}")
-    raise InputError(
-        f"the folder holds {len(groups)} {what if what == 'series' else 'patients'}: {'; '.join(named)}",
-        where=where,
-        fix="give each series a folder of its own",
+
+
+def _one_series(slices: dict[Path, Dataset], where: Path, wanted: str | None) -> tuple[dict[Path, Dataset], int]:
+    """The headers of the series that is meant, and how many others there are."""
+    groups = _grouped(slices, lambda header: str(header.get("SeriesInstanceUID")))
+    if wanted is None and len(groups) == 1:
+        return slices, 0
+    listed = "; ".join(
+        f"number {_number(first := next(iter(group.values())))}, {first.get('Modality', '')}, {_files_of(group)}"
+        for group in groups.values()
     )
+    if wanted is None:
+        raise InputError(
+            f"the folder holds {len(groups)} series: {listed}",
+            where=where,
+            fix="medgen fix FOLDER -o VOLUME.nii.gz --series NUMBER takes one; or give each a folder of its own",
+        )
+    numbered = [group for group in groups.values() if _number(next(iter(group.values()))) == wanted]
+    named = [group for uid, group in groups.items() if wanted == str(uid) or wanted in {file.name for file in group}]
+    fitting = numbered if len(numbered) == 1 else named
+    if len(fitting) != 1:
+        raise InputError(
+            f"{len(numbered) or 'none'} of {len(groups)} series {'have' if numbered else 'has'} this number: {listed}",
+            where=where,
+            fix="choose one of these numbers; where they are equal, give --series the name of one of the files",
+        )
+    return fitting[0], len(groups) - 1
+
+
+def _grouped(headers: dict[Path, Dataset], key: Callable[[Dataset], object]) -> dict[object, dict[Path, Dataset]]:
+    groups: dict[object, dict[Path, Dataset]] = {}
+    for file, header in headers.items():
+        groups.setdefault(key(header), {})[file] = header
+    return groups
+
+
+def _files_of(group: dict[Path, Dataset]) -> str:
+    return f"{_count(len(group), 'file')} from {next(iter(group)).name}"
+
+
+def _number(header: Dataset) -> str:
+    number = header.get("SeriesNumber")
+    return "unknown" if number is None else str(number)
 
 
 def _count(number: int, what: str) -> str:
