@@ -91,9 +91,9 @@ class Repaired:
             "notes": self.volume.notes,
             "interpolated": [each._asdict() for each in self.interpolated],
             "coordinates": _COORDINATES,
-            "shear_degrees": self.shear,
-            "input": {"shape": self.source_shape, "spacing_mm": self.source_spacing},
-            "output": {"shape": self.volume.shape, "spacing_mm": self.volume.spacing},
+            "shear_degrees": round(self.shear, 4),
+            "input": {"shape": self.source_shape, "spacing_mm": np.round(self.source_spacing, 6).tolist()},
+            "output": {"shape": self.volume.shape, "spacing_mm": np.round(self.volume.spacing, 6).tolist()},
         }
 
 

@@ -48,8 +48,8 @@ def read_stack(path: Path, frame: int | None = None, series: str | None = None) 
         series: which one of several, as for ``find_slices``.
 
     Raises:
-        InputError: as for ``find_slices``; the slices are fewer than three, differ in size or direction, or share a
-            position.
+        InputError: as for ``find_slices``; the slices are fewer than three, differ in size or direction, share a
+            position, or do not lie on one line.
     """
     slices, notes = find_slices(path, series)
     if frame not in (None, 0):
@@ -67,6 +67,7 @@ def read_stack(path: Path, frame: int | None = None, series: str | None = None) 
     slices = sorted(slices, key=lambda each: float(np.dot(each.position, normal)))
     stack = Stack(slices, np.array([np.dot(each.position, normal) for each in slices]), path, notes)
     _require_apart(stack)
+    _require_one_line(stack)
     return stack
 
 
@@ -176,6 +177,20 @@ def _require_apart(stack: Stack) -> None:
             f"{_name(slices[first])} and {_name(slices[first + 1])}",
             where=stack.path,
             fix="give a folder with one image (echo, b-value, time point) of each position",
+        )
+
+
+def _require_one_line(stack: Stack) -> None:
+    """Refuse a slice that lies beside the line through the first and the last one."""
+    places = np.array([each.position for each in stack.slices])
+    shares = (stack.heights - stack.heights[0]) / (stack.heights[-1] - stack.heights[0])
+    away = np.linalg.norm(places - places[0] - np.outer(shares, places[-1] - places[0]), axis=1)
+    worst = int(np.argmax(away))
+    if away[worst] > SAME_GRID * min(stack.slices[0].spacing):
+        raise InputError(
+            f"{_name(stack.slices[worst])} lies {away[worst]:.2f} mm beside the line through the first and last slice",
+            where=stack.path,
+            fix="take out of the folder what is no slice of this volume",
         )
 
 
