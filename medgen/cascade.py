@@ -35,7 +35,7 @@ def fit_cascade(
         cases: training subjects.
         held_out: validation subjects.
         stages: networks in the cascade.
-        folds: inner folds; at most as many as there are training subjects.
+        folds: inner folds; at most as many as there are training subjects. The studies of a patient are one subject.
 
     Returns:
         The networks in their order, in evaluation mode.
@@ -43,12 +43,13 @@ def fit_cascade(
     Raises:
         UsageError: a cascade was asked for and there is only one training subject.
     """
-    if stages > 1 and len(cases) < 2:
+    subjects = len({_subject(case) for case in cases})
+    if stages > 1 and subjects < 2:
         raise UsageError(
-            f"auto-context needs at least 2 training subjects, there is {len(cases)}",
+            f"auto-context needs at least 2 training subjects, there is {subjects}",
             fix="set config.stages to 1, or add subjects with split 'train'",
         )
-    folds = min(folds, len(cases))
+    folds = min(folds, subjects)
     contexts: Contexts | None = None
     networks: list[Method] = []
     for stage in range(stages):
@@ -59,17 +60,21 @@ def fit_cascade(
     return networks
 
 
-def fold_of(position: int, folds: int) -> int:
-    """The fold of the training subject at ``position`` of the table: they are dealt like cards."""
-    return position % folds
+def deal_folds(cases: Sequence[StoredCase], folds: int) -> list[tuple[StoredCase, ...]]:
+    """The cases of each fold: subjects are dealt like cards in the order of the table, each with all its studies."""
+    order = {subject: number for number, subject in enumerate(dict.fromkeys(_subject(case) for case in cases))}
+    return [tuple(case for case in cases if order[_subject(case)] % folds == fold) for fold in range(folds)]
+
+
+def _subject(case: StoredCase) -> str:
+    return case.patient or case.name
 
 
 def _contexts(session: Session, part: Part, network: Method, folds: int) -> dict[str, Path]:
     """Estimates of one stage for every subject: out of fold for training, by the full network for validation."""
     folder = session.folder / "contexts" / part.name
     paths: dict[str, Path] = {}
-    for fold in range(folds):
-        inside = [case for position, case in enumerate(part.cases) if fold_of(position, folds) == fold]
+    for fold, inside in enumerate(deal_folds(part.cases, folds)):
         outside = tuple(case for case in part.cases if case not in inside)
         fold_part = Part(f"{part.name}-fold{fold}", part.number + 1 + fold, outside, contexts=part.contexts)
         # Decided by all together: another process may be writing the first of them already.

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -14,7 +15,7 @@ import tiny
 import torch
 import yaml
 
-from medgen.cascade import fold_of
+from medgen.cascade import deal_folds
 from medgen.checkpoint import load_checkpoint, load_stages, load_weights
 from medgen.cli.failures import exit_code_of
 from medgen.errors import InputError, Preempted, StorageError, UsageError
@@ -23,6 +24,7 @@ from medgen.files import folder_lock
 from medgen.inference.model import load_model
 from medgen.methods._paired import reconstruction
 from medgen.patches import PatchSource
+from medgen.preparation import StoredCase
 from medgen.recipe import load_recipe, save_recipe
 
 
@@ -285,8 +287,15 @@ def test_minutes_are_a_limit(cases, tmp_path):
         train(tiny.RECIPE, cases, tmp_path / "run", device="cpu", max_minutes=0)
 
 
-def test_folds_are_dealt():
-    assert [fold_of(position, 3) for position in range(5)] == [0, 1, 2, 0, 1]
+def test_subjects_are_dealt_to_folds_with_all_their_studies():
+    """Else the network whose estimate is called out of fold has seen the patient on another day."""
+
+    def study(name, patient=None):
+        return StoredCase(name, "train", None, Path(name), (1, 1, 1), (1, 1, 1), (0,), (), frozenset(), patient)
+
+    cases = [study("a1", "a"), study("b"), study("a2", "a"), study("c"), study("d")]
+    folds = [[case.name for case in fold] for fold in deal_folds(cases, 3)]
+    assert folds == [["a1", "a2", "d"], ["b"], ["c"]]
 
 
 def test_a_second_run_in_the_folder_is_refused(cases, reference):

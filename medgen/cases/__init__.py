@@ -1,9 +1,10 @@
 """The case table ``cases.csv``, and how to make one from folders in layouts that others defined."""
 
+from medgen.cases.case import DOMAINS, SPLITS, Case, Split, columns_of, is_optional
 from medgen.cases.foreign import from_bids, from_msd, from_nnunet
 from medgen.cases.picai import from_picai
 from medgen.cases.splits import assign_splits
-from medgen.cases.table import DOMAINS, SPLITS, Case, CaseTable, Split, columns_of, is_optional, read_cases, write_cases
+from medgen.cases.table import CaseTable, read_cases, write_cases
 
 __all__ = [
     "DOMAINS",

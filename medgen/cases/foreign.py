@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from medgen.cases.case import Case
 from medgen.cases.splits import assign_splits
-from medgen.cases.table import Case, require_name
+from medgen.cases.table import require_name
 from medgen.errors import InputError
 
 _SUFFIXES = (".nii.gz", ".nii")

@@ -7,8 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+from medgen.cases.case import Case
 from medgen.cases.splits import assign_splits
-from medgen.cases.table import Case, require_name
+from medgen.cases.table import require_name
 from medgen.errors import InputError
 
 SEQUENCES = ("t2w", "adc", "hbv")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from medgen.cases.table import Split
+from medgen.cases.case import Split
 from medgen.errors import UsageError
 
 

@@ -2,11 +2,9 @@
 
 With the channel a network makes, on a new scanner, the errors of a contrast that it does not know; without it, those
 of who cannot see what the channel shows. These are errors in different places, so a class is predicted only as far
-as both networks see it. That two views err independently is the idea of co-training (Blum & Mitchell 1998), and what
-they agree on may also be learnt from: labels of the unlabelled target images, as in cross pseudo supervision (Chen et
-al. 2021, arXiv 2106.01226).
+as both networks see it. No image of the new scanner is looked at; ``co_training`` learns from those as well.
 
-The combination is medgen's; nothing about it is published. Two networks take twice the time of one.
+The rule is medgen's; nothing about it is published. Two networks take twice the time of one.
 """
 
 from __future__ import annotations
@@ -15,16 +13,14 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
-from pydantic import NonNegativeFloat, NonNegativeInt, model_validator
+from pydantic import NonNegativeInt
 from torch import Tensor
 from torch.optim import Optimizer
 
-from medgen.batches import Adaptation
 from medgen.errors import UsageError
 from medgen.method import Channels, Update
-from medgen.methods._domains import Share, ramp, require_order
-from medgen.methods._segmentation import SegmentationConfig, Segmenter, centre, new_network
-from medgen.methods._teacher import labelled_by_another, probabilities
+from medgen.methods._domains import Network
+from medgen.methods._segmentation import SegmentationConfig, Segmenter, new_network
 
 
 class Config(SegmentationConfig):
@@ -32,24 +28,12 @@ class Config(SegmentationConfig):
 
     hidden: tuple[NonNegativeInt, ...] = ()
     """Numbers of the input channels that the second view lacks; by default the last one."""
-    agreement_weight: NonNegativeFloat = 0.0
-    """Of the losses on target patches, with what both views agree on as labels; 0 looks at no target image."""
-    begin: Share = 0.4
-    """Share of the training until which that weight is 0."""
-    full: Share = 0.7
-    """Share of the training from which it is at its largest."""
-
-    @model_validator(mode="after")
-    def _views_in_order(self) -> Config:
-        require_order(begin=self.begin, full=self.full)
-        return self
 
 
 class ViewAgreement(Segmenter):
-    """Both networks learn from the labels of the source, and on the target from what they agree on."""
+    """Both networks learn from the same labels, and only what both say is predicted."""
 
-    config_class = Config
-    batch_class: ClassVar[type[Any]] = Adaptation
+    config_class: ClassVar[type[Config]] = Config
     config: Config
 
     def __init__(self, config: Config, channels: Channels) -> None:
@@ -64,34 +48,27 @@ class ViewAgreement(Segmenter):
         self.kept = kept
         self.second = new_network(config, Channels(len(kept), channels.outputs))
 
+    @property
+    def views(self) -> tuple[tuple[str, Network], ...]:
+        """Both networks, by the names of their optimisers."""
+        return ("segmenter", self.network), ("second", self.second)
+
     def optimizers(self) -> dict[str, Optimizer]:
         """One for each network."""
         return {**super().optimizers(), "second": self.optimizer_of(self.second)}
 
-    def updates(self, batch: Adaptation, progress: float) -> Iterator[Update]:
+    def updates(self, batch: Any, progress: float) -> Iterator[Update]:
         """One step of each network."""
-        weight = self.config.agreement_weight * ramp(progress, self.config.begin, self.config.full)
-        agreed = self._agreed(batch.target) if weight else None
-        for name, network in (("segmenter", self.network), ("second", self.second)):
-            source, target = (self._seen(name, image) for image in (batch.source, batch.target))
-            losses = self.supervised(network(source), batch.label, network)
-            if agreed is not None:
-                mask = centre(batch.target_mask, agreed)
-                losses["agreement"] = weight * labelled_by_another(self.config, network(target), agreed, mask)
-            yield Update(name, losses)
+        for name, network in self.views:
+            yield Update(name, self.supervised(network(self.seen_by(name, batch.source)), batch.label, network))
 
     def predict(self, image: Tensor) -> Tensor:
         """Class probabilities ``(B, K, X - 2m, Y - 2m, Z - 2m)`` in [0, 1] as far as both networks agree on them."""
-        second: Tensor = self.second(self._seen("second", image))
+        second: Tensor = self.second(self.seen_by("second", image))
         return agreement(super().predict(image), second.float().softmax(dim=1))
 
-    def _agreed(self, image: Tensor) -> Tensor:
-        """The class of each voxel that both networks see, (B, 1, x, y, z)."""
-        first = probabilities(self.network, image)
-        second = probabilities(self.second, self._seen("second", image))
-        return agreement(first, second).argmax(dim=1, keepdim=True)
-
-    def _seen(self, name: str, image: Tensor) -> Tensor:
+    def seen_by(self, name: str, image: Tensor) -> Tensor:
+        """The channels of ``image`` (B, C, X, Y, Z) that a view has."""
         return image if name == "segmenter" else image[:, self.kept]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,42 +15,16 @@ from medgen.networks.blocks import NormName
 from medgen.networks.deepmedic import DeepMedic, Padding, PresetName
 
 SegmenterName = Literal["deepmedic", "unet"]
-Slices = Literal["thin", "thick", "apart"]
+Slices = Literal["thin", "thick", "thicker", "apart"]
 
 UNET_CHANNELS = (16, 32, 64, 128)
 MAP_STRIDE = 4
 """Voxels of the U-Net's logits to one of its maps. A discriminator on the full grid would take ten times as long as
 the network, and most maps are coarser anyhow."""
-SLICE_STRIDES: dict[Slices, tuple[int, int, int]] = {"thin": (2, 2, 2), "thick": (1, 2, 2), "apart": (1, 1, 1)}
+SLICE_STRIDES: dict[Slices, tuple[int, int, int]] = {
+    "thin": (2, 2, 2), "thick": (1, 2, 2), "thicker": (1, 1, 2), "apart": (1, 1, 1),
+}  # fmt: skip
 """Through the slices, of the three levels; within a slice every level halves the grid."""
-
-
-class Segmenter(Protocol):
-    """What a method may expect of a segmentation network, besides that it is an ``nn.Module``.
-
-    Attributes:
-        margin: voxels lost on each side.
-        multiple: what the sides of the input must be divisible by.
-        minimum: the smallest side within a slice.
-        align: what the sides of the output, and the starts of tiles, must be multiples of.
-        layers: names of the feature maps.
-        widths: channels of each feature map.
-    """
-
-    margin: int
-    multiple: int
-    minimum: int
-    align: int
-    layers: tuple[str, ...]
-    widths: dict[str, int]
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """(B, C, X, Y, Z) to logits (B, K, X - 2 margin, ...)."""
-        ...
-
-    def features(self, x: Tensor, layers: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Logits, and the named maps on one grid: that of the logits, or (U-Net) a coarser one."""
-        ...
 
 
 class SegmentationUNet(nn.Module):
@@ -65,9 +39,10 @@ class SegmentationUNet(nn.Module):
         dropout: rate in every block.
         stride_first: the first convolution halves the grid, and only the last transposed one brings it back, which
             takes a fraction of the time. False adds a level at full resolution.
-        slices: ``thin`` where voxels are about as high as wide. ``thick`` (e.g. 1 x 1 x 3 mm) has a
-            first level of 3 x 3 x 1 kernels that stride within the slice only, which brings voxels nearer to cubes.
-            ``apart`` has such kernels on every level: a 2D network for the slices of a volume, one by one.
+        slices: ``thin`` where voxels are about as high as wide. ``thick`` (two to four times as high, e.g.
+            1 x 1 x 3 mm) has a first level of 3 x 3 x 1 kernels that stride within the slice only, which brings
+            voxels nearer to cubes; ``thicker`` (more, e.g. 0.5 x 0.5 x 3 mm) has two such levels. ``apart`` has no
+            others: a 2D network for the slices of a volume, one by one.
 
     Attributes:
         margin: 0.
@@ -79,7 +54,8 @@ class SegmentationUNet(nn.Module):
 
     Shape:
         ``(B, inputs, X, Y, Z)`` to ``(B, outputs, X, Y, Z)``. Thin slices: sides divisible by 8 and of 16 voxels at
-        least; else any, with repeated border voxels up to what is divisible by 8 x 8 x 4 (``thick``) or 8 x 8 x 1.
+        least; else any, with repeated border voxels up to what is divisible by 8 x 8 x 4
+        (``thick``), 8 x 8 x 2 (``thicker``) or 8 x 8 x 1.
     """
 
     def __init__(
@@ -200,7 +176,7 @@ def _unet(
             return super()._get_up_layer(*arguments)
 
     def kernel(stride: tuple[int, int, int] | int) -> int | tuple[int, int, int]:
-        within = slices == "apart" or (slices == "thick" and stride == (2, 2, 1))  # the innermost block has stride 1
+        within = slices == "apart" or stride == (2, 2, 1)  # the innermost block has stride 1
         return (3, 3, 1) if within else 3
 
     network: Any = Anisotropic(3, inputs, outputs, channels, strides, num_res_units=2, **options)
@@ -244,7 +220,7 @@ def build_segmenter(
     stride_first: bool = True,
     slices: Slices = "thin",
 ) -> DeepMedic | SegmentationUNet:
-    """A segmentation network; see :class:`Segmenter` for what every one offers.
+    """A segmentation network; both tell methods their margins, divisors and feature maps by the same attributes.
 
     Args:
         name: ``deepmedic`` or ``unet``.

@@ -32,6 +32,7 @@ class StoredCase:
         air: the smallest value of each input channel, which stands for what lies outside the volume.
         classes: label values that occur, without 0.
         files: the arrays there are, without ``.npy``.
+        patient: of which the case is one of several examinations; None is a patient of its own.
     """
 
     name: str
@@ -43,6 +44,7 @@ class StoredCase:
     air: tuple[float, ...]
     classes: tuple[int, ...]
     files: frozenset[str]
+    patient: str | None = None
 
     @property
     def image(self) -> Array:
@@ -128,6 +130,7 @@ def open_case(case: Case, place: Path) -> StoredCase:
         air=tuple(facts["air"]),
         classes=tuple(facts["classes"]),
         files=frozenset(facts["files"]),
+        patient=case.patient,
     )
 
 

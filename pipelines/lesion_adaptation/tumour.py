@@ -3,8 +3,9 @@
     python pipelines/lesion_adaptation/tumour.py DATA --out runs/tumour
 
 DATA holds one folder a patient with flair, t1c, labels and brain_mask (.nii.gz; BRATS 2013 cases as shipped with
-deepmedic/deepmedic). The last patient is the test; nothing was chosen on it. With ``--held-out N`` another patient is,
-so that all four can take their turn.
+deepmedic/deepmedic). The last patient is the test; with ``--held-out N`` another one is, so that all four can take
+their turn. One network is trained for each of ``--seeds``, and the mean of their probabilities is the result. What was
+chosen on which patient is told in docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -29,9 +30,11 @@ def main() -> None:
     options = _arguments()
     out = Path(options.out)
     table = make_table(Path(options.data).resolve(), out, held_out=options.held_out)
-    recipe, run = yaml.safe_load(RECIPE.read_text()), out / "run"
-    train(recipe, table, run, overrides=options.set, resume=(run / "recipe.yaml").is_file(), progress=_say)
-    predict(run, table, out / "predictions", split="test", overwrite=True)
+    recipe, runs = yaml.safe_load(RECIPE.read_text()), [out / f"run{seed}" for seed in options.seeds]
+    for seed, run in zip(options.seeds, runs, strict=True):
+        overrides = [*options.set, f"seed={seed}"]
+        train(recipe, table, run, overrides=overrides, resume=(run / "recipe.yaml").is_file(), progress=_say)
+    predict(runs[0], table, out / "predictions", split="test", ensemble=runs[1:], overwrite=True)
     scores = evaluate_segmentation(out / "predictions", table, classes=recipe["data"]["classes"])
     scores.write(out / "scores.json")
     for row in scores.table():
@@ -64,6 +67,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("data")
     parser.add_argument("--out", required=True)
     parser.add_argument("--held-out", type=int, default=-1, metavar="N", help="number of the test patient, from 0")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="of the networks that are averaged")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     return parser.parse_args()
 

@@ -77,7 +77,8 @@ def test_what_the_unet_refuses():
 
 
 @pytest.mark.parametrize(("slices", "shape", "grid"), [
-    ("thick", (32, 48, 19), (8, 12, 10)), ("thick", (33, 50, 7), (10, 14, 4)), ("apart", (32, 33, 5), (8, 10, 5)),
+    ("thick", (32, 48, 19), (8, 12, 10)), ("thick", (33, 50, 7), (10, 14, 4)), ("thicker", (32, 32, 7), (8, 8, 8)),
+    ("apart", (32, 33, 5), (8, 10, 5)),
     ("apart", (32, 32, 1), (8, 8, 1))])  # fmt: skip
 def test_slices_that_are_not_thin_may_have_any_number(slices, shape, grid):
     net = SegmentationUNet(2, 3, slices=slices, width=0.25).eval()
@@ -88,11 +89,13 @@ def test_slices_that_are_not_thin_may_have_any_number(slices, shape, grid):
         net(torch.randn(1, 2, 8, 32, 4))
 
 
-def test_thick_slices_are_mixed_by_deeper_levels_only():
-    net = SegmentationUNet(1, 2, slices="thick")
-    kernels = [tuple(module.kernel_size) for module in net.downs[0].modules() if isinstance(module, nn.Conv3d)]
-    assert set(kernels) == {(3, 3, 1)}
-    assert any(module.kernel_size[2] == 3 for module in net.downs[1].modules() if isinstance(module, nn.Conv3d))
+@pytest.mark.parametrize(("slices", "flat"), [("thin", 0), ("thick", 1), ("thicker", 2)])
+def test_thick_slices_are_mixed_by_deeper_levels_only(slices, flat):
+    net = SegmentationUNet(1, 2, slices=slices)
+    for level, down in enumerate(net.downs):
+        heights = {module.kernel_size[2] for module in down.modules() if isinstance(module, nn.Conv3d)}
+        assert (3 in heights) is (level >= flat)
+    assert any(module.kernel_size[2] == 3 for module in net.bottom.modules() if isinstance(module, nn.Conv3d))
 
 
 def test_deepmedic_takes_thin_slices():

@@ -97,7 +97,7 @@ def test_data_beside_the_header_are_counted_and_must_be_there(tmp_path):
 
 
 def test_damage_that_simpleitk_reads_without_a_word_is_refused(tmp_path):
-    """Packed data that are cut, damaged or too few, in a header that agrees: SimpleITK fills the rest with what it has."""
+    """Packed data that are cut, damaged or too few, in a header that agrees: SimpleITK fills the rest with anything."""
     voxels, made = image((20, 20, 20))
     path = save(tmp_path / "a.mha", made, packed=True)
     header, data = parts(path)
