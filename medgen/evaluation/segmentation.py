@@ -9,6 +9,7 @@ from typing import NamedTuple, TypedDict
 
 import numpy as np
 
+from medgen.cases import listed
 from medgen.errors import InputError, UsageError
 from medgen.evaluation.classes import Classes, Grouping
 from medgen.evaluation.grids import on_grid_of, recorded
@@ -16,7 +17,7 @@ from medgen.evaluation.scores import Progress, Scores
 from medgen.metrics.segmentation import DEFINITIONS, UNITS, segmentation_scores
 from medgen.metrics.statistics import Summary, summarise
 from medgen.metrics.surface import TOLERANCE
-from medgen.references import Domain, Reference, Split, compare_grids, find_predictions, find_references, listed
+from medgen.references import Domain, Reference, Split, compare_grids, find_predictions, find_references
 from medgen.volume import as_label, read_label, read_volume
 
 _Found = dict[int, dict[str, float]]
