@@ -117,7 +117,7 @@ def fit(session: Session, part: Part) -> Method:
         session.log.rewind(part.name, state.step)
     recipe = session.recipe
     if (subset := watched_cases(session, part, type(state.method))) is not None:
-        state.look_at = steps_before_adaptation(recipe.schedule, state.method.config)
+        state.look_at = steps_before_adaptation(recipe.schedule, state.method)
         state.watch = Watch(session, part, subset) if main else None
     source = patch_source(
         state.method.batch_class, part.cases, recipe.patches, state.seed, part.contexts, inputs=recipe.data.inputs

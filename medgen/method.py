@@ -83,6 +83,14 @@ class Method(nn.Module, ABC):
         """The same along Z, where a network for thick slices takes fewer."""
         return self.minimum
 
+    @property
+    def target_begins(self) -> float:
+        """Share of the training until which an unlabelled domain changes nothing of the model; 1 where it never does.
+
+        A look at the health of an adaptation before it is what later ones are compared with.
+        """
+        return 0.0
+
     @abstractmethod
     def optimizers(self) -> dict[str, Optimizer]:
         """New optimisers by name; every parameter belongs to exactly one."""
@@ -106,16 +114,6 @@ class Method(nn.Module, ABC):
 def stages_of(config: Any) -> int:
     """How many networks the auto-context cascade of ``config`` has; 1 where the method knows none."""
     return int(getattr(config, "stages", 1))
-
-
-def adaptation_begins(config: Any) -> float:
-    """Share of the training after which the unlabelled domain has a say; 0 where ``config`` does not tell.
-
-    By convention a weight that brings it in rises from ``begin`` or ``<weight>_begin``. A discriminator that learns
-    before (``discriminator_begin``) does not change the segmenter.
-    """
-    names = [name for name in type(config).model_fields if name == "begin" or name.endswith("_begin")]
-    return min((float(getattr(config, name)) for name in names if name != "discriminator_begin"), default=0.0)
 
 
 def resolve(name: str, *, allow_modules: Sequence[str] = ()) -> type[Method]:

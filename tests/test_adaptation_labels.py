@@ -31,11 +31,11 @@ SMALL = {
 ADAPTING = [name for name in method_names() if resolve(name).adapts()]
 
 
-def weights(name: str, cases: Path, run: Path, **data) -> dict[str, torch.Tensor]:
+def weights(name: str, cases: Path, run: Path, schedule=None, **data) -> dict[str, torch.Tensor]:
     """What training on a folder of cases makes; all methods share the prepared volumes of the folder."""
     known = resolve(name).config_class.model_fields
     settings = {key: value for key, value in SMALL.items() if key in known}
-    schedule = {"steps": 4, "validate_every": 4, "health": None}
+    schedule = {"steps": 4, "validate_every": 4, "health": None, **(schedule or {})}
     blocks = {**recipe(method=name, schedule=schedule, data=data), "config": settings}
     train(blocks, cases / "cases.csv", run, device="cpu", store=cases / "store")
     return load_file(run / "model" / "weights.safetensors")
@@ -70,7 +70,9 @@ def clean(tmp_path_factory):
     """The weights of each method with the true labels in place."""
     folder = tmp_path_factory.mktemp("clean")
     write_domains(folder / "cases", val=1)
-    return cache(lambda name: weights(name, folder / "cases", folder / name))
+    of_method = cache(lambda name: weights(name, folder / "cases", folder / name))
+    of_method.folder = folder / "cases"
+    return of_method
 
 
 @pytest.fixture(scope="module")
@@ -93,10 +95,25 @@ def test_random_and_missing_labels_of_the_target_change_nothing(spoil, clean, tm
     assert same(weights("domain_adversarial", cases, tmp_path / "run"), clean("domain_adversarial"))
 
 
-@pytest.mark.parametrize("pattern", ["source*_label.nii.gz", "target*_swi.nii.gz"])
-def test_labels_of_the_source_and_images_of_the_target_do_change_the_weights(pattern, clean, tmp_path):
-    """The comparison can fail."""
-    cases = spoilt(tmp_path / "cases", shuffle, pattern)
+def test_weights_that_are_chosen_by_health_need_no_label_of_the_target_either(damaged, clean, tmp_path):
+    choose = {"validate_every": 2, "keep": "health", "health": {"cases": 1, "disturbed": 1, "segments": 4}}
+    chosen = weights("domain_adversarial", damaged, tmp_path / "run", schedule=choose)
+    assert same(chosen, weights("domain_adversarial", clean.folder, tmp_path / "clean", schedule=choose))
+
+
+@pytest.fixture(scope="module")
+def other_images(tmp_path_factory):
+    return spoilt(tmp_path_factory.mktemp("images"), shuffle, "target*_swi.nii.gz")
+
+
+@pytest.mark.parametrize("name", ADAPTING)
+def test_images_of_the_target_do_change_the_weights(name, other_images, clean, tmp_path):
+    """The comparison can fail, for each method."""
+    assert not same(weights(name, other_images, tmp_path / "run"), clean(name))
+
+
+def test_labels_of_the_source_do_change_the_weights(clean, tmp_path):
+    cases = spoilt(tmp_path / "cases", shuffle, "source*_label.nii.gz")
     assert not same(weights("domain_adversarial", cases, tmp_path / "run"), clean("domain_adversarial"))
 
 

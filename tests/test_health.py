@@ -16,7 +16,7 @@ from medgen.experiment import train
 from medgen.health import RULE, Look, adaptation_facts, judge, rank_checkpoints, read_looks
 from medgen.health.signals import choose_subset, look_at, measure
 from medgen.health.snapshots import list_snapshots, write_snapshot_model
-from medgen.method import Channels, adaptation_begins, resolve
+from medgen.method import Channels
 from medgen.preparation import StoredCase
 from medgen.recipe import HealthConfig, load_recipe
 from medgen.volume import Volume, write_volume
@@ -286,14 +286,6 @@ def test_before_the_target_has_a_say_nothing_is_judged():
 
 def test_a_source_that_never_worked_cannot_collapse():
     assert verdict({"source_dice": 0.01}, start={"source_dice": 0.09}).word != "collapsed"
-
-
-@pytest.mark.parametrize(
-    ("method", "config", "share"),
-    [("domain_adversarial", {"begin": 0.3}, 0.3), ("mean_teacher", {"consistency_begin": 0.2}, 0.2)],
-)
-def test_when_the_target_gets_its_say(method, config, share):
-    assert adaptation_begins(resolve(method).config_class(**config)) == share
 
 
 # What it is worth.

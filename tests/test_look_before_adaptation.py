@@ -12,7 +12,7 @@ from medgen.errors import Preempted
 from medgen.experiment import train
 from medgen.health import read_looks
 from medgen.health.watch import steps_before_adaptation
-from medgen.method import resolve
+from medgen.method import Channels, create
 from medgen.recipe import Schedule
 from tests.tiny_domains import recipe, write_domains
 
@@ -84,7 +84,8 @@ def test_where_the_target_has_a_say_from_the_first_step_there_is_none_before(cas
     [(0.5, 6, 3), (0.4, 6, 3), (0.4, 1000, 400), (10 / 35, 70000, 20000), (0.0, 10, 0), (1.0, 10, 10)],
 )
 def test_steps_before_adaptation_by_hand(begin, steps, before):
-    config = resolve("domain_adversarial").config_class(begin=begin)
-    assert steps_before_adaptation(Schedule(steps=steps), config) == before
+    config = {"network": "unet", "width": 0.25, "discriminator_width": 4, "begin": begin}
+    method = create("domain_adversarial", config, Channels(1, 2))
+    assert steps_before_adaptation(Schedule(steps=steps), method) == before
     # alpha is 0 in all of these steps: progress is step / steps
     assert not [step for step in range(before) if step / steps > begin]

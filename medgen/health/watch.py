@@ -12,13 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgen.cases import Case
-from medgen.config import Config
 from medgen.domains import SOURCE, TARGET
 from medgen.errors import InputError, UsageError
 from medgen.health.looks import Look, read_looks
 from medgen.health.signals import CaseSignals, Subset, choose_subset, look_at, measure
 from medgen.health.verdict import Verdict, judge
-from medgen.method import Method, adaptation_begins
+from medgen.method import Method
 from medgen.preparation import StoredCase
 from medgen.recipe import Schedule
 from medgen.session import Part, Session
@@ -58,7 +57,7 @@ class Watch:
         dice = math.nan if source_dice is None else source_dice
         signals = measure(method, self.subset, recipe, engine, source_dice=dice, seen=self._seen)
         self._seen.clear()
-        self.looks.append(Look(step, signals, step < steps_before_adaptation(recipe.schedule, method.config)))
+        self.looks.append(Look(step, signals, step < steps_before_adaptation(recipe.schedule, method)))
         verdict = judge(self.looks)
         self.session.log.write(self.part.name, step, health=signals, verdict=verdict.word)
         worse = verdict.word in ("collapsed", "not adapting")
@@ -83,15 +82,14 @@ def watched_cases(session: Session, part: Part, method: type[Method]) -> Subset 
     return subset
 
 
-def steps_before_adaptation(schedule: Schedule, config: Config) -> int:
+def steps_before_adaptation(schedule: Schedule, method: Method) -> int:
     """How many steps are done when the target domain gets its say: a look then is the one to compare with.
 
     Args:
         schedule: of the run.
-        config: of the method.
+        method: that is trained.
     """
-    begins = adaptation_begins(config)
-    return bisect_left(range(schedule.steps), begins, key=lambda step: step / schedule.steps)
+    return bisect_left(range(schedule.steps), method.target_begins, key=lambda step: step / schedule.steps)
 
 
 def require_selection(method: type[Method], schedule: Schedule, cases: Sequence[Case], where: Path) -> None:

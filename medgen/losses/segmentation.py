@@ -25,11 +25,10 @@ def cross_entropy(logits: Tensor, label: Tensor, weight: Tensor | None = None) -
     """
     if weight is None:
         return functional.cross_entropy(logits.float(), label[:, 0].long())
-    each = functional.cross_entropy(logits.float(), label[:, 0].long(), reduction="none")
-    return (each * weight[:, 0]).sum() / weight.sum().clamp(min=1e-6)
+    return _mean(functional.cross_entropy(logits.float(), label[:, 0].long(), reduction="none"), weight)
 
 
-def focal(logits: Tensor, label: Tensor, *, gamma: float = 2.0) -> Tensor:
+def focal(logits: Tensor, label: Tensor, weight: Tensor | None = None, *, gamma: float = 2.0) -> Tensor:
     """Cross-entropy in which a voxel counts by how wrong it is: the mean of ``-(1 - p)^gamma log p`` of the true class.
 
     Lin et al. 2017, arXiv 1708.02002, eq. 4, without weights of the classes.
@@ -37,6 +36,7 @@ def focal(logits: Tensor, label: Tensor, *, gamma: float = 2.0) -> Tensor:
     Args:
         logits: (B, K, X, Y, Z), no softmax has been applied.
         label: (B, 1, X, Y, Z) integers in [0, K).
+        weight: as for :func:`cross_entropy`.
         gamma: at least 0; 0 is the cross-entropy.
 
     Returns:
@@ -44,7 +44,13 @@ def focal(logits: Tensor, label: Tensor, *, gamma: float = 2.0) -> Tensor:
     """
     each = functional.cross_entropy(logits.float(), label[:, 0].long(), reduction="none")
     # Above 0, where the slope of a power below 1 has no end: a voxel that is right to the last digit gives 0 * inf.
-    return ((-torch.expm1(-each)).clamp(min=1e-6).pow(gamma) * each).mean()
+    each = (-torch.expm1(-each)).clamp(min=1e-6).pow(gamma) * each
+    return each.mean() if weight is None else _mean(each, weight)
+
+
+def _mean(each: Tensor, weight: Tensor) -> Tensor:
+    """Of (B, X, Y, Z), weighted by (B, 1, X, Y, Z); 0 where nothing counts."""
+    return (each * weight[:, 0]).sum() / weight.sum().clamp(min=1e-6)
 
 
 def soft_dice(logits: Tensor, label: Tensor, weight: Tensor | None = None, *, smooth: float = 1e-5) -> Tensor:

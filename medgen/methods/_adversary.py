@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -17,6 +16,7 @@ from medgen.losses.domain import domain_cross_entropy
 from medgen.method import Channels
 from medgen.methods._domains import DomainStatistics, Passed, Share, StatisticsName, joined, ramp, require_order
 from medgen.methods._segmentation import SegmentationConfig, Segmenter
+from medgen.networks.alternate import statistics_of
 from medgen.networks.domain_discriminator import DomainDiscriminator
 from medgen.networks.segmenters import MAP_STRIDE, SegmentationUNet
 
@@ -34,7 +34,8 @@ class AdversaryConfig(SegmentationConfig):
     full: Share = 1.0
     """Share of the training from which alpha is at its largest; epoch 35 of 35."""
     discriminator_begin: Share = 0.0
-    """Share of the training at which the discriminator starts to learn; before it no target image is looked at."""
+    """Share of the training at which the discriminator starts to learn; before it no target image is looked at. From
+    it on, ``shared`` batch statistics are those of both domains, whatever alpha is."""
     discriminator_width: PositiveInt = 100
     discriminator_depth: PositiveInt = 4
     discriminator_padding: Literal["valid", "same"] = "valid"
@@ -57,6 +58,7 @@ class AdversarialSegmenter(Segmenter):
 
     batch_class: ClassVar[type[Any]] = Adaptation
     config: AdversaryConfig
+    statistics: DomainStatistics
 
     def __init__(self, config: AdversaryConfig, channels: Channels) -> None:
         super().__init__(config, channels)
@@ -86,6 +88,19 @@ class AdversarialSegmenter(Segmenter):
         rate = self.config.discriminator_learning_rate
         return {"discriminator": self.optimizer_of(self.discriminator, rate), **super().optimizers()}
 
+    @property
+    def target_begins(self) -> float:
+        """When alpha rises; when the discriminator begins to learn where target patches touch statistics that are kept.
+
+        While the discriminator learns, patches of both domains pass the network. With batch normalisation that changes
+        the statistics of the source as well (``shared``), or collects those of the target (``target``).
+        """
+        config = self.config
+        if not config.adversarial_weight:
+            return 1.0
+        touched = config.statistics != "source" and statistics_of(self.network)
+        return config.discriminator_begin if touched else config.begin
+
     def judges(self, progress: float) -> bool:
         """Whether the discriminator is trained when a share ``progress`` of the training is done."""
         return progress >= self.config.discriminator_begin and self.config.adversarial_weight > 0
@@ -110,7 +125,3 @@ class AdversarialSegmenter(Segmenter):
             logits, maps = self.network.features(image, self.layers)
         judgement: Tensor = self.discriminator(joined(logits, maps.values()))
         return judgement
-
-    def deployed(self) -> AbstractContextManager[None]:
-        """With the statistics that are kept for prediction."""
-        return self.statistics.kept(self.network)

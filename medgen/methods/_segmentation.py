@@ -15,13 +15,10 @@ from medgen.config import Config
 from medgen.domains import TARGET
 from medgen.losses.segmentation import cross_entropy, focal, soft_dice, weight_penalties
 from medgen.method import Channels, Method
-from medgen.methods._domains import DomainStatistics
+from medgen.methods._domains import DomainStatistics, Network
 from medgen.networks.alternate import own_statistics
-from medgen.networks.deepmedic import DeepMedic
-from medgen.networks.segmenters import SegmentationUNet, Slices, build_segmenter
+from medgen.networks.segmenters import Slices, build_segmenter
 from medgen.optimizers import NesterovRMSprop
-
-Network = DeepMedic | SegmentationUNet
 
 
 class SegmentationConfig(Config):
@@ -30,7 +27,7 @@ class SegmentationConfig(Config):
     network: Literal["deepmedic", "unet"] = "deepmedic"
     preset: Literal["original", "res2016", "current", "wide", "small"] = "res2016"
     """Of DeepMedic: ``original`` and ``res2016`` have one pathway of low resolution, ``current`` and ``wide`` two;
-    ``small`` is a third as wide as ``res2016``."""
+    ``small`` is ``res2016`` with a third of the width of its widest layers (16 and 48 filters for 50 and 150)."""
     width: PositiveFloat = 1.0
     """Factor on the number of filters of the U-Net."""
     slices: Slices = "thin"
@@ -72,10 +69,12 @@ class Segmenter(Method):
 
     batch_class: ClassVar[type[Any]] = Labelled
     config: SegmentationConfig
+    statistics: DomainStatistics | None
 
     def __init__(self, config: SegmentationConfig, channels: Channels) -> None:
         super().__init__(config, channels)
         self.network = new_network(config, channels)
+        self.statistics = None
 
     @property
     def margin(self) -> int:
@@ -121,19 +120,13 @@ class Segmenter(Method):
             label: cut to the size of the logits.
             network: whose weights are penalised; by default :attr:`network`.
         """
-        config, label = self.config, centre(label, logits)
-        losses: dict[str, Tensor] = {}
-        if config.cross_entropy_weight:
-            losses["cross_entropy"] = config.cross_entropy_weight * cross_entropy(logits, label)
-        if config.dice_weight:
-            losses["dice"] = config.dice_weight * soft_dice(logits, label)
-        if config.focal_weight:
-            losses["focal"] = config.focal_weight * focal(logits, label, gamma=config.focal_gamma)
-        return losses | weight_penalties(_convolutions(network or self.network), l1=config.l1, l2=config.l2)
+        config = self.config
+        penalties = weight_penalties(_convolutions(network or self.network), l1=config.l1, l2=config.l2)
+        return label_losses(config, logits, centre(label, logits)) | penalties
 
     def deployed(self) -> AbstractContextManager[None]:
         """Inside the block :attr:`network` is what prediction uses: for some methods a teacher, or other statistics."""
-        return nullcontext()
+        return nullcontext() if self.statistics is None else self.statistics.kept(self.network)
 
     def on_domain(self, domain: str | None) -> AbstractContextManager[None]:
         """Inside the block :meth:`predict` and :meth:`features` are for images of one domain.
@@ -144,7 +137,7 @@ class Segmenter(Method):
         Args:
             domain: ``target``; any other is the labelled one.
         """
-        of_target = any(isinstance(module, DomainStatistics) and module.mode == "target" for module in self.children())
+        of_target = self.statistics is not None and self.statistics.mode == "target"
         return own_statistics(self) if of_target and domain != TARGET else nullcontext()
 
     def predict(self, image: Tensor) -> Tensor:
@@ -157,6 +150,27 @@ class Segmenter(Method):
         """Logits ``(B, K, x, y, z)`` and all feature maps ``(B, C, x, y, z)`` by name, as prediction computes them."""
         with self.deployed():
             return self.network.features(image, self.network.layers)
+
+
+def label_losses(
+    config: SegmentationConfig, logits: Tensor, label: Tensor, weight: Tensor | None = None
+) -> dict[str, Tensor]:
+    """The losses that the settings ask for, weighted, of logits ``(B, K, x, y, z)`` against ``(B, 1, x, y, z)``.
+
+    Args:
+        config: which losses.
+        logits: raw.
+        label: of the same size.
+        weight: (B, 1, x, y, z), at least 0, of each voxel.
+    """
+    losses: dict[str, Tensor] = {}
+    if config.cross_entropy_weight:
+        losses["cross_entropy"] = config.cross_entropy_weight * cross_entropy(logits, label, weight)
+    if config.dice_weight:
+        losses["dice"] = config.dice_weight * soft_dice(logits, label, weight)
+    if config.focal_weight:
+        losses["focal"] = config.focal_weight * focal(logits, label, weight, gamma=config.focal_gamma)
+    return losses
 
 
 def new_network(config: SegmentationConfig, channels: Channels) -> Network:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from medgen.batches import Adaptation
 from medgen.losses.consistency import confident, mean_squared, sharpened, soft_cross_entropy
-from medgen.losses.segmentation import cross_entropy, soft_dice
-from medgen.methods._domains import Share, require_order
+from medgen.method import Channels
+from medgen.methods._domains import DomainStatistics, Share, StatisticsName, require_order
 from medgen.methods._perturbation import PerturbationConfig, perturb
-from medgen.methods._segmentation import SegmentationConfig, centre
+from medgen.methods._segmentation import SegmentationConfig, Segmenter, centre, label_losses
 from medgen.networks.alternate import Alternate
 
 
@@ -29,6 +29,9 @@ class TeacherConfig(SegmentationConfig):
     perturbation: PerturbationConfig = PerturbationConfig()
     """What is done to the target patches that the student sees. Published are noise and affine maps; changes of
     contrast are the difference between the domains that adaptation is for."""
+    statistics: StatisticsName = "shared"
+    """Batch normalisation: statistics of both domains in one batch; or each domain by itself, with those of the
+    source or of the target domain kept for the teacher and for prediction."""
     perturb_source: bool = False
     """Whether the labelled patches are changed in the same way. Augmentation of the recipe would change the patches of
     the teacher too."""
@@ -50,6 +53,11 @@ class ConsistencyConfig(TeacherConfig):
     """Share of the training until which the weight is 0."""
     consistency_full: Share = 0.25
     """Share of the training from which the weight is at its largest; published is a rise over the first quarter."""
+
+    @property
+    def consistency_starts(self) -> float:
+        """Share of the training until which the consistency does nothing; 1 where it never does."""
+        return self.consistency_begin if self.consistency_weight else 1.0
 
     @model_validator(mode="after")
     def _consistency_in_order(self) -> ConsistencyConfig:
@@ -91,6 +99,23 @@ class Teacher(nn.Module):
         return self.state.used_by(network)
 
 
+class Student(Segmenter):
+    """A segmenter with a teacher; what it learns from it stands in the subclasses."""
+
+    batch_class: ClassVar[type[Any]] = Adaptation
+    config: TeacherConfig
+    statistics: DomainStatistics
+
+    def __init__(self, config: TeacherConfig, channels: Channels) -> None:
+        super().__init__(config, channels)
+        self.statistics = DomainStatistics(self.network, config.statistics)
+        self.teacher = Teacher(self.network, config.decay)
+
+    def deployed(self) -> AbstractContextManager[None]:
+        """As the teacher, or as the student with the statistics that are kept."""
+        return self.teacher.used_by(self.network) if self.config.predict_with == "teacher" else super().deployed()
+
+
 @torch.no_grad()
 def probabilities(network: nn.Module, image: Tensor) -> Tensor:
     """Class probabilities (B, K, x, y, z) of ``image``, without dropout and by running statistics, to learn from."""
@@ -112,8 +137,7 @@ def patches_of_source(config: TeacherConfig, batch: Adaptation) -> Tensor:
 
 def labelled_by_another(config: SegmentationConfig, logits: Tensor, label: Tensor, weight: Tensor) -> Tensor:
     """The segmenter's own losses with a label ``(B, 1, x, y, z)`` that counts by a weight ``(B, 1, x, y, z)``."""
-    loss = config.cross_entropy_weight * cross_entropy(logits, label, weight)
-    return loss + config.dice_weight * soft_dice(logits, label, weight) if config.dice_weight else loss
+    return torch.stack(list(label_losses(config, logits, label, weight).values())).sum()
 
 
 def consistency(config: ConsistencyConfig, logits: Tensor, probability: Tensor, mask: Tensor) -> Tensor:

@@ -11,7 +11,6 @@ this sense without help, and here there is nothing for it to do.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -40,6 +39,7 @@ class AdaBN(Segmenter):
     config_class = Config
     batch_class: ClassVar[type[Any]] = Adaptation
     config: Config
+    statistics: DomainStatistics
 
     def __init__(self, config: Config, channels: Channels) -> None:
         super().__init__(config, channels)
@@ -51,6 +51,11 @@ class AdaBN(Segmenter):
             )
         self.statistics = DomainStatistics(self.network, "target")
 
+    @property
+    def target_begins(self) -> float:
+        """When statistics of the target are first collected."""
+        return self.config.begin
+
     def updates(self, batch: Adaptation, progress: float) -> Iterator[Update]:
         """One step of the segmenter on the source; then a pass of the target that only counts."""
         if progress < self.config.begin:
@@ -60,10 +65,6 @@ class AdaBN(Segmenter):
         yield Update("segmenter", self.supervised(self.network(batch.source), batch.label))
         with torch.no_grad(), self.statistics.used_by(self.network):
             self.network(batch.target)
-
-    def deployed(self) -> AbstractContextManager[None]:
-        """With the statistics of the target domain."""
-        return self.statistics.kept(self.network)
 
 
 METHOD = AdaBN

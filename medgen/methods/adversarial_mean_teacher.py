@@ -36,6 +36,11 @@ class AdversarialMeanTeacher(AdversarialSegmenter):
         super().__init__(config, channels)
         self.teacher = Teacher(self.network, config.decay)
 
+    @property
+    def target_begins(self) -> float:
+        """When the first of the two has a say."""
+        return min(super().target_begins, self.config.consistency_starts)
+
     def updates(self, batch: Adaptation, progress: float) -> Iterator[Update]:
         """Discriminator: cross-entropy of the domain; student: ``L_seg - alpha L_adv + w L_consistency``."""
         config = self.config

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 from pydantic import NonNegativeFloat, model_validator
@@ -47,10 +46,16 @@ class EntropyMinimisation(Segmenter):
     config_class = Config
     batch_class: ClassVar[type[Any]] = Adaptation
     config: Config
+    statistics: DomainStatistics
 
     def __init__(self, config: Config, channels: Channels) -> None:
         super().__init__(config, channels)
         self.statistics = DomainStatistics(self.network, config.statistics)
+
+    @property
+    def target_begins(self) -> float:
+        """When the entropy first counts."""
+        return self.config.entropy_begin if self.config.entropy_weight else 1.0
 
     def updates(self, batch: Adaptation, progress: float) -> Iterator[Update]:
         """One step of the segmenter."""
@@ -63,10 +68,6 @@ class EntropyMinimisation(Segmenter):
         passed = self.statistics.both(self.network, batch.source, batch.target)
         doubt = entropy(passed.target, centre(batch.target_mask, passed.target)) / math.log(self.channels.outputs)
         yield Update("segmenter", self.supervised(passed.source, batch.label) | {"entropy": weight * doubt})
-
-    def deployed(self) -> AbstractContextManager[None]:
-        """With the statistics that are kept for prediction."""
-        return self.statistics.kept(self.network)
 
 
 METHOD = EntropyMinimisation

@@ -11,35 +11,27 @@ perturbations are for photographs and for grey matter of the spinal cord: they a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from typing import Any, ClassVar
 
 from medgen.batches import Adaptation
-from medgen.method import Channels, Update
-from medgen.methods._domains import DomainStatistics, StatisticsName, ramp
-from medgen.methods._segmentation import Segmenter
-from medgen.methods._teacher import ConsistencyConfig, Teacher, consistency, patches_of_source, patches_of_student
+from medgen.method import Update
+from medgen.methods._domains import ramp
+from medgen.methods._teacher import ConsistencyConfig, Student, consistency, patches_of_source, patches_of_student
 
 
 class Config(ConsistencyConfig):
     """Settings of the mean teacher."""
 
-    statistics: StatisticsName = "shared"
-    """Batch normalisation: statistics of both domains in one batch; or each domain by itself, with those of the
-    source or of the target domain kept for the teacher and for prediction."""
 
-
-class MeanTeacher(Segmenter):
+class MeanTeacher(Student):
     """Supervised loss on the source domain, consistency on the target, then the teacher follows."""
 
     config_class = Config
-    batch_class: ClassVar[type[Any]] = Adaptation
     config: Config
 
-    def __init__(self, config: Config, channels: Channels) -> None:
-        super().__init__(config, channels)
-        self.statistics = DomainStatistics(self.network, config.statistics)
-        self.teacher = Teacher(self.network, config.decay)
+    @property
+    def target_begins(self) -> float:
+        """When the consistency first counts."""
+        return self.config.consistency_starts
 
     def updates(self, batch: Adaptation, progress: float) -> Iterator[Update]:
         """One step of the student; then the teacher moves towards it."""
@@ -56,12 +48,6 @@ class MeanTeacher(Segmenter):
             yield Update("segmenter", losses)
         with self.statistics.kept(self.network):
             self.teacher.follow(self.network)
-
-    def deployed(self) -> AbstractContextManager[None]:
-        """As the teacher, or as the student with the statistics that are kept."""
-        if self.config.predict_with == "teacher":
-            return self.teacher.used_by(self.network)
-        return self.statistics.kept(self.network)
 
 
 METHOD = MeanTeacher

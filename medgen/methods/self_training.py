@@ -11,8 +11,7 @@ of the weights or from the current ones, and the thresholds are moving averages 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, NonNegativeFloat, model_validator
@@ -21,10 +20,10 @@ from torch import Tensor
 from medgen.batches import Adaptation
 from medgen.losses.consistency import balanced_labels, class_thresholds
 from medgen.method import Channels, Update
-from medgen.methods._domains import DomainStatistics, Share, StatisticsName, ramp, require_order
-from medgen.methods._segmentation import Segmenter, centre
+from medgen.methods._domains import Share, ramp, require_order
+from medgen.methods._segmentation import centre
 from medgen.methods._teacher import (
-    Teacher,
+    Student,
     TeacherConfig,
     labelled_by_another,
     patches_of_source,
@@ -50,9 +49,6 @@ class Config(TeacherConfig):
     """Whose predictions on the unperturbed patch become labels: the moving average's, or the current weights'."""
     memory: float = Field(default=0.9, ge=0, lt=1)
     """Of the thresholds: the decay of their moving average over the steps."""
-    statistics: StatisticsName = "shared"
-    """Batch normalisation: statistics of both domains in one batch; or each domain by itself, with those of the
-    source or of the target domain kept for the teacher and for prediction."""
 
     @model_validator(mode="after")
     def _self_training_in_order(self) -> Config:
@@ -60,21 +56,23 @@ class Config(TeacherConfig):
         return self
 
 
-class SelfTraining(Segmenter):
+class SelfTraining(Student):
     """Supervised loss on the source domain, and the same loss with its own labels on the target."""
 
     config_class = Config
-    batch_class: ClassVar[type[Any]] = Adaptation
     config: Config
     thresholds: Tensor
     seen: Tensor
 
     def __init__(self, config: Config, channels: Channels) -> None:
         super().__init__(config, channels)
-        self.statistics = DomainStatistics(self.network, config.statistics)
-        self.teacher = Teacher(self.network, config.decay)
         self.register_buffer("thresholds", torch.ones(channels.outputs))
         self.register_buffer("seen", torch.zeros(channels.outputs, dtype=torch.int64))
+
+    @property
+    def target_begins(self) -> float:
+        """When voxels are first labelled."""
+        return self.config.begin if self.config.pseudo_weight else 1.0
 
     def updates(self, batch: Adaptation, progress: float) -> Iterator[Update]:
         """One step of the student; then the teacher moves towards it."""
@@ -108,12 +106,6 @@ class SelfTraining(Segmenter):
         there = ~found.isnan()
         self.thresholds.copy_(torch.where(there, decay * self.thresholds + (1 - decay) * found, self.thresholds))
         self.seen += there
-
-    def deployed(self) -> AbstractContextManager[None]:
-        """As the teacher, or as the student with the statistics that are kept."""
-        if self.config.predict_with == "teacher":
-            return self.teacher.used_by(self.network)
-        return self.statistics.kept(self.network)
 
 
 METHOD = SelfTraining

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,34 +25,6 @@ SLICE_STRIDES: dict[Slices, tuple[int, int, int]] = {
     "thin": (2, 2, 2), "thick": (1, 2, 2), "thicker": (1, 1, 2), "apart": (1, 1, 1),
 }  # fmt: skip
 """Through the slices, of the three levels; within a slice every level halves the grid."""
-
-
-class Segmenter(Protocol):
-    """What a method may expect of a segmentation network, besides that it is an ``nn.Module``.
-
-    Attributes:
-        margin: voxels lost on each side.
-        multiple: what the sides of the input must be divisible by.
-        minimum: the smallest side within a slice.
-        align: what the sides of the output, and the starts of tiles, must be multiples of.
-        layers: names of the feature maps.
-        widths: channels of each feature map.
-    """
-
-    margin: int
-    multiple: int
-    minimum: int
-    align: int
-    layers: tuple[str, ...]
-    widths: dict[str, int]
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """(B, C, X, Y, Z) to logits (B, K, X - 2 margin, ...)."""
-        ...
-
-    def features(self, x: Tensor, layers: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Logits, and the named maps on one grid: that of the logits, or (U-Net) a coarser one."""
-        ...
 
 
 class SegmentationUNet(nn.Module):
@@ -248,7 +220,7 @@ def build_segmenter(
     stride_first: bool = True,
     slices: Slices = "thin",
 ) -> DeepMedic | SegmentationUNet:
-    """A segmentation network; see :class:`Segmenter` for what every one offers.
+    """A segmentation network; both tell methods their margins, divisors and feature maps by the same attributes.
 
     Args:
         name: ``deepmedic`` or ``unet``.

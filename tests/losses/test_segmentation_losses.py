@@ -117,3 +117,9 @@ def test_focal_by_hand_for_every_gamma(gamma):
     expected = [-((1 - p) ** gamma) * math.log(p) for p in (0.999, 0.7, 0.01)]
     loss = focal(logits_of(0.999, 0.7, 0.01), label_of(1, 1, 1), gamma=gamma)
     assert loss.item() == pytest.approx(sum(expected) / 3, rel=1e-4)
+
+
+def test_focal_counts_voxels_by_their_weight():
+    weight = torch.tensor([3.0, 1.0, 0.0]).reshape(1, 1, 3, 1, 1)
+    loss = focal(logits_of(0.8, 0.1, 0.5), label_of(1, 0, 1), weight)
+    assert loss.item() == pytest.approx(-(3 * 0.2**2 * math.log(0.8) + 0.1**2 * math.log(0.9)) / 4, rel=1e-5)

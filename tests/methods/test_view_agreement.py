@@ -1,4 +1,4 @@
-"""Two views of one network: what is hidden, what is agreed on, what the target has a say in."""
+"""Two views of one image: what is hidden, what is agreed on, and (co-training) what the target has a say in."""
 
 import pytest
 import torch
@@ -7,16 +7,16 @@ from medgen.batches import Adaptation, Labelled
 from medgen.engine import Engine
 from medgen.errors import UsageError
 from medgen.method import Channels, create
-from medgen.methods.view_agreement import agreement
+from medgen.methods._views import agreement
 from medgen.recipe import Schedule
 from medgen.training import train
 
 SMALL = {"network": "unet", "width": 0.25}
 
 
-def method(**changes):
+def method(name="view_agreement", **changes):
     torch.manual_seed(0)
-    return create("view_agreement", {**SMALL, **changes}, Channels(3, 2))
+    return create(name, {**SMALL, **changes}, Channels(3, 2))
 
 
 def batch(size: int = 4) -> Adaptation:
@@ -39,7 +39,7 @@ def test_prediction_is_what_both_networks_agree_on_and_the_second_lacks_the_chan
         assert torch.allclose(found.predict(x)[:, 1], torch.minimum(first[:, 1], second[:, 1]))
         other = x.clone()
         other[:, 1] += 1
-        assert torch.equal(found.second(found._seen("second", other)), found.second(found._seen("second", x)))
+        assert torch.equal(found.second(found.seen_by("second", other)), found.second(found.seen_by("second", x)))
 
 
 def test_by_default_the_last_channel_is_hidden():
@@ -59,21 +59,25 @@ def test_the_first_network_is_that_of_supervised_training():
     assert all(torch.equal(state[name], tensor) for name, tensor in alone.network.state_dict().items())
 
 
-def test_without_a_weight_no_target_image_is_looked_at():
-    given = batch()
+def test_without_a_weight_co_training_is_view_agreement_and_looks_at_no_target_image():
+    given, schedule = batch(), Schedule(steps=3, batch=4)
     broken = given._replace(target=torch.full_like(given.target, float("nan")))
-    for update in method().updates(broken, progress=0.9):
-        assert all(torch.isfinite(loss) for loss in update.losses.values())
+    found, expected = method("co_training", agreement_weight=0.0), method()
+    list(train(found, found.optimizers(), [broken] * 3, schedule, Engine("cpu"), seed=5))
+    labelled = Labelled(given.source, given.label, given.mask)
+    list(train(expected, expected.optimizers(), [labelled] * 3, schedule, Engine("cpu"), seed=5))
+    state = found.state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in expected.state_dict().items())
 
 
 def test_target_patches_teach_what_both_views_agree_on():
-    found, given = method(agreement_weight=0.5, begin=0.0, full=0.0), batch()
+    found, given = method("co_training", begin=0.0, full=0.0), batch()
     updates = list(found.updates(given, progress=0.5))
     assert [update.optimizer for update in updates] == ["segmenter", "second"]
     assert all(update.losses["agreement"] > 0 for update in updates)
     nothing = given._replace(target_mask=torch.zeros_like(given.target_mask))
     assert all(torch.isfinite(update.losses["agreement"]) for update in found.updates(nothing, progress=0.5))
-    early = method(agreement_weight=0.5, begin=0.6, full=0.7).updates(given, progress=0.5)
+    early = method("co_training", begin=0.6, full=0.7).updates(given, progress=0.5)
     assert all("agreement" not in update.losses for update in early)
 
 

@@ -1,0 +1,70 @@
+"""Co-training: what two views agree on becomes the label of the unlabelled domain (Blum & Mitchell 1998).
+
+The two networks of ``view_agreement`` learn from the labels of the source, and on target patches from the classes that
+both see there. That two views of one image err independently, so that each can teach the other, is the idea of
+co-training; for 3D segmentation and new domains, with other views: Xia et al. 2020 (arXiv 2006.16806). The losses are
+the segmenter's own, as in cross pseudo supervision (Chen et al. 2021, arXiv 2106.01226).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from pydantic import NonNegativeFloat, model_validator
+from torch import Tensor
+
+from medgen.batches import Adaptation
+from medgen.method import Update
+from medgen.methods._domains import Share, ramp, require_order
+from medgen.methods._segmentation import centre
+from medgen.methods._teacher import labelled_by_another, probabilities
+from medgen.methods._views import TwoViews, ViewsConfig, agreement
+
+
+class Config(ViewsConfig):
+    """Settings of the two views and of what they teach each other."""
+
+    agreement_weight: NonNegativeFloat = 0.5
+    """Of the losses on target patches, with what both views agree on as labels; 0 is ``view_agreement``."""
+    begin: Share = 0.4
+    """Share of the training until which that weight is 0: the first labels must be worth something."""
+    full: Share = 0.7
+    """Share of the training from which it is at its largest."""
+
+    @model_validator(mode="after")
+    def _agreement_in_order(self) -> Config:
+        require_order(begin=self.begin, full=self.full)
+        return self
+
+
+class CoTraining(TwoViews):
+    """Both networks learn from the labels of the source, and on the target from what they agree on."""
+
+    config_class = Config
+    batch_class: ClassVar[type[Any]] = Adaptation
+    config: Config
+
+    @property
+    def target_begins(self) -> float:
+        """When what both agree on is first learnt."""
+        return self.config.begin if self.config.agreement_weight else 1.0
+
+    def updates(self, batch: Adaptation, progress: float) -> Iterator[Update]:
+        """One step of each network; both learn what they agreed on before either stepped."""
+        weight = self.config.agreement_weight * ramp(progress, self.config.begin, self.config.full)
+        agreed = self._agreed(batch.target) if weight else None
+        for name, network in self.views:
+            losses = self.supervised(network(self.seen_by(name, batch.source)), batch.label, network)
+            if agreed is not None:
+                logits, mask = network(self.seen_by(name, batch.target)), centre(batch.target_mask, agreed)
+                losses["agreement"] = weight * labelled_by_another(self.config, logits, agreed, mask)
+            yield Update(name, losses)
+
+    def _agreed(self, image: Tensor) -> Tensor:
+        """The class of each voxel that both networks see, (B, 1, x, y, z)."""
+        first, second = (probabilities(network, self.seen_by(name, image)) for name, network in self.views)
+        return agreement(first, second).argmax(dim=1, keepdim=True)
+
+
+METHOD = CoTraining

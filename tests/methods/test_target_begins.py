@@ -1,0 +1,77 @@
+"""Until the share of the training that a method names, no target image changes the model; after it they do."""
+
+import pytest
+import torch
+
+from medgen.batches import Adaptation
+from medgen.engine import Engine
+from medgen.method import Channels, create, method_names, resolve
+from medgen.recipe import Schedule
+from medgen.training import train
+
+STEPS = 10
+BEGINS = {
+    "begin": 0.5,
+    "full": 1.0,
+    "discriminator_begin": 0.2,
+    "consistency_begin": 0.4,
+    "consistency_full": 1.0,
+    "entropy_begin": 0.5,
+    "entropy_full": 1.0,
+    "entropy_weight": 1.0,
+    "discriminator_width": 4,
+    "discriminator_depth": 1,
+    "discriminator_padding": "same",
+}
+ADAPTING = [name for name in method_names() if resolve(name).adapts()]
+NETWORKS = [("instance", "shared"), ("batch", "shared"), ("batch", "source"), ("batch", "target")]
+
+
+def trained(name, norm, statistics, target_seed, steps):
+    """The prediction of a method after some of :data:`STEPS` steps, and when it says that the target begins."""
+    known = resolve(name).config_class.model_fields
+    wanted = {**BEGINS, "statistics": statistics, "network": "unet", "width": 0.25, "norm": norm, "learning_rate": 0.01}
+    torch.manual_seed(0)
+    method = create(name, {key: value for key, value in wanted.items() if key in known}, Channels(2, 2))
+    schedule = Schedule(steps=STEPS, batch=2)
+    # As many steps as are wanted: the training ends with its batches, and its progress counts to STEPS.
+    batches = [batch(seed, target_seed) for seed in range(STEPS)]
+    for done, _ in enumerate(train(method, method.optimizers(), batches, schedule, Engine("cpu"), seed=3), start=1):
+        if done == steps:
+            break
+    with torch.no_grad():
+        return method.eval().predict(batches[0].source), method.target_begins
+
+
+def batch(seed, target_seed):
+    source = torch.randn(2, 2, 16, 16, 16, generator=torch.Generator().manual_seed(seed))
+    target = torch.randn(2, 2, 16, 16, 16, generator=torch.Generator().manual_seed(100 * target_seed + seed))
+    ones = torch.ones(2, 1, 16, 16, 16)
+    return Adaptation(source, (source[:, :1] > 0).long(), ones, 2 * target + 1, ones)
+
+
+@pytest.mark.parametrize(("norm", "statistics"), NETWORKS)
+@pytest.mark.parametrize("name", ADAPTING)
+def test_the_target_has_its_say_when_the_method_says(name, norm, statistics):
+    if name == "adabn" and (norm, statistics) != ("batch", "target"):
+        pytest.skip("AdaBN has one form")
+    _, begins = trained(name, norm, statistics, 1, 1)
+    before = round(begins * STEPS)
+    assert 0 < before < STEPS
+    assert torch.equal(*(trained(name, norm, statistics, seed, before)[0] for seed in (1, 2)))
+    assert not torch.equal(*(trained(name, norm, statistics, seed, STEPS)[0] for seed in (1, 2)))
+
+
+def test_the_published_adversary_mixes_the_statistics_of_both_domains_from_its_first_step():
+    published = {"discriminator_width": 4, "discriminator_padding": "same", "network": "unet", "width": 0.25}
+    late = 10 / 35
+    begins_of = {
+        ("batch", "shared"): 0,
+        ("batch", "target"): 0,
+        ("batch", "source"): late,
+        ("instance", "shared"): late,
+    }
+    for (norm, statistics), begins in begins_of.items():
+        config = {**published, "norm": norm, "statistics": statistics}
+        assert create("domain_adversarial", config, Channels(2, 2)).target_begins == begins
+    assert create("domain_adversarial", {**published, "adversarial_weight": 0}, Channels(2, 2)).target_begins == 1
