@@ -14,10 +14,9 @@ from typing import Any, ClassVar
 from pydantic import NonNegativeFloat, model_validator
 from torch import Tensor
 
-from medgen.batches import Adaptation
+from medgen.batches import Adaptation, centre
 from medgen.method import Update
 from medgen.methods._domains import Share, ramp, require_order
-from medgen.methods._segmentation import centre
 from medgen.methods._teacher import labelled_by_another, probabilities
 from medgen.methods._views import TwoViews, ViewsConfig, agreement
 
