@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from medgen.method import list_methods
     from medgen.phantom import make_adaptation_phantom, make_head_phantom, make_prostate_phantom
     from medgen.report import write_report
-    from medgen.volume import Volume, read_volume, write_volume
+    from medgen.volume import Volume, read_volume, repair_volume, write_volume
 
 __version__ = "0.1.0"
 
@@ -44,6 +44,7 @@ __all__ = [
     "prepare",
     "read_cases",
     "read_volume",
+    "repair_volume",
     "run_benchmark",
     "run_demo",
     "train",
@@ -72,7 +73,7 @@ _HOMES = {
     "medgen.method": ("list_methods",),
     "medgen.phantom": ("make_adaptation_phantom", "make_head_phantom", "make_prostate_phantom"),
     "medgen.report": ("write_report",),
-    "medgen.volume": ("Volume", "read_volume", "write_volume"),
+    "medgen.volume": ("Volume", "read_volume", "repair_volume", "write_volume"),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 

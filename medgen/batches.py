@@ -51,3 +51,19 @@ class Adaptation(NamedTuple):
     mask: Tensor
     target: Tensor
     target_mask: Tensor
+
+
+def centre(volume: Tensor, like: Tensor) -> Tensor:
+    """The part of an image, label or mask that an output is about, where a network loses voxels on each side.
+
+    Args:
+        volume: (B, C, X, Y, Z).
+        like: (B, K, x, y, z), no larger.
+
+    Returns:
+        The middle of ``volume`` (B, C, x, y, z); where an odd number of voxels is lost, one more is at the far side.
+    """
+    for axis in (2, 3, 4):
+        excess = volume.shape[axis] - like.shape[axis]
+        volume = volume.narrow(axis, excess // 2, like.shape[axis])
+    return volume

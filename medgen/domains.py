@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from medgen.batches import Adaptation
-from medgen.cases import Case, columns_of
+from medgen.cases import DOMAINS, Case, columns_of
 from medgen.errors import InputError
 from medgen.patches import PatchConfig, PatchSource
 from medgen.preparation import StoredCase
@@ -18,8 +18,8 @@ from medgen.transfer import check_transfer, fit_transfer
 
 Array = NDArray[Any]
 
-TARGET = "target"
-"""The value of the column ``domain`` that marks cases to adapt to; every other case has labels."""
+SOURCE, TARGET = DOMAINS
+"""Values of the column ``domain``: the second marks cases to adapt to; every other case has labels."""
 _OTHER_STREAM = 0x9E3779B97F4A7C15
 """Set apart the random numbers of the target's patches: patch n of both domains must not be the same place."""
 
@@ -102,7 +102,7 @@ def split_domains(cases: Sequence[StoredCase]) -> tuple[tuple[StoredCase, ...], 
     """
     labelled = tuple(case for case in cases if case.domain != TARGET)
     unlabelled = tuple(without_labels(case) for case in cases if case.domain == TARGET)
-    for found, name in ((labelled, "source"), (unlabelled, TARGET)):
+    for found, name in ((labelled, SOURCE), (unlabelled, TARGET)):
         if not found:
             raise InputError(
                 f"adaptation needs training cases of two domains, and there is none of domain '{name}'",

@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from medgen.cascade import fit_cascade
-from medgen.cases import Case, CaseTable, is_optional, read_cases
+from medgen.cases import Case, CaseTable, read_cases
 from medgen.checkpoint import save_model
 from medgen.config import Config
-from medgen.domains import TARGET, hide_labels
+from medgen.domains import SOURCE, TARGET, hide_labels
 from medgen.engine import Engine
 from medgen.errors import InputError, UsageError
 from medgen.facts import write_facts
 from medgen.files import folder_lock, remove_partial_files
 from medgen.health.watch import require_selection
 from medgen.method import Channels, stages_of
-from medgen.planning import check_recipe
+from medgen.planning import check_recipe, require_images
 from medgen.preparation import Preparation, Roles, Store, build_store
 from medgen.recipe import Recipe, load_recipe, save_recipe
 from medgen.runlog import RunLog
@@ -140,7 +140,8 @@ def prepare(
     adapts, known = kind.adapts(), table.cases
     if adapts and settings.data.labels is not None:  # the same volumes as in training, whose store this is
         known = tuple(hide_labels(case, settings.data.labels) for case in known)
-    _require_images(table, settings.data, known, unlabelled=TARGET if adapts else None)
+    learnt = [case for case in known if case.split != "test"]
+    require_images(learnt, settings.data, where=table.path, unlabelled=TARGET if adapts else None)
     return build_store(known, preparation, store, workers=workers or _preparers(), progress=progress)
 
 
@@ -183,33 +184,18 @@ def _learnt_from(table: CaseTable, roles: Roles, *, adapts: bool) -> tuple[Case,
         raise InputError("no case has split 'train'", where=table.path, fix="write 'train' into the column 'split'")
     if adapts and roles.labels is not None:
         cases = tuple(hide_labels(case, roles.labels) for case in cases)
-    _require_images(table, roles, cases, unlabelled=TARGET if adapts else None)
+    require_images(cases, roles, where=table.path, unlabelled=TARGET if adapts else None)
     return cases
 
 
 def _require_one_domain(table: CaseTable, cases: Sequence[Case]) -> None:
     """A baseline of adaptation must not learn from target labels because they happen to be in the table."""
-    if {"source", TARGET} <= {case.domain for case in cases}:
+    if {SOURCE, TARGET} <= {case.domain for case in cases}:
         raise UsageError(
             "the cases are of two domains, and this method learns from the labels of all of them",
             where=table.path,
             fix="set data.domains to [source], to [target], or to [source, target] for both",
         )
-
-
-def _require_images(table: CaseTable, roles: Roles, cases: Sequence[Case], unlabelled: str | None = None) -> None:
-    """Refuse cases to learn from that lack an image which the recipe names."""
-    images = [*(role for role in roles.inputs if not is_optional(role)), *([roles.target] if roles.target else [])]
-    for case in cases:
-        learns_labels = roles.task != "synthesis" and (unlabelled is None or case.domain != unlabelled)
-        labels = [roles.labels] if roles.labels and learns_labels else []
-        missing = [role for role in (*images, *labels) if case.path(role) is None]
-        if missing and case.split != "test":
-            raise InputError(
-                f"case '{case.name}' has no image for {', '.join(missing)}",
-                where=table.path,
-                fix="add it, or take the case out of the table",
-            )
 
 
 def _class_names(roles: Roles, prepared: Store) -> tuple[str, ...]:

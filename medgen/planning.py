@@ -8,9 +8,11 @@ from pathlib import Path
 
 import torch
 
+from medgen.cases import Case, listed
 from medgen.config import Config, build
-from medgen.errors import UsageError
+from medgen.errors import InputError, UsageError
 from medgen.method import Channels, Method, resolve
+from medgen.preparation import Roles
 from medgen.recipe import Recipe
 from medgen.transfer import check_transfer
 
@@ -48,6 +50,38 @@ def check_recipe(
         method = kind(config, Channels(len(inputs), outputs))
     _require_patch(recipe.patches.size, method)
     return kind, config
+
+
+def require_images(
+    cases: Sequence[Case],
+    roles: Roles,
+    *,
+    where: str | Path,
+    unlabelled: str | None = None,
+    who: str = "cases to learn from",
+    fix: str = "add them, or take the cases out of the table",
+) -> None:
+    """Refuse cases without an image that the recipe names.
+
+    Args:
+        cases: all of one purpose; those of split ``test`` need no target and no mask.
+        roles: of the recipe.
+        where: the case table.
+        unlabelled: domain whose cases need no labels. Beside a target nobody needs them.
+        who: what the cases are, for the message.
+        fix: for the message.
+
+    Raises:
+        InputError: some lack an image; each role is named with the first of them and their number.
+    """
+    lacking: dict[str, list[str]] = {}
+    for case in cases:
+        learns_labels = roles.task == "segmentation" and (unlabelled is None or case.domain != unlabelled)
+        for role in roles.lacking(case, labels=learns_labels):
+            lacking.setdefault(role, []).append(case.name)
+    if lacking:
+        found = (f"{role} in {len(names)} of {len(cases)} ({listed(names)})" for role, names in lacking.items())
+        raise InputError(f"{who} have no image for {'; '.join(found)}", where=where, fix=fix)
 
 
 def _require_channels(config: Config, key: str, inputs: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from medgen.cases import Case, read_cases
+from medgen.cases import Case, listed, read_cases
 from medgen.errors import InputError, UsageError
 from medgen.files import sha256
 from medgen.volume import Grid, overlap, read_header, require_same_grid
@@ -16,7 +16,6 @@ Split = Literal["train", "val", "test", "all"]
 Domain = Literal["source", "target"]
 
 _SUFFIXES = (".nii.gz", ".nii", ".mha")
-_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -267,9 +266,3 @@ def _on_one_grid(prediction: Grid, truth: Grid, *, resample: bool | None) -> boo
 def _described(grid: Grid) -> str:
     size, spacing = (" x ".join(f"{number:g}" for number in numbers) for numbers in (grid.shape, grid.spacing))
     return f"{size} voxels of {spacing} mm ({''.join(grid.axis_codes)})"
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first few names, and how many more there are."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more

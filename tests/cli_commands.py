@@ -14,6 +14,7 @@ COMMANDS = {
     "cases from-bids": "FOLDER --output -o --validation --test --prefer",
     "cases from-picai": "FOLDER --output -o --labels --validation --test",
     "check": "CASES --recipe --classes",
+    "fix": "INPUT --output -o --series --fill-gaps --resample --label --geometry --frame --overwrite",
     "prepare": "RECIPE --cases --store --set",
     "train": "RECIPE --cases --out --set --resume --max-minutes --device --devices --nodes --precision --allow-module",
     "predict": "RUN --input -i --output -o --overwrite --resume --nan --geometry --frame --probabilities --device",

@@ -231,6 +231,21 @@ def test_whole_tumour(tmp_path):
     assert "dice_tumour" not in row
 
 
+def test_a_class_that_no_reference_holds_is_told(tmp_path):
+    """Scored it is, and 0 wherever something is predicted: as if the model were that bad."""
+    folder, table = cohort(tmp_path, {"a": (labels(v1=(2, 4)), labels(v1=(2, 4)))})
+    scores = evaluate_segmentation(folder, table, classes={"a": [9, 7], "b": [1, 8]})
+    assert scores.cases[0]["dice_a"] == 0
+    said = [note for note in scores.notes if note.startswith("no reference holds")]
+    assert said == ["no reference holds a value of class 'a' (7, 9)"]
+    mask = np.zeros(SHAPE, dtype=np.uint8)
+    mask[6:] = 1
+    save(tmp_path / "mask.nii.gz", mask)
+    table.write_text(table.read_text().rstrip("\n") + "mask.nii.gz\n")
+    masked = evaluate_segmentation(folder, table, classes={"b": [1]}, mask_role="mask")
+    assert "no reference holds a value of class 'b' (1) inside the mask" in masked.notes
+
+
 def test_predictions_that_hold_the_values_of_the_references(tmp_path):
     truth = labels(v1=(2, 4), v4=(4, 6))
     folder, table = cohort(tmp_path, {"a": (truth, truth)})

@@ -307,6 +307,17 @@ def test_signals_rank_checkpoints_by_the_truth():
     assert ranks["agreement"] == pytest.approx((math.nan, math.nan, None, 0), nan_ok=True)
 
 
+def test_the_domain_accuracy_that_ranks_is_that_of_the_late_layers():
+    """The late layers, 2 and 3, are best at step 1 (0.75, 0.65, 0.70); the first one is worst there."""
+    probed = ({"1": 0.0, "2": 0.9, "3": 0.6}, {"1": 1.0, "2": 0.6, "3": 0.7}, {"1": 0.9, "2": 0.7, "3": 0.7})
+    looks = [
+        Look(step, {f"domain_accuracy/{layer}": value for layer, value in layers.items()})
+        for step, layers in enumerate(probed)
+    ]
+    ranks = rank_checkpoints(looks, {0: 0.1, 1: 0.3, 2: 0.2})
+    assert ranks["domain accuracy"] == pytest.approx((1.0, 0.0, 1, 3))
+
+
 def test_checkpoints_without_truth_are_left_out():
     looks = [Look(step, {**START, "source_dice": step / 10}) for step in range(4)]
     ranks = rank_checkpoints(looks, {1: 0.3, 2: 0.5, 3: math.nan})

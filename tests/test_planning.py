@@ -1,13 +1,17 @@
 """What is wrong with a recipe is said before a case is read."""
 
+from pathlib import Path
+
 import pytest
 import tiny
 import tiny_domains
 import torch
 
-from medgen.errors import UsageError
+from medgen.cases import Case
+from medgen.errors import InputError, UsageError
 from medgen.experiment import prepare, train
-from medgen.planning import check_recipe
+from medgen.planning import check_recipe, require_images
+from medgen.preparation import Roles
 from medgen.recipe import load_recipe
 
 DEEPMEDIC = {"network": "deepmedic", "preset": "small"}
@@ -94,3 +98,33 @@ def test_nothing_is_prepared_of_a_recipe_that_cannot_be_trained(command, tmp_pat
     with pytest.raises(UsageError, match=r"the patches are \[9, 9, 9\] voxels"):
         command(recipe, cases, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def case(name, split, domain, *roles):
+    return Case(name, split, domain, {role: Path(role) for role in roles})
+
+
+CASES = [
+    case("a", "train", "source", "t1", "ge", "label"),
+    case("b", "val", "target", "t1", "swi", "mask"),
+    case("c", "test", "target", "t1"),
+]
+
+
+def test_every_role_that_cases_lack_is_told_at_once():
+    segments = Roles(inputs=("t1", "ge|swi", "t2?"), labels="label", mask="mask")
+    with pytest.raises(InputError) as caught:
+        require_images(CASES, segments, where="cases.csv")
+    assert caught.value.what == (
+        "cases to learn from have no image for mask in 1 of 3 (a); label in 2 of 3 (b, c); ge|swi in 1 of 3 (c)"
+    )
+    with pytest.raises(InputError, match=r"for mask in 1 of 2 \(a\)\n"):
+        require_images(CASES[:2], segments, where="cases.csv", unlabelled="target")
+    require_images(CASES[1:2], segments, where="cases.csv", unlabelled="target")
+
+
+def test_beside_a_target_nobody_needs_labels_and_a_test_case_no_target():
+    makes = Roles(inputs=("t1",), target="swi", labels="label")
+    require_images(CASES[1:], makes, where="cases.csv")
+    with pytest.raises(InputError, match=r"for swi in 1 of 3 \(a\)\n"):
+        require_images(CASES, makes, where="cases.csv")

@@ -18,6 +18,7 @@ from medgen.benchmark.runs import Run, plan_runs, read_facts, titles_of
 from medgen.benchmark.splits import Fold, make_folds
 from medgen.benchmark.table import Row, tabulate
 from medgen.cases import CaseTable, read_cases
+from medgen.domains import SOURCE
 from medgen.errors import CasesFailed, Preempted, UsageError
 from medgen.files import folder_lock, sha256
 from medgen.recipe import Recipe, load_recipe
@@ -128,29 +129,16 @@ def run_benchmark(
     _require_positive(seeds=seeds, workers=workers)
     single = [each for each in overrides if ":" in each.partition("=")[0]]
     base = load_recipe(recipe, [each for each in overrides if each not in single])
-    rows_wanted = load_plan(plan) if isinstance(plan, str | Path) else plan
-    chosen = choose_regimes(regimes, rows_wanted, single, allow_modules=allow_modules)
+    rows = load_plan(plan) if isinstance(plan, str | Path) else plan
+    chosen = choose_regimes(regimes, rows, single, allow_modules=allow_modules)
     table, out = read_cases(cases), Path(out)
     runs = plan_runs(base, table, chosen, out, seeds=seeds, folds=folds, shifted=shifted, allow_modules=allow_modules)
-    titles = titles_of(base, chosen, shifted)
-    references = rows_wanted.references if rows_wanted else REFERENCES
     for run in runs:
         run.require_same()
-
-    def show(outcome: Outcome) -> Benchmark:
-        found = tabulate(runs, titles, references=references)
-        facts = _facts(base, table, chosen, runs, outcome) | {"references": list(references)}
-        write_results(found, facts, out)
-        if found and find_spec("matplotlib"):
-            from medgen.benchmark.figure import write_figure
-
-            write_figure(found, out, phantom=facts["phantom"])
-        elif found:  # hours of training must not end in an error about a picture
-            log.warning("no figure, because matplotlib is not installed: pip install 'medgen[report]'")
-        return Benchmark(out, found, tuple(outcome.failed), outcome.stopped)
-
+    titles = titles_of(base, chosen, shifted)
+    study = _Study(base, table, chosen, runs, titles, rows.references if rows else REFERENCES, out)
     if table_only:  # files appear whole, so this may be asked while another process does the runs
-        return show(Outcome())
+        return study.write(Outcome())
     with folder_lock(out):
         outcome = run_all(
             runs,
@@ -160,57 +148,85 @@ def run_benchmark(
             allow_modules=allow_modules,
             max_minutes=max_minutes,
             progress=progress,
-            after_each=show,
+            after_each=study.write,
         )
-        return show(outcome)
+        return study.write(outcome)
+
+
+@dataclass(frozen=True)
+class _Study:
+    """What is compared, whose results can be written at any time."""
+
+    base: Recipe
+    table: CaseTable
+    regimes: Sequence[Regime]
+    runs: Sequence[Run]
+    titles: Mapping[str, str]
+    references: Sequence[str]
+    out: Path
+
+    def write(self, outcome: Outcome) -> Benchmark:
+        """Write the table of the runs that are done, and its figure."""
+        found, facts = tabulate(self.runs, self.titles, references=self.references), self._facts(outcome)
+        write_results(found, facts, self.out)
+        if found and find_spec("matplotlib"):
+            from medgen.benchmark.figure import write_figure
+
+            write_figure(found, self.out, phantom=facts["phantom"])
+        elif found:  # hours of training must not end in an error about a picture
+            log.warning("no figure, because matplotlib is not installed: pip install 'medgen[report]'")
+        return Benchmark(self.out, found, tuple(outcome.failed), outcome.stopped)
+
+    def _facts(self, outcome: Outcome) -> dict[str, Any]:
+        """What a reader must know beside the numbers; no path of this machine."""
+        phantom = (self.table.path.parent / "phantom.json").is_file()
+        first = self.runs[0]
+        source = first.tested.get(SOURCE, ())
+        splits = {case.name: case.split for case in self.table.cases}
+        return {
+            "title": "Benchmark" + (" (phantom)" if phantom else ""),
+            "medgen": medgen.__version__,
+            "machine": f"{platform.system()} {platform.machine()}",
+            "phantom": phantom,
+            "unit": "fractions; distances in mm, volumes in ml",
+            "statistics": "means over cases, then seeds; bootstrap of seeds and cases with 2000 draws, seed 0",
+            "folds": first.fold.count,
+            "source_split": splits[source[0].name] if source else None,
+            "cases": {"name": self.table.path.name, "sha256": sha256(self.table.path)},
+            "splits": self._split_hashes(),
+            "budget": {
+                "steps": self.base.schedule.steps,
+                "batch": self.base.schedule.batch,
+                "patches": "x".join(str(side) for side in self.base.patches.size),
+                "seeds": f"from {self.base.seed}",
+            },
+            "runs": {"all": len(self.runs), "done": sum(run.done for run in self.runs)},
+            "recipe": self.base.model_dump(mode="json"),
+            "regimes": {regime.name: self._regime_facts(regime) for regime in self.regimes},
+            "failed": [vars(failure) for failure in outcome.failed],
+            "stopped": outcome.stopped,
+            "references": list(self.references),
+        }
+
+    def _split_hashes(self) -> dict[str, dict[str, str]]:
+        """By regime and fold; the seeds differ in none of them."""
+        return {
+            f"{regime.name}/fold{run.fold.number}": {k: v for k, v in run.hashes.items() if k != "settings"}
+            for regime in self.regimes
+            for run in self.runs
+            if run.regime == regime and run.seed == 0
+        }
+
+    def _regime_facts(self, regime: Regime) -> dict[str, Any]:
+        done = [run for run in self.runs if run.regime == regime and run.done]
+        return {
+            "method": regime.method,
+            "overrides": list(regime.overrides),
+            "seconds": [read_facts(run.folder)["seconds"] for run in done],
+        }
 
 
 def _require_positive(**numbers: int) -> None:
     for name, number in numbers.items():
         if number < 1:
             raise UsageError(f"there cannot be {number} {name}", fix=f"choose --{name} of at least 1")
-
-
-def _facts(
-    base: Recipe, table: CaseTable, regimes: Sequence[Regime], runs: Sequence[Run], outcome: Outcome
-) -> dict[str, Any]:
-    """What a reader must know beside the numbers; no path of this machine."""
-    phantom = (table.path.parent / "phantom.json").is_file()
-    seconds = {
-        regime.name: [read_facts(run.folder)["seconds"] for run in runs if run.regime == regime and run.done]
-        for regime in regimes
-    }
-    first = runs[0]
-    source = first.tested.get("source", ())
-    names = {case.name: case.split for case in table.cases}
-    return {
-        "title": "Benchmark" + (" (phantom)" if phantom else ""),
-        "medgen": medgen.__version__,
-        "machine": f"{platform.system()} {platform.machine()}",
-        "phantom": phantom,
-        "unit": "fractions; distances in mm, volumes in ml",
-        "statistics": "means over cases, then seeds; bootstrap of seeds and cases with 2000 draws, seed 0",
-        "folds": first.fold.count,
-        "source_split": names[source[0].name] if source else None,
-        "cases": {"name": table.path.name, "sha256": sha256(table.path)},
-        "splits": {
-            f"{regime.name}/fold{run.fold.number}": {k: v for k, v in run.hashes.items() if k != "settings"}
-            for regime in regimes
-            for run in runs
-            if run.regime == regime and run.seed == 0
-        },
-        "budget": {
-            "steps": base.schedule.steps,
-            "batch": base.schedule.batch,
-            "patches": "x".join(str(side) for side in base.patches.size),
-            "seeds": f"from {base.seed}",
-        },
-        "runs": {"all": len(runs), "done": sum(run.done for run in runs)},
-        "recipe": base.model_dump(mode="json"),
-        "regimes": {
-            regime.name: {"method": regime.method, "overrides": list(regime.overrides), "seconds": seconds[regime.name]}
-            for regime in regimes
-        },
-        "failed": [vars(failure) for failure in outcome.failed],
-        "stopped": outcome.stopped,
-    }

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from medgen.benchmark.regimes import Regime, derive_recipe, notes_of, shifted_input, titled
-from medgen.benchmark.splits import SOURCE, TARGET, Fold, digest, make_folds, split_hash, tested_cases, training_cases
+from medgen.benchmark.splits import Fold, digest, make_folds, split_hash, tested_cases, training_cases
 from medgen.cases import Case, CaseTable, write_cases
 from medgen.config import build
+from medgen.domains import SOURCE, TARGET
 from medgen.errors import InputError, UsageError
 from medgen.experiment import FREE_TO_CHANGE
 from medgen.files import image_digest, write_json

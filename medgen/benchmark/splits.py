@@ -11,11 +11,12 @@ from typing import Any
 
 from medgen.benchmark.regimes import Regime
 from medgen.cases import Case, CaseTable, columns_of
+from medgen.domains import SOURCE, TARGET
 from medgen.errors import InputError, UsageError
+from medgen.planning import require_images
 from medgen.preparation import Roles
 
 DEFAULT_FOLDS = 5
-SOURCE, TARGET = "source", "target"
 
 
 @dataclass(frozen=True)
@@ -53,28 +54,24 @@ def make_folds(table: CaseTable, folds: int | None = None) -> tuple[Fold, ...]:
         folds: how many; by default 1 with test cases, else 5.
 
     Raises:
-        InputError: a domain is empty, or a target case to be tested on has no place.
-        UsageError: several folds of a table that has test cases; more folds than cases; one fold without test cases.
+        InputError: a domain is empty, or its cases cannot be divided at all.
+        UsageError: several folds of a table that has test cases; more folds than patients; one fold without test cases.
     """
     _require_domains(table)
     source = table.select(split="test", domain=SOURCE) or table.select(split="val", domain=SOURCE)
     if tested := table.select(split="test", domain=TARGET):
         if folds not in (None, 1):
+            found = f"{len(tested)} target case{'' if len(tested) == 1 else 's'}"
             raise UsageError(
-                f"the table has {len(tested)} target cases of split 'test', so there is one fold and not {folds}",
+                f"the table has {found} of split 'test', so there is one fold and not {folds}",
                 where=table.path,
-                fix="leave --folds out, or give these cases the split 'train'",
+                fix="leave --folds out, or give what is of split 'test' the split 'train'",
             )
         return (Fold(0, 1, tested, source),)
     training = table.select(split="train", domain=TARGET)
     patients = {_patient(case) for case in training}
     count = DEFAULT_FOLDS if folds is None else folds
-    if not 2 <= count <= len(patients):
-        raise UsageError(
-            f"{len(patients)} target cases cannot be divided into {count} folds",
-            where=table.path,
-            fix="choose --folds of at least 2 and at most the number of cases, or give some the split 'test'",
-        )
+    _require_divisible(len(patients), count, table.path, chosen=folds is not None)
     ranked = sorted(patients, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
     places = {name: rank % count for rank, name in enumerate(ranked)}
     return tuple(
@@ -93,7 +90,7 @@ def training_cases(table: CaseTable, regime: Regime, fold: Fold, roles: Roles) -
         roles: of the run's recipe; other columns are left out.
 
     Raises:
-        InputError: a labelled case has no label, or nothing is left to train on.
+        InputError: a case lacks an image or a label that the run learns from, or nothing is left to train on.
     """
     cases = [case for case in table.cases if case.split != "test" and _patient(case) not in fold.held_out]
     for domain in (*regime.labelled, *regime.unlabelled):
@@ -101,15 +98,24 @@ def training_cases(table: CaseTable, regime: Regime, fold: Fold, roles: Roles) -
             raise InputError(
                 f"the regime '{regime.name}' has no {domain} case to train on",
                 where=table.path,
-                fix="add cases of split 'train', or choose fewer folds",
+                fix=f"add {domain} cases of patients other than those of fold {fold.number}, who are held out"
+                if fold.count > 1
+                else f"give {domain} cases the split 'train', or choose regimes without them with --regimes",
             )
     rows = []
     for case in cases:
         if case.domain in regime.labelled:
-            _require_label(case, regime, roles, table.path)
             rows.append(_labelled(_with_columns(case, roles, labels=True)))
         elif case.domain in regime.unlabelled:
             rows.append(_with_columns(case, roles, labels=False))
+    require_images(
+        rows,
+        roles,
+        where=table.path,
+        unlabelled=TARGET,  # as it is in the table of the run
+        who=f"cases that the regime '{regime.name}' learns from",
+        fix="add them, take the cases out of the table, or choose other regimes with --regimes",
+    )
     return tuple(rows)
 
 
@@ -117,16 +123,10 @@ def tested_cases(cases: Sequence[Case], roles: Roles, where: Path) -> tuple[Case
     """The rows of the table that predictions are scored against.
 
     Raises:
-        InputError: one has no label to be scored against.
+        InputError: some have no label to be scored against, or lack an image to be predicted from.
     """
     rows = tuple(_tested(_with_columns(case, roles, labels=True)) for case in cases)
-    for case in rows:
-        if case.path(str(roles.labels)) is None:
-            raise InputError(
-                f"the test case '{case.name}' has no label ({roles.labels}) to be scored against",
-                where=where,
-                fix="add it, or take the case out of the table",
-            )
+    require_images(rows, roles, where=where, who="cases to be tested on")
     return rows
 
 
@@ -171,13 +171,28 @@ def _tested(case: Case) -> Case:
     return replace(case, split="test")
 
 
-def _require_label(case: Case, regime: Regime, roles: Roles, where: Path) -> None:
-    if case.path(str(roles.labels)) is None:
+def _require_divisible(patients: int, folds: int, where: Path, *, chosen: bool) -> None:
+    """Refuse folds without a patient to test on, or without one to train on."""
+    if patients < 2:
+        one = "there is one target patient of split 'train', who cannot both train and be tested on"
         raise InputError(
-            f"the regime '{regime.name}' learns from the labels of the {case.domain} domain, and case '{case.name}' "
-            f"has none",
+            one if patients else "no target case has the split 'train' or 'test', so none can be tested on",
             where=where,
-            fix="add the label, or choose regimes that do not need it with --regimes",
+            fix="add target patients of split 'train', or target cases of split 'test'",
+        )
+    possible = "2" if patients == 2 else f"from 2 to {patients}"
+    testing = "give target cases the split 'test', which makes one fold"
+    if folds < 2:
+        raise UsageError(
+            f"there cannot be {folds} fold{'' if folds == 1 else 's'}, as no target case has the split 'test'",
+            where=where,
+            fix=f"choose --folds {possible}, or {testing}",
+        )
+    if folds > patients:
+        raise UsageError(
+            f"{patients} target patients cannot be divided into {folds} folds{'' if chosen else ', the default'}",
+            where=where,
+            fix=f"choose --folds {possible}, or {testing}",
         )
 
 

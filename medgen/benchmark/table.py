@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from medgen.benchmark.regimes import REFERENCES, SOURCE_ONLY, TARGET_ONLY
 from medgen.benchmark.runs import SCORES, Run
-from medgen.benchmark.splits import SOURCE, TARGET
+from medgen.domains import SOURCE, TARGET
 from medgen.health import judge, kept_looks, read_looks
 from medgen.metrics.resampling import mean_of
 from medgen.metrics.statistics import (

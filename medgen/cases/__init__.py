@@ -1,6 +1,6 @@
 """The case table ``cases.csv``, and how to make one from folders in layouts that others defined."""
 
-from medgen.cases.case import DOMAINS, SPLITS, Case, Split, columns_of, is_optional
+from medgen.cases.case import DOMAINS, SPLITS, Case, Split, columns_of, is_optional, listed
 from medgen.cases.foreign import from_bids, from_msd, from_nnunet
 from medgen.cases.picai import from_picai
 from medgen.cases.splits import assign_splits
@@ -19,6 +19,7 @@ __all__ = [
     "from_nnunet",
     "from_picai",
     "is_optional",
+    "listed",
     "read_cases",
     "write_cases",
 ]

@@ -18,6 +18,7 @@ from medgen.cli.check import check
 from medgen.cli.demo import demo
 from medgen.cli.evaluate import app as evaluate
 from medgen.cli.failures import exit_code_of
+from medgen.cli.fix import fix
 from medgen.cli.models import models
 from medgen.cli.output import library_notes
 from medgen.cli.parameters import DEFAULTS
@@ -53,6 +54,7 @@ app.command(demo, sort_key=1)
 app.command(phantom)
 app.command(cases)
 app.command(check, sort_key=4)
+app.command(fix, sort_key=4.5)
 app.command(prepare, sort_key=5)
 app.command(train, sort_key=6)
 app.command(predict, sort_key=7)

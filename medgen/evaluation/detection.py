@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
+from medgen.cases import listed
 from medgen.evaluation.matching import DETECTION_MAP, Rule, Scored, score_all
 from medgen.evaluation.scores import Progress, Scores
 from medgen.evaluation.tumour import VOXEL_METRICS, TumourMaps
 from medgen.metrics.detection import OVERLAP, Detection, permutation_test, summarise
 from medgen.metrics.statistics import Summary
 from medgen.metrics.statistics import summarise as summarise_cases
-from medgen.references import Reference, Split, find_references, listed, without_reference
+from medgen.references import Reference, Split, find_references, without_reference
 
 COUNTS = ("lesions_true", "lesions_found", "false_positives")
 

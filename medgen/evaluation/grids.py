@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from medgen.cases import listed
 from medgen.preparation.resampling import resample
-from medgen.references import listed
 from medgen.volume import HasGrid, Volume
 
 Interpolation = Literal["nearest neighbour", "linear"]

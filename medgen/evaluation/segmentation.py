@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
 import numpy as np
 
+from medgen.cases import listed
 from medgen.errors import InputError, UsageError
 from medgen.evaluation.classes import Classes, Grouping
 from medgen.evaluation.grids import on_grid_of, recorded
@@ -16,7 +17,7 @@ from medgen.evaluation.scores import Progress, Scores
 from medgen.metrics.segmentation import DEFINITIONS, UNITS, segmentation_scores
 from medgen.metrics.statistics import Summary, summarise
 from medgen.metrics.surface import TOLERANCE
-from medgen.references import Domain, Reference, Split, compare_grids, find_predictions, find_references, listed
+from medgen.references import Domain, Reference, Split, compare_grids, find_predictions, find_references
 from medgen.volume import as_label, read_label, read_volume
 
 _Found = dict[int, dict[str, float]]
@@ -112,26 +113,24 @@ def evaluate_segmentation(
     broken, elsewhere = compare_grids(found, paths, resample=resample_to_reference)
     resampling, moved = recorded("nearest neighbour", resample_to_reference, elsewhere)
     scored = _score_all(found, paths, broken, elsewhere, grouping, measures, progress)
-    names = _names(grouping.classes, scored)
-    columns = _columns(names)
+    table = _Table(found, scored, broken, _names(grouping.classes, scored))
     return Scores(
         task="segmentation",
-        cases=tuple(
-            {"case": item.case, **{each.name: each.value(scored.get(item.case)) for each in columns}} for item in found
-        ),
-        summary={each.name: _summary(each, scored, len(broken), seed=seed, draws=draws) for each in columns},
+        cases=table.rows(),
+        summary=table.summary(seed=seed, draws=draws),
         failed=tuple({"case": item.case, "reason": broken[item.case]} for item in found if item.case in broken),
-        notes=(*notes, *moved, *_remarks(found, mask_role, grouping, names, scored)),
+        notes=(*notes, *moved, *table.remarks(mask_role, grouping)),
         settings={
             "role": role,
             **settings,
             "mask": mask_role,
-            "classes": {name: sorted(values) for name, values in grouping.classes.items()} or list(names.values()),
+            "classes": {name: sorted(values) for name, values in grouping.classes.items()}
+            or list(table.names.values()),
             "group_predictions": grouping.group_predictions,
             **resampling,
             **measures,
             **DEFINITIONS,
-            **({"without_class": "mean over the classes to which a metric applies"} if len(names) > 1 else {}),
+            **({"without_class": "mean over the classes to which a metric applies"} if len(table.names) > 1 else {}),
             "bootstrap": {"seed": seed, "draws": draws},
         },
     )
@@ -218,35 +217,70 @@ def _columns(names: Mapping[int, str]) -> list[_Column]:
     return means + [_Column(f"{metric}_{name}", metric, (index,)) for metric in UNITS for index, name in names.items()]
 
 
-def _summary(column: _Column, scored: Mapping[str, _Found], failed: int, *, seed: int, draws: int) -> Summary:
-    values = scored.values()
-    summary = summarise([column.value(each) for each in values], seed=seed, draws=draws)
-    # Of a case that was scored, NaN means that the metric does not apply to it; that is no failure of the model.
-    summary["n_not_applicable"], summary["n_failed"] = summary["n_failed"], failed
-    summary["n_missed"] = sum(column.missed(each) for each in values)
-    return summary
+class _Table(NamedTuple):
+    """The numbers of all cases, and what a reader must know of them.
 
+    Attributes:
+        found: the cases that have a truth.
+        scored: by case, of those that did not fail, the metrics of each class that is there or predicted.
+        broken: by case, why it failed.
+        names: of the classes by index.
+    """
 
-def _remarks(
-    found: Sequence[Reference],
-    mask_role: str | None,
-    grouping: Grouping,
-    names: Mapping[int, str],
-    scored: Mapping[str, _Found],
-) -> list[str]:
-    remarks = []
-    if mask_role and (without := [item.case for item in found if item.mask is None]):
-        remarks.append(f"no {mask_role} for {listed(without)}: scored in the whole image")
-    for index, name in names.items():
-        column = _Column("", "dice", (index,))
-        if missed := [case for case, values in scored.items() if column.missed(values)]:
-            remarks.append(f"{name} is missed entirely in {listed(missed)}: dice 0, hd95 the diagonal of the image")
-        if absent := [case for case, values in scored.items() if math.isnan(column.value(values))]:
-            remarks.append(f"{name} is neither there nor predicted in {listed(absent)}: not applicable")
-    predicted = {i for values in scored.values() for i, each in values.items() if each["volume_ml"] > 0}
-    if not grouping.classes and predicted and len(never := [names[index] for index in names if index not in predicted]):
-        remarks.append(
-            f"no prediction has the label value {listed(never)} of the references; "
-            "if the model groups values into classes, name them"
+    found: Sequence[Reference]
+    scored: Mapping[str, _Found]
+    broken: Mapping[str, str]
+    names: Mapping[int, str]
+
+    def rows(self) -> tuple[dict[str, str | float], ...]:
+        """The numbers of each case; NaN of those that failed."""
+        columns = _columns(self.names)
+        return tuple(
+            {"case": item.case, **{each.name: each.value(self.scored.get(item.case)) for each in columns}}
+            for item in self.found
         )
-    return remarks
+
+    def summary(self, *, seed: int, draws: int) -> dict[str, Summary]:
+        """The summary of each column."""
+        return {each.name: self._summary(each, seed=seed, draws=draws) for each in _columns(self.names)}
+
+    def _summary(self, column: _Column, *, seed: int, draws: int) -> Summary:
+        values = self.scored.values()
+        summary = summarise([column.value(each) for each in values], seed=seed, draws=draws)
+        # Of a case that was scored, NaN means that the metric does not apply to it; that is no failure of the model.
+        summary["n_not_applicable"], summary["n_failed"] = summary["n_failed"], len(self.broken)
+        summary["n_missed"] = sum(column.missed(each) for each in values)
+        return summary
+
+    def remarks(self, mask_role: str | None, grouping: Grouping) -> list[str]:
+        """Sentences about what the numbers alone do not show."""
+        remarks = []
+        if mask_role and (without := [item.case for item in self.found if item.mask is None]):
+            remarks.append(f"no {mask_role} for {listed(without)}: scored in the whole image")
+        for index, name in self.names.items():
+            remarks += self._remarks_of(index, name)
+        true, predicted = self._occurring("volume_true_ml"), self._occurring("volume_ml")
+        for index, (name, values) in enumerate(grouping.classes.items(), start=1):
+            if self.scored and index not in true:
+                which = "no scored reference" if self.broken else "no reference"
+                inside = " inside the mask" if mask_role else ""
+                numbers = ", ".join(str(value) for value in sorted(values))
+                remarks.append(f"{which} holds a value of class '{name}' ({numbers}){inside}")
+        never = [name for index, name in self.names.items() if index not in predicted]
+        if not grouping.classes and predicted and never:
+            remarks.append(
+                f"no prediction has the label value {listed(never)} of the references; "
+                "if the model groups values into classes, name them"
+            )
+        return remarks
+
+    def _remarks_of(self, index: int, name: str) -> Iterator[str]:
+        column = _Column("", "dice", (index,))
+        if missed := [case for case, values in self.scored.items() if column.missed(values)]:
+            yield f"{name} is missed entirely in {listed(missed)}: dice 0, hd95 the diagonal of the image"
+        if absent := [case for case, values in self.scored.items() if math.isnan(column.value(values))]:
+            yield f"{name} is neither there nor predicted in {listed(absent)}: not applicable"
+
+    def _occurring(self, volume: str) -> set[int]:
+        """The classes of which some case has a volume."""
+        return {index for values in self.scored.values() for index, each in values.items() if each[volume] > 0}

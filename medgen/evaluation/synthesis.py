@@ -9,13 +9,14 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from medgen.cases import listed
 from medgen.errors import InputError
 from medgen.evaluation.grids import on_grid_of, recorded
 from medgen.evaluation.scores import Progress, Scores
 from medgen.metrics.image import SETTINGS, UNITS, image_scores
 from medgen.metrics.statistics import summarise
 from medgen.metrics.tissue import BODY_ABOVE, body_mask
-from medgen.references import Reference, Split, compare_grids, find_predictions, find_references, listed
+from medgen.references import Reference, Split, compare_grids, find_predictions, find_references
 from medgen.volume import Volume, read_label, read_volume
 
 _BODY = f"the filled largest piece above {BODY_ABOVE:g} HU of the true CT"

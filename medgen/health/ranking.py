@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from medgen.health.looks import Look
-from medgen.health.verdict import distance
+from medgen.health.verdict import distance, late_layers
 from medgen.metrics.domain import regret, spearman
 
 
@@ -30,7 +30,7 @@ class Rank(NamedTuple):
 
 
 def _late_accuracy(look: Look) -> float:
-    values = [look[f"domain_accuracy/{layer}"] for layer in look.layers]
+    values = [look[f"domain_accuracy/{layer}"] for layer in late_layers(look)]
     return float(np.mean(values)) if values else math.nan
 
 
@@ -46,7 +46,8 @@ GOODNESS: Mapping[str, Callable[[Look], float]] = {
     "discriminator accuracy": lambda look: -abs(look["discriminator_accuracy"] - 0.5),
 }
 """By signal, a number that should be larger the better the checkpoint is on the target. ``last step`` is the choice
-without a signal."""
+without a signal; ``domain accuracy`` is the probes' mean over the late layers, by which the verdict goes too: the early
+ones see the scanner whatever is adapted."""
 TOGETHER = "all together"
 """The mean rank by these: what one look alone may get wrong, several seldom do."""
 JOINED = ("source Dice", "entropy gap", "volume gap", "agreement", "domain accuracy")

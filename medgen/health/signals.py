@@ -13,6 +13,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
+from medgen.batches import centre
 from medgen.domains import split_domains
 from medgen.engine import Engine
 from medgen.errors import InputError
@@ -187,7 +188,7 @@ def _accuracies(method: Method, subset: Subset, recipe: Recipe, engine: Engine) 
                 with on_domain(method, domain):
                     logits, maps = method.features(image)
                 for layer, values in maps.items():
-                    tables.setdefault(layer, []).append(_inside(values, _middle(mask, logits)))
+                    tables.setdefault(layer, []).append(_inside(values, centre(mask, logits)))
                 if isinstance(method, HasDiscriminator):
                     right += _decisions(method.domain_logits(image, of_target=domain == "target"), domain)
     found = {f"/{layer}": domain_accuracy(np.concatenate(rows), domains, names) for layer, rows in tables.items()}
@@ -219,14 +220,6 @@ def _inside(maps: Tensor, mask: Tensor) -> NDArray[np.float64]:
     weight = functional.adaptive_avg_pool3d(mask.to(maps.device, torch.float32), (x, y, z))
     mean = (maps.float() * weight).sum((2, 3, 4)) / weight.sum((2, 3, 4)).clamp_min(1e-6)
     return mean.double().cpu().numpy()
-
-
-def _middle(mask: Tensor, logits: Tensor) -> Tensor:
-    """The part (B, 1, x, y, z) of the mask that the logits are about."""
-    for axis in (2, 3, 4):
-        excess = mask.shape[axis] - logits.shape[axis]
-        mask = mask.narrow(axis, excess // 2, logits.shape[axis])
-    return mask
 
 
 def _decisions(logits: Tensor, domain: str) -> list[float]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgen.cases import Case
-from medgen.domains import TARGET
+from medgen.domains import SOURCE, TARGET
 from medgen.errors import InputError, UsageError
 from medgen.health.looks import Look, read_looks
 from medgen.health.signals import CaseSignals, Subset, choose_subset, look_at, measure
@@ -118,7 +118,7 @@ def require_selection(method: type[Method], schedule: Schedule, cases: Sequence[
             fix="remove schedule.health from the recipe, or set schedule.keep to last",
         )
     held_out = {case.domain == TARGET for case in cases if case.split == "val"}
-    for of_target, name in ((False, "source"), (True, TARGET)):
+    for of_target, name in ((False, SOURCE), (True, TARGET)):
         if of_target not in held_out:
             raise InputError(
                 f"schedule.keep is 'health', and no case of domain '{name}' has split 'val'",

@@ -8,7 +8,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from medgen.batches import Paired
+from medgen.batches import Paired, centre
 from medgen.config import Config
 from medgen.losses.image import gradient_difference, mean_absolute, mean_squared
 from medgen.method import Channels, Method
@@ -86,14 +86,6 @@ def adam(module: nn.Module, config: PairedConfig) -> Adam:
     """The published optimiser for one network."""
     betas = (config.beta1, 0.999)
     return Adam(module.parameters(), config.learning_rate, betas, weight_decay=config.weight_decay)
-
-
-def centre(volume: Tensor, like: Tensor) -> Tensor:
-    """The middle of ``volume`` ``(B, C, X, Y, Z)`` with the sides of ``like``."""
-    for axis in (2, 3, 4):
-        excess = volume.shape[axis] - like.shape[axis]
-        volume = volume.narrow(axis, excess // 2, like.shape[axis])
-    return volume
 
 
 def reconstruction(estimate: Tensor, batch: Paired, config: PairedConfig, reduction: Reduction) -> dict[str, Tensor]:

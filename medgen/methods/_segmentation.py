@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from medgen.batches import Labelled
+from medgen.batches import Labelled, centre
 from medgen.config import Config
 from medgen.domains import TARGET
 from medgen.losses.segmentation import cross_entropy, focal, soft_dice, weight_penalties
@@ -188,11 +188,3 @@ def new_network(config: SegmentationConfig, channels: Channels) -> Network:
 
 def _convolutions(network: nn.Module) -> Iterator[Tensor]:
     return (parameter for parameter in network.parameters() if parameter.dim() == 5)
-
-
-def centre(volume: Tensor, like: Tensor) -> Tensor:
-    """The middle of ``volume`` ``(B, C, X, Y, Z)`` with the sides of ``like``."""
-    for axis in (2, 3, 4):
-        excess = volume.shape[axis] - like.shape[axis]
-        volume = volume.narrow(axis, excess // 2, like.shape[axis])
-    return volume

@@ -14,16 +14,14 @@ from typing import Any, ClassVar
 from pydantic import NonNegativeFloat, model_validator
 from torch import Tensor
 
-from medgen.batches import Adaptation
+from medgen.batches import Adaptation, centre
 from medgen.method import Update
-from medgen.methods import view_agreement
 from medgen.methods._domains import Share, ramp, require_order
-from medgen.methods._segmentation import centre
 from medgen.methods._teacher import labelled_by_another, probabilities
-from medgen.methods.view_agreement import ViewAgreement, agreement
+from medgen.methods._views import TwoViews, ViewsConfig, agreement
 
 
-class Config(view_agreement.Config):
+class Config(ViewsConfig):
     """Settings of the two views and of what they teach each other."""
 
     agreement_weight: NonNegativeFloat = 0.5
@@ -39,7 +37,7 @@ class Config(view_agreement.Config):
         return self
 
 
-class CoTraining(ViewAgreement):
+class CoTraining(TwoViews):
     """Both networks learn from the labels of the source, and on the target from what they agree on."""
 
     config_class = Config

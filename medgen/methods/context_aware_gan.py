@@ -24,10 +24,10 @@ from typing import Literal
 from pydantic import NonNegativeFloat
 from torch.optim import Optimizer
 
-from medgen.batches import Paired
+from medgen.batches import Paired, centre
 from medgen.losses.adversarial import binary_cross_entropy
 from medgen.method import Channels, Update
-from medgen.methods._paired import PairedConfig, Reduction, Translator, adam, centre, reconstruction
+from medgen.methods._paired import PairedConfig, Reduction, Translator, adam, reconstruction
 from medgen.networks.discriminator import ContextAwareDiscriminator
 
 PRESETS: dict[str, tuple[float, Reduction]] = {"paper": (0.5, "mean"), "code": (0.05, "sum")}

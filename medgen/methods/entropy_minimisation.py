@@ -14,11 +14,11 @@ from typing import Any, ClassVar
 
 from pydantic import NonNegativeFloat, model_validator
 
-from medgen.batches import Adaptation
+from medgen.batches import Adaptation, centre
 from medgen.losses.segmentation import entropy
 from medgen.method import Channels, Update
 from medgen.methods._domains import DomainStatistics, Share, StatisticsName, ramp, require_order
-from medgen.methods._segmentation import SegmentationConfig, Segmenter, centre
+from medgen.methods._segmentation import SegmentationConfig, Segmenter
 
 
 class Config(SegmentationConfig):

@@ -17,11 +17,10 @@ import torch
 from pydantic import Field, NonNegativeFloat, model_validator
 from torch import Tensor
 
-from medgen.batches import Adaptation
+from medgen.batches import Adaptation, centre
 from medgen.losses.consistency import balanced_labels, class_thresholds
 from medgen.method import Channels, Update
 from medgen.methods._domains import Share, ramp, require_order
-from medgen.methods._segmentation import centre
 from medgen.methods._teacher import (
     Student,
     TeacherConfig,

@@ -10,81 +10,26 @@ The rule is medgen's; nothing about it is published. Two networks take twice the
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar
 
-import torch
-from pydantic import NonNegativeInt
-from torch import Tensor
-from torch.optim import Optimizer
-
-from medgen.errors import UsageError
-from medgen.method import Channels, Update
-from medgen.methods._domains import Network
-from medgen.methods._segmentation import SegmentationConfig, Segmenter, new_network
+from medgen.batches import Labelled
+from medgen.method import Update
+from medgen.methods._views import TwoViews, ViewsConfig
 
 
-class Config(SegmentationConfig):
+class Config(ViewsConfig):
     """Settings of the two views."""
 
-    hidden: tuple[NonNegativeInt, ...] = ()
-    """Numbers of the input channels that the second view lacks; by default the last one."""
 
+class ViewAgreement(TwoViews):
+    """Both networks learn from the same labels."""
 
-class ViewAgreement(Segmenter):
-    """Both networks learn from the same labels, and only what both say is predicted."""
-
-    config_class: ClassVar[type[Config]] = Config
+    config_class = Config
     config: Config
 
-    def __init__(self, config: Config, channels: Channels) -> None:
-        super().__init__(config, channels)
-        hidden = config.hidden or (channels.inputs - 1,)
-        kept = [number for number in range(channels.inputs) if number not in hidden]
-        if max(hidden) >= channels.inputs or not kept:
-            raise UsageError(
-                f"one view lacks the channels {', '.join(map(str, hidden))} of {channels.inputs}",
-                fix=f"name some, not all, of 0 to {channels.inputs - 1} in config.hidden",
-            )
-        self.kept = kept
-        self.second = new_network(config, Channels(len(kept), channels.outputs))
-
-    @property
-    def views(self) -> tuple[tuple[str, Network], ...]:
-        """Both networks, by the names of their optimisers."""
-        return ("segmenter", self.network), ("second", self.second)
-
-    def optimizers(self) -> dict[str, Optimizer]:
-        """One for each network."""
-        return {**super().optimizers(), "second": self.optimizer_of(self.second)}
-
-    def updates(self, batch: Any, progress: float) -> Iterator[Update]:
+    def updates(self, batch: Labelled, progress: float) -> Iterator[Update]:
         """One step of each network."""
         for name, network in self.views:
             yield Update(name, self.supervised(network(self.seen_by(name, batch.source)), batch.label, network))
-
-    def predict(self, image: Tensor) -> Tensor:
-        """Class probabilities ``(B, K, X - 2m, Y - 2m, Z - 2m)`` in [0, 1] as far as both networks agree on them."""
-        second: Tensor = self.second(self.seen_by("second", image))
-        return agreement(super().predict(image), second.float().softmax(dim=1))
-
-    def seen_by(self, name: str, image: Tensor) -> Tensor:
-        """The channels of ``image`` (B, C, X, Y, Z) that a view has."""
-        return image if name == "segmenter" else image[:, self.kept]
-
-
-def agreement(first: Tensor, second: Tensor) -> Tensor:
-    """Each class after the background as probable as the view that doubts it more says; the background gets the rest.
-
-    >>> views = [torch.tensor([0.25, 0.75]), torch.tensor([0.5, 0.5])]
-    >>> agreement(*[view.reshape(1, 2, 1, 1, 1) for view in views]).flatten().tolist()
-    [0.5, 0.5]
-
-    Args:
-        first: probabilities (B, K, x, y, z) of one view, background first.
-        second: of the other.
-    """
-    classes = torch.minimum(first, second)[:, 1:]
-    return torch.cat([1 - classes.sum(dim=1, keepdim=True), classes], dim=1)
 
 
 METHOD = ViewAgreement

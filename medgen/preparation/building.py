@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medgen.cases import Case, is_optional
+from medgen.cases import Case
 from medgen.errors import InputError, MedgenError, MemoryExhausted, StorageError
 from medgen.files import image_digest, storage_errors
 from medgen.preparation.fingerprint import summarise
@@ -101,11 +101,7 @@ def prepare_case(case: Case, preparation: Preparation) -> Prepared:
 def _paths(case: Case, preparation: Preparation) -> dict[str, Path]:
     roles = preparation.roles
     paths = {role: path for role in roles.all if (path := case.path(role)) is not None}
-    required = {role for role in roles.inputs if not is_optional(role)}
-    if case.split != "test":
-        required |= {role for role in (roles.target, roles.mask) if role}
-    missing = [role for role in roles.all if role in required - paths.keys()]
-    if missing:
+    if missing := roles.lacking(case):
         raise InputError(
             f"case '{case.name}' has no image for {', '.join(missing)}",
             fix="add the path to the case table, or take the case out",

@@ -10,6 +10,7 @@ from medgen.volume.grid import SAME_GRID, Grid, HasGrid, corner_distance, overla
 from medgen.volume.image import Volume, read_header, read_volume, reorient_like, to_ras
 from medgen.volume.labels import as_label, class_indices, read_label
 from medgen.volume.nifti import Geometry
+from medgen.volume.repair import Interpolated, Repaired, repair_volume
 from medgen.volume.writing import Kind, write_volume
 
 __all__ = [
@@ -17,7 +18,9 @@ __all__ = [
     "Geometry",
     "Grid",
     "HasGrid",
+    "Interpolated",
     "Kind",
+    "Repaired",
     "Volume",
     "as_label",
     "class_indices",
@@ -28,6 +31,7 @@ __all__ = [
     "read_label",
     "read_volume",
     "reorient_like",
+    "repair_volume",
     "require_same_grid",
     "to_ras",
     "write_volume",

@@ -120,20 +120,42 @@ def read_volume(
     with explained(path):
         series = read_dicom(path, frame, dtype) if is_dicom(path) else None
     if series is not None:
-        data, grid = series
-        return Volume(data[None], grid.affine, grid.qform_code, grid.sform_code, str(path), grid.notes)
-    if is_metaimage(path):
-        with explained(path):
-            raw, grid = read_metaimage(path, frame)
-        data = _scaled(raw, 1.0, 0.0, dtype)
-        return Volume(data[None], grid.affine, grid.qform_code, grid.sform_code, str(path), grid.notes)
+        return on_grid(*series)
+    return read_file(path, geometry, frame, dtype)
+
+
+def read_file(
+    path: Path, geometry: Geometry | None, frame: int | None, dtype: DTypeLike | None, *, keep_shear: bool = False
+) -> Volume:
+    """Read a NIfTI or MetaImage file, as :func:`read_volume` does.
+
+    Args:
+        path: the file.
+        geometry: as for :func:`read_volume`.
+        frame: likewise.
+        dtype: likewise.
+        keep_shear: give a volume on a sheared grid as it is, where it would be refused.
+
+    Raises:
+        InputError: as for :func:`read_volume`.
+    """
+    slope, intercept = 1.0, 0.0
+    notes: tuple[str, ...] = ()
     with explained(path):
-        image = open_image(path)
-        raw, notes = read_voxels(image, path, frame)
-        grid = read_grid(image, path, geometry, frame)
-    data = _scaled(raw, float(image.dataobj.slope), float(image.dataobj.inter), dtype)
+        if is_metaimage(path):
+            raw, grid = read_metaimage(path, frame, keep_shear=keep_shear)
+        else:
+            image = open_image(path)
+            raw, notes = read_voxels(image, path, frame)
+            grid = read_grid(image, path, geometry, frame, keep_shear=keep_shear)
+            slope, intercept = float(image.dataobj.slope), float(image.dataobj.inter)
     merged = tuple(dict.fromkeys(notes + grid.notes))
-    return Volume(data[None], grid.affine, grid.qform_code, grid.sform_code, str(path), merged)
+    return on_grid(_scaled(raw, slope, intercept, dtype), replace(grid, notes=merged))
+
+
+def on_grid(data: NDArray[Any], grid: Grid) -> Volume:
+    """The volume of one channel that has the voxels ``data`` (X, Y, Z) on ``grid``."""
+    return Volume(data[None], grid.affine, grid.qform_code, grid.sform_code, grid.source, grid.notes)
 
 
 def read_header(path: str | Path, *, geometry: Geometry | None = None, frame: int | None = None) -> Grid:

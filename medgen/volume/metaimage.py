@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from medgen.errors import InputError
 from medgen.volume.damage import BLOCK, require_plausible_start
 from medgen.volume.grid import STRAIGHT, Grid, spacing_of, straighten
-from medgen.volume.nifti import base_affine, require_regular
+from medgen.volume.nifti import RESAMPLE, base_affine, require_regular
 
 SUFFIXES = (".mha", ".mhd")
 
@@ -39,12 +39,13 @@ def is_metaimage(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def read_metaimage(path: Path, frame: int | None = None) -> tuple[NDArray[Any], Grid]:
+def read_metaimage(path: Path, frame: int | None = None, *, keep_shear: bool = False) -> tuple[NDArray[Any], Grid]:
     """The voxels of a MetaImage, (X, Y, Z) as they are stored, and where they lie.
 
     Args:
         path: a ``.mha``, or a ``.mhd`` with its data beside it.
         frame: 0 or None; there is only one.
+        keep_shear: give a sheared grid as it is.
 
     Raises:
         InputError: the file is missing, incomplete, damaged, not of three dimensions with one number a voxel, or
@@ -53,7 +54,7 @@ def read_metaimage(path: Path, frame: int | None = None) -> tuple[NDArray[Any], 
     header = _read_header(path, frame)
     if header.packed:
         _require_intact(header, path)
-    grid = _grid(header, path)
+    grid = _grid(header, path, keep_shear=keep_shear)
     import SimpleITK
 
     try:
@@ -193,7 +194,7 @@ def _require_intact(header: _Header, path: Path) -> None:
         )
 
 
-def _grid(header: _Header, path: Path) -> Grid:
+def _grid(header: _Header, path: Path, *, keep_shear: bool = False) -> Grid:
     """The grid in RAS+ millimetres."""
     import SimpleITK
 
@@ -215,14 +216,14 @@ def _grid(header: _Header, path: Path) -> Grid:
         note = "no world position: the header has no TransformMatrix or no Offset"
         return Grid((x, y, z), base_affine(spacing_of(affine), (x, y, z)), 0, 0, str(path), (*notes, note))
     straight, angle, moved = straighten(affine, (x, y, z))
-    if moved > STRAIGHT:
+    if moved > STRAIGHT and not keep_shear:
         raise InputError(
             f"the TransformMatrix is sheared: two axes are {angle:.2f} degrees off the right angle",
             where=path,
-            fix="resample it onto a straight grid",
+            fix=RESAMPLE,
         )
     # What a NIfTI-1 header can hold, so that a result written on this grid has the same one bit for bit.
-    held = np.asarray(straight, np.float32).astype(np.float64)
+    held = np.asarray(affine if moved > STRAIGHT else straight, np.float32).astype(np.float64)
     return Grid((x, y, z), held, 1, 1, str(path), notes)
 
 

@@ -21,6 +21,7 @@ from medgen.volume.grid import SAME_GRID, STRAIGHT, Affine, Grid, corner_distanc
 
 Geometry = Literal["sform", "qform"]
 
+RESAMPLE = "medgen fix FILE -o VOLUME.nii.gz --resample brings it onto a straight grid"
 _LENGTH_UNITS = ("mm", "unknown")
 
 
@@ -80,8 +81,10 @@ def read_voxels(image: Any, path: Path, frame: int | None) -> tuple[NDArray[Any]
     return raw.reshape(shape, order="F"), notes
 
 
-def read_grid(image: Any, path: Path, geometry: Geometry | None, frame: int | None) -> Grid:
-    """The grid that the header describes, in millimetres, free of shear.
+def read_grid(
+    image: Any, path: Path, geometry: Geometry | None, frame: int | None, *, keep_shear: bool = False
+) -> Grid:
+    """The grid that the header describes, in millimetres, free of shear unless it is to be kept.
 
     Raises:
         InputError: sform and qform disagree and nothing was chosen, the grid is sheared or degenerate, or the
@@ -93,16 +96,15 @@ def read_grid(image: Any, path: Path, geometry: Geometry | None, frame: int | No
     affine, source, chosen = _chosen_affine(image, shape, path, geometry)
     require_regular(affine, path)
     straight, angle, moved = straighten(affine, shape)
-    if moved > STRAIGHT:
+    if moved > STRAIGHT and not keep_shear:
         other = "qform" if source == "sform" and int(header["qform_code"]) > 0 else ""
         raise InputError(
             f"the {source} is sheared: two axes are {angle:.2f} degrees off the right angle",
             where=path,
-            fix="resample it onto a straight grid"
-            + (f", or, if its {other} is right: {_choose('geometry', other)}" if other else ""),
+            fix=RESAMPLE + (f", or, if its {other} is right: {_choose('geometry', other)}" if other else ""),
         )
     # What a NIfTI-1 header can hold is what is kept, so that writing the grid again changes no bit of it.
-    held = np.asarray(straight, np.float32).astype(np.float64)
+    held = np.asarray(affine if moved > STRAIGHT else straight, np.float32).astype(np.float64)
     return Grid(shape, held, int(header["qform_code"]), int(header["sform_code"]), str(path), notes + chosen)
 
 
@@ -239,14 +241,14 @@ def _spatial_shape(
         raise InputError(
             f"the image is 4D with {frames} frames, expected 3D",
             where=path,
-            fix=f"split it into 3D volumes (when predicting, --frame 0 to {frames - 1} chooses one)",
+            fix=f"split it into 3D volumes (medgen fix and predict: --frame 0 to {frames - 1} chooses one)",
         )
     return spatial, (f"frame {frame} of {frames} taken",), frame
 
 
 def _choose(setting: str, value: str) -> str:
     """How to choose, where a recipe is at work and where none is."""
-    return f"set preparation.{setting} to {value} in the recipe (when predicting: --{setting} {value})"
+    return f"set preparation.{setting} to {value} in the recipe (medgen fix and predict: --{setting} {value})"
 
 
 def _pick(proxy: ArrayProxy, frame: int | None) -> NDArray[Any]:

@@ -6,17 +6,12 @@ and the modality of a series goes into a message, and no text of pydicom does, w
 
 from __future__ import annotations
 
-import logging
-import math
-import struct
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medgen.errors import InputError
+from medgen.volume.slices import DAMAGE, Slice, damaged, read_slices, silenced
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -36,39 +31,6 @@ _HEADER_TAGS = [
     "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence", *_PIXEL_TAGS,
 ]  # fmt: skip
-# What pydicom and its decoders were seen to raise on files that are cut off or damaged.
-DAMAGE = (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, struct.error)
-
-
-@dataclass(frozen=True)
-class Slice:
-    """What the header says about one slice.
-
-    Attributes:
-        path: its file.
-        frame: which one of the file, from 0.
-        shape: (columns, rows).
-        stored: type of the stored numbers, as numpy calls it.
-        position: of the centre of the first voxel, LPS+ mm.
-        orientation: direction cosines along a row, then along a column, in LPS+.
-        spacing: distance of the columns and of the rows, mm.
-        slope: of the stored numbers.
-        intercept: likewise.
-        between: distance of the slices as the header has it, mm.
-        frame_of_reference: what the positions refer to; empty where nothing is said.
-    """
-
-    path: Path
-    frame: int
-    shape: tuple[int, int]
-    stored: str
-    position: tuple[float, ...]
-    orientation: tuple[float, ...]
-    spacing: tuple[float, float]
-    slope: float
-    intercept: float
-    between: float | None
-    frame_of_reference: str
 
 
 def is_dicom(path: Path) -> bool:
@@ -78,24 +40,26 @@ def is_dicom(path: Path) -> bool:
     return path.suffix.lower() not in _OTHER_FORMATS and path.is_file() and _is_marked(path)
 
 
-def find_slices(path: Path) -> tuple[list[Slice], tuple[str, ...]]:
-    """The slices of the one series in a folder, or of one file, in no order; and notes on what was left out.
+def find_slices(path: Path, series: str | None = None) -> tuple[list[Slice], tuple[str, ...]]:
+    """The slices of one series in a folder, or of one file, in no order; and notes on what was left out.
 
     Localizers are left out, and so are files that hold no image; folders inside are not looked at.
 
     Args:
         path: a folder or a file.
+        series: which one of several: its number, or, where two have one number, its SeriesInstanceUID or the name of
+            one of its files; None where there is one alone.
 
     Raises:
-        InputError: there is no image, a file is empty, cut off or damaged, there are several patients or series, or
-            an image has no position.
+        InputError: there is no image, a file is empty, cut off or damaged, there are several patients, several series
+            and no choice, or none such as was chosen, or an image has no position.
     """
     files, notes = _files(path)
     headers = {file: _header(file) for file in files}
     images = {file: header for file, header in headers.items() if _is_image(header)}
     if other := len(headers) - len(images):
         notes.append(f"{_count(other, 'file')} left out: DICOM, but no image")
-    _require_one(images, path, "patient", lambda header: (str(header.get("PatientID")), str(header.get("PatientName"))))
+    _require_one_patient(images, path)
     slices = {file: header for file, header in images.items() if "LOCALIZER" not in (header.get("ImageType") or ())}
     if localizers := len(images) - len(slices):
         notes.append(f"{_count(localizers, 'localizer')} left out")
@@ -106,8 +70,11 @@ def find_slices(path: Path) -> tuple[list[Slice], tuple[str, ...]]:
             where=path,
             fix="give the folder that holds the slices of one series",
         )
-    _require_one(slices, path, "series", lambda header: str(header.get("SeriesInstanceUID")))
-    found = [each for file, header in slices.items() for each in _slices(file, header)]
+    chosen, others = _one_series(slices, path, series)
+    if series is not None:
+        number = _number(next(iter(chosen.values())))
+        notes.append(f"series {number} taken, {others} left out" if others else f"series {number} is the only one")
+    found = [each for file, header in chosen.items() for each in read_slices(file, header)]
     return found, tuple(notes)
 
 
@@ -116,19 +83,6 @@ def read_pixels(path: Path) -> Dataset:
     import pydicom
 
     return pydicom.dcmread(path, specific_tags=list(_PIXEL_TAGS))
-
-
-@contextmanager
-def silenced() -> Iterator[None]:
-    """Keep pydicom's warnings, which quote values of the header, off the terminal and out of the log."""
-    log = logging.getLogger("pydicom")
-    before, log.disabled = log.disabled, True
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.disabled = before
 
 
 def _files(path: Path) -> tuple[list[Path], list[str]]:
@@ -182,10 +136,10 @@ def _header(path: Path) -> Dataset:
     except PermissionError:
         raise
     except DAMAGE as error:
-        raise _damaged(path) from error
+        raise damaged(path) from error
     # These stand last: where they are missing, what is compared before them may be, too.
     if not whole or (_is_image(header) and not all(name in header for name in ("Rows", "Columns", "BitsAllocated"))):
-        raise _damaged(path)
+        raise damaged(path)
     return header
 
 
@@ -194,106 +148,57 @@ def _is_image(header: Dataset) -> bool:
     return str(header.SOPClassUID.name).endswith("Image Storage")
 
 
-def _require_one(headers: dict[Path, Dataset], where: Path, what: str, key: Callable[[Dataset], object]) -> None:
-    groups: dict[object, list[Path]] = {}
+def _require_one_patient(images: dict[Path, Dataset], where: Path) -> None:
+    groups = _grouped(images, lambda header: (str(header.get("PatientID")), str(header.get("PatientName"))))
+    if len(groups) > 1:
+        raise InputError(
+            f"the folder holds {len(groups)} patients: {'; '.join(map(_files_of, groups.values()))}",
+            where=where,
+            fix="give each series a folder of its own",
+        )
+
+
+def _one_series(slices: dict[Path, Dataset], where: Path, wanted: str | None) -> tuple[dict[Path, Dataset], int]:
+    """The headers of the series that is meant, and how many others there are."""
+    groups = _grouped(slices, lambda header: str(header.get("SeriesInstanceUID")))
+    if wanted is None and len(groups) == 1:
+        return slices, 0
+    listed = "; ".join(
+        f"number {_number(first := next(iter(group.values())))}, {first.get('Modality', '')}, {_files_of(group)}"
+        for group in groups.values()
+    )
+    if wanted is None:
+        raise InputError(
+            f"the folder holds {len(groups)} series: {listed}",
+            where=where,
+            fix="medgen fix FOLDER -o VOLUME.nii.gz --series NUMBER takes one; or give each a folder of its own",
+        )
+    numbered = [group for group in groups.values() if _number(next(iter(group.values()))) == wanted]
+    named = [group for uid, group in groups.items() if wanted == str(uid) or wanted in {file.name for file in group}]
+    fitting = numbered if len(numbered) == 1 else named
+    if len(fitting) != 1:
+        raise InputError(
+            f"{len(numbered) or 'none'} of {len(groups)} series {'have' if numbered else 'has'} this number: {listed}",
+            where=where,
+            fix="choose one of these numbers; where they are equal, give --series the name of one of the files",
+        )
+    return fitting[0], len(groups) - 1
+
+
+def _grouped(headers: dict[Path, Dataset], key: Callable[[Dataset], object]) -> dict[object, dict[Path, Dataset]]:
+    groups: dict[object, dict[Path, Dataset]] = {}
     for file, header in headers.items():
-        groups.setdefault(key(header), []).append(file)
-    if len(groups) < 2:
-        return
-    named = []
-    for files in groups.values():
-        first = headers[files[0]]
-        about = (
-            f"number {first.get('SeriesNumber', 'unknown')}, {first.get('Modality', '')}, " if what == "series" else ""
-        )
-        named.append(f"{about}{_count(len(files), 'file')} from {files[0].name}")
-    raise InputError(
-        f"the folder holds {len(groups)} {what if what == 'series' else 'patients'}: {'; '.join(named)}",
-        where=where,
-        fix="give each series a folder of its own",
-    )
+        groups.setdefault(key(header), {})[file] = header
+    return groups
 
 
-def _slices(path: Path, header: Dataset) -> Iterator[Slice]:
-    """The frames of one file."""
-    try:
-        with silenced():
-            _require_grey(path, header)
-            for frame in range(int(header.get("NumberOfFrames") or 1)):
-                yield _slice(path, header, frame)
-    except DAMAGE as error:
-        raise _damaged(path) from error
+def _files_of(group: dict[Path, Dataset]) -> str:
+    return f"{_count(len(group), 'file')} from {next(iter(group)).name}"
 
 
-def _slice(path: Path, header: Dataset, frame: int) -> Slice:
-    def numbers(group: str, keyword: str) -> tuple[float, ...]:
-        value = _element(header, frame, group, keyword)
-        values = (value,) if isinstance(value, int | float) else value or ()
-        return tuple(float(each) for each in values)
-
-    position = numbers("PlanePositionSequence", "ImagePositionPatient")
-    orientation = numbers("PlaneOrientationSequence", "ImageOrientationPatient")
-    spacing = numbers("PixelMeasuresSequence", "PixelSpacing")
-    if not (len(position), len(orientation), len(spacing)) == (3, 6, 2):
-        raise InputError(
-            "the header does not say where the slice lies: position, orientation or pixel spacing are missing",
-            where=path,
-            fix="export the series again from the scanner or the archive, with these elements",
-        )
-    slope = numbers("PixelValueTransformationSequence", "RescaleSlope") or (1.0,)
-    intercept = numbers("PixelValueTransformationSequence", "RescaleIntercept") or (0.0,)
-    between = numbers("PixelMeasuresSequence", "SpacingBetweenSlices")
-    values = (*position, *orientation, *spacing, *slope, *intercept)
-    if not all(map(math.isfinite, values)) or min(spacing) <= 0 or slope[0] == 0:
-        raise InputError(
-            "the header has a position, a pixel spacing or a rescale slope that cannot be",
-            where=path,
-            fix="export the series again",
-        )
-    kind = "iu"[not header.get("PixelRepresentation")]
-    return Slice(
-        path=path,
-        frame=frame,
-        shape=(int(header.Columns), int(header.Rows)),
-        stored=f"{kind}{int(header.BitsAllocated) // 8}",
-        position=position,
-        orientation=orientation,
-        spacing=(spacing[1], spacing[0]),  # DICOM names the distance of the rows first
-        slope=slope[0],
-        intercept=intercept[0],
-        between=between[0] if between else None,
-        frame_of_reference=str(header.get("FrameOfReferenceUID") or ""),
-    )
-
-
-def _element(header: Dataset, frame: int, group: str, keyword: str) -> Any:
-    """An element of a frame: of its own group, the group that all frames share, or the header itself."""
-    for sequence, index in (("PerFrameFunctionalGroupsSequence", frame), ("SharedFunctionalGroupsSequence", 0)):
-        if sequence in header and group in (groups := header[sequence].value[index]):
-            value = groups[group].value[0].get(keyword)
-            if value is not None:
-                return value
-    return header.get(keyword)
-
-
-def _require_grey(path: Path, header: Dataset) -> None:
-    """Refuse stored numbers that do not mean one value a voxel by slope and intercept."""
-    kind = str(header.get("PhotometricInterpretation"))
-    wrong = ""
-    if int(header.get("SamplesPerPixel") or 1) != 1 or not kind.startswith("MONOCHROME"):
-        wrong = f"the voxels are colour ({kind}), expected one number each"
-    elif "ModalityLUTSequence" in header:
-        wrong = "the values follow from a table (Modality LUT), expected slope and intercept"
-    elif int(header.BitsAllocated) not in (8, 16, 32):
-        wrong = f"the voxels have {int(header.BitsAllocated)} bits, expected 8, 16 or 32"
-    if wrong:
-        raise InputError(wrong, where=path, fix="export the scanner's own images in place of rendered ones")
-
-
-def _damaged(path: Path) -> InputError:
-    return InputError(
-        "the file is cut off or damaged: its header cannot be read", where=path, fix="copy it again from the archive"
-    )
+def _number(header: Dataset) -> str:
+    number = header.get("SeriesNumber")
+    return "unknown" if number is None else str(number)
 
 
 def _count(number: int, what: str) -> str:

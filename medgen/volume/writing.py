@@ -48,10 +48,8 @@ def write_volume(volume: Volume, path: str | Path, *, kind: Kind, overwrite: boo
         UsageError: the file exists and may not be overwritten, or has another ending.
     """
     path = Path(path)
-    if not path.name.endswith((".nii", ".nii.gz")):
-        raise UsageError("a volume is written as NIfTI", where=path, fix="end the name in .nii.gz")
-    if path.exists() and not overwrite:
-        raise UsageError("the output exists", where=path, fix="choose another name, or --overwrite")
+    require_nifti_name(path)
+    require_free(path, overwrite=overwrite)
     data = _stored(volume, kind)
     image = nibabel.Nifti1Image(data, None, header=_header(volume, data))
     with atomic_path(path) as temporary, temporary.open("wb") as file:
@@ -62,6 +60,18 @@ def write_volume(volume: Volume, path: str | Path, *, kind: Kind, overwrite: boo
         else:
             _save(image, file)
     return path
+
+
+def require_nifti_name(path: Path) -> None:
+    """Refuse a name that is not one of NIfTI."""
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise UsageError("a volume is written as NIfTI", where=path, fix="end the name in .nii.gz")
+
+
+def require_free(path: Path, *, overwrite: bool) -> None:
+    """Refuse a name that is taken."""
+    if path.exists() and not overwrite:
+        raise UsageError("the output exists", where=path, fix="choose another name, or --overwrite")
 
 
 def _save(image: Any, stream: Any) -> None:

@@ -1,10 +1,12 @@
 """Two real patients through check, predict, evaluate and report, with a model that a phantom has taught.
 
-    python pipelines/prostate_detection/real.py DATA --model RUN --out runs/prostatex
+    python pipelines/prostate_detection/real.py DATA --model RUN --out runs/prostatex --dicom SERIES
 
-DATA holds one folder a patient with t2w, adc, hbv and lesion_isup (.nii.gz; PROSTATEx, labels of PI-CAI).
+DATA holds one folder a patient with t2w, adc, hbv and lesion_isup (.nii.gz; PROSTATEx, labels of PI-CAI). SERIES is the
+DICOM series that the high-b image of the first patient was made from, without one slice: it is checked, refused,
+mended on demand (``medgen fix --fill-gaps``), and takes the place of that image in a third case.
 A model that has seen phantoms only knows nothing of patients: what it finds here is no result. The command shows that
-real grids, units and file names go through.
+real grids, units, file names and DICOM go through.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import medgen
 from medgen.cases import Case, read_cases, write_cases
 from medgen.checks import check_cases
 from medgen.evaluation import evaluate_detection
@@ -25,9 +28,11 @@ def main() -> None:
     """Check, predict, score, report."""
     options = _arguments()
     out = Path(options.out)
-    table = make_table(Path(options.data).resolve(), out)
-    for fault in check_cases(read_cases(table), inputs=("t2w", "adc", "hbv"), labels="lesion"):
-        print(f"{fault.severity}: {fault.case} {fault.role}: {fault.what}")
+    cases = find_cases(Path(options.data).resolve())
+    if options.dicom:
+        cases.append(from_dicom(cases[0], Path(options.dicom).resolve(), out))
+    table = write_cases(cases, out / "cases.csv")
+    check(table)
     predict(options.model, table, out / "predictions", overwrite=True)
     scores = evaluate_detection(out / "predictions", table)
     scores.write(out / "scores.json")
@@ -37,14 +42,36 @@ def main() -> None:
     print(f"report: {write_report(out)}")
 
 
-def make_table(data: Path, out: Path) -> Path:
-    """The case table of all patients, all to be tested."""
+def find_cases(data: Path) -> list[Case]:
+    """All patients, all to be tested."""
     folders = sorted(folder for folder in data.iterdir() if folder.is_dir())
-    cases = [
-        Case(folder.name, "test", None, {role: folder / f"{name}.nii.gz" for role, name in ROLES.items()})
+    return [
+        Case(
+            folder.name,
+            "test",
+            None,
+            {role: folder / f"{name}.nii.gz" for role, name in ROLES.items()},
+            patient=folder.name,
+        )
         for folder in folders
     ]
-    return write_cases(cases, out / "cases.csv")
+
+
+def from_dicom(case: Case, series: Path, out: Path) -> Case:
+    """The same patient with the high-b image from a DICOM series: as it is, which check refuses, and then mended."""
+    name = f"{case.name}-dicom"
+    raw = Case(name, "test", None, {**case.images, "hbv": series}, patient=case.patient)
+    check(write_cases([raw], out / "refused" / "cases.csv"))
+    mended = medgen.repair_volume(series, fill_gaps=True)
+    print("\n".join(mended.volume.notes))
+    mended.write(out / "mended" / "hbv.nii.gz", overwrite=True)
+    return Case(name, "test", None, {**case.images, "hbv": out.resolve() / "mended" / "hbv.nii.gz"}, case.patient)
+
+
+def check(table: Path) -> None:
+    """Print the faults of a case table."""
+    for fault in check_cases(read_cases(table), inputs=("t2w", "adc", "hbv"), labels="lesion"):
+        print(f"{fault.severity}: {fault.case} {fault.role}: {fault.what}")
 
 
 def _arguments() -> argparse.Namespace:
@@ -52,6 +79,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("data")
     parser.add_argument("--model", required=True, help="a run folder")
     parser.add_argument("--out", required=True)
+    parser.add_argument(
+        "--dicom", metavar="SERIES", help="folder of the first patient's high-b series, one slice short"
+    )
     return parser.parse_args()
 
 

@@ -4,7 +4,8 @@ The floor is the time that the convolutions alone would take if all of them ran 
 that this machine does, on the same threads, in the same precision, measured in the same run. The share of it that is
 reached says how much the rest costs: normalisation, rectifiers, dropout, copies, the optimiser, and convolutions whose
 channels do not fill the processor's registers. On one thread of a processor, processor time counts and not the clock,
-so other work on the machine does less harm.
+so other work on the machine does less harm. What a step of training is here, and what it leaves out, stands in
+``training_step``.
 
     python pipelines/speed/deepmedic.py --threads 1
     python pipelines/speed/deepmedic.py --device cuda --precision bf16
@@ -99,7 +100,11 @@ def count_operations(net: nn.Module, run: Callable[[], object], *, training: boo
 
 
 def training_step(net: DeepMedic, output: int, clock: Clock) -> Callable[[], None]:
-    """A whole step: forward, cross-entropy, backward, and RMSprop."""
+    """Forward, cross-entropy, backward, and torch's RMSprop with plain momentum, on a batch that is there already.
+
+    A step of ``medgen train`` also draws patches and has Nesterov momentum and penalties of the weights, which are
+    independent of the size of a segment.
+    """
     side = output + 2 * net.margin
     optimizer = torch.optim.RMSprop(net.parameters(), 1e-3, alpha=0.9, eps=1e-4, momentum=0.6)
     image = torch.randn(BATCH, CHANNELS, side, side, side, device=clock.device)

@@ -1,14 +1,17 @@
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from two_domains import RECIPE
 
-from medgen.benchmark.regimes import REGIMES, choose_regimes
+from medgen.benchmark import splits
+from medgen.benchmark.regimes import REGIMES, choose_regimes, derive_recipe
 from medgen.benchmark.runs import plan_runs
 from medgen.benchmark.splits import make_folds, split_hash, training_cases
 from medgen.cases import Case, CaseTable, read_cases
 from medgen.errors import InputError, UsageError
-from medgen.recipe import load_recipe
+from medgen.recipe import Recipe, load_recipe
 
 BASE = load_recipe(RECIPE)
 
@@ -52,9 +55,45 @@ def test_without_test_cases_every_target_case_is_tested_once_and_never_trained_o
         assert len(names) == 10 - len(fold.target)
     assert make_folds(cases, 3) == folds
     assert len(make_folds(cases)) == 5
-    for wrong in (1, 8):
-        with pytest.raises(UsageError, match=f"into {wrong} folds"):
-            make_folds(cases, wrong)
+
+
+@pytest.mark.parametrize(
+    ("patients", "folds", "kind", "said", "fix"),
+    [
+        (7, 8, UsageError, "7 target patients cannot be divided into 8 folds", "choose --folds from 2 to 7, or"),
+        (2, 3, UsageError, "2 target patients cannot be divided into 3 folds", "choose --folds 2, or"),
+        (3, None, UsageError, "3 target patients cannot be divided into 5 folds, the default", "from 2 to 3, or"),
+        (7, 1, UsageError, "there cannot be 1 fold, as no target case has the split 'test'", "from 2 to 7, or"),
+        (7, 0, UsageError, "there cannot be 0 folds, as", "from 2 to 7, or"),
+        (1, None, InputError, "there is one target patient of split 'train'", "add target patients of split 'train'"),
+        (0, 2, InputError, "no target case has the split 'train' or 'test'", "add target patients of split 'train'"),
+    ],
+)
+def test_folds_that_cannot_be_are_told_with_advice_that_can_be_followed(patients, folds, kind, said, fix):
+    cases = table("s0 train source", *(f"t{n} train target" for n in range(patients)), "t9 val target")
+    with pytest.raises(kind) as caught:
+        make_folds(cases, folds)
+    assert caught.value.what.startswith(said)
+    assert fix in caught.value.fix
+
+
+def test_folds_are_not_advised_where_there_are_none_and_fewer_do_not_help():
+    cases = table("s0 val source", "t0 train target", "t1 test target")
+    with pytest.raises(UsageError, match="the table has 1 target case of split 'test'"):
+        make_folds(cases, 2)
+    with pytest.raises(InputError, match="no source case to train on") as caught:
+        training_cases(cases, REGIMES["adapted"], make_folds(cases)[0], BASE.data)
+    assert "fold" not in caught.value.fix
+    twice = [  # the source study of the one source patient is held out with that patient's target study
+        Case(f"{name}_{domain}", "train", domain, {"t1": Path("/a"), "swi": Path("/b")}, name)
+        for name, domains in (("p0", ("source", "target")), ("p1", ("target",)))
+        for domain in domains
+    ]
+    shared = CaseTable(Path("cases.csv"), tuple(twice))
+    (fold,) = [fold for fold in make_folds(shared, 2) if fold.held_out == {"p0"}]
+    with pytest.raises(InputError, match="no source case to train on") as caught:
+        training_cases(shared, REGIMES["adapted"], fold, BASE.data)
+    assert caught.value.fix == f"add source cases of patients other than those of fold {fold.number}, who are held out"
 
 
 def test_studies_of_a_patient_stay_in_one_fold_of_both_domains():
@@ -63,7 +102,7 @@ def test_studies_of_a_patient_stay_in_one_fold_of_both_domains():
             f"p{number}_{study}",
             "train",
             domain,
-            {"t1": Path("/a"), "swi": Path("/b"), "label": Path("/c")},
+            {"t1": Path("/a"), "swi": Path("/b"), "label": Path("/c"), "mask": Path("/d")},
             f"p{number}",
         )
         for number in range(6)
@@ -81,7 +120,7 @@ def test_studies_of_a_patient_stay_in_one_fold_of_both_domains():
     assert sorted(case.name for fold in folds for case in fold.target) == sorted(
         case.name for case in cases.cases if case.domain == "target"
     )
-    with pytest.raises(UsageError, match="6 target cases cannot"):
+    with pytest.raises(UsageError, match="6 target patients cannot"):
         make_folds(cases, 7)
 
 
@@ -135,20 +174,62 @@ def test_the_files_of_a_run_hold_no_label_that_it_must_not_see(tmp_path):
     assert len({run.hashes["test_target"] for run in runs if run.regime.shifted == "kept"}) == 1
 
 
-def test_a_missing_label_is_told():
-    rows = [case for case in WHOLE.cases if case.name != "t0"]
-    bare = Case("t0", "train", "target", {"t1": Path("/a"), "swi": Path("/b")})
-    lacking = CaseTable(WHOLE.path, (*rows, bare))
-    fold = make_folds(lacking)[0]
-    assert len(training_cases(lacking, REGIMES["adapted"], fold, BASE.data)) == 6
-    with pytest.raises(InputError, match="learns from the labels of the target domain, and case 't0' has none"):
-        training_cases(lacking, REGIMES["both"], fold, BASE.data)
+def lacking(name: str, *roles: str) -> CaseTable:
+    """:data:`WHOLE` without some images of one case."""
+    cases = [
+        replace(case, images={role: path for role, path in case.images.items() if role not in roles})
+        if case.name == name
+        else case
+        for case in WHOLE.cases
+    ]
+    return CaseTable(WHOLE.path, tuple(cases))
 
 
-def test_an_unlabelled_test_case_is_told(tmp_path):
-    bare = Case("t9", "test", "target", {"t1": Path("/a"), "swi": Path("/b")})
-    with pytest.raises(InputError, match="'t9' has no label"):
-        plan_runs(BASE, CaseTable(WHOLE.path, (*WHOLE.cases, bare)), choose_regimes(), tmp_path, seeds=1)
+def test_a_missing_label_is_told_where_it_is_learnt_from():
+    bare = lacking("t0", "label")
+    fold = make_folds(bare)[0]
+    assert len(training_cases(bare, REGIMES["adapted"], fold, BASE.data)) == 6
+    said = r"cases that the regime 'both' learns from have no image for label in 1 of 6 \(t0\)"
+    with pytest.raises(InputError, match=said) as caught:
+        training_cases(bare, REGIMES["both"], fold, BASE.data)
+    assert "--regimes" in caught.value.fix
+
+
+@pytest.mark.parametrize("role", ["t1", "swi", "mask"])
+def test_a_missing_image_is_told_where_it_is_learnt_from(role):
+    bare = lacking("t2", role)
+    fold = make_folds(bare)[0]
+    assert len(training_cases(bare, REGIMES["source_only"], fold, BASE.data)) == 3
+    named = "ge|swi" if role == "swi" else role
+    with pytest.raises(InputError, match=rf"have no image for {re.escape(named)} in 1 of 6 \(t2\)"):
+        training_cases(bare, REGIMES["adapted"], fold, BASE.data)
+
+
+def test_a_role_that_no_case_has_is_told_before_anything_starts(tmp_path):
+    """Each run would have failed by itself, one after the other."""
+    base = load_recipe(RECIPE, ["data.inputs=[t9,ge|swi]", "data.mask=brain"])
+    cases = table(*(f"{case.name} {case.split} {case.domain}" for case in WHOLE.cases), "s7 train source")
+    with pytest.raises(InputError) as caught:
+        plan_runs(base, cases, choose_regimes(["adapted"]), tmp_path, seeds=1)
+    everyone = "s0, s1, s2, t0, t1 and 2 more"
+    assert f"t9 in 7 of 7 ({everyone}); brain in 7 of 7 ({everyone})" in caught.value.what
+    assert caught.value.where == cases.path
+    assert caught.value.exit_code == 3
+
+
+def test_a_case_to_be_tested_on_needs_a_label_and_the_inputs_of_the_regime_and_no_mask(tmp_path):
+    roles = {name: derive(name).data for name in REGIMES}
+    bare = lacking("t3", "swi", "mask").select(split="test", domain="target")
+    assert len(splits.tested_cases(bare, roles["without_shifted"], WHOLE.path)) == 2
+    assert len(splits.tested_cases(bare, roles["both_separate"], WHOLE.path)) == 2  # its channels may be missing
+    with pytest.raises(InputError, match=r"to be tested on have no image for ge\|swi in 1 of 2 \(t3\)"):
+        splits.tested_cases(bare, roles["source_only"], WHOLE.path)
+    with pytest.raises(InputError, match=r"to be tested on have no image for label in 1 of 2 \(t4\)"):
+        plan_runs(BASE, lacking("t4", "label"), choose_regimes(["adapted"]), tmp_path, seeds=1)
+
+
+def derive(name: str) -> Recipe:
+    return derive_recipe(BASE, REGIMES[name], shifted="ge|swi", seed=0)
 
 
 def test_domains_are_needed():

@@ -7,7 +7,7 @@ from medgen.batches import Adaptation, Labelled
 from medgen.engine import Engine
 from medgen.errors import UsageError
 from medgen.method import Channels, create
-from medgen.methods.view_agreement import agreement
+from medgen.methods._views import agreement
 from medgen.recipe import Schedule
 from medgen.training import train
 

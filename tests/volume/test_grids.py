@@ -29,7 +29,7 @@ def test_disagreeing_forms_need_a_choice(tmp_path):
     path = save(tmp_path / "a.nii.gz", noise(), sform, qform=qform, codes=(1, 2))
     with pytest.raises(InputError, match=r"1 x 1 x 1 and 2 x 2 x 2 mm") as error:
         read_volume(path)
-    assert "preparation.geometry to sform in the recipe (when predicting: --geometry sform)" in error.value.fix
+    assert "preparation.geometry to sform in the recipe (medgen fix and predict: --geometry sform)" in error.value.fix
     assert read_volume(path, geometry="sform").spacing == (1, 1, 1)
     chosen = read_volume(path, geometry="qform")
     assert np.array_equal(chosen.affine, qform)

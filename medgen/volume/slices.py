@@ -1,0 +1,155 @@
+"""The slices that a DICOM file holds: what its header says about each, one or many.
+
+No text of pydicom goes into a message: it may quote a value of the header.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medgen.errors import InputError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+# What pydicom and its decoders were seen to raise on files that are cut off or damaged.
+DAMAGE = (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, struct.error)
+
+
+@dataclass(frozen=True)
+class Slice:
+    """What the header says about one slice.
+
+    Attributes:
+        path: its file.
+        frame: which one of the file, from 0.
+        shape: (columns, rows).
+        stored: type of the stored numbers, as numpy calls it.
+        position: of the centre of the first voxel, LPS+ mm.
+        orientation: direction cosines along a row, then along a column, in LPS+.
+        spacing: distance of the columns and of the rows, mm.
+        slope: of the stored numbers.
+        intercept: likewise.
+        between: distance of the slices as the header has it, mm.
+        frame_of_reference: what the positions refer to; empty where nothing is said.
+    """
+
+    path: Path
+    frame: int
+    shape: tuple[int, int]
+    stored: str
+    position: tuple[float, ...]
+    orientation: tuple[float, ...]
+    spacing: tuple[float, float]
+    slope: float
+    intercept: float
+    between: float | None
+    frame_of_reference: str
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Keep pydicom's warnings, which quote values of the header, off the terminal and out of the log."""
+    log = logging.getLogger("pydicom")
+    before, log.disabled = log.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.disabled = before
+
+
+def read_slices(path: Path, header: Dataset) -> Iterator[Slice]:
+    """What the header of one file says about its frames.
+
+    Raises:
+        InputError: it does not say where they lie, their numbers are no grey values, or it is damaged.
+    """
+    try:
+        with silenced():
+            _require_grey(path, header)
+            for frame in range(int(header.get("NumberOfFrames") or 1)):
+                yield _slice(path, header, frame)
+    except DAMAGE as error:
+        raise damaged(path) from error
+
+
+def _slice(path: Path, header: Dataset, frame: int) -> Slice:
+    def numbers(group: str, keyword: str) -> tuple[float, ...]:
+        value = _element(header, frame, group, keyword)
+        values = (value,) if isinstance(value, int | float) else value or ()
+        return tuple(float(each) for each in values)
+
+    position = numbers("PlanePositionSequence", "ImagePositionPatient")
+    orientation = numbers("PlaneOrientationSequence", "ImageOrientationPatient")
+    spacing = numbers("PixelMeasuresSequence", "PixelSpacing")
+    if not (len(position), len(orientation), len(spacing)) == (3, 6, 2):
+        raise InputError(
+            "the header does not say where the slice lies: position, orientation or pixel spacing are missing",
+            where=path,
+            fix="export the series again from the scanner or the archive, with these elements",
+        )
+    slope = numbers("PixelValueTransformationSequence", "RescaleSlope") or (1.0,)
+    intercept = numbers("PixelValueTransformationSequence", "RescaleIntercept") or (0.0,)
+    between = numbers("PixelMeasuresSequence", "SpacingBetweenSlices")
+    values = (*position, *orientation, *spacing, *slope, *intercept)
+    if not all(map(math.isfinite, values)) or min(spacing) <= 0 or slope[0] == 0:
+        raise InputError(
+            "the header has a position, a pixel spacing or a rescale slope that cannot be",
+            where=path,
+            fix="export the series again",
+        )
+    kind = "iu"[not header.get("PixelRepresentation")]
+    return Slice(
+        path=path,
+        frame=frame,
+        shape=(int(header.Columns), int(header.Rows)),
+        stored=f"{kind}{int(header.BitsAllocated) // 8}",
+        position=position,
+        orientation=orientation,
+        spacing=(spacing[1], spacing[0]),  # DICOM names the distance of the rows first
+        slope=slope[0],
+        intercept=intercept[0],
+        between=between[0] if between else None,
+        frame_of_reference=str(header.get("FrameOfReferenceUID") or ""),
+    )
+
+
+def _element(header: Dataset, frame: int, group: str, keyword: str) -> Any:
+    """An element of a frame: of its own group, the group that all frames share, or the header itself."""
+    for sequence, index in (("PerFrameFunctionalGroupsSequence", frame), ("SharedFunctionalGroupsSequence", 0)):
+        if sequence in header and group in (groups := header[sequence].value[index]):
+            value = groups[group].value[0].get(keyword)
+            if value is not None:
+                return value
+    return header.get(keyword)
+
+
+def _require_grey(path: Path, header: Dataset) -> None:
+    """Refuse stored numbers that do not mean one value a voxel by slope and intercept."""
+    kind = str(header.get("PhotometricInterpretation"))
+    wrong = ""
+    if int(header.get("SamplesPerPixel") or 1) != 1 or not kind.startswith("MONOCHROME"):
+        wrong = f"the voxels are colour ({kind}), expected one number each"
+    elif "ModalityLUTSequence" in header:
+        wrong = "the values follow from a table (Modality LUT), expected slope and intercept"
+    elif int(header.BitsAllocated) not in (8, 16, 32):
+        wrong = f"the voxels have {int(header.BitsAllocated)} bits, expected 8, 16 or 32"
+    if wrong:
+        raise InputError(wrong, where=path, fix="export the scanner's own images in place of rendered ones")
+
+
+def damaged(path: Path) -> InputError:
+    """The error on a file whose header makes no sense."""
+    return InputError(
+        "the file is cut off or damaged: its header cannot be read", where=path, fix="copy it again from the archive"
+    )
