@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from medgen.benchmark import run_benchmark
-    from medgen.cases import Case, CaseTable, from_bids, from_msd, from_nnunet, read_cases, write_cases
+    from medgen.cases import Case, CaseTable, from_bids, from_msd, from_nnunet, from_picai, read_cases, write_cases
     from medgen.checks import Fault, check_cases
     from medgen.demo import run_demo
     from medgen.evaluation import evaluate
@@ -35,6 +35,7 @@ __all__ = [
     "from_bids",
     "from_msd",
     "from_nnunet",
+    "from_picai",
     "list_methods",
     "load_model",
     "make_adaptation_phantom",
@@ -61,6 +62,7 @@ _HOMES = {
         "from_bids",
         "from_msd",
         "from_nnunet",
+        "from_picai",
         "read_cases",
         "write_cases",
     ),
