@@ -8,7 +8,7 @@ import pytest
 from medgen import cascade
 from medgen.session import Part
 
-CASES = tuple(SimpleNamespace(name=f"case{n}") for n in range(5))
+CASES = tuple(SimpleNamespace(name=f"case{n}", patient=None) for n in range(5))
 
 
 class Together:
