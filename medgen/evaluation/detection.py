@@ -11,7 +11,8 @@ from medgen.cases import listed
 from medgen.evaluation.matching import DETECTION_MAP, Rule, Scored, score_all
 from medgen.evaluation.scores import Progress, Scores
 from medgen.evaluation.tumour import VOXEL_METRICS, TumourMaps
-from medgen.metrics.detection import OVERLAP, Detection, permutation_test, summarise
+from medgen.metrics.detection import OVERLAP, Detection, summarise
+from medgen.metrics.permutation import permutation_test
 from medgen.metrics.statistics import Summary
 from medgen.metrics.statistics import summarise as summarise_cases
 from medgen.references import Reference, Split, find_references, without_reference

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -39,10 +38,8 @@ __all__ = [
     "OVERLAP",
     "CaseDetection",
     "Detection",
-    "DetectionComparison",
     "Finding",
     "match_lesions",
-    "permutation_test",
     "sensitivity_name",
     "summarise",
 ]
@@ -51,21 +48,6 @@ FALSE_POSITIVES = (0.1, 0.25, 0.5, 1.0, 2.0)
 """False positives a case at which the sensitivity is told."""
 
 _BLOCK = 2**21  # numbers held at a time
-_ROUNDING = 1e-12
-
-
-class DetectionComparison(NamedTuple):
-    """One metric of two models on the same cases.
-
-    Attributes:
-        difference: the first less the second.
-        ci95: bootstrap interval over patients.
-        p: two-sided p-value of the permutation test.
-    """
-
-    difference: float
-    ci95: tuple[float, float]
-    p: float
 
 
 @dataclass(frozen=True)
@@ -170,7 +152,7 @@ class Detection:
         The same seed draws the same patients where another model has the same cases in the same order, so samples of
         several models or training seeds can be averaged and subtracted. NaN is a sample of one class.
         """
-        return _over_blocks(self.ranked, _drawn(self.patient_numbers, seed, draws))
+        return over_blocks(self.ranked, _drawn(self.patient_numbers, seed, draws))
 
     def intervals(self, *, seed: int = 0, draws: int = 2000) -> dict[str, tuple[float, float]]:
         """95 % percentile intervals over patients, by the names of :attr:`values`.
@@ -214,48 +196,6 @@ def summarise(cases: Mapping[str, CaseDetection], *, patients: Mapping[str, str]
     return Detection(cases, patients or {})
 
 
-def permutation_test(
-    first: Detection, second: Detection, *, seed: int = 0, draws: int = 2000
-) -> dict[str, DetectionComparison]:
-    """Compare two models on the same cases.
-
-    Under the hypothesis that both are equally good it does not matter which of the two read a patient. So each
-    permutation exchanges the results of the two for every patient with probability one half, and p is the share of
-    permutations (with the one observed) whose difference is at least as large as the one observed. What is exchanged
-    are ranks within each model, of cases and of findings from the surest on (Venkatraman and Begg 1996), so the scales
-    of the confidences do not matter. Differences and intervals are of the models as they are.
-
-    Args:
-        first: of one model.
-        second: of the other; the same cases with the same number of lesions, in any order.
-        seed: of the permutations and the bootstrap.
-        draws: permutations, and bootstrap samples.
-
-    Returns:
-        A comparison for each name of :attr:`Detection.values`; NaN where that is NaN.
-
-    Raises:
-        ValueError: the cases or their lesions differ.
-    """
-    _require_same_truth(first, second)
-    second = Detection({name: second.cases[name] for name in first.cases}, first.patients)
-    units = first.patient_numbers
-    generator = np.random.default_rng(seed)
-    swapped = generator.integers(0, 2, (draws, _count(units)))[:, units].astype(np.float64)
-    most = max(int((each.ranked.confidence > 0).sum()) for each in (first, second))
-    joined = first.ranked.in_ranks(most).joined(second.ranked.in_ranks(most))
-    one = _over_blocks(joined, np.concatenate([1 - swapped, swapped], axis=1))
-    two = _over_blocks(joined, np.concatenate([swapped, 1 - swapped], axis=1))
-    drawn = [each.resampled(seed=seed, draws=draws) for each in (first, second)]
-    comparisons = {}
-    for name, value in first.values.items():
-        difference = value - second.values[name]
-        extreme = np.abs(one[name] - two[name]) >= abs(difference) - _ROUNDING
-        p = float("nan") if np.isnan(difference) else (1 + int(extreme.sum())) / (1 + draws)
-        comparisons[name] = DetectionComparison(difference, first.interval(drawn[0][name] - drawn[1][name]), p)
-    return comparisons
-
-
 def sensitivity_name(false_positives: float) -> str:
     """What the sensitivity at a number of false positives a case is called.
 
@@ -273,8 +213,8 @@ def _metrics(ranked: Ranked, weights: Numbers) -> dict[str, Numbers]:
     return {"auroc": auroc, "ap": precision, "score": (auroc + precision) / 2, **rates}
 
 
-def _over_blocks(ranked: Ranked, weights: Numbers) -> dict[str, Numbers]:
-    """:func:`_metrics` of many weightings, a few million numbers at a time."""
+def over_blocks(ranked: Ranked, weights: Numbers) -> dict[str, Numbers]:
+    """Every number of :attr:`Detection.values` for each of ``(D, N)`` weightings of the cases, block by block."""
     parts = [_metrics(ranked, block) for block in _blocks(ranked, weights)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -292,11 +232,3 @@ def _drawn(units: NDArray[np.intp], seed: int, draws: int) -> Numbers:
 
 def _count(units: NDArray[np.intp]) -> int:
     return int(units.max(initial=-1)) + 1
-
-
-def _require_same_truth(first: Detection, second: Detection) -> None:
-    if set(first.cases) != set(second.cases):
-        raise ValueError(f"{len(set(first.cases) ^ set(second.cases))} cases are in one of the two alone")
-    differing = [name for name, case in first.cases.items() if case.lesions_true != second.cases[name].lesions_true]
-    if differing:
-        raise ValueError(f"{len(differing)} cases have other lesions in the two, the first is {differing[0]}")

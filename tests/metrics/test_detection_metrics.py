@@ -13,9 +13,9 @@ from medgen.metrics.detection import (
     Detection,
     Finding,
     match_lesions,
-    permutation_test,
     summarise,
 )
+from medgen.metrics.permutation import permutation_test
 
 
 def case(*findings, confidence=None):

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from medgen.metrics.detection import CaseDetection, Finding, permutation_test, summarise
+from medgen.metrics.detection import CaseDetection, Finding, summarise
+from medgen.metrics.permutation import permutation_test
 from medgen.metrics.ranking import area_under_roc, average_precision, count_findings, sensitivity_at
 
 
