@@ -35,6 +35,8 @@ def weights(name: str, cases: Path, run: Path, schedule=None, **data) -> dict[st
     """What training on a folder of cases makes; all methods share the prepared volumes of the folder."""
     known = resolve(name).config_class.model_fields
     settings = {key: value for key, value in SMALL.items() if key in known}
+    if name == "co_training":  # it refuses batch normalisation
+        settings["norm"] = "instance"
     schedule = {"steps": 4, "validate_every": 4, "health": None, **(schedule or {})}
     blocks = {**recipe(method=name, schedule=schedule, data=data), "config": settings}
     train(blocks, cases / "cases.csv", run, device="cpu", store=cases / "store")

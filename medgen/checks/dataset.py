@@ -219,7 +219,7 @@ def _header_faults(case: Case, role: str, volume: Volume) -> Iterator[Fault]:
 
 
 def _label_faults(case: Case, role: str, volume: Volume, plan: _Plan) -> Iterator[Fault]:
-    if volume.data.any() or role in _OFTEN_EMPTY:
+    if volume.data.any() or (role in _OFTEN_EMPTY and role in plan.maps):
         return
     if role in plan.masks:
         yield Fault(case.name, role, "the mask is empty", "draw it again or leave the cell empty")

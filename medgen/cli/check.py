@@ -47,14 +47,16 @@ def check(
             raise UsageError(f"--classes is about a label map, and {where}", where=recipe or cases, fix="leave it out")
     with progress_display() as progress:
         faults = check_cases(table, **options, progress=progress)
+    cases_seen = f"{len(table.cases)} case{'s' * (len(table.cases) != 1)}"
     if not faults:
-        say(f"{len(table.cases)} cases, no fault found")
+        say(f"{cases_seen}, no fault found")
         return
     rows = [(fault.severity, fault.case, fault.role, fault.what, fault.fix) for fault in faults]
     show_table(("severity", "case", "role", "what", "do"), rows)
     errors = sum(fault.severity == "error" for fault in faults)
     if errors:
-        raise InputError(f"{errors} errors in {len(table.cases)} cases", where=cases, fix="mend what the table names")
+        found = f"{errors} error{'s' * (errors != 1)} in {cases_seen}"
+        raise InputError(found, where=cases, fix="mend what the table names")
 
 
 def _from_recipe(path: Path) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def fix(
 ) -> None:
     """Make one NIfTI volume of a series or file that is refused.
 
-    Only what you allow is mended. Beside the volume, a file ending in .json
+    Only what you allow is mended. Beside the volume, a file ending in .fix.json
     says what was done and which slices are interpolated. Look at the
     result. A volume without a fault is just converted.
 
@@ -38,11 +38,12 @@ def fix(
     Args:
         volume: the folder of a DICOM series, or a DICOM, NIfTI or MetaImage file.
         output: the NIfTI file to write.
-        series: which series of a folder with several; where two have one number, the name of one of its files.
+        series: which series of a folder with several: its number or, where two have one, the name of one of its files.
         fill_gaps: interpolate missing slices between their neighbours; never beyond the first or last.
-        resample: bring a tilted or sheared volume onto a straight grid, and uneven slices onto even ones.
+        resample: bring a tilted or sheared volume onto a straight grid, and uneven slices onto even ones. Outside
+            the source stands the smallest value of the image.
         label: it is a label map: take the nearest voxel in place of linear interpolation.
-        geometry: which transform to believe where a file holds two that disagree.
+        geometry: which one to believe where sform and qform disagree.
         frame: which volume of a 4D file, from 0.
         overwrite: replace what is there.
     """

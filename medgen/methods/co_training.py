@@ -1,9 +1,12 @@
-"""Co-training: what two views agree on becomes the label of the unlabelled domain (Blum & Mitchell 1998).
+"""Co-training: what two views predict together becomes the label of the unlabelled domain (Blum & Mitchell 1998).
 
-The two networks of ``view_agreement`` learn from the labels of the source, and on target patches from the classes that
-both see there. That two views of one image err independently, so that each can teach the other, is the idea of
-co-training; for 3D segmentation and new domains, with other views: Xia et al. 2020 (arXiv 2006.16806). The losses are
-the segmenter's own, as in cross pseudo supervision (Chen et al. 2021, arXiv 2106.01226).
+The two networks of ``view_agreement`` learn from the labels of the source, and on target patches from what they predict
+together there: a class where both see it, background elsewhere, also where one alone sees something. So the target's
+patches unteach what one view imagines, and some of what is there, too.
+
+That two views of one image err independently, so that each can teach the other, is the idea of co-training; for 3D
+segmentation and new domains, with other views: Xia et al. 2020 (arXiv 2006.16806). The losses are the segmenter's own,
+as in cross pseudo supervision (Chen et al. 2021, arXiv 2106.01226).
 """
 
 from __future__ import annotations
@@ -15,17 +18,19 @@ from pydantic import NonNegativeFloat, model_validator
 from torch import Tensor
 
 from medgen.batches import Adaptation, centre
-from medgen.method import Update
+from medgen.errors import UsageError
+from medgen.method import Channels, Update
 from medgen.methods._domains import Share, ramp, require_order
 from medgen.methods._teacher import labelled_by_another, probabilities
 from medgen.methods._views import TwoViews, ViewsConfig, agreement
+from medgen.networks.alternate import statistics_of
 
 
 class Config(ViewsConfig):
     """Settings of the two views and of what they teach each other."""
 
     agreement_weight: NonNegativeFloat = 0.5
-    """Of the losses on target patches, with what both views agree on as labels; 0 is ``view_agreement``."""
+    """Of the losses on target patches, with what both views predict together as labels; 0 is ``view_agreement``."""
     begin: Share = 0.4
     """Share of the training until which that weight is 0: the first labels must be worth something."""
     full: Share = 0.7
@@ -38,11 +43,19 @@ class Config(ViewsConfig):
 
 
 class CoTraining(TwoViews):
-    """Both networks learn from the labels of the source, and on the target from what they agree on."""
+    """Both networks learn from the labels of the source, and on the target from what they predict together."""
 
     config_class = Config
     batch_class: ClassVar[type[Any]] = Adaptation
     config: Config
+
+    def __init__(self, config: Config, channels: Channels) -> None:
+        super().__init__(config, channels)
+        if config.agreement_weight and statistics_of(self.network):
+            raise UsageError(
+                "co-training does not keep the statistics of two domains apart, which batch normalisation needs",
+                fix="set config.norm to instance",
+            )
 
     @property
     def target_begins(self) -> float:
@@ -61,7 +74,7 @@ class CoTraining(TwoViews):
             yield Update(name, losses)
 
     def _agreed(self, image: Tensor) -> Tensor:
-        """The class of each voxel that both networks see, (B, 1, x, y, z)."""
+        """What the two networks predict together, (B, 1, x, y, z): background where only one sees a class."""
         first, second = (probabilities(network, self.seen_by(name, image)) for name, network in self.views)
         return agreement(first, second).argmax(dim=1, keepdim=True)
 

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medgen.errors import InputError
 from medgen.volume.image import Volume
 
+_LONGEST = 32767  # voxels along an axis of a NIfTI-1 file
 _ROUNDING = 1e-3  # voxel; what rounding of an affine can make
 
 
@@ -63,7 +65,14 @@ def onto_straight_grid(volume: Volume, shear: float, *, nearest: bool) -> Volume
     affine[:3, :3] = directions * lengths
     affine[:3, 3] = volume.affine[:3, 3] + affine[:3, :3] @ low
     source = volume.data[0]
-    fill = 0 if nearest else np.min(source, where=np.isfinite(source), initial=np.inf)
+    if max(shape) > _LONGEST:
+        raise InputError(
+            f"the shear of {shear:.2f} degrees would make a straight grid of {max(shape)} voxels along one axis",
+            where=volume.source or None,
+            fix="look at the affine: it can hardly be meant",
+        )
+    finite = source[np.isfinite(source)]
+    fill = 0 if nearest or not len(finite) else finite.min()
     data = np.empty(shape, source.dtype, order="F")
     for z in range(shape[2]):
         offset = back[:2] @ [low[0], low[1], z]

@@ -22,11 +22,12 @@ from medgen.volume.image import Volume, on_grid, read_file
 from medgen.volume.interpolation import between_slices, onto_straight_grid
 from medgen.volume.labels import as_label
 from medgen.volume.nifti import Geometry
-from medgen.volume.stack import Stack, read_stack, require_even, slice_numbers, stack_grid
+from medgen.volume.stack import Stack, read_stack, require_even, require_no_hole, slice_numbers, stack_grid, wide_steps
 from medgen.volume.writing import require_free, require_nifti_name, write_volume
 
 _NOTICE = "Interpolated voxels are computed, not measured. Research software, not for clinical use."
 _COORDINATES = "slice: index along the third axis of the image, from 0; mm: along the normal of the slices, LPS+"
+_MOST_HOLES = 2 / 3  # of the extent
 _SNAP = 1e-3  # of a step; what is nearer to a slice is that one
 
 
@@ -63,8 +64,8 @@ class Repaired:
             overwrite: replace what is there.
 
         Returns:
-            The path, and the one of the JSON file beside it: of the same name, ending in ``.json``; without patient
-            data and without a name of the source.
+            The path, and the one of the JSON file beside it: of the same name, ending in ``.fix.json``; without
+            patient data and without a name of the source.
 
         Raises:
             StorageError: the disk is full or the folder cannot be written.
@@ -72,11 +73,16 @@ class Repaired:
         """
         path = Path(path)
         require_nifti_name(path)
-        sidecar = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+        sidecar = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".fix.json")
         for each in (path, sidecar):
             require_free(each, overwrite=overwrite)
+        before = sidecar.read_bytes() if sidecar.exists() else None
         write_json(sidecar, self._facts())
-        return write_volume(self.volume, path, kind=self._kind, overwrite=overwrite), sidecar
+        try:
+            return write_volume(self.volume, path, kind=self._kind, overwrite=overwrite), sidecar
+        except BaseException:  # what stands there is the old volume, or none
+            sidecar.unlink() if before is None else sidecar.write_bytes(before)
+            raise
 
     @property
     def _kind(self) -> Literal["scalar", "label"]:
@@ -145,7 +151,7 @@ def repair_volume(
     uneven = stack is not None and slice_numbers(stack) is None
     idle = {
         "one file: no series to choose": series is not None and stack is None,
-        "no gap to fill": fill_gaps and (uneven or not found.interpolated),
+        "no gap to fill": fill_gaps and not (stack is not None and len(wide_steps(stack))),
         "even and straight: nothing to resample": resample and not (uneven or shear),
         "no choice between sform and qform to make": geometry and f"{geometry} chosen" not in " ".join(volume.notes),
         "one frame: none to choose": frame is not None and f"frame {frame} of" not in " ".join(volume.notes),
@@ -179,11 +185,14 @@ def _places(stack: Stack, *, fill_gaps: bool, resample: bool) -> NDArray[np.floa
         require_even(stack)
     heights, present = stack.heights, np.arange(len(stack.slices), dtype=float)
     if numbers is None:
+        if not fill_gaps:
+            require_no_hole(stack)
         span, smallest = heights[-1] - heights[0], np.diff(heights).min()
         count = int(np.ceil(span / smallest - _SNAP)) + 1
     else:
         count = int(numbers[-1]) + 1
-    if count > 2 * len(present):
+    holes = float(np.diff(heights)[wide_steps(stack)].sum() / (heights[-1] - heights[0]))
+    if count > 2 * len(present) or holes > _MOST_HOLES:
         raise InputError(
             f"{len(present)} slices would become {count}: most of the volume would be made up",
             where=stack.path,

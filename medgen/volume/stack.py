@@ -18,6 +18,7 @@ from medgen.volume.slices import Slice
 _FEWEST = 3  # slices: between two, nothing shows whether one is missing
 _ONE_PLACE = 1e-3  # mm; slices that are less apart lie at one position
 _PARALLEL = 1e-4  # difference of direction cosines between slices
+_WIDE = 1.5  # usual steps
 _NAMED = 5
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -106,12 +107,34 @@ def slice_numbers(stack: Stack) -> NDArray[np.intp] | None:
     """The number of each slice, from 0, among even ones of which some may be missing; None where they lie unevenly."""
     heights = stack.heights
     steps = np.diff(heights)
-    smallest = steps.min()
-    multiples = np.rint(steps / smallest)
+    unit = float(steps[steps < _WIDE * steps.min()].mean())  # of rounded positions, the smallest is too small
+    multiples = np.rint(steps / unit)
     numbers = np.concatenate([[0], np.cumsum(multiples)])
     even = heights[0] + (heights[-1] - heights[0]) * numbers / numbers[-1]
-    off = max(np.abs(steps - multiples * smallest).max(), np.abs(heights - even).max())
-    return numbers.astype(np.intp) if off <= SAME_GRID * smallest else None
+    off = max(np.abs(steps - multiples * unit).max(), np.abs(heights - even).max())
+    return numbers.astype(np.intp) if off <= SAME_GRID * unit else None
+
+
+def wide_steps(stack: Stack) -> NDArray[np.intp]:
+    """Numbers of the steps from slice to slice that are so much wider than the usual one that slices are missing."""
+    steps = np.diff(stack.heights)
+    return np.flatnonzero(steps > _WIDE * np.median(steps))
+
+
+def require_no_hole(stack: Stack) -> None:
+    """Refuse uneven slices among which some are missing as well.
+
+    Raises:
+        InputError: there is a wide step.
+    """
+    if len(wide := wide_steps(stack)):
+        first, steps = int(wide[0]), np.diff(stack.heights)
+        raise InputError(
+            f"the slices lie unevenly, {np.median(steps):.4g} mm apart in the middle, and {steps[first]:.4g} mm lie "
+            f"without any after {_name(stack.slices[first])}: slices are missing",
+            where=stack.path,
+            fix="export the series again; or allow both, medgen fix FOLDER -o VOLUME.nii.gz --resample --fill-gaps",
+        )
 
 
 def require_even(stack: Stack) -> None:

@@ -44,7 +44,9 @@ def main() -> None:
 
 def find_cases(data: Path) -> list[Case]:
     """All patients, all to be tested."""
-    folders = sorted(folder for folder in data.iterdir() if folder.is_dir())
+    folders = sorted(folder for folder in data.iterdir() if (folder / "t2w.nii.gz").is_file())
+    if not folders:
+        raise SystemExit(f"{data} holds no folder with t2w.nii.gz")
     return [
         Case(
             folder.name,

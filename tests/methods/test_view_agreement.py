@@ -85,3 +85,9 @@ def test_target_patches_teach_what_both_views_agree_on():
 def test_hidden_channels_must_exist_and_leave_something(hidden):
     with pytest.raises(UsageError, match=r"config\.hidden"):
         method(hidden=hidden)
+
+
+def test_co_training_refuses_statistics_of_two_domains_in_one():
+    with pytest.raises(UsageError, match="batch normalisation"):
+        method("co_training", norm="batch")
+    assert method("co_training", norm="batch", agreement_weight=0.0).target_begins == 1

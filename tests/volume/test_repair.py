@@ -122,6 +122,25 @@ class TestGaps:
         with pytest.raises(InputError, match="unevenly"):
             repair_volume(tmp_path / "series", fill_gaps=True)
 
+    def test_a_hole_among_uneven_slices_takes_both_options(self, tmp_path):
+        heights = np.array([0, 1, 2, 3.13, 4, 5, 9, 10, 11, 12, 13])
+        write_series(tmp_path / "series", np.tile(np.rint(50 * heights).astype(np.int16), (6, 5, 1)), heights=heights)
+        with pytest.raises(InputError, match="12 mm lie without any") as caught:
+            repair_volume(tmp_path / "series", resample=True)
+        assert "--resample --fill-gaps" in caught.value.fix
+        repaired = repair_volume(tmp_path / "series", resample=True, fill_gaps=True)
+        assert "no gap to fill" not in repaired.volume.notes
+        assert repaired.volume.data[0, 2, 3, -1] == 650
+
+    def test_rounded_positions_with_a_gap_are_even(self, tmp_path):
+        """1.25 mm apart, rounded to 0.1 mm as scanners do: the smallest step is no unit for a gap of four."""
+        heights = np.round(1.25 * np.array([0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14]), 1) / 3
+        series = write_series(tmp_path / "series", voxels((6, 5, 11)), heights=heights)[0].parent
+        with pytest.raises(InputError, match="4 of 15 slices are missing"):
+            read_volume(series)
+        made = repair_volume(series, fill_gaps=True).interpolated
+        assert [each.slice for each in made] == [6, 7, 8, 9]
+
     def test_labels_come_from_the_nearest_slice(self, tmp_path):
         data = np.zeros((6, 5, 9), np.int16)
         data[:, :, :3], data[:, :, 6:] = 1, 4
@@ -306,7 +325,7 @@ class TestWhatIsWritten:
     def test_volume_and_sidecar(self, tmp_path):
         repaired = repair_volume(gapped(tmp_path / "LOVELACE Ada" / "series", [4, 7]), fill_gaps=True)
         volume, sidecar = repaired.write(tmp_path / "out" / "t1.v2.nii.gz")
-        assert (volume.name, sidecar.name) == ("t1.v2.nii.gz", "t1.v2.json")
+        assert (volume.name, sidecar.name) == ("t1.v2.nii.gz", "t1.v2.fix.json")
         np.testing.assert_array_equal(read_volume(volume).data[0], ramp((6, 5, 10)))
         assert nibabel.load(volume).get_data_dtype() == np.float32
         text = sidecar.read_text()
@@ -319,7 +338,7 @@ class TestWhatIsWritten:
         assert (facts["shear_degrees"], facts["kind"], facts["research_use_only"]) == (0, "scalar", True)
         assert facts["notes"] == list(repaired.volume.notes)
 
-    @pytest.mark.parametrize("name", ["a.nii.gz", "a.json"])
+    @pytest.mark.parametrize("name", ["a.nii.gz", "a.fix.json"])
     def test_nothing_is_replaced_unasked(self, tmp_path, name):
         repaired = repair_volume(save(tmp_path / "in.nii", noise()))
         (tmp_path / name).write_text("mine")
@@ -329,7 +348,27 @@ class TestWhatIsWritten:
         assert (tmp_path / name).read_text() == "mine"
         repaired.write(tmp_path / "a.nii.gz", overwrite=True)
         np.testing.assert_array_equal(read_volume(tmp_path / "a.nii.gz").data[0], noise())
-        assert json.loads((tmp_path / "a.json").read_text())["interpolated"] == []
+        assert json.loads((tmp_path / "a.fix.json").read_text())["interpolated"] == []
+
+    def test_what_cannot_be_written_leaves_what_was_there(self, tmp_path, monkeypatch):
+        def full(*_, **__):
+            raise OSError(28, "no space")
+
+        repaired = repair_volume(save(tmp_path / "in.nii", noise()))
+        monkeypatch.setattr("medgen.volume.repair.write_volume", full)
+        with pytest.raises(OSError, match="no space"):
+            repaired.write(tmp_path / "new.nii.gz")
+        (tmp_path / "old.nii.gz").write_text("mine")
+        (tmp_path / "old.fix.json").write_text("mine too")
+        with pytest.raises(OSError, match="no space"):
+            repaired.write(tmp_path / "old.nii.gz", overwrite=True)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["in.nii", "old.fix.json", "old.nii.gz"]
+        assert (tmp_path / "old.fix.json").read_text() == "mine too"
+
+    def test_the_sidecar_of_another_program_stays(self, tmp_path):
+        (tmp_path / "a.json").write_text("{}")
+        repair_volume(save(tmp_path / "in.nii", noise())).write(tmp_path / "a.nii.gz")
+        assert (tmp_path / "a.json").read_text() == "{}"
 
     def test_another_ending_is_refused_before_anything_is_written(self, tmp_path):
         repaired = repair_volume(save(tmp_path / "in.nii", noise()))
@@ -346,7 +385,7 @@ class TestWhatIsWritten:
             assert (end.value.code or 0) == code
             said, noted = capsys.readouterr()
             if code == 0:
-                assert said.splitlines() == [str(out), str(tmp_path / "a.json")]
+                assert said.splitlines() == [str(out), str(tmp_path / "a.fix.json")]
                 first, second = noted.splitlines()
                 assert first.startswith("note: 1 of 10 slices interpolated linearly")
                 assert second == "note: even and straight: nothing to resample"
