@@ -196,7 +196,7 @@ def test_phantom_check_and_evaluate_really_run(capsys, tmp_path):
     code, out, _ = run(capsys, "phantom", "head", str(folder), "--subjects", "1", "--spacing", "8", "--workers", "1")
     assert (code, out) == (0, f"{folder / 'cases.csv'}\n")
     code, out, _ = run(capsys, "check", str(folder / "cases.csv"))
-    assert (code, out) == (0, "1 cases, no fault found\n")
+    assert (code, out) == (0, "1 case, no fault found\n")
     scores = tmp_path / "scores.json"
     code, out, err = run(capsys, "evaluate", "synthesis", str(folder), str(folder / "cases.csv"), "-o", str(scores))
     assert code == 0, err

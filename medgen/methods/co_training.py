@@ -12,7 +12,7 @@ as in cross pseudo supervision (Chen et al. 2021, arXiv 2106.01226).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import NonNegativeFloat, model_validator
 from torch import Tensor
@@ -29,6 +29,8 @@ from medgen.networks.alternate import statistics_of
 class Config(ViewsConfig):
     """Settings of the two views and of what they teach each other."""
 
+    norm: Literal["batch", "instance"] | None = "instance"
+    """Normalisation; batch normalisation is refused, as its statistics would be those of both domains."""
     agreement_weight: NonNegativeFloat = 0.5
     """Of the losses on target patches, with what both views predict together as labels; 0 is ``view_agreement``."""
     begin: Share = 0.4
