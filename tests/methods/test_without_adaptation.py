@@ -19,7 +19,7 @@ NOTHING = {
 }
 """What turns adaptation off, where a method knows it."""
 NETWORKS = {
-    "deepmedic": {"network": "deepmedic", "preset": "small", "width": 0.25},
+    "deepmedic": {"network": "deepmedic", "preset": "small", "width": 0.25, "norm": "batch"},
     "instance": {"network": "unet", "width": 0.25, "norm": "instance"},
     "batch": {"network": "unet", "width": 0.25, "norm": "batch"},
 }
