@@ -149,9 +149,10 @@ def repair_volume(
     if shear:
         volume = onto_straight_grid(volume, shear, nearest=label)
     uneven = stack is not None and slice_numbers(stack) is None
+    filled = len(wide_steps(stack)) if stack is not None and uneven else len(found.interpolated)
     idle = {
         "one file: no series to choose": series is not None and stack is None,
-        "no gap to fill": fill_gaps and not (stack is not None and len(wide_steps(stack))),
+        "no gap to fill": fill_gaps and not filled,
         "even and straight: nothing to resample": resample and not (uneven or shear),
         "no choice between sform and qform to make": geometry and f"{geometry} chosen" not in " ".join(volume.notes),
         "one frame: none to choose": frame is not None and f"frame {frame} of" not in " ".join(volume.notes),

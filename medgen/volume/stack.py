@@ -107,12 +107,13 @@ def slice_numbers(stack: Stack) -> NDArray[np.intp] | None:
     """The number of each slice, from 0, among even ones of which some may be missing; None where they lie unevenly."""
     heights = stack.heights
     steps = np.diff(heights)
-    unit = float(steps[steps < _WIDE * steps.min()].mean())  # of rounded positions, the smallest is too small
+    single = steps[steps < _WIDE * steps.min()]
+    unit = float(single.mean())  # of rounded positions, the smallest is too small to measure a gap by
     multiples = np.rint(steps / unit)
     numbers = np.concatenate([[0], np.cumsum(multiples)])
     even = heights[0] + (heights[-1] - heights[0]) * numbers / numbers[-1]
-    off = max(np.abs(steps - multiples * unit).max(), np.abs(heights - even).max())
-    return numbers.astype(np.intp) if off <= SAME_GRID * unit else None
+    off = max(np.ptp(single), np.abs(steps - multiples * unit).max(), np.abs(heights - even).max())
+    return numbers.astype(np.intp) if off <= SAME_GRID * steps.min() else None
 
 
 def wide_steps(stack: Stack) -> NDArray[np.intp]:

@@ -132,6 +132,19 @@ class TestGaps:
         assert "no gap to fill" not in repaired.volume.notes
         assert repaired.volume.data[0, 2, 3, -1] == 650
 
+    def test_where_most_slices_are_missing_one_by_one_they_are_gaps(self, tmp_path):
+        """The usual step is twice the smallest."""
+        repaired = repair_volume(gapped(tmp_path / "series", [2, 4, 6, 8]), fill_gaps=True)
+        assert [each.slice for each in repaired.interpolated] == [2, 4, 6, 8]
+        assert "no gap to fill" not in repaired.volume.notes
+
+    def test_steps_that_take_turns_are_uneven(self, tmp_path):
+        """10 % of the smallest step is the limit, whatever their mean is."""
+        heights = np.array([0, 1, 2.15, 3.15, 4.3, 5.3, 6.45])
+        write_series(tmp_path / "series", voxels((6, 5, 7)), heights=heights)
+        with pytest.raises(InputError, match="unevenly"):
+            read_volume(tmp_path / "series")
+
     def test_rounded_positions_with_a_gap_are_even(self, tmp_path):
         """1.25 mm apart, rounded to 0.1 mm as scanners do: the smallest step is no unit for a gap of four."""
         heights = np.round(1.25 * np.array([0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14]), 1) / 3
