@@ -20,7 +20,7 @@ from medgen.errors import InputError
 from medgen.losses.domain import SOURCE
 from medgen.method import Method
 from medgen.metrics.domain import Accuracy, clustered_accuracy, domain_accuracy
-from medgen.metrics.overlap import dice, volume
+from medgen.metrics.overlap import CUBE, dice, volume
 from medgen.patches import PatchConfig, PatchSource
 from medgen.preparation import StoredCase
 from medgen.recipe import HealthConfig, Recipe
@@ -33,7 +33,6 @@ BATCH = 4
 """Segments that go through the network together; the maps of all layers are in memory at once."""
 GAIN, SHIFT = 0.1, 0.1
 """Largest change of the disturbed copies: as large as published intensity augmentation makes it now and then."""
-_NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
 
 
 @runtime_checkable
@@ -95,7 +94,7 @@ def look_at(probabilities: NDArray[np.float32], case: StoredCase) -> CaseSignals
     """
     inside = np.asarray(case.mask) > 0
     found = (probabilities.argmax(axis=0) > 0) & inside
-    _, lesions = ndimage.label(found, _NEIGHBOURS)
+    _, lesions = ndimage.label(found, CUBE)
     return CaseSignals(_entropy(probabilities[:, inside]), volume(found, case.spacing), float(lesions))
 
 

@@ -208,6 +208,7 @@ def _curves(rows: Sequence[dict[str, Any]]) -> Any:
         axes.spines[["top", "right"]].set_visible(False)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="upper center", ncols=len(ROWS), fontsize=8.5, frameon=False)
-    figure.text(0.005, 0.01, "Phantom; mean over seeds, 95 % interval over seeds and test patients", fontsize=7.5)
+    footer = "Phantom; mean over seeds, 95 % interval over seeds and test patients: of few seeds somewhat too narrow"
+    figure.text(0.005, 0.01, footer, fontsize=7.5)
     figure.tight_layout(rect=(0, 0.03, 1, 0.93))
     return figure
