@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from medgen.checks import Fault, check_cases
     from medgen.demo import run_demo
     from medgen.evaluation import evaluate
-    from medgen.experiment import prepare, train
     from medgen.inference.cohort import predict
     from medgen.inference.model import load_model
-    from medgen.method import list_methods
+    from medgen.methods.catalogue import list_methods
     from medgen.phantom import make_adaptation_phantom, make_head_phantom, make_prostate_phantom
     from medgen.report import write_report
+    from medgen.run.experiment import prepare, train
     from medgen.volume import Volume, read_volume, repair_volume, write_volume
 
 __version__ = "0.1.0"
@@ -69,10 +69,10 @@ _HOMES = {
     "medgen.checks": ("Fault", "check_cases"),
     "medgen.demo": ("run_demo",),
     "medgen.evaluation": ("evaluate",),
-    "medgen.experiment": ("prepare", "train"),
+    "medgen.run.experiment": ("prepare", "train"),
     "medgen.inference.cohort": ("predict",),
     "medgen.inference.model": ("load_model",),
-    "medgen.method": ("list_methods",),
+    "medgen.methods.base": ("list_methods",),
     "medgen.phantom": ("make_adaptation_phantom", "make_head_phantom", "make_prostate_phantom"),
     "medgen.report": ("write_report",),
     "medgen.volume": ("Volume", "read_volume", "repair_volume", "write_volume"),

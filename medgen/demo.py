@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from medgen.baselines.scoring import score_baselines
 from medgen.cases import read_cases
-from medgen.comparison import score_baselines
 from medgen.errors import UsageError
 from medgen.evaluation import Scores, evaluate_synthesis
-from medgen.experiment import prepare, train
 from medgen.inference.cohort import predict
 from medgen.phantom import make_head_phantom
-from medgen.recipe import load_recipe
+from medgen.recipe.settings import load_recipe
 from medgen.report import write_report
-
-Progress = Callable[[int, int, str], None]
+from medgen.run.experiment import prepare, train
+from medgen.types import Progress
 
 RECIPE: dict[str, Any] = {
     "method": "context_aware_gan",

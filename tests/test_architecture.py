@@ -6,71 +6,105 @@ from pathlib import Path
 import pytest
 
 import medgen
+from medgen.methods.catalogue import method_names
 
 PACKAGE = Path(medgen.__file__).parent
 LAYERS = [
-    "errors files config",
-    "volume cases batches losses metrics optimizers dicom",
-    "networks phantom preparation augmentation patches transfer domains baselines checks inference.settings",
-    "method",
-    "recipe planning",
-    "methods training engine checkpoint stopping runlog session",
-    "inference experiment references evaluation comparison cascade fitting facts validation health",
-    "benchmark report bundle",
+    "errors types",
+    "files config",
+    "volume",
+    "cases",
+    "losses metrics networks checks",
+    "phantom preparation",
+    "sampling",
+    "methods",
+    "recipe",
+    "training",
+    "inference evaluation",
+    "baselines run",
+    "report",
+    "benchmark",
     "demo",
-    "cli __main__",
+    "cli",
+    "__main__",
 ]
+"""A file imports from its own folder and from layers above its own in this list, never sideways and never back."""
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+LOOSE = {"__init__", "__main__", "config", "demo", "errors", "files", "types"}
 
 
 def dotted(path: Path) -> str:
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
 
 
-def level(module: str) -> int:
-    """The layer of a module below medgen: that of its longest prefix in the table."""
-    parts = module.split(".")
-    known = [".".join(parts[:n]) for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in LEVEL]
-    assert known, f"give {module} a place in LAYERS"
-    return LEVEL[known[0]]
+def room(module: str) -> str:
+    """The folder, or the loose file, that a module below medgen belongs to."""
+    name = module.split(".")[0]
+    assert name in LEVEL, f"give {name} a place in LAYERS"
+    return name
 
 
 def imports(path: Path) -> set[str]:
-    """Modules of medgen that a file imports anywhere, without the leading ``medgen.``."""
+    """Modules of medgen that a file imports anywhere, for types too, without the leading ``medgen.``."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: import by full name"
-            whole = node.module == "medgen"
-            found |= {f"medgen.{alias.name}" for alias in node.names} if whole else {str(node.module)}
+            # A name may be a module: medgen.phantom.head.skull of "from medgen.phantom.head import skull".
+            found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
     inside = {name.removeprefix("medgen.") for name in found if name.startswith("medgen.")}
-    return {name for name in inside if name.split(".")[0] not in {"__version__"}}
+    return {name for name in inside if name in MODULES}
 
 
-@pytest.mark.parametrize("path", FILES, ids=dotted)
-def test_imports_point_down(path):
-    for name in imports(path):
-        assert level(name) <= level(dotted(path)), f"{dotted(path)} must not import {name}"
+MODULES = {dotted(path) for path in FILES}
+GRAPH = {dotted(path): imports(path) for path in FILES}
+
+
+@pytest.mark.parametrize("module", GRAPH)
+def test_imports_point_down(module):
+    for name in GRAPH[module]:
+        assert room(name) == room(module) or LEVEL[room(name)] < LEVEL[room(module)], f"{module} imports {name}"
+
+
+def test_files_do_not_import_in_circles():
+    assert circles(GRAPH) == []
+
+
+def test_a_circle_is_found():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == [["b", "c"]]
+
+
+def test_few_files_lie_loose():
+    assert {path.stem for path in PACKAGE.glob("*.py")} == LOOSE
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Groups of modules that reach each other."""
+    reached = {name: set(found) for name, found in graph.items()}
+    for middle in graph:
+        for found in reached.values():
+            if middle in found:
+                found |= reached[middle]
+    groups = {tuple(sorted(b for b in found if name in reached[b])) for name, found in reached.items() if name in found}
+    return [list(group) for group in sorted(groups)]
 
 
 def test_no_method_imports_another_and_training_names_none():
-    methods = {path.stem for path in (PACKAGE / "methods").glob("[!_]*.py")}
+    methods = set(method_names())
     for name in methods:
-        others = {f"methods.{other}" for other in methods - {name}}
-        assert not others & imports(PACKAGE / "methods" / f"{name}.py")
-    for path in (PACKAGE / f"{name}.py" for name in ("training", "engine", "fitting", "cascade", "experiment")):
+        assert not {f"methods.{other}" for other in methods - {name}} & GRAPH[f"methods.{name}"]
+    for path in (path for path in FILES if room(dotted(path)) in ("training", "run")):
         words = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
         assert not methods & words
-        assert not any(name.startswith("methods") for name in imports(path))
+        assert not {f"methods.{name}" for name in methods} & imports(path)
 
 
 def test_a_module_without_a_place_is_found():
     with pytest.raises(AssertionError, match="give nowhere a place"):
-        level("nowhere")
-    assert level("inference.settings") < level("inference.tiles")
+        room("nowhere.inside")
 
 
 FORBIDDEN = ("eval", "exec", "pickle.load", "pickle.loads", "yaml.load", "torch.hub.load", "os.system", "breakpoint")

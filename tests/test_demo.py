@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from medgen.comparison import BASELINES
+from medgen.baselines.scoring import BASELINES
 from medgen.demo import run_demo
 from medgen.errors import UsageError
 from medgen.volume import read_volume

@@ -3,14 +3,15 @@
 import pytest
 import torch
 
-from medgen.batches import Paired
-from medgen.checkpoint import load_stages, save_model
 from medgen.config import build
-from medgen.engine import Engine
 from medgen.errors import UsageError
-from medgen.method import Channels, Method, Update, create, list_methods, method_names, resolve, stages_of
-from medgen.recipe import Schedule
-from medgen.training import train
+from medgen.methods.base import Channels, Method, Update, stages_of
+from medgen.methods.catalogue import create, list_methods, method_names, resolve
+from medgen.recipe.settings import Schedule
+from medgen.sampling.batches import Paired
+from medgen.training.checkpoint import load_stages, save_model
+from medgen.training.engine import Engine
+from medgen.training.loop import train
 
 SMALL = {"width": 0.125, "generator": "unet", "network": "unet", "discriminator_width": 4, "discriminator_depth": 1}
 """Settings that make a method small enough for a test, where it knows them."""

@@ -10,9 +10,9 @@ import tiny
 
 from medgen.errors import CasesFailed
 from medgen.evaluation import evaluate
-from medgen.experiment import prepare, train
 from medgen.inference.cohort import predict
 from medgen.report import write_report
+from medgen.run.experiment import prepare, train
 
 PERSON = "LOVELACE^ADA"
 FOLDER = "Ada Lovelace 1815"

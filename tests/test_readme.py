@@ -11,7 +11,7 @@ import yaml
 from cli_commands import lines_of, parse
 
 import medgen
-from medgen.recipe import load_recipe
+from medgen.recipe.settings import load_recipe
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])

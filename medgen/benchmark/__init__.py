@@ -13,15 +13,15 @@ from typing import Any
 import medgen
 from medgen.benchmark.regimes import REFERENCES, REGIMES, Plan, Regime, choose_regimes, load_plan
 from medgen.benchmark.rendering import write_results
-from medgen.benchmark.running import Failure, Outcome, Progress, run_all
+from medgen.benchmark.running import Failure, Outcome, run_all
 from medgen.benchmark.runs import Run, plan_runs, read_facts, titles_of
 from medgen.benchmark.splits import Fold, make_folds
 from medgen.benchmark.table import Row, tabulate
-from medgen.cases import CaseTable, read_cases
-from medgen.domains import SOURCE
+from medgen.cases import SOURCE, CaseTable, read_cases
 from medgen.errors import CasesFailed, Preempted, UsageError
 from medgen.files import folder_lock, sha256
-from medgen.recipe import Recipe, load_recipe
+from medgen.recipe.settings import Recipe, load_recipe
+from medgen.types import Progress
 
 __all__ = [
     "REGIMES",

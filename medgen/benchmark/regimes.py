@@ -16,12 +16,12 @@ from typing import Any, Literal
 import yaml
 from pydantic import PositiveInt, ValidationInfo, field_validator
 
-from medgen.batches import Adaptation, Labelled
 from medgen.cases import columns_of
 from medgen.config import Config, build
 from medgen.errors import UsageError
-from medgen.method import method_names, resolve
-from medgen.recipe import Recipe, load_recipe
+from medgen.methods.catalogue import method_names, resolve
+from medgen.recipe.settings import Recipe, load_recipe
+from medgen.sampling.batches import Adaptation, Labelled
 
 SUPERVISED = "segmentation"
 """The method of every regime that learns from labels alone."""

@@ -12,8 +12,8 @@ from typing import Any
 from medgen.benchmark.regimes import REFERENCES
 from medgen.benchmark.table import DICE, Row, Scored
 from medgen.files import atomic_path, plain, write_json
-from medgen.health import RULE
 from medgen.metrics.resampling import mean_of
+from medgen.run.monitor import RULE
 
 _SHOWN = {"recall": "recall", "precision": "precision", "hd95": "HD95, mm", "lesion_f1": "lesion F1"}
 """Metrics beside the Dice, and how the table calls them; all but distances are shown in percent."""

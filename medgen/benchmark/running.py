@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from medgen.benchmark.runs import FACTS, Run
-from medgen.stopping import StopRequest
+from medgen.training.stopping import StopRequest
+from medgen.types import Progress
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[int, int, str], None]
 LOG = "worker.log"
 WORKER = (sys.executable, "-m", "medgen.benchmark.worker")
 """The command that does one run."""

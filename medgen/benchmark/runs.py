@@ -10,15 +10,14 @@ from typing import Any
 
 from medgen.benchmark.regimes import Regime, derive_recipe, notes_of, shifted_input, titled
 from medgen.benchmark.splits import Fold, digest, make_folds, split_hash, tested_cases, training_cases
-from medgen.cases import Case, CaseTable, write_cases
+from medgen.cases import SOURCE, TARGET, Case, CaseTable, write_cases
 from medgen.config import build
-from medgen.domains import SOURCE, TARGET
 from medgen.errors import InputError, UsageError
-from medgen.experiment import FREE_TO_CHANGE
 from medgen.files import image_digest, write_json
-from medgen.method import resolve
-from medgen.planning import check_recipe
-from medgen.recipe import Recipe, load_recipe
+from medgen.methods.catalogue import resolve
+from medgen.recipe.check import check_recipe
+from medgen.recipe.settings import Recipe, load_recipe
+from medgen.run.experiment import FREE_TO_CHANGE
 
 FACTS = "benchmark_run.json"
 TRAINING_TABLE = "cases.csv"

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from medgen.benchmark.regimes import Regime
-from medgen.cases import Case, CaseTable, columns_of
-from medgen.domains import SOURCE, TARGET
+from medgen.cases import SOURCE, TARGET, Case, CaseTable, columns_of
 from medgen.errors import InputError, UsageError
-from medgen.planning import require_images
 from medgen.preparation import Roles
+from medgen.recipe.check import require_images
 
 DEFAULT_FOLDS = 5
 

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from medgen.benchmark.regimes import REFERENCES, SOURCE_ONLY, TARGET_ONLY
 from medgen.benchmark.runs import SCORES, Run
-from medgen.domains import SOURCE, TARGET
-from medgen.health import judge, kept_looks, read_looks
+from medgen.cases import SOURCE, TARGET
 from medgen.metrics.resampling import mean_of
 from medgen.metrics.statistics import (
     GapShare,
@@ -25,6 +24,7 @@ from medgen.metrics.statistics import (
     holm,
     summarise_runs,
 )
+from medgen.run.monitor import judge, kept_looks, read_looks
 
 Numbers = NDArray[np.float64]
 DICE = "dice"

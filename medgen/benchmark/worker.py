@@ -20,12 +20,12 @@ from medgen.benchmark.runs import FACTS, SCORES, TRAINING_TABLE, read_facts, tes
 from medgen.cases import read_cases
 from medgen.errors import MedgenError
 from medgen.evaluation import evaluate_segmentation
-from medgen.experiment import train
 from medgen.files import write_json
 from medgen.inference.cohort import predict_cohort
 from medgen.inference.model import load_model
-from medgen.recipe import Recipe, load_recipe
-from medgen.session import Progress
+from medgen.recipe.settings import Recipe, load_recipe
+from medgen.run.experiment import train
+from medgen.types import Progress
 
 SECONDS_BETWEEN = 1.0
 

@@ -1,6 +1,7 @@
 """The case table ``cases.csv``, and how to make one from folders in layouts that others defined."""
 
-from medgen.cases.case import DOMAINS, SPLITS, Case, Split, columns_of, is_optional, listed
+from medgen.cases.case import DOMAINS, SPLITS, Case, columns_of, is_optional, listed
+from medgen.cases.domains import SOURCE, TARGET, hide_labels
 from medgen.cases.foreign import from_bids, from_msd, from_nnunet
 from medgen.cases.picai import from_picai
 from medgen.cases.splits import assign_splits
@@ -8,16 +9,18 @@ from medgen.cases.table import CaseTable, read_cases, write_cases
 
 __all__ = [
     "DOMAINS",
+    "SOURCE",
     "SPLITS",
+    "TARGET",
     "Case",
     "CaseTable",
-    "Split",
     "assign_splits",
     "columns_of",
     "from_bids",
     "from_msd",
     "from_nnunet",
     "from_picai",
+    "hide_labels",
     "is_optional",
     "listed",
     "read_cases",

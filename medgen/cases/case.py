@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
 
-Split = Literal["train", "val", "test"]
+from medgen.types import Split
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 DOMAINS = ("source", "target")

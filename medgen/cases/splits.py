@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from medgen.cases.case import Split
 from medgen.errors import UsageError
+from medgen.types import Split
 
 
 def assign_splits(groups: Sequence[str], *, validation: float = 0.2, test: float = 0.0) -> dict[str, Split]:

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
-from medgen.cases.case import DOMAINS, SPLITS, Case, Split
+from medgen.cases.case import DOMAINS, SPLITS, Case
 from medgen.errors import InputError
 from medgen.files import atomic_path
+from medgen.types import Split
 
 _FIXED = ("case", "split", "domain", "patient")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # a case names files and folders

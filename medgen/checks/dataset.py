@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,10 +12,10 @@ import numpy as np
 from medgen.cases import Case, CaseTable, columns_of, is_optional
 from medgen.checks.hounsfield import looks_like_hounsfield, require_hounsfield
 from medgen.errors import InputError, MedgenError
+from medgen.types import Progress
 from medgen.volume import Geometry, Grid, Volume, overlap, ras_grid, read_label, read_volume, require_same_grid
 
 Severity = Literal["error", "warning"]
-Progress = Callable[[int, int, str], None]
 
 LABEL_ROLES = ("label", "labels")
 """What a table without a recipe may mean by a label map of the classes to learn."""

@@ -61,9 +61,9 @@ def check(
 
 def _from_recipe(path: Path) -> dict[str, Any]:
     """What the recipe says about images, as ``check_cases`` wants it: the check must agree with the preparation."""
-    from medgen.planning import check_recipe
     from medgen.preparation import Preparation
-    from medgen.recipe import load_recipe
+    from medgen.recipe.check import check_recipe
+    from medgen.recipe.settings import load_recipe
 
     recipe = load_recipe(path)
     if "." not in recipe.method:  # a module of the user's own is imported when it is trained and allowed, not before

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from medgen.cli.parameters import DEFAULTS, Output
+from medgen.types import SplitOrAll
 
 if TYPE_CHECKING:
     from medgen.evaluation import Scores
 
-_Split = Literal["train", "val", "test", "all"]
 
 app = App(
     name="evaluate", help="Score a folder of predictions against references.", sort_key=8, default_parameter=DEFAULTS
@@ -29,7 +29,7 @@ def synthesis(
     output: Output = Path("scores.json"),
     role: str = "ct",
     mask_role: str = "mask",
-    split: _Split | None = None,
+    split: SplitOrAll | None = None,
     resample_to_reference: bool = False,
 ) -> None:
     """Score synthetic CT: error in HU by tissue, PSNR and SSIM.
@@ -78,7 +78,7 @@ def segmentation(
     role: str = "label",
     classes: Annotated[tuple[str, ...], Parameter(metavar="NAME:VALUES")] = (),
     group_predictions: bool = False,
-    split: _Split | None = None,
+    split: SplitOrAll | None = None,
     domain: Literal["source", "target"] | None = None,
     mask_role: str | None = None,
     resample_to_reference: bool = False,
@@ -154,7 +154,7 @@ def detection(
     role: str | None = None,
     least_grade: int | None = None,
     tumour: Annotated[str | None, Parameter(metavar="CLASS")] = None,
-    split: _Split | None = None,
+    split: SplitOrAll | None = None,
     mask_role: str = "mask",
     overlap: float = 0.1,
     seed: int = 0,

@@ -21,7 +21,7 @@ def models(*, as_json: Annotated[bool, Parameter(name="--json")] = False) -> Non
     import json
 
     from medgen.cli.output import say, show_table
-    from medgen.method import list_methods
+    from medgen.methods.catalogue import list_methods
 
     methods = list_methods()
     if as_json:

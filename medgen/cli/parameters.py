@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -19,4 +19,3 @@ DEFAULTS = Parameter(negative=(), show_default=_shown_default)
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]
 Overrides = Annotated[tuple[str, ...], Parameter(name="--set", metavar="KEY=VALUE")]
 AllowModule = Annotated[tuple[str, ...], Parameter(name="--allow-module", metavar="MODULE")]
-Split = Literal["train", "val", "test"]

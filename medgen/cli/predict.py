@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from medgen.cli.parameters import AllowModule, Output, Split
+from medgen.cli.parameters import AllowModule, Output
+from medgen.types import Split
 
 if TYPE_CHECKING:
     from medgen.inference.lesions import Detected

@@ -34,7 +34,7 @@ def prepare(
     """
     from medgen.cli.output import say
     from medgen.cli.progress import progress_display
-    from medgen.experiment import prepare as prepare_cases
+    from medgen.run.experiment import prepare as prepare_cases
 
     with progress_display() as progress:
         prepare_cases(recipe, cases, store, overrides=overrides, workers=workers, progress=progress)

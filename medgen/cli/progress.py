@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-Progress = Callable[[int, int, str], None]
+from medgen.types import Progress
+
 SECONDS_BETWEEN_LINES = 3.0
 SECONDS_OF_SILENCE = 30.0
 

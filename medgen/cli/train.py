@@ -54,7 +54,7 @@ def train(
     """
     from medgen.cli.output import say
     from medgen.cli.progress import progress_display
-    from medgen.experiment import train as train_recipe
+    from medgen.run.experiment import train as train_recipe
 
     with progress_display() as progress:
         run = train_recipe(

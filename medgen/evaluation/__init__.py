@@ -8,9 +8,10 @@ from typing import Any, Literal, Unpack, overload
 
 from medgen.errors import UsageError
 from medgen.evaluation.detection import DetectionOptions, evaluate_detection
-from medgen.evaluation.scores import Progress, Scores
+from medgen.evaluation.scores import Scores
 from medgen.evaluation.segmentation import SegmentationOptions, evaluate_segmentation
 from medgen.evaluation.synthesis import SynthesisOptions, evaluate_synthesis
+from medgen.types import Progress
 
 __all__ = [
     "DetectionOptions",

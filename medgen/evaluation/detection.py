@@ -9,13 +9,14 @@ from typing import Any, TypedDict
 
 from medgen.cases import listed
 from medgen.evaluation.matching import DETECTION_MAP, Rule, Scored, score_all
-from medgen.evaluation.scores import Progress, Scores
+from medgen.evaluation.references import Reference, find_references, without_reference
+from medgen.evaluation.scores import Scores
 from medgen.evaluation.tumour import VOXEL_METRICS, TumourMaps
 from medgen.metrics.detection import OVERLAP, Detection, summarise
 from medgen.metrics.permutation import permutation_test
 from medgen.metrics.statistics import Summary
 from medgen.metrics.statistics import summarise as summarise_cases
-from medgen.references import Reference, Split, find_references, without_reference
+from medgen.types import Progress, SplitOrAll
 
 COUNTS = ("lesions_true", "lesions_found", "false_positives")
 
@@ -41,7 +42,7 @@ class DetectionOptions(TypedDict, total=False):
     least_grade: int | None
     overlap: float
     tumour: str | int | None
-    split: Split | None
+    split: SplitOrAll | None
     compare: str | Path | None
     seed: int
     draws: int
@@ -57,7 +58,7 @@ def evaluate_detection(
     least_grade: int | None = None,
     overlap: float = OVERLAP,
     tumour: str | int | None = None,
-    split: Split | None = None,
+    split: SplitOrAll | None = None,
     compare: str | Path | None = None,
     seed: int = 0,
     draws: int = 2000,

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgen.errors import InputError, UsageError
-from medgen.evaluation.scores import Progress
+from medgen.evaluation.references import Reference, compare_grids, find_predictions
 from medgen.evaluation.tumour import TumourMaps, lesion_values
 from medgen.metrics.detection import CaseDetection, match_lesions
 from medgen.metrics.overlap import Mask
-from medgen.references import Reference, compare_grids, find_predictions
+from medgen.types import Progress
 from medgen.volume import read_label, read_volume
 
 DETECTION_MAP = "detection_map"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,6 @@ from typing import Any
 from medgen.files import write_json
 from medgen.metrics import image, segmentation
 from medgen.metrics.statistics import Summary
-
-Progress = Callable[[int, int, str], None]
 
 _UNITS = {**image.UNITS, **segmentation.UNITS}
 _DIGITS = {"HU": 1, "dB": 2, "mm": 2, "ml": 2, "": 3}

@@ -13,11 +13,12 @@ from medgen.cases import listed
 from medgen.errors import InputError, UsageError
 from medgen.evaluation.classes import Classes, Grouping
 from medgen.evaluation.grids import on_grid_of, recorded
-from medgen.evaluation.scores import Progress, Scores
+from medgen.evaluation.references import Reference, compare_grids, find_predictions, find_references
+from medgen.evaluation.scores import Scores
 from medgen.metrics.segmentation import DEFINITIONS, UNITS, segmentation_scores
 from medgen.metrics.statistics import Summary, summarise
 from medgen.metrics.surface import TOLERANCE
-from medgen.references import Domain, Reference, Split, compare_grids, find_predictions, find_references
+from medgen.types import Domain, Progress, SplitOrAll
 from medgen.volume import as_label, read_label, read_volume
 
 _Found = dict[int, dict[str, float]]
@@ -33,7 +34,7 @@ class SegmentationOptions(TypedDict, total=False):
     mask_role: str | None
     classes: Classes | None
     group_predictions: bool
-    split: Split | None
+    split: SplitOrAll | None
     domain: Domain | None
     resample_to_reference: bool
     tolerance: float
@@ -52,7 +53,7 @@ def evaluate_segmentation(
     mask_role: str | None = None,
     classes: Classes | None = None,
     group_predictions: bool = False,
-    split: Split | None = None,
+    split: SplitOrAll | None = None,
     domain: Domain | None = None,
     resample_to_reference: bool = False,
     tolerance: float = TOLERANCE,

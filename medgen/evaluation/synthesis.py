@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from medgen.cases import listed
 from medgen.errors import InputError
 from medgen.evaluation.grids import on_grid_of, recorded
-from medgen.evaluation.scores import Progress, Scores
+from medgen.evaluation.references import Reference, compare_grids, find_predictions, find_references
+from medgen.evaluation.scores import Scores
 from medgen.metrics.image import SETTINGS, UNITS, image_scores
 from medgen.metrics.statistics import summarise
 from medgen.metrics.tissue import BODY_ABOVE, body_mask
-from medgen.references import Reference, Split, compare_grids, find_predictions, find_references
+from medgen.types import Progress, SplitOrAll
 from medgen.volume import Volume, read_label, read_volume
 
 _BODY = f"the filled largest piece above {BODY_ABOVE:g} HU of the true CT"
@@ -27,7 +28,7 @@ class SynthesisOptions(TypedDict, total=False):
 
     role: str
     mask_role: str
-    split: Split | None
+    split: SplitOrAll | None
     resample_to_reference: bool
     seed: int
     draws: int
@@ -40,7 +41,7 @@ def evaluate_synthesis(
     *,
     role: str = "ct",
     mask_role: str = "mask",
-    split: Split | None = None,
+    split: SplitOrAll | None = None,
     resample_to_reference: bool = False,
     seed: int = 0,
     draws: int = 2000,

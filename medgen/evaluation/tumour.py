@@ -12,8 +12,8 @@ import numpy as np
 
 from medgen.errors import InputError, UsageError
 from medgen.evaluation.classes import PredictedBy, predicted_by
+from medgen.evaluation.references import Reference, find_optional
 from medgen.metrics.overlap import Mask, dice, recall
-from medgen.references import Reference, find_optional
 from medgen.volume import read_header, read_label, require_same_grid
 
 VOXEL_METRICS = ("dice", "voxel_sensitivity", "voxel_specificity")

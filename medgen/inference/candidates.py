@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgen.inference.dynamic_threshold import Map, Mask, dynamic_pieces, large_pieces
-from medgen.inference.settings import DetectionConfig
 from medgen.metrics.overlap import CUBE
+from medgen.recipe.prediction import DetectionConfig
 
 _ROUNDING = 1e-6
 """Of a voxel: a spacing in single precision must not decide whether a lesion is large enough."""

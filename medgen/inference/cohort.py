@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from medgen.cases import Case, Split, read_cases
+from medgen.cases import Case, read_cases
 from medgen.errors import CasesFailed, StorageError, UsageError
 from medgen.files import folder_lock, remove_partial_files
 from medgen.inference.lesions import OnDetected
@@ -28,9 +28,8 @@ from medgen.inference.report import (
 )
 from medgen.inference.sources import Inputs, parse_inputs
 from medgen.inference.writing import Written, output_name, split_name
+from medgen.types import Progress, Split
 from medgen.volume import Geometry
-
-Progress = Callable[[int, int, str], None]
 
 _SHOWN = 5
 """Failed cases that the error names; all stand in ``failed.csv``, with their reasons."""

@@ -10,9 +10,9 @@ from medgen.config import build
 from medgen.errors import ModelError
 from medgen.inference.labels import classes_of
 from medgen.inference.lesions import require_classes
-from medgen.inference.settings import InferenceConfig
 from medgen.inference.stages import VALUES
 from medgen.preparation import Preparation
+from medgen.recipe.prediction import InferenceConfig
 
 Task = Literal["synthesis", "segmentation"]
 

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from medgen.inference.settings import DetectionConfig
 from medgen.metrics.overlap import CUBE
+from medgen.recipe.prediction import DetectionConfig
 
 Map = NDArray[np.float32]
 Mask = NDArray[np.bool_]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,15 +13,14 @@ import torch
 from medgen.errors import UsageError
 from medgen.inference.memory import Plan, within_memory
 from medgen.inference.reading import size_text
-from medgen.inference.settings import InferenceConfig
 from medgen.inference.stages import Estimate, Values, first_plan, run_stages
-from medgen.method import Method
+from medgen.methods.base import Method
 from medgen.preparation import Prepared
+from medgen.recipe.prediction import InferenceConfig
+from medgen.types import Progress
 
 if TYPE_CHECKING:
     from medgen.inference.model import LoadedModel
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from medgen.errors import ModelError
 from medgen.inference.lesions import OnDetected, detect
-from medgen.inference.settings import InferenceConfig
 from medgen.metrics.overlap import CUBE
 from medgen.preparation import Preparation, Prepared
+from medgen.recipe.prediction import InferenceConfig
 from medgen.volume import Volume
 
 OnProbability = Callable[[str, Volume], None]

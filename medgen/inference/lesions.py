@@ -14,9 +14,9 @@ import medgen
 from medgen.errors import ModelError
 from medgen.files import write_json
 from medgen.inference.candidates import Lesion, find_candidates
-from medgen.inference.settings import DetectionConfig
 from medgen.metrics.overlap import CUBE
 from medgen.preparation.intensity import grown
+from medgen.recipe.prediction import DetectionConfig
 from medgen.volume import Volume
 
 DETECTION_MAP, LESIONS = "detection_map", "lesions"

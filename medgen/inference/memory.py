@@ -13,7 +13,7 @@ from typing import TypeVar
 import torch
 
 from medgen.errors import MemoryExhausted
-from medgen.inference.settings import round_up
+from medgen.recipe.prediction import round_up
 
 Result = TypeVar("Result")
 

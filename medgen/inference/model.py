@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from medgen.checkpoint import load_stages
-from medgen.engine import parse_device
 from medgen.errors import ModelError, UsageError
 from medgen.inference.channels import dropped_in_training
 from medgen.inference.description import Description
@@ -25,11 +23,12 @@ from medgen.inference.reading import MISSING, NanRule, Reading, memory_need, pre
 from medgen.inference.sources import Image, Source, by_role
 from medgen.inference.stages import VALUES
 from medgen.inference.writing import Files, Written, files_of, require_writable, write_detected
-from medgen.method import Method
+from medgen.methods.base import Method
 from medgen.preparation import Prepared
+from medgen.training.checkpoint import load_stages
+from medgen.training.engine import parse_device
+from medgen.types import Progress
 from medgen.volume import Geometry, Kind, Volume, write_volume
-
-Progress = Callable[[int, int, str], None]
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,10 @@ from numpy.typing import NDArray
 
 from medgen.errors import ModelError
 from medgen.inference.memory import Plan
-from medgen.inference.settings import InferenceConfig
 from medgen.inference.tiles import predict_tiles
-from medgen.method import Method
-
-Array = NDArray[Any]
-Progress = Callable[[int, int, str], None]
+from medgen.methods.base import Method
+from medgen.recipe.prediction import InferenceConfig
+from medgen.types import Array, Progress
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medgen.errors import ModelError, UsageError
-from medgen.inference.settings import fitting_edge
+from medgen.recipe.prediction import fitting_edge
+from medgen.types import Progress
 
 Blend = Literal["gaussian", "constant"]
-Progress = Callable[[int, int, str], None]
 
 SIGMA = 0.125
 """Standard deviation of the Gaussian blending weight as a fraction of the tile's output edge, as in MONAI."""

@@ -10,15 +10,15 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validat
 from torch import Tensor
 from torch.optim import Optimizer
 
-from medgen.batches import Adaptation
 from medgen.errors import UsageError
 from medgen.losses.domain import domain_cross_entropy
-from medgen.method import Channels
 from medgen.methods._domains import DomainStatistics, Passed, Share, StatisticsName, joined, ramp, require_order
 from medgen.methods._segmentation import SegmentationConfig, Segmenter
+from medgen.methods.base import Channels
 from medgen.networks.alternate import statistics_of
 from medgen.networks.domain_discriminator import DomainDiscriminator
 from medgen.networks.segmenters import MAP_STRIDE, SegmentationUNet
+from medgen.sampling.batches import Adaptation
 
 
 class AdversaryConfig(SegmentationConfig):

@@ -8,11 +8,11 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from medgen.batches import Paired, centre
 from medgen.config import Config
 from medgen.losses.image import gradient_difference, mean_absolute, mean_squared
-from medgen.method import Channels, Method
+from medgen.methods.base import Channels, Method
 from medgen.networks.generators import Generator, Norm, build_generator
+from medgen.sampling.batches import Paired, centre
 
 Reduction = Literal["mean", "sum"]
 

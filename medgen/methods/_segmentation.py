@@ -10,15 +10,15 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from medgen.batches import Labelled, centre
+from medgen.cases import TARGET
 from medgen.config import Config
-from medgen.domains import TARGET
 from medgen.losses.segmentation import cross_entropy, focal, soft_dice, weight_penalties
-from medgen.method import Channels, Method
 from medgen.methods._domains import DomainStatistics, Network
+from medgen.methods._optimizers import NesterovRMSprop
+from medgen.methods.base import Channels, Method
 from medgen.networks.alternate import own_statistics
 from medgen.networks.segmenters import Slices, build_segmenter
-from medgen.optimizers import NesterovRMSprop
+from medgen.sampling.batches import Labelled, centre
 
 
 class SegmentationConfig(Config):

@@ -9,13 +9,13 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 from torch import Tensor, nn
 
-from medgen.batches import Adaptation, centre
 from medgen.losses.consistency import confident, mean_squared, sharpened, soft_cross_entropy
-from medgen.method import Channels
 from medgen.methods._domains import DomainStatistics, Share, StatisticsName, require_order
 from medgen.methods._perturbation import PerturbationConfig, perturb
 from medgen.methods._segmentation import SegmentationConfig, Segmenter, label_losses
+from medgen.methods.base import Channels
 from medgen.networks.alternate import Alternate
+from medgen.sampling.batches import Adaptation, centre
 
 
 class TeacherConfig(SegmentationConfig):

@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from medgen.errors import UsageError
-from medgen.method import Channels
 from medgen.methods._domains import Network
 from medgen.methods._segmentation import SegmentationConfig, Segmenter, new_network
+from medgen.methods.base import Channels
 
 
 class ViewsConfig(SegmentationConfig):

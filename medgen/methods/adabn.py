@@ -15,12 +15,12 @@ from typing import Any, ClassVar, Literal
 
 import torch
 
-from medgen.batches import Adaptation
 from medgen.errors import UsageError
-from medgen.method import Channels, Update
 from medgen.methods._domains import DomainStatistics, Share
 from medgen.methods._segmentation import SegmentationConfig, Segmenter
+from medgen.methods.base import Channels, Update
 from medgen.networks.alternate import statistics_of
+from medgen.sampling.batches import Adaptation
 
 
 class Config(SegmentationConfig):

@@ -34,13 +34,13 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 from torch.optim import Optimizer
 
-from medgen.batches import Labelled
 from medgen.losses.adversarial import binary_cross_entropy
 from medgen.losses.segmentation import one_hot, scaled_one_hot, straight_through
-from medgen.method import Channels, Update
 from medgen.methods._segmentation import SegmentationConfig, Segmenter
+from medgen.methods.base import Channels, Update
 from medgen.networks.label_discriminator import LabelDiscriminator
 from medgen.networks.segmenters import SLICE_STRIDES, Slices
+from medgen.sampling.batches import Labelled
 
 _STEPS_ALONE = 4000
 

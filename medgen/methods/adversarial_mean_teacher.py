@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
-from medgen.batches import Adaptation
-from medgen.method import Channels, Update
 from medgen.methods._adversary import AdversarialSegmenter, AdversaryConfig
 from medgen.methods._domains import ramp
 from medgen.methods._teacher import ConsistencyConfig, Teacher, consistency, patches_of_source, patches_of_student
+from medgen.methods.base import Channels, Update
+from medgen.sampling.batches import Adaptation
 
 
 class Config(AdversaryConfig, ConsistencyConfig):

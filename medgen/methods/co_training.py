@@ -17,13 +17,13 @@ from typing import Any, ClassVar, Literal
 from pydantic import NonNegativeFloat, model_validator
 from torch import Tensor
 
-from medgen.batches import Adaptation, centre
 from medgen.errors import UsageError
-from medgen.method import Channels, Update
 from medgen.methods._domains import Share, ramp, require_order
 from medgen.methods._teacher import labelled_by_another, probabilities
 from medgen.methods._views import TwoViews, ViewsConfig, agreement
+from medgen.methods.base import Channels, Update
 from medgen.networks.alternate import statistics_of
+from medgen.sampling.batches import Adaptation, centre
 
 
 class Config(ViewsConfig):

@@ -2,7 +2,7 @@
 
 A fully convolutional generator G is trained with a voxel-wise loss, the gradient difference loss and an adversary D
 that judges CT patches; an auto-context cascade (``stages``) repeats this with the estimate of the stage before as a
-second input channel. The cascade itself is trained by :mod:`medgen.cascade`; this file is one stage.
+second input channel. The cascade itself is trained by :mod:`medgen.run.cascade`; this file is one stage.
 
 Two published forms, chosen by ``preset``:
 
@@ -24,11 +24,11 @@ from typing import Literal
 from pydantic import NonNegativeFloat
 from torch.optim import Optimizer
 
-from medgen.batches import Paired, centre
 from medgen.losses.adversarial import binary_cross_entropy
-from medgen.method import Channels, Update
 from medgen.methods._paired import PairedConfig, Reduction, Translator, adam, reconstruction
+from medgen.methods.base import Channels, Update
 from medgen.networks.discriminator import ContextAwareDiscriminator
+from medgen.sampling.batches import Paired, centre
 
 PRESETS: dict[str, tuple[float, Reduction]] = {"paper": (0.5, "mean"), "code": (0.05, "sum")}
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from medgen.batches import Adaptation
-from medgen.method import Update
 from medgen.methods._adversary import AdversarialSegmenter, AdversaryConfig
+from medgen.methods.base import Update
+from medgen.sampling.batches import Adaptation
 
 
 class Config(AdversaryConfig):

@@ -14,11 +14,11 @@ from typing import Any, ClassVar
 
 from pydantic import NonNegativeFloat, model_validator
 
-from medgen.batches import Adaptation, centre
 from medgen.losses.segmentation import entropy
-from medgen.method import Channels, Update
 from medgen.methods._domains import DomainStatistics, Share, StatisticsName, ramp, require_order
 from medgen.methods._segmentation import SegmentationConfig, Segmenter
+from medgen.methods.base import Channels, Update
+from medgen.sampling.batches import Adaptation, centre
 
 
 class Config(SegmentationConfig):

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from medgen.batches import Adaptation
-from medgen.method import Update
 from medgen.methods._domains import ramp
 from medgen.methods._teacher import ConsistencyConfig, Student, consistency, patches_of_source, patches_of_student
+from medgen.methods.base import Update
+from medgen.sampling.batches import Adaptation
 
 
 class Config(ConsistencyConfig):

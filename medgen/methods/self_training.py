@@ -17,9 +17,7 @@ import torch
 from pydantic import Field, NonNegativeFloat, model_validator
 from torch import Tensor
 
-from medgen.batches import Adaptation, centre
 from medgen.losses.consistency import balanced_labels, class_thresholds
-from medgen.method import Channels, Update
 from medgen.methods._domains import Share, ramp, require_order
 from medgen.methods._teacher import (
     Student,
@@ -29,6 +27,8 @@ from medgen.methods._teacher import (
     patches_of_student,
     probabilities,
 )
+from medgen.methods.base import Channels, Update
+from medgen.sampling.batches import Adaptation, centre
 
 Portion = Annotated[float, Field(gt=0, le=1)]
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from medgen.batches import Labelled
-from medgen.method import Update
 from medgen.methods._perturbation import PerturbationConfig, perturb
 from medgen.methods._segmentation import SegmentationConfig, Segmenter
+from medgen.methods.base import Update
+from medgen.sampling.batches import Labelled
 
 
 class Config(SegmentationConfig):

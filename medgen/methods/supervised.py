@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 from torch.optim import Optimizer
 
-from medgen.batches import Paired
-from medgen.method import Update
 from medgen.methods._paired import PairedConfig, Translator, adam, reconstruction
+from medgen.methods.base import Update
+from medgen.sampling.batches import Paired
 
 
 class Config(PairedConfig):

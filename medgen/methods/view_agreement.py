@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from medgen.batches import Labelled
-from medgen.method import Update
 from medgen.methods._views import TwoViews, ViewsConfig
+from medgen.methods.base import Update
+from medgen.sampling.batches import Labelled
 
 
 class Config(ViewsConfig):

@@ -8,8 +8,7 @@ from scipy import ndimage
 
 from medgen.phantom.grid import LOWER, UPPER, Grid
 from medgen.phantom.randomness import Stream, evaluate_spline, smooth_field
-
-Array = NDArray[np.float64]
+from medgen.types import Floats
 
 _COARSE = 6.0  # mm; every displacement is smooth enough to be computed here and then interpolated by a cubic spline
 _CENTRE = (0.0, -12.0, 2.0)  # of the box that is scanned, in mm
@@ -35,11 +34,11 @@ class SubjectMap:
         self._points = points
         self._coefficients = _spline(points - coarse.points())
 
-    def __call__(self, grid: Grid) -> Array:
+    def __call__(self, grid: Grid) -> Floats:
         """Template mm of every voxel of ``grid``, (3, X, Y, Z)."""
         return grid.points() + evaluate_spline(self._coefficients, self._coarse, grid)
 
-    def box(self, grid: Grid, low: Array, high: Array) -> tuple[slice, slice, slice] | None:
+    def box(self, grid: Grid, low: Floats, high: Floats) -> tuple[slice, slice, slice] | None:
         """Part of ``grid`` that surely holds every voxel mapped between ``low`` and ``high`` (template mm)."""
         inside = np.ones(self._coarse.shape, bool)
         for axis in range(3):
@@ -58,11 +57,11 @@ class SubjectMap:
                 return None
         return parts[0], parts[1], parts[2]
 
-    def _affine(self, points: Array) -> Array:
+    def _affine(self, points: Floats) -> Floats:
         return np.tensordot(self._matrix, points, axes=1) + self._offset[:, None, None, None]
 
 
-def misalignment(stream: Stream, grid: Grid, mask: NDArray[np.bool_], amount: float) -> Array:
+def misalignment(stream: Stream, grid: Grid, mask: NDArray[np.bool_], amount: float) -> Floats:
     """Displacement between two scans of one patient: a rigid part and a smooth part of equal size.
 
     Args:
@@ -85,7 +84,7 @@ def misalignment(stream: Stream, grid: Grid, mask: NDArray[np.bool_], amount: fl
     return total * (amount / _size(total, mask))
 
 
-def _size(displacement: Array, mask: NDArray[np.bool_]) -> float:
+def _size(displacement: Floats, mask: NDArray[np.bool_]) -> float:
     return float(np.sqrt((displacement[:, mask] ** 2).sum(axis=0).mean()))
 
 
@@ -96,13 +95,13 @@ def _coarse_grid() -> Grid:
     return Grid((counts[0], counts[1], counts[2]), _COARSE, (origin[0], origin[1], origin[2]))
 
 
-def _diffeomorphism(generator: np.random.Generator, coarse: Grid) -> Array:
+def _diffeomorphism(generator: np.random.Generator, coarse: Grid) -> Floats:
     """Displacement in mm of the exponential of a random stationary velocity (scaling and squaring)."""
     amplitude = generator.uniform(1.6, 2.6)
     velocity = amplitude * smooth_field(generator, coarse, 60.0, 3)
     velocity += 0.45 * amplitude * smooth_field(generator, coarse, 25.0, 3)
     steps = 5
-    displacement: Array = velocity / 2**steps
+    displacement: Floats = velocity / 2**steps
     index = np.indices(coarse.shape, dtype=np.float64)
     for _ in range(steps):
         where = index + displacement / coarse.spacing
@@ -112,7 +111,7 @@ def _diffeomorphism(generator: np.random.Generator, coarse: Grid) -> Array:
     return displacement
 
 
-def _pose(generator: np.random.Generator) -> tuple[Array, Array]:
+def _pose(generator: np.random.Generator) -> tuple[Floats, Floats]:
     """Matrix and offset of the affine part, scanner mm to template mm."""
     tilt, roll, yaw = np.deg2rad(np.clip(generator.normal(0, (4.0, 2.0, 3.0)), -9, 9))
     about_x = np.array([[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]])
@@ -128,7 +127,7 @@ def _pose(generator: np.random.Generator) -> tuple[Array, Array]:
     return matrix, centre - matrix @ (centre + shift)
 
 
-def _ventricles(points: Array, growth: Array) -> Array:
+def _ventricles(points: Floats, growth: Floats) -> Floats:
     """Pull points towards each ventricle's centre, so that it looks larger by the factor ``growth`` (2,) there."""
     moved = points.copy()
     for side, amount in zip((1.0, -1.0), growth, strict=True):
@@ -139,5 +138,5 @@ def _ventricles(points: Array, growth: Array) -> Array:
     return moved
 
 
-def _spline(displacement: Array) -> Array:
+def _spline(displacement: Floats) -> Floats:
     return np.stack([ndimage.spline_filter(part, order=3, mode="mirror") for part in displacement])

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+
+from medgen.types import Floats
 
 Point = tuple[float, float, float]
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Ellipsoid:
     tilt: float = 0.0
     roll: float = 0.0
 
-    def distance(self, points: Array) -> Array:
+    def distance(self, points: Floats) -> Floats:
         """Approximate signed distance in mm at ``points`` (3, ...), exact to first order at the surface."""
         local = points - np.reshape(self.center, (3,) + (1,) * (points.ndim - 1))
         if self.tilt or self.roll:
@@ -30,15 +30,15 @@ class Ellipsoid:
         norm = np.sqrt(np.einsum("i...,i...->...", scaled, scaled))
         scaled /= radii
         slope = np.sqrt(np.einsum("i...,i...->...", scaled, scaled))
-        distance: Array = norm * (norm - 1) / np.maximum(slope, 1e-9)
+        distance: Floats = norm * (norm - 1) / np.maximum(slope, 1e-9)
         return distance
 
-    def bounds(self) -> tuple[Array, Array]:
+    def bounds(self) -> tuple[Floats, Floats]:
         """Lower and upper corner of a box that holds the shape."""
         reach = np.full(3, max(self.radii)) if self.tilt or self.roll else np.array(self.radii)
         return np.array(self.center) - reach, np.array(self.center) + reach
 
-    def varied(self, shift: Array, scale: Array) -> Ellipsoid:
+    def varied(self, shift: Floats, scale: Floats) -> Ellipsoid:
         """Moved by ``shift`` mm, half axes times ``scale``."""
         return replace(self, center=_moved(self.center, shift), radii=_times(self.radii, scale))
 
@@ -56,7 +56,7 @@ class Capsule:
     radius: float
     end_radius: float
 
-    def distance(self, points: Array) -> Array:
+    def distance(self, points: Floats) -> Floats:
         """Signed distance in mm at ``points`` (3, ...) (to the tapered tube, measured across the segment)."""
         shape = (3,) + (1,) * (points.ndim - 1)
         start, along = np.reshape(self.start, shape), np.subtract(self.end, self.start)
@@ -64,15 +64,15 @@ class Capsule:
         part = np.clip(np.tensordot(along, local, axes=1) / (along @ along), 0, 1)
         local -= part * along.reshape(shape)
         radius = self.radius + (self.end_radius - self.radius) * part
-        distance: Array = np.sqrt(np.einsum("i...,i...->...", local, local)) - radius
+        distance: Floats = np.sqrt(np.einsum("i...,i...->...", local, local)) - radius
         return distance
 
-    def bounds(self) -> tuple[Array, Array]:
+    def bounds(self) -> tuple[Floats, Floats]:
         """Lower and upper corner of a box that holds the shape."""
         reach = max(self.radius, self.end_radius)
         return np.minimum(self.start, self.end) - reach, np.maximum(self.start, self.end) + reach
 
-    def varied(self, shift: Array, scale: Array) -> Capsule:
+    def varied(self, shift: Floats, scale: Floats) -> Capsule:
         """Moved by ``shift`` mm, radii times the mean of ``scale``."""
         size = float(np.mean(scale))
         return Capsule(_moved(self.start, shift), _moved(self.end, shift), self.radius * size, self.end_radius * size)
@@ -85,7 +85,7 @@ class Capsule:
 Shape = Ellipsoid | Capsule
 
 
-def smooth_union(first: Array, second: Array, blend: float) -> Array:
+def smooth_union(first: Floats, second: Floats, blend: float) -> Floats:
     """Union of two distance fields whose junction is rounded over ``blend`` mm (polynomial smooth minimum)."""
     if blend <= 0:
         return np.minimum(first, second)
@@ -93,25 +93,25 @@ def smooth_union(first: Array, second: Array, blend: float) -> Array:
     return np.minimum(first, second) - overlap**2 * blend / 4
 
 
-def coverage(distance: Array, width: float) -> Array:
+def coverage(distance: Floats, width: float) -> Floats:
     """Part of a voxel of ``width`` mm that lies inside a flat surface at signed ``distance`` mm."""
     return np.clip(0.5 - distance / width, 0.0, 1.0)
 
 
-def _rotation(tilt: float, roll: float) -> Array:
+def _rotation(tilt: float, roll: float) -> Floats:
     a, b = np.deg2rad([tilt, roll])
     about_x = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
     about_y = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
-    turned: Array = about_x @ about_y
+    turned: Floats = about_x @ about_y
     return turned
 
 
-def _moved(point: Point, shift: Array) -> Point:
+def _moved(point: Point, shift: Floats) -> Point:
     x, y, z = np.add(point, shift)
     return float(x), float(y), float(z)
 
 
-def _times(point: Point, scale: Array) -> Point:
+def _times(point: Point, scale: Floats) -> Point:
     x, y, z = np.multiply(point, scale)
     return float(x), float(y), float(z)
 

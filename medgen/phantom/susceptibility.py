@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import fft
 
-Array = NDArray[np.float64]
+from medgen.types import Floats
 
 FIELD = 3.0  # tesla, along Z
 GYROMAGNETIC = 42.577  # MHz per tesla
@@ -14,7 +13,7 @@ AIR = 9.4  # ppm relative to water; what surrounds the head
 _PAD = 16  # mm of air around the field of view, so that the periodic Fourier transform does not wrap around
 
 
-def field_shift(susceptibility: Array, spacing: float) -> Array:
+def field_shift(susceptibility: Floats, spacing: float) -> Floats:
     """Shift of the main field along Z by convolution with a dipole.
 
     In k-space the shift is (1/3 - kz^2 / k^2) times the susceptibility (Salomir et al. 2003; Marques and Bowtell 2005).
@@ -39,11 +38,11 @@ def field_shift(susceptibility: Array, spacing: float) -> Array:
     kernel[0, 0, 0] = 0.0
     shift = fft.irfftn(fft.rfftn(source, shape) * kernel, shape)
     x, y, z = susceptibility.shape
-    inside: Array = shift[pad : pad + x, pad : pad + y, 2 * pad : 2 * pad + z]
+    inside: Floats = shift[pad : pad + x, pad : pad + y, 2 * pad : 2 * pad + z]
     return inside
 
 
-def dephasing(shift: Array, spacing: float, echo: float, voxel: tuple[float, float, float]) -> Array:
+def dephasing(shift: Floats, spacing: float, echo: float, voxel: tuple[float, float, float]) -> Floats:
     """Signal that is left when spins in one acquired voxel turn at different speeds.
 
     Product over the axes of sinc(d / 2 pi), d the phase difference across the voxel in radians.
@@ -66,7 +65,7 @@ def dephasing(shift: Array, spacing: float, echo: float, voxel: tuple[float, flo
     return left
 
 
-def phase_mask(shift: Array, echo: float, power: int = 4) -> Array:
+def phase_mask(shift: Floats, echo: float, power: int = 4) -> Floats:
     """Phase mask of susceptibility-weighted imaging: high-passed phase, applied ``power`` times (Haacke 2004).
 
     Args:
@@ -84,5 +83,5 @@ def phase_mask(shift: Array, echo: float, power: int = 4) -> Array:
         window = np.exp(-((fft.fftfreq(size) * 10) ** 2))
         spectrum *= window.reshape([-1 if other == axis else 1 for other in range(3)])
     phase = np.angle(signal * np.conj(fft.ifftn(spectrum)))
-    mask: Array = np.clip(1 - np.clip(phase, 0, None) / np.pi, 0, 1) ** power
+    mask: Floats = np.clip(1 - np.clip(phase, 0, None) / np.pi, 0, 1) ** power
     return mask

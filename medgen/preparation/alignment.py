@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medgen.errors import InputError
 from medgen.preparation.resampling import resample
+from medgen.types import Array
 from medgen.volume import Grid, Volume, overlap, require_same_grid, to_ras
 
-Array = NDArray[Any]
 _NAN_FIX = "mend the file, or set preparation.nan to zero, min or median in the recipe (when predicting: --nan zero)"
 
 

@@ -12,15 +12,13 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medgen.cases import Case
 from medgen.errors import InputError, MedgenError, MemoryExhausted, StorageError
@@ -29,9 +27,8 @@ from medgen.preparation.fingerprint import summarise
 from medgen.preparation.patient import Preparation
 from medgen.preparation.prepared import Prepared
 from medgen.preparation.store import Store, facts_of, open_case
+from medgen.types import Array, Progress
 
-Array = NDArray[Any]
-Progress = Callable[[int, int, str], None]
 VERSION = 5
 """Raise it whenever the same files and settings would give other numbers; every store is then made anew."""
 _UNFINISHED = ".unfinished-"

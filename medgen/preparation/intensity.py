@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgen.preparation.resampling import fitted_grid, resample
+from medgen.types import Array
 
-Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 
 _COARSE = 2.0

@@ -34,6 +34,7 @@ from medgen.preparation.prepared import Prepared
 from medgen.preparation.resampling import fitted_grid, resample
 from medgen.preparation.residual import residual
 from medgen.preparation.settings import CT_WINDOW, ZSCORE, IntensityConfig, PreparationConfig, Roles
+from medgen.types import Array
 from medgen.volume import (
     Volume,
     class_indices,
@@ -42,8 +43,6 @@ from medgen.volume import (
     read_volume,
     reorient_like,
 )
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medgen.types import Array
 from medgen.volume import Grid
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)

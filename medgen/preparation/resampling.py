@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from medgen.types import Array
+
 _SLANT = 0.02
 """Largest drift, in voxels over the whole volume, at which two axes still count as parallel."""
 _SAME = 1e-3

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgen.preparation.intensity import LIMIT
-
-Array = NDArray[np.float32]
+from medgen.types import Array
 
 _ROUNDS = 3
 _CLOSE = 2.5

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from medgen.cases import Case
 from medgen.errors import StorageError
 from medgen.preparation.patient import Preparation
-
-Array = NDArray[Any]
+from medgen.types import Array
 
 
 @dataclass(frozen=True)

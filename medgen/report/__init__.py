@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
-log = logging.getLogger(__name__)
+from medgen.types import Progress
 
-Progress = Callable[[int, int, str], None]
+log = logging.getLogger(__name__)
 
 
 def write_report(

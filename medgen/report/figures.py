@@ -12,8 +12,8 @@ from medgen.report.drawing import Picture, png, themed
 from medgen.report.health import CAPTION, health_chart
 from medgen.report.montage import CT_WINDOW, montage
 from medgen.report.sources import Sources, choose_cases, load_images
+from medgen.types import Progress
 
-Progress = Callable[[int, int, str], None]
 MOST_PANELS = 8  # metrics in the chart of scores; the table has all
 MOST_ROWS = 60  # cases in the chart of single cases; the table has all
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from medgen.health import RULE, Look, judge, kept_looks
-from medgen.health.verdict import TOLD_APART, distance, late_layers
 from medgen.report.drawing import Theme, new_figure
+from medgen.run.monitor import RULE, Look, judge, kept_looks
+from medgen.run.monitor.verdict import TOLD_APART, distance, late_layers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from medgen.cases import Case, columns_of, read_cases
 from medgen.errors import InputError
-from medgen.health import Look, read_looks
 from medgen.preparation.settings import CT_WINDOW, IntensityConfig
 from medgen.report.columns import Column
 from medgen.report.content import Curves, MethodScores, read_curves, read_facts, read_scores
 from medgen.report.detection import find_maps
 from medgen.report.slices import CaseImages
+from medgen.run.monitor import Look, read_looks
 from medgen.volume import class_indices, read_label, read_volume, require_same_grid, to_ras
 
 MOST_INPUTS = 2  # columns of input images in a picture; more would make it too small to read

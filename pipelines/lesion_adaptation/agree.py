@@ -14,7 +14,7 @@ from pathlib import Path
 from medgen.cases import read_cases
 from medgen.evaluation import evaluate_segmentation
 from medgen.inference.labels import without_small
-from medgen.recipe import load_recipe
+from medgen.recipe.settings import load_recipe
 from medgen.volume import read_label, require_same_grid, write_volume
 
 

@@ -23,11 +23,12 @@ import yaml
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medgen.cases import Case, Split, write_cases
-from medgen.experiment import train
-from medgen.health import RULE, judge, read_looks
+from medgen.cases import Case, write_cases
 from medgen.inference.cohort import predict
 from medgen.report import write_report
+from medgen.run.experiment import train
+from medgen.run.monitor import RULE, judge, read_looks
+from medgen.types import Split
 from medgen.volume import Volume, read_volume, require_same_grid, write_volume
 
 RECIPE = Path(__file__).with_name("health.yaml")

@@ -21,14 +21,14 @@ from medgen.benchmark import choose_regimes, load_plan, run_benchmark
 from medgen.benchmark.regimes import derive_recipe, shifted_input
 from medgen.cases import read_cases
 from medgen.evaluation import evaluate_segmentation
-from medgen.experiment import train
 from medgen.files import write_json
-from medgen.health import rank_checkpoints, read_looks
-from medgen.health.snapshots import list_snapshots, write_snapshot_model
 from medgen.inference.cohort import predict_cohort
 from medgen.inference.model import load_model
 from medgen.phantom import make_adaptation_phantom
-from medgen.recipe import load_recipe
+from medgen.recipe.settings import load_recipe
+from medgen.run.experiment import train
+from medgen.run.monitor import rank_checkpoints, read_looks
+from medgen.run.monitor.snapshots import list_snapshots, write_snapshot_model
 
 HERE = Path(__file__).parent
 SEEDS = {"study": 0, "layers": 0, "rank": 0, "tune": 1000}

@@ -17,9 +17,9 @@ import yaml
 
 from medgen.cases import Case, write_cases
 from medgen.evaluation import evaluate_segmentation
-from medgen.experiment import train
 from medgen.inference.cohort import predict
 from medgen.report import write_report
+from medgen.run.experiment import train
 
 RECIPE = Path(__file__).with_name("tumour.yaml")
 ROLES = {"flair": "flair", "t1c": "t1c", "label": "labels", "mask": "brain_mask"}

@@ -18,14 +18,14 @@ import yaml
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from medgen.baselines.scoring import BASELINES, score_baselines
 from medgen.cases import read_cases
-from medgen.comparison import BASELINES, score_baselines
 from medgen.evaluation import Scores, evaluate_synthesis
-from medgen.experiment import prepare, train
 from medgen.files import write_json
 from medgen.inference.cohort import predict
 from medgen.metrics.tissue import BONE_FROM
 from medgen.report import write_report
+from medgen.run.experiment import prepare, train
 from medgen.volume import read_volume, write_volume
 
 RECIPE = Path(__file__).with_name("porcine.yaml")

@@ -108,7 +108,7 @@ def _run_all(jobs: list[Job], parallel: int) -> None:
 
 
 def _store(job: Job) -> None:
-    from medgen.experiment import prepare
+    from medgen.run.experiment import prepare
 
     recipe = job.budget.recipe("fcn_mse" if job.network == "baselines" else job.network, job.seed)
     prepare(recipe, job.data / "cases.csv", job.out / "store")

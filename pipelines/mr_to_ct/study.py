@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
+from medgen.baselines.scoring import score_baselines
 from medgen.cases import read_cases
-from medgen.comparison import score_baselines
 from medgen.evaluation import Scores, evaluate_synthesis
-from medgen.experiment import prepare, train
 from medgen.inference.cohort import predict_cohort
 from medgen.inference.model import LoadedModel, load_model
+from medgen.run.experiment import prepare, train
 
 ROWS = {
     "constant": "one value (training median)",

@@ -12,9 +12,9 @@ import torch
 
 from medgen.cases import Case, read_cases, write_cases
 from medgen.evaluation import evaluate_detection
-from medgen.experiment import train
 from medgen.inference.cohort import predict_cohort
 from medgen.inference.model import load_model
+from medgen.run.experiment import train
 from medgen.volume import read_volume
 
 RECIPE = Path(__file__).with_name("recipe.yaml")

@@ -19,9 +19,9 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 from medgen.errors import UsageError
-from medgen.experiment import prepare
 from medgen.files import plain, write_json
 from medgen.phantom import make_prostate_phantom
+from medgen.run.experiment import prepare
 
 from curves import write_tables
 from rows import RECIPE, ROWS, SIZES, Job

@@ -28,9 +28,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from medgen.inference.settings import InferenceConfig
 from medgen.inference.tiles import predict_tiles
 from medgen.networks.deepmedic import DeepMedic, PresetName
+from medgen.recipe.prediction import InferenceConfig
 
 CHANNELS, CLASSES = 5, 2
 """Of the paper: MPRAGE, FLAIR, T2, PD and GE; lesion or not."""

@@ -59,10 +59,11 @@ def write_patient(folder: Path) -> dict[str, Path]:
 
 def write_model(folder: Path, recipe_path: Path, overrides: list[str]) -> str:
     """An untrained model of the recipe; its method and grid in words."""
-    from medgen.checkpoint import save_model
-    from medgen.method import Channels, create
+    from medgen.methods.base import Channels
+    from medgen.methods.catalogue import create
     from medgen.preparation import Preparation
-    from medgen.recipe import load_recipe
+    from medgen.recipe.settings import load_recipe
+    from medgen.training.checkpoint import save_model
 
     recipe = load_recipe(recipe_path, overrides)
     classes = list(recipe.data.classes)

@@ -16,9 +16,9 @@ from medgen.benchmark.worker import main as worker_main
 from medgen.cases import read_cases
 from medgen.cli import main
 from medgen.errors import CasesFailed, Preempted, UsageError
-from medgen.experiment import train
-from medgen.recipe import load_recipe
-from medgen.stopping import StopRequest
+from medgen.recipe.settings import load_recipe
+from medgen.run.experiment import train
+from medgen.training.stopping import StopRequest
 
 
 @pytest.fixture(scope="module")

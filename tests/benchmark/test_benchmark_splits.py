@@ -11,7 +11,7 @@ from medgen.benchmark.runs import plan_runs
 from medgen.benchmark.splits import make_folds, split_hash, training_cases
 from medgen.cases import Case, CaseTable, read_cases
 from medgen.errors import InputError, UsageError
-from medgen.recipe import Recipe, load_recipe
+from medgen.recipe.settings import Recipe, load_recipe
 
 BASE = load_recipe(RECIPE)
 

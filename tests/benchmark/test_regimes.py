@@ -13,8 +13,8 @@ from medgen.benchmark.regimes import (
 )
 from medgen.benchmark.runs import titles_of
 from medgen.errors import UsageError
-from medgen.method import method_names, resolve
-from medgen.recipe import load_recipe
+from medgen.methods.catalogue import method_names, resolve
+from medgen.recipe.settings import load_recipe
 
 BASE = load_recipe(RECIPE, ["config.adversarial_weight=0.2", "patches.size=[24,24,24]"])
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from medgen.config import Config
 from medgen.inference.model import LoadedModel
-from medgen.method import Channels, Method, Update
+from medgen.methods.base import Channels, Method, Update
 
 
 class KnownConfig(Config):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from medgen.config import Config
 from medgen.inference.model import LoadedModel
-from medgen.method import Channels, Method, Update
+from medgen.methods.base import Channels, Method, Update
 
 AFFINE = np.diag([-1.5, 2.0, 2.5, 1.0])
 AFFINE[:3, 3] = [30.0, -20.0, 10.0]

@@ -5,8 +5,8 @@ import pytest
 
 from medgen.errors import UsageError
 from medgen.inference.candidates import Candidates, find_candidates
-from medgen.inference.settings import DetectionConfig
-from medgen.recipe import load_recipe
+from medgen.recipe.prediction import DetectionConfig
+from medgen.recipe.settings import load_recipe
 
 SPACING = (0.5, 0.5, 3.0)
 

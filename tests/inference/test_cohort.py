@@ -14,14 +14,14 @@ import torch
 from mean_model import Mean, describe, head, make_model, save
 
 from medgen.cases import Case, write_cases
-from medgen.checkpoint import save_model
 from medgen.errors import CasesFailed, InputError, StorageError, UsageError
 from medgen.files import folder_lock
 from medgen.inference import cohort
 from medgen.inference.cohort import output_name, predict, predict_cohort
 from medgen.inference.model import LoadedModel
 from medgen.inference.reading import Reading
-from medgen.method import Channels
+from medgen.methods.base import Channels
+from medgen.training.checkpoint import save_model
 
 
 @pytest.fixture
@@ -193,7 +193,7 @@ class TestPublicFunction:
     @pytest.fixture
     def run(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         """A saved model whose method is the hand-checked mean of channels."""
-        monkeypatch.setattr("medgen.method.resolve", lambda name, **_: Mean)
+        monkeypatch.setattr("medgen.methods.catalogue.resolve", lambda name, **_: Mean)
         method = Mean(Mean.config_class(), Channels(1, 1))
         save_model(tmp_path / "run" / "model", [method], describe(["t1"]))
         return tmp_path / "run"

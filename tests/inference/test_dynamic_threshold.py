@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from medgen.inference.candidates import find_candidates
 from medgen.inference.dynamic_threshold import dynamic_pieces
-from medgen.inference.settings import DetectionConfig
+from medgen.recipe.prediction import DetectionConfig
 
 CUBE = np.ones((3, 3, 3), bool)
 

@@ -12,16 +12,16 @@ from known_classes import Known, KnownConfig, describe_classes, make_segmenter, 
 from mean_model import AFFINE, describe, make_model, save
 
 from medgen.cases import Case, write_cases
-from medgen.checkpoint import save_model
 from medgen.cli import main
 from medgen.errors import ModelError, UsageError
 from medgen.inference.cohort import predict, predict_cohort
 from medgen.inference.labels import Found, found_in, restore_label, without_small
 from medgen.inference.model import LoadedModel
-from medgen.inference.settings import InferenceConfig
 from medgen.inference.stages import PROBABILITIES, predict_prepared
-from medgen.method import Channels
+from medgen.methods.base import Channels
 from medgen.preparation import Preparation, Prepared
+from medgen.recipe.prediction import InferenceConfig
+from medgen.training.checkpoint import save_model
 from medgen.volume import Grid, Volume
 
 TRUTH = np.zeros((19, 23, 17), np.uint8)
@@ -339,7 +339,7 @@ class TestCohort:
 class TestCommand:
     @pytest.fixture
     def run(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        monkeypatch.setattr("medgen.method.resolve", lambda name, **_: Known)
+        monkeypatch.setattr("medgen.methods.catalogue.resolve", lambda name, **_: Known)
         method = Known(KnownConfig(), Channels(2, 3))
         method.register_buffer("unused", torch.zeros(1))  # safetensors has no file without a tensor
         save_model(tmp_path / "run" / "model", [method], describe_classes())

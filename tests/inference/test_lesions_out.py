@@ -12,14 +12,14 @@ from mean_model import AFFINE
 from torch import Tensor
 
 from medgen.cases import Case
-from medgen.checkpoint import save_model
 from medgen.cli import main
 from medgen.errors import ModelError, StorageError, UsageError
 from medgen.inference.cohort import predict, predict_cohort
 from medgen.inference.lesions import Detected
 from medgen.inference.model import LoadedModel
 from medgen.inference.writing import files_of
-from medgen.method import Channels
+from medgen.methods.base import Channels
+from medgen.training.checkpoint import save_model
 from medgen.volume import read_volume
 
 CORE = np.zeros((19, 23, 17), bool)
@@ -122,7 +122,7 @@ class TestOnePatient:
     def test_printed_and_written_by_the_command(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        monkeypatch.setattr("medgen.method.resolve", lambda name, **_: Known)
+        monkeypatch.setattr("medgen.methods.catalogue.resolve", lambda name, **_: Known)
         save_model(
             tmp_path / "run" / "model", [Known(KnownConfig(), Channels(2, 3))], describe_detection(near=["swollen rim"])
         )

@@ -15,7 +15,7 @@ from medgen.inference.cohort import predict_cohort
 from medgen.inference.model import LoadedModel
 from medgen.inference.reading import Reading
 from medgen.inference.sources import Image, by_role
-from medgen.method import Channels
+from medgen.methods.base import Channels
 
 LESION = patient()["flair"] == 900
 

@@ -14,14 +14,15 @@ import torch
 from mean_model import AFFINE, head, make_model, save
 
 from medgen.cases import Case
-from medgen.checkpoint import save_model
 from medgen.errors import InputError, MemoryExhausted, ModelError, UsageError
 from medgen.inference.memory import Plan, expected_need, free_bytes, thriftier, within_memory
 from medgen.inference.model import LoadedModel, load_model
 from medgen.inference.reading import Reading
-from medgen.inference.settings import InferenceConfig
 from medgen.inference.stages import Stacked, predict_prepared
-from medgen.method import Channels, create
+from medgen.methods.base import Channels
+from medgen.methods.catalogue import create
+from medgen.recipe.prediction import InferenceConfig
+from medgen.training.checkpoint import save_model
 from medgen.volume import read_volume
 
 

@@ -12,7 +12,8 @@ from medgen.errors import InputError
 from medgen.inference.cohort import predict_cohort
 from medgen.inference.model import LoadedModel
 from medgen.inference.reading import Reading, require_axial
-from medgen.method import Channels, create
+from medgen.methods.base import Channels
+from medgen.methods.catalogue import create
 from medgen.volume import Volume
 
 

@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn import functional
 
 from medgen.errors import ModelError, UsageError
-from medgen.inference.settings import InferenceConfig, fitting_edge
 from medgen.inference.tiles import axis_spans, predict_tiles, read_tile
+from medgen.recipe.prediction import InferenceConfig, fitting_edge
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
@@ -273,7 +273,7 @@ class TestBookkeeping:
 
 
 def test_settings_import_no_torch() -> None:
-    code = "import sys, medgen.inference.settings; sys.exit('torch' in sys.modules)"
+    code = "import sys, medgen.recipe.prediction; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from medgen.batches import Adaptation
 from medgen.config import build
-from medgen.engine import Engine
 from medgen.errors import UsageError
-from medgen.method import Channels
 from medgen.methods.adabn import METHOD, Config
-from medgen.recipe import Schedule
-from medgen.training import train
+from medgen.methods.base import Channels
+from medgen.recipe.settings import Schedule
+from medgen.sampling.batches import Adaptation
+from medgen.training.engine import Engine
+from medgen.training.loop import train
 
 SMALL = {"network": "unet", "width": 0.25}
 

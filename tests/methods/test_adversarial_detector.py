@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from medgen.batches import Labelled
 from medgen.config import build
-from medgen.engine import Engine
 from medgen.errors import UsageError
-from medgen.method import Channels, Method, resolve
-from medgen.recipe import Schedule
-from medgen.training import train
+from medgen.methods.base import Channels, Method
+from medgen.methods.catalogue import resolve
+from medgen.recipe.settings import Schedule
+from medgen.sampling.batches import Labelled
+from medgen.training.engine import Engine
+from medgen.training.loop import train
 
 CHANNELS = Channels(3, 4)
 

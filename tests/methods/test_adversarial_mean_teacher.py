@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from medgen.batches import Adaptation
-from medgen.method import Channels, create
+from medgen.methods.base import Channels
+from medgen.methods.catalogue import create
+from medgen.sampling.batches import Adaptation
 
 SMALL = {"network": "unet", "width": 0.25, "discriminator_width": 4, "discriminator_depth": 1}
 TERMS = {"cross_entropy", "l1", "l2"}

@@ -3,12 +3,13 @@
 import pytest
 import torch
 
-from medgen.batches import Adaptation, Labelled
-from medgen.engine import Engine
 from medgen.errors import UsageError
-from medgen.method import Channels, create
-from medgen.recipe import Schedule
-from medgen.training import train
+from medgen.methods.base import Channels
+from medgen.methods.catalogue import create
+from medgen.recipe.settings import Schedule
+from medgen.sampling.batches import Adaptation, Labelled
+from medgen.training.engine import Engine
+from medgen.training.loop import train
 
 DEEPMEDIC = {"network": "deepmedic", "preset": "small", "width": 0.25, "discriminator_width": 4, "optimizer": "adam"}
 DEEPMEDIC |= {"discriminator_depth": 1}

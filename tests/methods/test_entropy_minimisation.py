@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from medgen.batches import Adaptation
-from medgen.method import Channels, create
+from medgen.methods.base import Channels
+from medgen.methods.catalogue import create
+from medgen.sampling.batches import Adaptation
 
 
 def method(classes=2, **settings):

@@ -5,14 +5,14 @@ import copy
 import pytest
 import torch
 
-from medgen.batches import Adaptation
 from medgen.config import build
-from medgen.engine import Engine
 from medgen.errors import UsageError
-from medgen.method import Channels
+from medgen.methods.base import Channels
 from medgen.methods.mean_teacher import METHOD, Config
-from medgen.recipe import Schedule
-from medgen.training import train
+from medgen.recipe.settings import Schedule
+from medgen.sampling.batches import Adaptation
+from medgen.training.engine import Engine
+from medgen.training.loop import train
 
 
 def method(**settings):

@@ -5,8 +5,8 @@ import torch
 
 from medgen.config import build
 from medgen.errors import UsageError
-from medgen.method import resolve
 from medgen.methods._perturbation import PerturbationConfig, perturb
+from medgen.methods.catalogue import resolve
 
 NOTHING = {"curve": 0, "scale": 0, "shift": 0, "noise": 0, "probability": 1}
 KINDS = ["curve", "inversion", "mixing", "scale", "shift", "bias", "blur", "noise"]

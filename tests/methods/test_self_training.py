@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from medgen.batches import Adaptation
 from medgen.config import build
-from medgen.method import Channels
+from medgen.methods.base import Channels
 from medgen.methods.self_training import METHOD, Config
+from medgen.sampling.batches import Adaptation
 
 
 def method(**settings):

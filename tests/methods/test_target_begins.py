@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from medgen.batches import Adaptation
-from medgen.engine import Engine
-from medgen.method import Channels, create, method_names, resolve
-from medgen.recipe import Schedule
-from medgen.training import train
+from medgen.methods.base import Channels
+from medgen.methods.catalogue import create, method_names, resolve
+from medgen.recipe.settings import Schedule
+from medgen.sampling.batches import Adaptation
+from medgen.training.engine import Engine
+from medgen.training.loop import train
 
 STEPS = 10
 BEGINS = {

@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from medgen.batches import Adaptation, Labelled
-from medgen.engine import Engine
-from medgen.method import Channels, Method, create, method_names, resolve
-from medgen.recipe import Schedule
-from medgen.training import train
+from medgen.methods.base import Channels, Method
+from medgen.methods.catalogue import create, method_names, resolve
+from medgen.recipe.settings import Schedule
+from medgen.sampling.batches import Adaptation, Labelled
+from medgen.training.engine import Engine
+from medgen.training.loop import train
 
 NOTHING = {
     "adversarial_weight": 0.0,

@@ -13,9 +13,10 @@ from torch import nn
 from medgen.cases import read_cases
 from medgen.config import build
 from medgen.errors import InputError
-from medgen.experiment import train
-from medgen.method import Channels, create, resolve
-from medgen.recipe import load_recipe
+from medgen.methods.base import Channels
+from medgen.methods.catalogue import create, resolve
+from medgen.recipe.settings import load_recipe
+from medgen.run.experiment import train
 from medgen.volume import Volume, read_label, write_volume
 
 FOLDER = Path(__file__).parents[2] / "pipelines" / "lesion_adaptation"

@@ -58,8 +58,8 @@ def test_the_table_has_every_row(results):
 
 def test_every_network_of_the_study_has_a_valid_recipe_and_the_same_budget():
     from medgen.config import build
-    from medgen.method import resolve
-    from medgen.recipe import load_recipe
+    from medgen.methods.catalogue import resolve
+    from medgen.recipe.settings import load_recipe
 
     from study import NETWORKS, Budget
 
@@ -72,8 +72,8 @@ def test_every_network_of_the_study_has_a_valid_recipe_and_the_same_budget():
 @pytest.mark.parametrize("name", ["recipe.yaml", "porcine.yaml"])
 def test_recipes_on_disk_are_valid(name):
     from medgen.config import build
-    from medgen.method import resolve
-    from medgen.recipe import load_recipe
+    from medgen.methods.catalogue import resolve
+    from medgen.recipe.settings import load_recipe
 
     recipe = load_recipe(FOLDER / name)
     build(resolve(recipe.method).config_class, recipe.config)

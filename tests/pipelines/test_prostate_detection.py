@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medgen.planning import check_recipe
-from medgen.recipe import load_recipe
+from medgen.recipe.check import check_recipe
+from medgen.recipe.settings import load_recipe
 from medgen.volume import Volume, write_volume
 
 FOLDER = Path(__file__).parents[2] / "pipelines" / "prostate_detection"

@@ -1,0 +1,1 @@
+"""Predictors without a network, and how they are scored beside a run."""

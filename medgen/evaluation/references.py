@@ -1,0 +1,266 @@
+"""Which files an evaluation compares: the true image of each case, and its prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medgen.cases import Case, listed, read_cases
+from medgen.errors import InputError, UsageError
+from medgen.files import sha256
+from medgen.types import Domain, SplitOrAll
+from medgen.volume import Grid, overlap, read_header, require_same_grid
+
+_SUFFIXES = (".nii.gz", ".nii", ".mha")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The truth of one case.
+
+    Args:
+        case: name.
+        truth: file of the true image.
+        mask: file of the region that is scored, if there is one.
+        patient: of which the case is one of several studies, where the table says so.
+    """
+
+    case: str
+    truth: Path
+    mask: Path | None
+    patient: str | None = None
+
+
+def find_references(
+    path: Path, role: str, mask_role: str | None, split: SplitOrAll | None, domain: Domain | None = None
+) -> tuple[list[Reference], dict[str, Any], list[str]]:
+    """The cases to score.
+
+    Args:
+        path: ``cases.csv`` or a folder that holds it, a folder laid out like predictions, or one volume.
+        role: column or name of the true image.
+        mask_role: column or name of the region that is scored; None looks for none.
+        split: which cases of a table; by default ``test`` if there is one, else all.
+        domain: which of these; by default both.
+
+    Returns:
+        The cases, what to record of their choice, and notes on it.
+
+    Raises:
+        InputError: there is no true image.
+        UsageError: a split or a domain is asked of references that have none.
+    """
+    path = _table_in(path)
+    if path.suffix == ".csv":
+        return _from_table(path, role, mask_role, split, domain)
+    if wanted := next((f"{name} '{value}'" for name, value in (("split", split), ("domain", domain)) if value), ""):
+        raise UsageError(f"the {wanted} cannot be chosen here", where=path, fix="give a cases.csv as reference")
+    if path.is_dir():
+        names = _cases_in(path, role, mask_role)
+        found = [
+            Reference(
+                name, _find_sure(path, name, role), _find(path, name, mask_role, bare=False) if mask_role else None
+            )
+            for name in names
+        ]
+    elif path.is_file():
+        found = [Reference(_stem(path).removesuffix(f"_{role}"), path, None)]
+    else:
+        found = []
+    if not found:
+        raise InputError(
+            f"there is no true {role} here", where=path, fix=f"give a cases.csv or a folder with <case>_{role}.nii.gz"
+        )
+    return found, {"split": "all"}, []
+
+
+def _table_in(path: Path) -> Path:
+    """The table of a folder that holds one; else the path itself."""
+    return path / "cases.csv" if path.is_dir() and (path / "cases.csv").is_file() else path
+
+
+def _from_table(
+    path: Path, role: str, mask_role: str | None, split: SplitOrAll | None, domain: Domain | None
+) -> tuple[list[Reference], dict[str, Any], list[str]]:
+    table = read_cases(path)
+    chosen: SplitOrAll = split or ("test" if table.select(split="test", domain=domain) else "all")
+    cases = table.select(split=None if chosen == "all" else chosen, domain=domain)
+    named = f"the split '{chosen}'{f' of the domain {domain!r}' if domain else ''}"
+    notes = [] if split else [f"scored {named} of {path.name}"]
+    if without := [case.name for case in cases if case.path(role) is None]:
+        notes.append(f"no true {role} for {listed(without)}: not scored")
+    found = [
+        Reference(case.name, truth, _mask(case, mask_role), case.patient)
+        for case in cases
+        if (truth := case.path(role))
+    ]
+    if not found:
+        raise InputError(
+            f"no case of {named} has a '{role}'",
+            where=path,
+            fix=f"choose another split or role; the table has the roles {', '.join(table.roles)}",
+        )
+    settings = {"split": chosen, "references": {"name": path.name, "sha256": sha256(path)}}
+    return found, {**settings, **({"domain": domain} if domain else {})}, notes
+
+
+def _mask(case: Case, role: str | None) -> Path | None:
+    return case.path(role) if role else None
+
+
+def find_predictions(place: Path, found: Sequence[Reference], role: str) -> dict[str, Path]:
+    """The predicted file of each case that has one.
+
+    Args:
+        place: a folder with ``<case>/<case>_<role>.nii.gz``, ``<case>_<role>.nii.gz`` or ``<case>.nii.gz``; or one
+            volume, where there is one case.
+        found: the cases.
+        role: of the predicted image.
+
+    Raises:
+        InputError: no case has one.
+        UsageError: one volume is given for several cases.
+    """
+    if place.is_file() and len(found) > 1:
+        raise UsageError(
+            f"one prediction cannot be scored against {len(found)} cases", where=place, fix="give the folder"
+        )
+    paths = find_optional(place, found, role)
+    if not paths:
+        raise InputError(
+            f"there is no prediction for any of {len(found)} cases",
+            where=place,
+            fix=f"give the folder that holds {found[0].case}/{found[0].case}_{role}.nii.gz",
+        )
+    return paths
+
+
+def find_optional(place: Path, found: Sequence[Reference], role: str, *, bare: bool = True) -> dict[str, Path]:
+    """The predicted file of each case that has one, which may be none.
+
+    Args:
+        place: as for :func:`find_predictions`.
+        found: the cases.
+        role: of the predicted image.
+        bare: whether ``<case>.nii.gz`` counts.
+    """
+    return {item.case: path for item in found if (path := _find(place, item.case, role, bare=bare))}
+
+
+def without_reference(place: Path, role: str, references: Path, found: Sequence[Reference]) -> list[str]:
+    """Cases that were predicted and that the references do not have.
+
+    Args:
+        place: as for :func:`find_predictions`; of one volume none is told.
+        role: of the predicted image, in the names of its files.
+        references: where the cases were found; those of a table are known in every split.
+        found: the cases.
+    """
+    table = _table_in(references)
+    names = {item.case for item in found}
+    if table.suffix == ".csv":
+        names |= {case.name for case in read_cases(table).cases}
+    files = [*place.glob(f"*_{role}.*"), *place.glob(f"*/*_{role}.*")]
+    predicted = {
+        _stem(file).removesuffix(f"_{role}")
+        for file in files
+        if file.name.endswith(_SUFFIXES) and not file.name.startswith(".")
+    }
+    return sorted(predicted - names)
+
+
+def _cases_in(folder: Path, role: str, mask_role: str | None) -> list[str]:
+    """Names of the cases of a folder, from the most to the least explicit layout."""
+    nested = {path.name for path in folder.iterdir() if path.is_dir() and _find(folder, path.name, role)}
+    stems = {_stem(path) for path in folder.iterdir() if path.name.endswith(_SUFFIXES)}
+    named = {stem.removesuffix(f"_{role}") for stem in stems if stem.endswith(f"_{role}")}
+    bare = {stem for stem in stems if not stem.endswith(f"_{mask_role}")}
+    return sorted(nested | named or bare)
+
+
+def _find(place: Path, case: str, role: str, *, bare: bool = True) -> Path | None:
+    """The file of a case in a folder, or the place itself if it is a file."""
+    if place.is_file():
+        return place
+    stems = [f"{case}/{case}_{role}", f"{case}_{role}", *([case] if bare else [])]
+    candidates = (place / f"{stem}{suffix}" for stem in stems for suffix in _SUFFIXES)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _find_sure(folder: Path, case: str, role: str) -> Path:
+    path = _find(folder, case, role)
+    if path is None:
+        raise InputError(f"the true {role} of {case} has gone", where=folder, fix="run the command again")
+    return path
+
+
+def _stem(path: Path) -> str:
+    return path.name.removesuffix(".gz").removesuffix(".nii").removesuffix(".mha")
+
+
+def compare_grids(
+    found: Sequence[Reference], paths: Mapping[str, Path], *, resample: bool | None = False
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Which predictions cannot be read, and which lie elsewhere; all is compared before anything is computed.
+
+    Args:
+        found: the cases.
+        paths: of the predictions, by case.
+        resample: whether a prediction may lie on another grid than its reference; None where nobody may allow it.
+
+    Returns:
+        Cases without a readable prediction, with the reason; and cases whose prediction must be resampled.
+
+    Raises:
+        InputError: a prediction lies on another grid than its reference and may not, or beside it; a mask lies on
+            another grid; or a reference cannot be read.
+    """
+    broken: dict[str, str] = {}
+    elsewhere: list[str] = []
+    for item in found:
+        truth = read_header(item.truth)
+        if item.mask is not None:
+            require_same_grid(read_header(item.mask), truth)
+        if item.case not in paths:
+            broken[item.case] = "there is no prediction"
+            continue
+        try:
+            header = read_header(paths[item.case])
+        except InputError as error:
+            broken[item.case] = error.what
+            continue
+        if not _on_one_grid(header, truth, resample=resample):
+            elsewhere.append(item.case)
+    return broken, tuple(elsewhere)
+
+
+def _on_one_grid(prediction: Grid, truth: Grid, *, resample: bool | None) -> bool:
+    """Whether a prediction lies on the grid of its reference; an error where it does not and must."""
+    try:
+        require_same_grid(prediction, truth)
+    except InputError as error:
+        if not (prediction.has_world_position and truth.has_world_position):
+            raise
+        if not resample:
+            allowed = "" if resample is None else ", or allow with --resample-to-reference to bring it there"
+            raise InputError(
+                f"the prediction lies on another grid, {_described(prediction)}, than its reference, "
+                f"{_described(truth)}: {error.what}",
+                where=error.where,
+                fix=f"predict on the grid of the reference{allowed}",
+            ) from error
+        if overlap(truth, prediction) == 0:
+            raise InputError(
+                "the prediction does not overlap with its reference in space",
+                where=error.where,
+                fix="check that both belong to one patient and one session",
+            ) from error
+        return False
+    return True
+
+
+def _described(grid: Grid) -> str:
+    size, spacing = (" x ".join(f"{number:g}" for number in numbers) for numbers in (grid.shape, grid.spacing))
+    return f"{size} voxels of {spacing} mm ({''.join(grid.axis_codes)})"

@@ -1,0 +1,1 @@
+"""Virtual heads: anatomy, lesions, MR and CT."""

@@ -1,0 +1,116 @@
+"""Subjects made one after the other or side by side, and written to disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medgen.cases import DOMAINS
+from medgen.errors import UsageError
+from medgen.phantom.grid import field_of_view
+from medgen.phantom.head.acquisition import LOWEST_HU, make_scanner, scan_ct, scan_mr
+from medgen.phantom.head.anatomy import build_head
+from medgen.phantom.head.lesions import draw_findings
+from medgen.phantom.head.pathology import add_lesions, brain_mask
+from medgen.phantom.head.sequences import DOMAINS as SEQUENCES
+from medgen.phantom.head.template import Template, load_template
+from medgen.phantom.head.tissues import subject_tissues
+from medgen.phantom.randomness import REALISATION, SCANNER, SUBJECT, Stream
+from medgen.phantom.workers import side_by_side, write_images
+from medgen.types import Progress
+from medgen.volume import Kind
+
+_SPACINGS = (0.8, 8.0)
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything one worker needs to know about one subject.
+
+    Attributes:
+        out: folder of the cohort.
+        name: of the case.
+        index: number of the person; jobs of one cohort have different ones.
+        domain: "source" or "target".
+        spacing: mm.
+        misalignment: mm by which the CT is off.
+        seeds: of the people, the scanner and the realisation.
+        overwrite: replace files of the same names.
+        lesions: add lesions and write their label.
+        stripped: keep the brain only.
+        ct: write a CT.
+    """
+
+    out: Path
+    name: str
+    index: int
+    domain: str
+    spacing: float
+    misalignment: float
+    seeds: tuple[int, int, int]
+    overwrite: bool
+    lesions: bool = False
+    stripped: bool = False
+    ct: bool = True
+
+
+def require_spacing(spacing: float) -> None:
+    """Refuse a spacing in mm that the anatomy cannot be drawn at.
+
+    Raises:
+        UsageError: it is out of range.
+    """
+    if not _SPACINGS[0] <= spacing <= _SPACINGS[1]:
+        raise UsageError(f"the spacing is {spacing} mm", fix=f"choose {_SPACINGS[0]} to {_SPACINGS[1]} mm")
+
+
+def make_all(jobs: Sequence[Job], workers: int | None, progress: Progress | None) -> dict[int, dict[str, Path]]:
+    """Make and write every head; gives the path of each role by the index of the job."""
+    template = load_template(jobs[0].spacing)
+    images = side_by_side(jobs, _make, workers, progress, start=_keep, arguments=(template,))
+    return {job.index: paths for job, paths in zip(jobs, images, strict=True)}
+
+
+_template: Template | None = None
+
+
+def _keep(template: Template) -> None:
+    global _template
+    _template = template
+
+
+def _make(job: Job) -> dict[str, Path]:
+    """Make and write one head; gives the path of each role."""
+    assert _template is not None
+    arrays, affine = _images(job, _template)
+    images = {role: (array, affine, kind) for role, (array, kind) in arrays.items()}
+    return write_images(images, job.out / job.name, overwrite=job.overwrite)
+
+
+def _images(job: Job, template: Template) -> tuple[dict[str, tuple[NDArray[Any], Kind]], NDArray[np.float64]]:
+    """Arrays (X, Y, Z) of each role and how they are stored, and voxel index to mm."""
+    subject = Stream(job.seeds[0], SUBJECT, job.index)
+    scanner = make_scanner(job.domain, Stream(job.seeds[1], SCANNER, DOMAINS.index(job.domain)))
+    realisation = Stream(job.seeds[2], REALISATION, job.index)
+    grid = field_of_view(job.spacing)
+    anatomy, tissues = build_head(template, subject, grid), subject_tissues(subject)
+    label: NDArray[np.bool_] | None = None
+    if job.lesions:
+        anatomy, label = add_lesions(anatomy, draw_findings(template, anatomy.mapping, subject), subject)
+    mask = brain_mask(anatomy) if job.stripped else anatomy.head
+    images = scan_mr(anatomy, tissues, scanner, realisation, SEQUENCES[job.domain])
+    if job.ct:
+        images |= scan_ct(anatomy, tissues, scanner, realisation, job.misalignment)
+    if job.stripped:
+        for role, image in images.items():
+            image[~mask] = LOWEST_HU if role.startswith("ct") else 0
+    arrays: dict[str, tuple[NDArray[Any], Kind]] = {role: (image, "hu") for role, image in images.items()}
+    if label is not None:
+        arrays["label"] = ((label & mask).astype(np.uint8), "label")
+    arrays["mask"] = (mask.astype(np.uint8), "label")
+    return arrays, grid.affine

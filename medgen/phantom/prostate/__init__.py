@@ -1,0 +1,1 @@
+"""Virtual prostates: anatomy, lesions, T2W, ADC and DWI."""

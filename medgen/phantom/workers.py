@@ -1,0 +1,115 @@
+"""Subjects made one after the other or side by side, and written to disk."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from medgen.errors import MemoryExhausted, UsageError
+from medgen.types import Progress
+from medgen.volume import Kind, Volume, write_volume
+
+_JobT = TypeVar("_JobT")
+
+
+_Result = TypeVar("_Result")
+
+
+def require_free(out: Path, overwrite: bool) -> None:
+    """Refuse a folder that holds a case table.
+
+    Raises:
+        UsageError: it does, and ``overwrite`` is off.
+    """
+    if (out / "cases.csv").exists() and not overwrite:
+        raise UsageError("the folder already holds a case table", where=out, fix="choose another folder, or overwrite")
+
+
+def side_by_side(
+    jobs: Sequence[_JobT],
+    work: Callable[[_JobT], _Result],
+    workers: int | None,
+    progress: Progress | None,
+    *,
+    start: Callable[..., None] | None = None,
+    arguments: tuple[Any, ...] = (),
+) -> list[_Result]:
+    """Make every subject, in this process or in several; the results are in the order of the jobs.
+
+    Args:
+        jobs: what each subject needs.
+        work: makes one subject; a function of a module, so that processes can find it.
+        workers: processes; by default one a core.
+        progress: called with (done, total, what).
+        start: called once in each process before the first subject, with ``arguments``, which are sent once.
+        arguments: for ``start``.
+
+    Raises:
+        MemoryExhausted: a process was killed.
+    """
+    results: dict[int, _Result] = {}
+    if progress:
+        progress(0, len(jobs), "making phantoms")
+    for index, result in _run(jobs, work, workers, start, arguments):
+        results[index] = result
+        if progress:
+            progress(len(results), len(jobs), "making phantoms")
+    return [results[index] for index in range(len(jobs))]
+
+
+def _run(
+    jobs: Sequence[_JobT],
+    work: Callable[[_JobT], _Result],
+    workers: int | None,
+    start: Callable[..., None] | None,
+    arguments: tuple[Any, ...],
+) -> Iterator[tuple[int, _Result]]:
+    """Place and result of every job in the order of completion."""
+    count = min(len(jobs), workers if workers is not None else os.cpu_count() or 1)
+    if count <= 1:
+        if start:
+            start(*arguments)
+        for index, job in enumerate(jobs):
+            yield index, work(job)
+        return
+    # 'spawn' starts clean processes: nothing of the caller's threads or devices is copied.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(count, context, _start, (start, arguments)) as pool:
+        futures = {pool.submit(work, job): index for index, job in enumerate(jobs)}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BrokenProcessPool as error:
+            raise MemoryExhausted(
+                "a process that made a phantom was killed, probably for want of memory", fix="use fewer workers"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _start(start: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+    """Leave a worker process one thread, and give it what all its subjects share."""
+    threadpool_limits(1)
+    if start:
+        start(*arguments)
+
+
+def write_images(
+    images: Mapping[str, tuple[NDArray[Any], NDArray[np.float64], Kind]], folder: Path, *, overwrite: bool
+) -> dict[str, Path]:
+    """Write each role's array (X, Y, Z) with its affine and kind as ``<case>_<role>.nii.gz`` into the case's folder."""
+    return {
+        role: write_volume(
+            Volume(array[None], affine), folder / f"{folder.name}_{role}.nii.gz", kind=kind, overwrite=overwrite
+        )
+        for role, (array, affine, kind) in images.items()
+    }

@@ -1,0 +1,1 @@
+"""Everything a run can be told, and its check against method and data."""

@@ -1,0 +1,183 @@
+"""The recipe: everything a run can be told, as YAML, with eight top-level keys."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from medgen.config import Config, build
+from medgen.errors import UsageError
+from medgen.files import atomic_path
+from medgen.preparation import PreparationConfig, Roles
+from medgen.recipe.prediction import InferenceConfig
+from medgen.sampling.patches import PatchConfig
+
+
+class LearningRate(Config):
+    """How the learning rates of the method fall over training; a factor in (0, 1] on all of them."""
+
+    kind: Literal["constant", "polynomial", "step", "cosine"] = "constant"
+    power: PositiveFloat = 0.9
+    """polynomial: ``(1 - t)^power`` with t in [0, 1)."""
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    """step: shares of the training after each of which the rate is multiplied by ``decay``."""
+    decay: float = Field(default=0.5, gt=0, le=1)
+    final: float = Field(default=0.0, ge=0, le=1)
+    """cosine: the factor at the end."""
+    warmup: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the training over which the rate rises linearly from nothing."""
+
+    def factor(self, progress: float) -> float:
+        """The factor when a share ``progress`` of the training is done.
+
+        >>> LearningRate(kind="step", milestones=(0.5,), decay=0.1).factor(0.6)
+        0.1
+        >>> LearningRate(kind="cosine").factor(0.5)
+        0.5
+        """
+        value = 1.0
+        rise = min(1.0, progress / self.warmup) if self.warmup else 1.0
+        match self.kind:
+            case "polynomial":
+                value = float((1 - progress) ** self.power)
+            case "step":
+                value = float(self.decay ** sum(progress >= milestone for milestone in self.milestones))
+            case "cosine":
+                value = self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * progress))
+        return max(rise * value, 1e-8)
+
+
+class HealthConfig(Config):
+    """How an adaptation is watched at every validation; see :mod:`medgen.run.monitor`."""
+
+    cases: PositiveInt = 4
+    """Held-out cases of each domain; the target's are predicted whole. Intervals need four or more."""
+    disturbed: PositiveInt = 2
+    """Of the target's, how many are predicted again as a disturbed copy, which costs as much once more."""
+    segments: PositiveInt = 32
+    """Of each domain, over these cases, of the size of the training patches, drawn uniformly from the mask."""
+
+
+class Schedule(Config):
+    """How long to train, on how much at a time, and how often to look."""
+
+    steps: PositiveInt = 20000
+    batch: PositiveInt = 10
+    """Patches a step, over all processes and micro-batches together."""
+    accumulate: PositiveInt = 1
+    """Micro-batches that a batch is cut into, to save memory. The step is that of the whole batch for one network that
+    does not look across its batch (no batch normalisation). Of several networks none steps before all micro-batches
+    are done, so each is judged by the others as they were before the step, and not by those that have just stepped."""
+    precision: Literal["32", "bf16"] = "32"
+    learning_rate: LearningRate = LearningRate()
+    clip: PositiveFloat | None = None
+    """Largest norm of the gradient of one optimiser."""
+    averaging: float | None = Field(default=None, gt=0, lt=1)
+    """Decay of the exponential moving average of the weights that is validated and kept, e.g. 0.999."""
+    validate_every: PositiveInt = 1000
+    """Steps. Where the health of an adaptation is watched there is one validation more, at the last step before the
+    target domain gets its say, to compare with."""
+    keep: Literal["best", "last", "health"] = "best"
+    """Which weights become the model: those of the best validation, of the last step, or, for a method that adapts, of
+    the look that the health signals prefer; see :mod:`medgen.run.monitor.selection`, which is no default since its
+    worth is not shown. With ``best`` a method that adapts keeps the last: its validation has labels of the source
+    domain only, on which adaptation does not get better."""
+    save_every: PositiveInt = 1000
+    workers: NonNegativeInt = 0
+    """Processes that cut patches; 0 cuts them in the training process."""
+    health: HealthConfig | None = HealthConfig()
+    """For a method that adapts; null does not look."""
+    snapshots: bool = False
+    """Keep the weights of every validation below ``checkpoints/<part>/snapshots``, to be scored afterwards; done too
+    where ``keep`` is ``health``."""
+    tensorboard: bool = False
+    """Also write TensorBoard events (needs the extra ``tensorboard``)."""
+
+
+class Recipe(Config):
+    """One training run; these eight keys are fixed, what stands under them grows."""
+
+    method: str
+    config: dict[str, Any] = {}
+    data: Roles
+    preparation: PreparationConfig = PreparationConfig()
+    patches: PatchConfig = PatchConfig()
+    schedule: Schedule = Schedule()
+    inference: InferenceConfig = InferenceConfig()
+    seed: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _detection_of_a_class(self) -> Recipe:
+        detection, classes = self.inference.detection, self.data.classes
+        if detection and self.data.task != "segmentation":
+            raise ValueError("inference.detection finds lesions in a segmentation, and this recipe makes an image")
+        for name in (detection.target_class, *detection.near) if detection else ():
+            if name not in classes:
+                listed = ", ".join(classes) or "none"
+                raise ValueError(f"inference.detection names the class '{name}', and data.classes has: {listed}")
+        return self
+
+
+def load_recipe(source: str | Path | Mapping[str, Any] | Recipe, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe and apply ``key=value`` overrides.
+
+    Args:
+        source: a YAML file, plain values, or a recipe.
+        overrides: like ``patches.size=[32,32,32]``; the value is YAML.
+
+    Raises:
+        UsageError: no such file, not YAML, an unknown key, a wrong value.
+    """
+    where = source if isinstance(source, str | Path) else None
+    if isinstance(source, Recipe):
+        values = source.model_dump(mode="json")
+    elif isinstance(source, Mapping):
+        values = dict(source)
+    else:
+        values = _read(Path(source))
+    for override in overrides:
+        values = _override(values, override)
+    return build(Recipe, values, where=where)
+
+
+def save_recipe(recipe: Recipe, path: Path) -> None:
+    """Write the resolved recipe, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise UsageError("there is no such recipe", where=path, fix="check the path") from None
+    except IsADirectoryError:
+        raise UsageError("the recipe is a folder", where=path, fix="name the YAML file in it") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        problem = " ".join(str(error).split())
+        raise UsageError(f"the recipe is not plain YAML: {problem}", where=path, fix="correct it") from None
+    if not isinstance(values, dict):
+        raise UsageError("the recipe is not a table of keys", where=path, fix="start from a recipe in pipelines/")
+    return values
+
+
+def _override(values: dict[str, Any], override: str) -> dict[str, Any]:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise UsageError(f"'{override}' is not key=value", fix="write e.g. --set schedule.steps=1000")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UsageError(
+            f"the value of '{override}' is not YAML", fix="quote it, e.g. --set 'patches.size=[32,32,32]'"
+        ) from None
+    first, _, rest = key.partition(".")
+    if rest:
+        inner = values.get(first)
+        value = _override(dict(inner) if isinstance(inner, Mapping) else {}, f"{rest}={text}")
+    return {**values, first: value}

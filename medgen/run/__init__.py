@@ -1,0 +1,1 @@
+"""One run from recipe to model: experiment, cascade, fitting, validation, manifest, monitor of an adaptation."""

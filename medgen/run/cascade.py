@@ -1,0 +1,104 @@
+"""The auto-context cascade: stage after stage, each with the whole-volume estimate of the stage before.
+
+What a stage sees while it is trained must look like what it will see of a new patient. A network's output on its own
+training subjects is too good, so the training context of stage s comes from *out-of-fold* estimates: the training
+subjects are split into folds, for each fold stage s - 1 is trained without it, and predicts it. Subjects that no
+stage was trained on (validation, new patients) get their context from the stage that was trained on all.
+
+The folds are the same at every stage. The fold networks of stage s >= 1 see contexts that came from networks which had
+seen some of their held-out subjects, one stage removed; nesting the folds again would cost folds^s trainings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from medgen.errors import UsageError
+from medgen.files import atomic_path
+from medgen.methods.base import Method
+from medgen.preparation import StoredCase
+from medgen.run.fitting import fit
+from medgen.run.session import Contexts, Part, Session
+from medgen.run.validation import estimate
+
+
+def fit_cascade(
+    session: Session, cases: Sequence[StoredCase], held_out: Sequence[StoredCase], *, stages: int, folds: int
+) -> list[Method]:
+    """Train all stages; what is done already is loaded.
+
+    Args:
+        session: the run.
+        cases: training subjects.
+        held_out: validation subjects.
+        stages: networks in the cascade.
+        folds: inner folds; at most as many as there are training subjects. The studies of a patient are one subject.
+
+    Returns:
+        The networks in their order, in evaluation mode.
+
+    Raises:
+        UsageError: a cascade was asked for and there is only one training subject.
+    """
+    subjects = len({_subject(case) for case in cases})
+    if stages > 1 and subjects < 2:
+        raise UsageError(
+            f"auto-context needs at least 2 training subjects, there is {subjects}",
+            fix="set config.stages to 1, or add subjects with split 'train'",
+        )
+    folds = min(folds, subjects)
+    contexts: Contexts | None = None
+    networks: list[Method] = []
+    for stage in range(stages):
+        part = Part(f"stage{stage}", stage * (folds + 1), tuple(cases), tuple(held_out), contexts)
+        networks.append(fit(session, part))
+        if stage + 1 < stages:
+            contexts = _contexts(session, part, networks[-1], folds)
+    return networks
+
+
+def deal_folds(cases: Sequence[StoredCase], folds: int) -> list[tuple[StoredCase, ...]]:
+    """The cases of each fold: subjects are dealt like cards in the order of the table, each with all its studies."""
+    order = {subject: number for number, subject in enumerate(dict.fromkeys(_subject(case) for case in cases))}
+    return [tuple(case for case in cases if order[_subject(case)] % folds == fold) for fold in range(folds)]
+
+
+def _subject(case: StoredCase) -> str:
+    return case.patient or case.name
+
+
+def _contexts(session: Session, part: Part, network: Method, folds: int) -> dict[str, Path]:
+    """Estimates of one stage for every subject: out of fold for training, by the full network for validation."""
+    folder = session.folder / "contexts" / part.name
+    paths: dict[str, Path] = {}
+    for fold, inside in enumerate(deal_folds(part.cases, folds)):
+        outside = tuple(case for case in part.cases if case not in inside)
+        fold_part = Part(f"{part.name}-fold{fold}", part.number + 1 + fold, outside, contexts=part.contexts)
+        # Decided by all together: another process may be writing the first of them already.
+        if not session.engine.everywhere(all((folder / f"{case.name}.npy").is_file() for case in inside)):
+            fold_network = fit(session, fold_part)
+            _write_estimates(session, fold_network, inside, part.contexts, folder)
+        paths |= {case.name: folder / f"{case.name}.npy" for case in inside}
+    _write_estimates(session, network, part.held_out, part.contexts, folder)
+    return paths | {case.name: folder / f"{case.name}.npy" for case in part.held_out}
+
+
+def _write_estimates(
+    session: Session, network: Method, cases: Sequence[StoredCase], contexts: Contexts | None, folder: Path
+) -> None:
+    """Whole-volume estimates, shared between the processes; those on the disk already stay."""
+    engine = session.engine
+    # Shared out before looking at the disk: what is missing there changes while the others write.
+    for number in range(engine.rank, len(cases), engine.world):
+        case = cases[number]
+        path = folder / f"{case.name}.npy"
+        if path.is_file():
+            continue
+        if session.progress is not None:
+            session.progress(number, len(cases), f"context {folder.name}  {case.name}")
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            np.save(file, estimate(network, case, contexts, session.recipe, engine), allow_pickle=False)
+    engine.barrier()

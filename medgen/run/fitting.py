@@ -1,0 +1,277 @@
+"""Fitting one network of a run: the ``for`` body of train(), with its log, validation and checkpoints."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
+
+from medgen.errors import ModelError, Preempted
+from medgen.files import sha256, write_json
+from medgen.methods.base import Method
+from medgen.recipe.settings import Schedule
+from medgen.run.monitor.looks import read_looks
+from medgen.run.monitor.selection import Choice, choose_look
+from medgen.run.monitor.snapshots import save_snapshot, snapshot_path
+from medgen.run.monitor.watch import Watch, steps_before_adaptation, watched_cases
+from medgen.run.session import Part, Session, new_method
+from medgen.run.validation import validate
+from medgen.sampling.patches import Patches, patch_batches
+from medgen.sampling.streams import patch_source
+from medgen.training.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
+from medgen.training.loop import Record, moving_average, train
+from medgen.training.stopping import INTERRUPT
+
+log = logging.getLogger(__name__)
+
+LOG_EVERY = 10
+"""Steps from one line of losses in the log to the next."""
+
+
+class _State:
+    """A network in training, as it is saved and restored."""
+
+    def __init__(self, session: Session, part: Part) -> None:
+        self.seed = session.recipe.seed * 1000 + part.number
+        self.method = new_method(session, part)
+        session.engine.place(self.method)
+        self.optimizers: dict[str, Optimizer] = self.method.optimizers()
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["initial_lr"] = group["lr"]
+        decay = session.recipe.schedule.averaging
+        self.average: AveragedModel | None = moving_average(self.method, decay) if decay else None
+        self.step, self.seconds, self.clock = 0, 0.0, time.monotonic()
+        self.best: dict[str, Any] = {}
+        self.watch: Watch | None = None
+        self.look_at: int | None = None
+        keep = session.recipe.schedule.keep
+        self.keeps_best, self.keeps_healthy = keep == "best", keep == "health"
+
+    @property
+    def current(self) -> Method:
+        """The network that is validated and kept: the moving average where there is one."""
+        return self.method if self.average is None else cast(Method, self.average.module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values."""
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "method": self.method.state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "average": None if self.average is None else self.average.state_dict(),
+            "best": self.best,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go back to a saved step."""
+        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        self.method.load_state_dict(state["method"])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+
+    def keep_if_best(self, value: float | None) -> None:
+        """Remember the weights when ``value`` is the lowest so far; without a number those of the end are kept."""
+        if (
+            value is not None
+            and math.isfinite(value)
+            and self.keeps_best
+            and (not self.best or value < self.best["value"])
+        ):
+            self.best = {"step": self.step, "value": value, "weights": _weights(self.current)}
+
+
+def fit(session: Session, part: Part) -> Method:
+    """Train one network, or go on where an earlier session stopped.
+
+    Returns:
+        The network in evaluation mode, with the weights of the best validation or of the look that the health signals
+        prefer, as ``schedule.keep`` says, or of the end without one.
+
+    Raises:
+        Preempted: the run was asked to stop; its state is saved.
+        KeyboardInterrupt: Ctrl-C; its state is saved too.
+    """
+    folder = session.folder / "checkpoints" / part.name
+    finished = _finished(session, part, folder)
+    if finished is not None:
+        return finished
+    state = _State(session, part)
+    saved = load_checkpoint(folder)
+    if saved is not None:
+        state.load_state_dict(saved)
+    main = session.engine.rank == 0
+    if main:
+        session.log.rewind(part.name, state.step)
+    recipe = session.recipe
+    if (subset := watched_cases(session, part, type(state.method))) is not None:
+        state.look_at = steps_before_adaptation(recipe.schedule, state.method)
+        state.watch = Watch(session, part, subset) if main else None
+    source = patch_source(
+        state.method.batch_class, part.cases, recipe.patches, state.seed, part.contexts, inputs=recipe.data.inputs
+    )
+    with session.stop.listening(INTERRUPT):  # Ctrl-C waits for the end of the step, like SIGTERM
+        for record in _records(session, state, source):
+            _after_step(session, part, state, record, folder, source)
+    method = state.current
+    if state.best:
+        method.load_state_dict(state.best["weights"])
+    healthy = _choose_by_health(session, part, folder, method) if state.keeps_healthy and part.held_out else None
+    if main:
+        _finish(folder, method, state, healthy)
+    session.engine.barrier()
+    return method.eval()
+
+
+def _records(session: Session, state: _State, source: Patches) -> Iterator[Record]:
+    schedule, engine = session.recipe.schedule, session.engine
+    batches = patch_batches(
+        source,
+        state.method.batch_class,
+        batch=schedule.batch // schedule.accumulate,
+        start=state.step * schedule.accumulate,
+        stop=schedule.steps * schedule.accumulate,
+        workers=schedule.workers,
+        rank=engine.rank,
+        world=engine.world,
+    )
+    return train(
+        state.method,
+        state.optimizers,
+        batches,
+        schedule,
+        engine,
+        average=state.average,
+        start=state.step,
+        seed=state.seed,
+    )
+
+
+def _after_step(session: Session, part: Part, state: _State, record: Record, folder: Path, source: Patches) -> None:
+    """Everything that is not training: log, progress, validation, checkpoint, leaving in time."""
+    schedule, main = session.recipe.schedule, session.engine.rank == 0
+    now = time.monotonic()
+    state.seconds, state.clock = state.seconds + now - state.clock, now
+    state.step = record.step + 1
+    last = state.step == schedule.steps
+    if main and (record.step % LOG_EVERY == 0 or last or record.skipped):
+        extra = {"skipped": True, "patches": _patches(source, record.step, schedule)} if record.skipped else {}
+        session.log.write(part.name, record.step, losses=record.losses, learning_rate=record.learning_rate, **extra)
+    if session.progress is not None and main:
+        session.progress(state.step, schedule.steps, f"{part.name}  {_readable(record.losses)}")
+    if part.held_out and (state.step % schedule.validate_every == 0 or last or state.step == state.look_at):
+        watch = state.watch
+        validation = validate(state.current, part.held_out, part.contexts, session, watch.look if watch else None)
+        state.keep_if_best(validation.loss)
+        if main:
+            session.log.write(part.name, record.step, validation=validation.scores)
+            if schedule.snapshots or state.keeps_healthy:
+                save_snapshot(folder, state.step, _weights(state.current))
+        if watch is not None:
+            watch.check(state.current, record.step, validation.scores.get("dice"))
+    stop = not session.engine.everywhere(not session.stop.reason)
+    if main and (state.step % schedule.save_every == 0 or last or stop):
+        save_checkpoint(folder, state.step, state.state_dict())
+    if stop and not last:
+        session.engine.barrier()
+        raise _stopped(session, part, state)
+
+
+def _stopped(session: Session, part: Part, state: _State) -> Preempted | KeyboardInterrupt:
+    """What a run leaves with when its state is saved."""
+    what = (
+        f"stopped by {session.stop.reason or 'another process'} at step {state.step} of "
+        f"{session.recipe.schedule.steps} ({part.name}); the state is saved"
+    )
+    fix = "run the same command with --resume"
+    if session.stop.interrupted:
+        log.warning("%s; to go on, %s", what, fix)
+        return KeyboardInterrupt(what)
+    return Preempted(what, where=session.folder.name, fix=fix)
+
+
+def _patches(source: Patches, step: int, schedule: Schedule) -> list[tuple[str, tuple[int, int, int]]]:
+    """Case and centre of every patch of a step, over all processes: one of them may be why it was skipped."""
+    return [source.describe(n) for n in range(step * schedule.batch, (step + 1) * schedule.batch)]
+
+
+def _choose_by_health(session: Session, part: Part, folder: Path, method: Method) -> int | None:
+    """Give ``method`` the weights of the look that the signals prefer; its step, None where the last weights stay.
+
+    The looks are read from the log, which is the same however often the run was stopped.
+    """
+    engine = session.engine
+    mine = choose_look(read_looks(session.log.path, part.name)) if engine.rank == 0 else None
+    choice: Choice = engine.gather(mine)[0]
+    step, reason = choice
+    if step is not None:
+        method.load_state_dict(load_weights(snapshot_path(folder, step + 1)))
+    if engine.rank == 0:
+        level, which = (logging.WARNING, "the last step") if step is None else (logging.INFO, f"step {step}")
+        log.log(level, "%s: the weights of %s are kept: %s", part.name, which, reason)
+    return step
+
+
+def _finish(folder: Path, method: Method, state: _State, healthy: int | None) -> None:
+    """Write the weights and the note that this part is done; its checkpoints are no longer needed."""
+    path = folder / "final.safetensors"
+    save_weights(path, _weights(method))
+    best = {"best_step": state.best["step"], "best_value": state.best["value"]} if state.best else {}
+    if healthy is not None:
+        best = {"healthy_step": healthy + 1}
+    content = {"steps": state.step, "seconds": state.seconds, "weights_sha256": sha256(path), **best}
+    write_json(folder / "done.json", content)
+    for checkpoint in folder.glob("step-*.pt"):
+        checkpoint.unlink()
+    (folder / "index.json").unlink(missing_ok=True)
+
+
+def _finished(session: Session, part: Part, folder: Path) -> Method | None:
+    """The network of a part that is done; None, in all processes, where it is not or its weights are damaged."""
+    engine, note = session.engine, folder / "done.json"
+    there = engine.everywhere(note.is_file())
+    if not there:
+        return None
+    weights = _kept(folder)
+    if not engine.everywhere(weights is not None) or weights is None:
+        if engine.rank == 0:
+            log.warning("the weights of %s are damaged; it is trained again", part.name)
+            note.unlink()
+        engine.barrier()
+        return None
+    method = new_method(session, part)
+    method.load_state_dict(weights)
+    engine.place(method)
+    return method.eval()
+
+
+def _kept(folder: Path) -> dict[str, Tensor] | None:
+    """The final weights, or None where they or the note with their hash are damaged."""
+    try:
+        digest = json.loads((folder / "done.json").read_text())["weights_sha256"]
+        return load_weights(folder / "final.safetensors", digest=digest)
+    except (ModelError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _weights(method: Method) -> dict[str, Tensor]:
+    return {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in method.state_dict().items()
+    }
+
+
+def _readable(losses: Mapping[str, float]) -> str:
+    return "  ".join(f"{name} {value:.3g}" for name, value in losses.items())

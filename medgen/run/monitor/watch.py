@@ -1,0 +1,126 @@
+"""Looking at an adaptation while it is trained: what the loop calls at every validation."""
+
+from __future__ import annotations
+
+import logging
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medgen.cases import SOURCE, TARGET, Case
+from medgen.errors import InputError, UsageError
+from medgen.methods.base import Method
+from medgen.preparation import StoredCase
+from medgen.recipe.settings import Schedule
+from medgen.run.monitor.looks import Look, read_looks
+from medgen.run.monitor.signals import CaseSignals, Subset, choose_subset, look_at, measure
+from medgen.run.monitor.verdict import Verdict, judge
+from medgen.run.session import Part, Session
+
+log = logging.getLogger(__name__)
+
+
+class Watch:
+    """The looks at one network of a run; its earlier ones are read from the log, so a resumed run goes on with them.
+
+    Args:
+        session: the run.
+        part: the network.
+        subset: the cases to look at.
+    """
+
+    def __init__(self, session: Session, part: Part, subset: Subset) -> None:
+        self.session, self.part, self.subset = session, part, subset
+        self._seen: dict[str, CaseSignals] = {}
+        self.looks = read_looks(session.log.path, part.name)
+        self.verdict: Verdict | None = judge(self.looks) if self.looks else None
+
+    def look(self, case: StoredCase, probabilities: NDArray[np.float32]) -> None:
+        """Take note of a prediction that was made anyway."""
+        if any(case.name == other.name for other in self.subset.source):
+            self._seen[case.name] = look_at(probabilities, case)
+
+    def check(self, method: Method, step: int, source_dice: float | None) -> Verdict:
+        """Measure, judge and write a line; the weights and the random state stay as they are.
+
+        Args:
+            method: as it would be kept.
+            step: of the log.
+            source_dice: mean over the labelled held-out cases.
+        """
+        recipe, engine = self.session.recipe, self.session.engine
+        dice = math.nan if source_dice is None else source_dice
+        signals = measure(method, self.subset, recipe, engine, source_dice=dice, seen=self._seen)
+        self._seen.clear()
+        self.looks.append(Look(step, signals, step < steps_before_adaptation(recipe.schedule, method)))
+        verdict = judge(self.looks)
+        self.session.log.write(self.part.name, step, health=signals, verdict=verdict.word)
+        worse = verdict.word in ("collapsed", "not adapting")
+        changed = self.verdict is None or verdict.word != self.verdict.word
+        level = logging.WARNING if worse and changed else logging.INFO
+        log.log(level, "%s, step %d: adaptation: %s (%s)", self.part.name, step, verdict.word, verdict.reason)
+        self.verdict = verdict
+        return verdict
+
+
+def watched_cases(session: Session, part: Part, method: type[Method]) -> Subset | None:
+    """The cases to look at, the same in all processes; None without a method that adapts, or cases of both domains."""
+    health = session.recipe.schedule.health
+    if health is None or not method.adapts() or not part.held_out:
+        return None
+    subset = choose_subset(part.held_out, health, session.recipe.seed)
+    if subset is None and session.engine.rank == 0:
+        log.warning(
+            "the health of the adaptation is not watched: it takes cases of split 'val' of both domains "
+            "(those of the target need no labels)"
+        )
+    return subset
+
+
+def steps_before_adaptation(schedule: Schedule, method: Method) -> int:
+    """How many steps are done when the target domain gets its say: a look then is the one to compare with.
+
+    Args:
+        schedule: of the run.
+        method: that is trained.
+    """
+    return bisect_left(range(schedule.steps), method.target_begins, key=lambda step: step / schedule.steps)
+
+
+def require_selection(method: type[Method], schedule: Schedule, cases: Sequence[Case], where: Path) -> None:
+    """Refuse ``keep: health`` where there will be nothing to choose by, before anything is trained.
+
+    Args:
+        method: that is to be trained.
+        schedule: of the recipe.
+        cases: to train and to validate on.
+        where: the case table.
+
+    Raises:
+        UsageError: the method does not adapt, or health is not watched.
+        InputError: a domain has no held-out case.
+    """
+    if schedule.keep != "health":
+        return
+    if not method.adapts():
+        raise UsageError(
+            "schedule.keep is 'health', and this method does not adapt, so there is no health to choose by",
+            fix="set schedule.keep to best or last, or choose a method that adapts",
+        )
+    if schedule.health is None:
+        raise UsageError(
+            "schedule.keep is 'health', and schedule.health is null, so nothing is looked at",
+            fix="remove schedule.health from the recipe, or set schedule.keep to last",
+        )
+    held_out = {case.domain == TARGET for case in cases if case.split == "val"}
+    for of_target, name in ((False, SOURCE), (True, TARGET)):
+        if of_target not in held_out:
+            raise InputError(
+                f"schedule.keep is 'health', and no case of domain '{name}' has split 'val'",
+                where=where,
+                fix="hold cases of both domains back (the target's need no labels), or set schedule.keep to last",
+            )

@@ -1,0 +1,63 @@
+"""What the networks of one run share, and what sets one of them apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medgen.methods.base import Channels, Method
+from medgen.methods.catalogue import create
+from medgen.preparation import Preparation, StoredCase
+from medgen.recipe.settings import Recipe
+from medgen.training.engine import Engine
+from medgen.training.log import RunLog
+from medgen.training.stopping import StopRequest
+from medgen.types import Progress
+
+Contexts = Mapping[str, Path]
+"""By case, the estimate of the stage before."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """What all networks of one run share."""
+
+    recipe: Recipe
+    folder: Path
+    engine: Engine
+    log: RunLog
+    stop: StopRequest
+    channels: Channels
+    preparation: Preparation
+    allow_modules: Sequence[str] = ()
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """One network to fit.
+
+    Attributes:
+        name: of its folder and its lines in the log, e.g. ``stage1`` or ``stage0-fold2``.
+        number: makes its seed differ from those of the other parts.
+        cases: to train on.
+        held_out: to validate on; may be empty.
+        contexts: by case, the estimate of the stage before, as an ``.npy`` file ``(K, X, Y, Z)``.
+    """
+
+    name: str
+    number: int
+    cases: tuple[StoredCase, ...]
+    held_out: tuple[StoredCase, ...] = ()
+    contexts: Contexts | None = None
+
+
+def new_method(session: Session, part: Part) -> Method:
+    """An untrained network whose start depends on the seed of the run and the number of the part."""
+    channels = session.channels
+    if part.contexts is not None:
+        channels = Channels(channels.inputs + channels.outputs, channels.outputs)
+    recipe = session.recipe
+    with session.engine.reproducible(recipe.seed * 1000 + part.number, -1, same_everywhere=True):
+        return create(recipe.method, recipe.config, channels, allow_modules=session.allow_modules)

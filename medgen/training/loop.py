@@ -1,0 +1,194 @@
+"""train(): the only training loop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+import torch
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
+
+from medgen.errors import InputError, UsageError
+from medgen.methods.base import Method, Update
+from medgen.recipe.settings import Schedule
+from medgen.training.engine import Engine
+
+PATIENCE = 10
+"""Steps in a row that may be skipped because of a number that is not finite."""
+
+
+class Record(NamedTuple):
+    """What one step reports; keys of ``losses`` are ``"<optimizer>/<term>"``."""
+
+    step: int
+    losses: dict[str, float]
+    learning_rate: dict[str, float]
+    skipped: bool = False
+
+
+def train(
+    method: Method,
+    optimizers: dict[str, Optimizer],
+    batches: Iterable[Any],
+    schedule: Schedule,
+    engine: Engine,
+    *,
+    average: AveragedModel | None = None,
+    start: int = 0,
+    seed: int = 0,
+) -> Iterator[Record]:
+    """Train ``method`` in place and yield a record after every step.
+
+    Logging, validation and checkpoints are the ``for`` body of the caller. A step whose loss or gradient is not
+    finite is skipped and reported as such; running statistics are put back to what they were before it.
+
+    With one micro-batch each optimiser steps as soon as its update was asked for. With several, all of them step at
+    the end, each by the mean of its gradients: every network was judged by the others as they were before the step.
+
+    Args:
+        method: on the engine's device.
+        optimizers: those of ``method.optimizers()``, made before the state of an earlier run was loaded.
+        batches: micro-batches from step ``start`` on, ``schedule.accumulate`` for each step.
+        schedule: steps, learning-rate factor, clipping and accumulation.
+        engine: device, precision and processes.
+        average: moving average of the weights, updated after every step.
+        start: steps that are done already.
+        seed: with the number of the step it seeds what is random in the method.
+
+    Yields:
+        One record a step.
+
+    Raises:
+        InputError: ten steps in a row were not finite.
+    """
+    owned = {name: [p for group in o.param_groups for p in group["params"]] for name, o in optimizers.items()}
+    stream, skipped_in_a_row = iter(batches), 0
+    for step in range(start, schedule.steps):
+        method.train()  # the caller may have validated
+        progress = step / schedule.steps
+        rates = {name: _set_rate(o, schedule.learning_rate.factor(progress)) for name, o in optimizers.items()}
+        micro = [engine.to_device(batch) for batch in islice(stream, schedule.accumulate)]
+        buffers = [buffer.clone() for buffer in method.buffers()]
+        with engine.reproducible(seed, step):
+            losses, finite = _step(method, micro, progress, optimizers, owned, schedule.clip, engine)
+        if not finite:
+            _put_back(method, buffers)
+        engine.average_buffers(method)
+        if average is not None and finite:
+            average.update_parameters(method)
+        skipped_in_a_row = 0 if finite else skipped_in_a_row + 1
+        if skipped_in_a_row >= PATIENCE:
+            raise InputError(
+                f"{PATIENCE} steps in a row had a loss or gradient that is not finite, up to step {step}: {losses}",
+                fix="lower the learning rate, set schedule.clip, or look for bad voxels with 'medgen check'",
+            )
+        yield Record(step, losses, rates, skipped=not finite)
+
+
+def moving_average(method: Method, decay: float) -> AveragedModel:
+    """Exponential moving average of weights and running statistics.
+
+    The decay grows as ``min(decay, (1 + n) / (10 + n))``, so that a short run is not dominated by its start.
+    """
+
+    @torch.no_grad()
+    def lerp(averaged: Sequence[torch.Tensor], current: Sequence[torch.Tensor], count: torch.Tensor | int) -> None:
+        now = min(decay, (1 + int(count)) / (10 + int(count)))
+        for old, new in zip(averaged, current, strict=True):
+            if old.is_floating_point():
+                old.lerp_(new, 1 - now)
+            else:
+                old.copy_(new)
+
+    return AveragedModel(method, multi_avg_fn=lerp, use_buffers=True)
+
+
+def _step(
+    method: Method,
+    micro: Sequence[Any],
+    progress: float,
+    optimizers: dict[str, Optimizer],
+    owned: dict[str, list[torch.nn.Parameter]],
+    clip: float | None,
+    engine: Engine,
+) -> tuple[dict[str, float], bool]:
+    """All updates of one step over its micro-batches; the mean losses, and whether all was finite."""
+    if not micro:
+        raise ValueError("the batches ended before the schedule did")
+    together, share = len(micro) > 1, 1 / len(micro)
+    losses: dict[str, float] = {}
+    waiting, finite = dict[str, None](), True
+    for batch in micro:
+        updates, current, seen = method.updates(batch, progress), dict[str, float](), set[str]()
+        while (update := _advance(updates, engine)) is not None:
+            name = update.optimizer
+            if together and name in seen:
+                raise UsageError(
+                    f"'{name}' steps more than once a batch, so its gradients cannot be accumulated",
+                    fix="set schedule.accumulate to 1",
+                )
+            if not together or name not in waiting:
+                optimizers[name].zero_grad(set_to_none=True)
+            seen.add(name)
+            waiting[name] = None
+            terms = _backward(update, owned[name], share)
+            current |= terms
+            finite = finite and all(math.isfinite(value) for value in terms.values())
+            if not together and not _apply([name], finite, optimizers, owned, clip, engine):
+                return current, False
+        losses = {key: losses.get(key, 0.0) + value * share for key, value in current.items()}
+    if together:
+        finite = _apply(list(waiting), finite, optimizers, owned, clip, engine)
+    return losses, finite
+
+
+def _backward(update: Update, owned: Sequence[torch.nn.Parameter], share: float) -> dict[str, float]:
+    """Add the gradients of a share of the losses to those of ``owned``; the value of each loss."""
+    total = torch.stack([loss.float() for loss in update.losses.values()]).sum() * share
+    torch.autograd.backward(total, inputs=owned)  # no other network gets a gradient
+    values = torch.stack([loss.detach().float() for loss in update.losses.values()]).tolist()
+    return {f"{update.optimizer}/{term}": value for term, value in zip(update.losses, values, strict=True)}
+
+
+def _apply(
+    names: Sequence[str],
+    finite: bool,
+    optimizers: dict[str, Optimizer],
+    owned: dict[str, list[torch.nn.Parameter]],
+    clip: float | None,
+    engine: Engine,
+) -> bool:
+    """Step these optimisers, or none of them where a loss or gradient of any process is not finite."""
+    for name in names:
+        engine.average_gradients(owned[name])
+        finite = bool(torch.isfinite(clip_grad_norm_(owned[name], clip or math.inf))) and finite
+    if not engine.everywhere(finite):
+        return False
+    for name in names:
+        optimizers[name].step()
+    return True
+
+
+@torch.no_grad()
+def _put_back(method: Method, buffers: Sequence[torch.Tensor]) -> None:
+    """Forget what a skipped step did to running statistics: a mean with one NaN in it stays NaN."""
+    for buffer, before in zip(method.buffers(), buffers, strict=True):
+        buffer.copy_(before)
+
+
+def _advance(updates: Iterator[Update], engine: Engine) -> Update | None:
+    """Run the method up to its next update, in the engine's precision."""
+    with engine.autocast():
+        return next(updates, None)
+
+
+def _set_rate(optimizer: Optimizer, factor: float) -> float:
+    """Set every learning rate to ``factor`` times its first value; return the first group's."""
+    for group in optimizer.param_groups:
+        group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+    rate: float = optimizer.param_groups[0]["lr"]
+    return rate

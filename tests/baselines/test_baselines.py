@@ -1,0 +1,133 @@
+"""Baselines: what they fit, where they look, and that they repeat."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from medgen import baselines
+from medgen.baselines.regressors import ConstantBaseline, VoxelwiseBaseline, VoxelwiseConfig
+from medgen.errors import InputError
+
+SMALL = VoxelwiseConfig(voxels=4000, trees=40)
+
+
+@dataclass
+class Stored:
+    name: str
+    image: np.ndarray
+    target: np.ndarray | None
+    mask: np.ndarray | None = None
+
+
+def constant_case(name, values, mask=None):
+    target = np.array(values, dtype=np.float32).reshape(1, -1, 1, 1)
+    return Stored(name, np.zeros_like(target), target, None if mask is None else np.array(mask).reshape(-1, 1, 1))
+
+
+def smooth_case(seed, shape=(16, 14, 12)):
+    """A target that depends on a voxel's intensity and on the mean around it."""
+    image = np.random.default_rng(seed).normal(size=(2, *shape)).astype(np.float32)
+    around = gaussian_filter(image[1], 2.0)
+    target = np.clip(0.3 * image[0] + 1.5 * around, -1, 1)[None]
+    return Stored(f"case{seed}", image, target, np.ones(shape, dtype=np.uint8))
+
+
+def test_constant_is_the_median_over_all_masks():
+    cases = [constant_case("a", [-1, 0.25, 0.5, 1], [0, 1, 1, 1]), constant_case("b", [0.75, 0.75])]
+    fitted = ConstantBaseline().fit(cases)
+    # 0.25, 0.5, 0.75, 0.75, 1: the -1 is outside its mask
+    assert fitted.value == pytest.approx(0.75, abs=1 / 65535)
+    prediction = fitted.predict(np.zeros((3, 4, 5, 6), dtype=np.float32))
+    assert prediction.shape == (1, 4, 5, 6)
+    assert np.ptp(prediction) == 0
+
+
+def test_no_constant_has_a_lower_mean_absolute_error():
+    case = smooth_case(1)
+    value = ConstantBaseline().fit([case]).value
+    errors = {shift: np.abs(case.target - value - shift).mean() for shift in (-0.05, 0.0, 0.05)}
+    assert min(errors, key=errors.get) == 0
+
+
+def test_voxelwise_learns_from_intensity_and_surroundings():
+    training, unseen = [smooth_case(1), smooth_case(2)], smooth_case(3)
+    prediction = VoxelwiseBaseline(SMALL).fit(training).predict(unseen.image)
+    assert prediction.shape == unseen.target.shape
+    assert prediction.dtype == np.float32
+    constant = ConstantBaseline().fit(training).predict(unseen.image)
+    error, baseline = (np.abs(p - unseen.target).mean() for p in (prediction, constant))
+    assert error < 0.35 * baseline
+    # without the surroundings it cannot know the second term
+    blind = VoxelwiseBaseline(SMALL.model_copy(update={"sigmas": (0.0,)})).fit(training).predict(unseen.image)
+    assert np.abs(blind - unseen.target).mean() > 1.5 * error
+
+
+def test_voxelwise_repeats_with_its_seed():
+    case = smooth_case(1)
+    config = VoxelwiseConfig(voxels=500, trees=5)
+    first, again, other = (VoxelwiseBaseline(config, seed=s).fit([case]).predict(case.image) for s in (7, 7, 8))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+def test_slabs_give_the_same_features_as_the_whole_volume(monkeypatch):
+    image = np.random.default_rng(0).normal(size=(1, 40, 5, 4)).astype(np.float32)
+    case = Stored("a", image, np.tanh(image))
+    fitted = VoxelwiseBaseline(VoxelwiseConfig(trees=5)).fit([case])
+    whole = fitted.predict(image)
+    monkeypatch.setattr(baselines, "_ROWS", 60)  # three planes at a time
+    np.testing.assert_array_equal(fitted.predict(image), whole)
+    halves = [
+        np.concatenate([f[..., None] for f in fitted._features(image, planes)], -1)
+        for planes in (slice(0, 3), slice(3, 40))
+    ]
+    expected = np.stack([image[0], *(gaussian_filter(image[0], sigma) for sigma in (1, 2, 4))], -1)
+    np.testing.assert_array_equal(np.concatenate(halves), expected)
+
+
+def test_mask_limits_the_prediction():
+    case = smooth_case(1)
+    mask = np.zeros(case.image.shape[1:], dtype=bool)
+    mask[4:8] = True
+    fitted = VoxelwiseBaseline(SMALL).fit([case])
+    limited, full = fitted.predict(case.image, mask), fitted.predict(case.image)
+    np.testing.assert_array_equal(limited[0, mask], full[0, mask])
+    assert (limited[0, ~mask] == -1).all()
+
+
+def test_training_looks_into_the_masks_only():
+    case = smooth_case(1)
+    mask = np.zeros(case.image.shape[1:], dtype=np.uint8)
+    mask[:8] = 1
+    spoiled = case.target.copy()
+    spoiled[:, 8:] = np.nan
+    VoxelwiseBaseline(SMALL).fit([Stored("a", case.image, spoiled, mask)])
+    with pytest.raises(InputError, match="not finite"):
+        VoxelwiseBaseline(SMALL).fit([Stored("a", case.image, spoiled, None)])
+
+
+def test_shares_are_in_proportion_and_never_above_a_mask():
+    assert baselines._shares([10, 30, 60], 10) == [1, 3, 6]
+    assert baselines._shares([10, 30, 60], 1000) == [10, 30, 60]
+    shares = baselines._shares([1, 1, 1, 997], 999)
+    assert sum(shares) == 999
+    assert all(share <= size for share, size in zip(shares, [1, 1, 1, 997], strict=True))
+
+
+@pytest.mark.parametrize("baseline", [ConstantBaseline, VoxelwiseBaseline])
+def test_what_cannot_be_fitted(baseline):
+    image = np.zeros((1, 2, 2, 2), dtype=np.float32)
+    with pytest.raises(InputError, match="'a' has no target"):
+        baseline().fit([Stored("a", image, None)])
+    with pytest.raises(InputError, match="no voxel"):
+        baseline().fit([Stored("a", image, image, np.zeros((2, 2, 2)))])
+    with pytest.raises(RuntimeError, match="fit"):
+        baseline().predict(image)
+
+
+def test_the_mean_has_the_lower_squared_error():
+    case = constant_case("a", [-1, 0, 0, 0.5])
+    assert ConstantBaseline("mean").fit([case]).value == pytest.approx(-0.125, abs=1 / 65535)
+    assert ConstantBaseline("median").fit([case]).value == pytest.approx(0.0, abs=1 / 65535)

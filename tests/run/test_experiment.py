@@ -1,0 +1,380 @@
+"""Runs: resume bit for bit, pre-emption, the cascade, and what a run folder holds (RELIABILITY T1-T9)."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import tiny
+import torch
+import yaml
+
+from medgen.cli.failures import exit_code_of
+from medgen.errors import InputError, Preempted, StorageError, UsageError
+from medgen.files import folder_lock
+from medgen.inference.model import load_model
+from medgen.methods._paired import reconstruction
+from medgen.preparation import StoredCase
+from medgen.recipe.settings import load_recipe, save_recipe
+from medgen.run.cascade import deal_folds
+from medgen.run.experiment import prepare, train
+from medgen.sampling.patches import PatchSource
+from medgen.training.checkpoint import load_checkpoint, load_stages, load_weights
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory):
+    return tiny.write_cases(tmp_path_factory.mktemp("cases"))
+
+
+def weights(run):
+    return load_weights(run / "model" / "weights.safetensors")
+
+
+def assert_equal_runs(one, two):
+    first, second = weights(one), weights(two)
+    assert first.keys() == second.keys()
+    different = [name for name in first if not torch.equal(first[name], second[name])]
+    assert not different
+
+
+@pytest.fixture(scope="module")
+def reference(cases, tmp_path_factory):
+    """Twenty steps without a break."""
+    return train(tiny.RECIPE, cases, tmp_path_factory.mktemp("reference") / "run", device="cpu")
+
+
+def interrupted(cases, run, after, **changes):
+    """Stop a run as a scheduler would, after a number of steps."""
+
+    def progress(done, total, what):
+        if "stage" in what and done == after:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Preempted) as stop:
+        train(tiny.recipe(**changes), cases, run, device="cpu", progress=progress)
+    assert stop.value.exit_code == 75
+
+
+def test_twenty_steps_are_ten_and_resume_and_ten(cases, reference, tmp_path):
+    interrupted(cases, tmp_path / "run", after=10)
+    train(tiny.RECIPE, cases, tmp_path / "run", resume=True, device="cpu")
+    assert_equal_runs(reference, tmp_path / "run")
+    assert metrics(reference) == metrics(tmp_path / "run")
+
+
+def test_ctrl_c_saves_the_step_and_exits_130(cases, reference, tmp_path, caplog):
+    def progress(done, total, what):
+        if "stage" in what and done == 7:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    code = exit_code_of(lambda: train(tiny.RECIPE, cases, tmp_path / "run", device="cpu", progress=progress))
+    assert code == 130
+    assert signal.getsignal(signal.SIGINT) is before
+    assert "SIGINT at step 7 of 20 (stage0); the state is saved" in caplog.text
+    assert "--resume" in caplog.text
+    assert load_checkpoint(tmp_path / "run" / "checkpoints" / "stage0")["step"] == 7
+    train(tiny.RECIPE, cases, tmp_path / "run", resume=True, device="cpu")
+    assert_equal_runs(reference, tmp_path / "run")
+
+
+def test_a_second_ctrl_c_does_not_wait(cases, tmp_path):
+    def progress(done, total, what):
+        if "stage" in what and done == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny.RECIPE, cases, tmp_path / "run", device="cpu", progress=progress)
+    assert load_checkpoint(tmp_path / "run" / "checkpoints" / "stage0") is None
+
+
+def test_ctrl_c_while_cases_are_prepared_is_not_put_off(cases, tmp_path):
+    def progress(done, total, what):
+        if "looking at" in what:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    seen = []
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(
+                tiny.RECIPE, cases, tmp_path / "run", device="cpu", progress=lambda *a: (seen.append(a), progress(*a))
+            )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(seen) == 1
+
+
+def test_resume_in_the_middle_of_an_interval_and_with_workers(cases, reference, tmp_path):
+    interrupted(cases, tmp_path / "run", after=7, schedule={"workers": 2})
+    train(tiny.recipe(schedule={"workers": 1}), cases, tmp_path / "run", resume=True, device="cpu")
+    assert_equal_runs(reference, tmp_path / "run")
+
+
+def metrics(run):
+    """The log without repetition: part, step and losses."""
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_killed_at_any_moment_it_resumes_to_the_same_weights(cases, reference, tmp_path):
+    """kill -9 while it trains and saves; T1."""
+    run, recipe = tmp_path / "run", tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump(tiny.recipe(schedule={"save_every": 1})))
+    code = f"from medgen.run.experiment import train; train({str(recipe)!r}, {str(cases)!r}, {str(run)!r}, device='cpu'"
+    for kill in range(2):
+        again = ", resume=True" if (run / "recipe.yaml").is_file() else ""
+        process = subprocess.Popen([sys.executable, "-c", f"{code}{again})"])
+        _wait_for_a_step(run, process, seconds=60, more=0.1 * kill)
+        process.kill()
+        process.wait()
+    train(recipe, cases, run, resume=True, device="cpu")
+    assert_equal_runs(reference, run)
+    assert not list(run.rglob(".partial-*"))
+
+
+def _wait_for_a_step(run, process, seconds, more):
+    """Until this process has saved something new, and a little longer."""
+    before = _saved(run)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and process.poll() is None:
+        if _saved(run) - before:
+            time.sleep(more)
+            return
+        time.sleep(0.01)
+
+
+def _saved(run):
+    """Names of the checkpoints; os.walk does not mind a folder that vanishes while it looks, Path.rglob does."""
+    return {name for _, _, names in os.walk(run) for name in names if name.startswith("step-")}
+
+
+def test_same_seed_same_weights_other_seed_others(cases, reference, tmp_path):
+    other = train(tiny.recipe(seed=4), cases, tmp_path / "other", device="cpu")
+    assert any(not torch.equal(weights(reference)[name], weights(other)[name]) for name in weights(other))
+    assert_equal_runs(reference, train(tiny.RECIPE, cases, tmp_path / "again", device="cpu"))
+
+
+def test_run_folder(cases, reference):
+    facts = json.loads((reference / "run.json").read_text())
+    assert facts["device"] == "cpu"
+    assert facts["seed"] == 3
+    assert set(facts["files"]) == {f"case{n}/{role}" for n in range(4) for role in ("t1", "ct", "mask")}
+    text = "".join(path.read_text() for path in reference.rglob("*.json") if "store" not in path.parts)
+    assert str(cases.parent) not in text  # no absolute path
+    assert yaml.safe_load((reference / "recipe.yaml").read_text())["schedule"]["batch"] == 2
+    steps = [record for record in metrics(reference) if "validation" in record]
+    assert [record["step"] for record in steps] == [9, 19]
+
+
+def test_what_preparation_decided_is_said(tmp_path, caplog):
+    table = tiny.write_cases(tmp_path / "cases", val=0, test=0)
+    image = nib.load(table.parent / "case1_t1.nii.gz")
+    data = image.get_fdata()
+    image.header.set_xyzt_units("unknown")
+    nib.save(nib.Nifti1Image(data, image.affine, image.header), table.parent / "case1_t1.nii.gz")
+    with caplog.at_level("INFO", "medgen.run.experiment"):
+        run = train(tiny.recipe(schedule={"steps": 1}), table, tmp_path / "run", device="cpu")
+    notes = json.loads((run / "run.json").read_text())["preparation_notes"]
+    assert notes == {"case1": ["t1: no unit of length in the header, millimetres taken"]}
+    assert [record.message for record in caplog.records if "no unit of length" in record.message] == [
+        "case case1: t1: no unit of length in the header, millimetres taken"
+    ]
+
+
+def test_a_skipped_step_is_logged_as_json_with_its_patches(cases, tmp_path, monkeypatch):
+    steps = iter(range(4))
+
+    def poisoned(*args):
+        factor = float("nan") if next(steps) == 2 else 1.0
+        return {name: factor * loss for name, loss in reconstruction(*args).items()}
+
+    monkeypatch.setattr("medgen.methods.supervised.reconstruction", poisoned)
+    recipe = tiny.recipe(method="supervised", schedule={"steps": 4})
+    run = train(recipe, cases, tmp_path / "run", device="cpu")
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    records = [json.loads(line, parse_constant=pytest.fail) for line in lines]
+    skipped = [record for record in records if record.get("skipped")]
+    assert [record["step"] for record in skipped] == [2]
+    assert skipped[0]["losses"]["generator/mse"] is None
+    source = PatchSource(
+        prepare(recipe, cases, run / "store").select(split="train"), load_recipe(recipe).patches, seed=3000
+    )
+    expected = [source.describe(n) for n in (4, 5)]  # two patches a step
+    assert skipped[0]["patches"] == [[case, list(centre)] for case, centre in expected]
+
+
+def test_time_counts_all_sessions(cases, tmp_path):
+    recipe = tiny.recipe(schedule={"steps": 1})
+    run = train(recipe, cases, tmp_path / "run", device="cpu")
+    path = run / "checkpoints" / "stage0" / "done.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "seconds": 1000.04}))
+    train(recipe, cases, run, resume=True, device="cpu")
+    facts = json.loads((run / "run.json").read_text())
+    assert facts["training_seconds"] == 1000.0
+    assert facts["seconds"] < 100
+
+
+def test_the_kept_weights_are_those_of_the_best_validation(reference):
+    done = json.loads((reference / "checkpoints" / "stage0" / "done.json").read_text())
+    values = {r["step"] + 1: r["validation"]["mae"] for r in metrics(reference) if "validation" in r}
+    assert done["best_step"] == min(values, key=values.__getitem__)
+    assert done["best_value"] == pytest.approx(min(values.values()))
+
+
+def test_cascade_trains_on_out_of_fold_context_and_predict_runs_all_of_it(cases, tmp_path):
+    recipe = tiny.recipe(config={"stages": 2, "context_folds": 3}, schedule={"steps": 4, "averaging": None})
+    run = train(recipe, cases, tmp_path / "run", device="cpu")
+    parts = {path.parent.name for path in run.rglob("done.json")}
+    assert parts == {"stage0", "stage0-fold0", "stage0-fold1", "stage0-fold2", "stage1"}
+    stages, _ = load_stages(run)
+    assert [stage.channels.inputs for stage in stages] == [1, 2]
+    # the context of a training subject comes from the network of its fold, not from the one that has seen it
+    context = np.load(run / "contexts" / "stage0" / "case1.npy")
+    by_fold = _estimate(recipe, cases, run, tmp_path, "stage0-fold1", "case1")
+    by_all = _estimate(recipe, cases, run, tmp_path, "stage0", "case1")
+    assert np.array_equal(context, by_fold)
+    assert not np.allclose(context, by_all)
+    assert (context != -1).sum() > (stored_mask(recipe, cases, run, "case1") > 0).sum()  # not cut by the mask
+    volume = load_model(run, device="cpu").predict(cases.parent / "case4_t1.nii.gz")
+    assert volume.shape == (20, 20, 20)
+
+
+def stored_mask(recipe, cases, run, case):
+    return np.asarray(next(c for c in prepare(recipe, cases, run / "store").cases if c.name == case).mask)
+
+
+def _estimate(recipe, cases, run, folder, part, case):
+    from medgen.inference.stages import predict_prepared
+    from medgen.methods.base import Channels
+    from medgen.methods.catalogue import create
+
+    stored = next(c for c in prepare(recipe, cases, run / "store").cases if c.name == case)
+    method = create(recipe["method"], recipe["config"], Channels(1, 1))
+    method.load_state_dict(load_weights(run / "checkpoints" / part / "final.safetensors"))
+    method.to(memory_format=torch.channels_last_3d).eval()
+    settings = load_recipe(recipe)
+    return predict_prepared(
+        [method], stored.image, stored.body, settings=settings.inference, patch=settings.patches.size
+    )
+
+
+def test_interrupted_cascade_goes_on_to_the_same_weights(cases, tmp_path):
+    changes = {"config": {"stages": 2, "context_folds": 2}, "schedule": {"steps": 4, "save_every": 2}}
+    whole = train(tiny.recipe(**changes), cases, tmp_path / "whole", device="cpu")
+    part = "stage0-fold1"
+
+    def progress(done, total, what):
+        if part in what and done == 3:
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    with pytest.raises(Preempted):
+        train(tiny.recipe(**changes), cases, tmp_path / "run", device="cpu", progress=progress)
+    before = (tmp_path / "run/checkpoints/stage0/done.json").stat().st_mtime_ns
+    train(tiny.recipe(**changes), cases, tmp_path / "run", resume=True, device="cpu")
+    assert (tmp_path / "run/checkpoints/stage0/done.json").stat().st_mtime_ns == before
+    assert_equal_runs(whole, tmp_path / "run")
+
+
+def test_minutes_are_a_limit(cases, tmp_path):
+    with pytest.raises(Preempted, match="the limit in minutes"):
+        train(tiny.RECIPE, cases, tmp_path / "run", device="cpu", max_minutes=0)
+
+
+def test_subjects_are_dealt_to_folds_with_all_their_studies():
+    """Else the network whose estimate is called out of fold has seen the patient on another day."""
+
+    def study(name, patient=None):
+        return StoredCase(name, "train", None, Path(name), (1, 1, 1), (1, 1, 1), (0,), (), frozenset(), patient)
+
+    cases = [study("a1", "a"), study("b"), study("a2", "a"), study("c"), study("d")]
+    folds = [[case.name for case in fold] for fold in deal_folds(cases, 3)]
+    assert folds == [["a1", "a2", "d"], ["b"], ["c"]]
+
+
+def test_a_second_run_in_the_folder_is_refused(cases, reference):
+    with pytest.raises(UsageError, match="there is a run in this folder already"):
+        train(tiny.RECIPE, cases, reference, device="cpu")
+
+
+def test_resume_of_nothing(cases, tmp_path):
+    with pytest.raises(UsageError, match="no run to resume"):
+        train(tiny.RECIPE, cases, tmp_path / "run", resume=True, device="cpu")
+
+
+def test_resume_with_another_recipe(cases, reference):
+    with pytest.raises(UsageError, match="differs from the run's in: schedule"):
+        train(tiny.recipe(schedule={"steps": 30}), cases, reference, resume=True, device="cpu")
+
+
+def test_auto_context_needs_two_subjects(tmp_path):
+    table = tiny.write_cases(tmp_path, train=1, val=0, test=0)
+    with pytest.raises(UsageError, match="at least 2 training subjects"):
+        train(tiny.recipe(config={"stages": 2}), table, tmp_path / "run", device="cpu")
+
+
+def test_nothing_to_train_on(tmp_path):
+    table = tiny.write_cases(tmp_path, train=0, val=1)
+    with pytest.raises(InputError, match="no case has split 'train'"):
+        train(tiny.RECIPE, table, tmp_path / "run", device="cpu")
+
+
+def test_an_unreadable_output_folder_is_found_at_the_start(cases, tmp_path):
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(StorageError, match="a file, not a folder") as error:
+            train(tiny.RECIPE, cases, out, device="cpu")
+        assert error.value.where == tmp_path / "file"
+
+
+def test_a_living_run_is_not_touched(cases, tmp_path):
+    run = tmp_path / "run"
+    save_recipe(load_recipe(tiny.RECIPE), run / "recipe.yaml")
+    half = run / "checkpoints" / ".partial-x"
+    half.parent.mkdir()
+    half.write_bytes(b"half a checkpoint")
+    before = (run / "recipe.yaml").stat().st_ino
+    with folder_lock(run), pytest.raises(UsageError, match="another run is working"):
+        train(tiny.RECIPE, cases, run, resume=True, device="cpu")
+    assert half.read_bytes() == b"half a checkpoint"
+    assert (run / "recipe.yaml").stat().st_ino == before
+
+
+def test_a_finished_part_whose_weights_are_damaged_is_trained_again(cases, tmp_path, caplog):
+    recipe = tiny.recipe(schedule={"steps": 2, "validate_every": 2})
+    run = train(recipe, cases, tmp_path / "run", device="cpu")
+    before = weights(run)
+    path = run / "checkpoints" / "stage0" / "final.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+    train(recipe, cases, run, resume=True, device="cpu")
+    assert "stage0 are damaged" in caplog.text
+    assert all(torch.equal(tensor, before[name]) for name, tensor in weights(run).items())
+
+
+def test_a_role_that_the_recipe_does_not_use_may_be_missing(tmp_path):
+    table = tiny.write_cases(tmp_path / "cases", val=0, test=0)
+    header, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([f"{header},t2", *(f"{row},not_there.nii.gz" for row in rows)]) + "\n")
+    run = train(tiny.recipe(schedule={"steps": 1}), table, tmp_path / "run", device="cpu")
+    files = json.loads((run / "run.json").read_text())["files"]
+    assert set(files) == {f"case{n}/{role}" for n in range(3) for role in ("t1", "ct", "mask")}
+
+
+def test_patches_smaller_than_the_method_can_take(cases, tmp_path):
+    with pytest.raises(UsageError, match="at least 16"):
+        train(tiny.recipe(patches={"size": [8, 16, 16]}), cases, tmp_path / "run", device="cpu")
+
+
+def test_tensorboard_mirrors_the_log(cases, tmp_path):
+    pytest.importorskip("tensorboard")
+    run = train(tiny.recipe(schedule={"steps": 2, "tensorboard": True}), cases, tmp_path / "run", device="cpu")
+    assert list((run / "tensorboard").glob("events.*"))

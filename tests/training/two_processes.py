@@ -1,0 +1,44 @@
+"""Run by test_engine.py in each of two processes: three steps, then the weights and the first gradients to a file."""
+
+import sys
+
+import torch
+
+from medgen.config import build
+from medgen.methods.base import Channels
+from medgen.methods.catalogue import resolve
+from medgen.recipe.settings import Schedule
+from medgen.sampling.batches import Paired
+from medgen.training.engine import Engine
+from medgen.training.loop import train
+
+
+def batches(rank: int, world: int, steps: int = 3) -> list[Paired]:
+    """The share of one process of four patches a step."""
+    generator = torch.Generator().manual_seed(0)
+    whole = [torch.randn(4, 1, 16, 16, 16, generator=generator).tanh() for _ in range(steps)]
+    return [Paired(x[rank::world], x.roll(1, 4)[rank::world], torch.ones_like(x[rank::world])) for x in whole]
+
+
+def run(engine: Engine, method_name: str, generator: str, norm: str) -> dict[str, torch.Tensor]:
+    """Weights after three steps, with the gradients of the first one under ``gradient.``."""
+    kind = resolve(method_name)
+    torch.manual_seed(engine.rank)  # the processes start from different weights, and must end with equal ones
+    method = kind(build(kind.config_class, {"generator": generator, "width": 0.125, "norm": norm}), Channels(1, 1))
+    if engine.world == 1:
+        torch.manual_seed(0)
+        method = kind(method.config, Channels(1, 1))
+    engine.place(method)
+    first = {}
+    for record in train(
+        method, method.optimizers(), batches(engine.rank, engine.world), Schedule(steps=3, batch=4), engine
+    ):
+        if record.step == 0:
+            first = {f"gradient.{n}": p.grad.clone() for n, p in method.named_parameters() if p.grad is not None}
+    return {**{n: t.clone() for n, t in method.state_dict().items()}, **first}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    engine = Engine("cpu", devices=2)
+    torch.save(run(engine, *sys.argv[2:5]), f"{sys.argv[1]}/{engine.rank}.pt")
