@@ -72,7 +72,7 @@ _HOMES = {
     "medgen.run.experiment": ("prepare", "train"),
     "medgen.inference.cohort": ("predict",),
     "medgen.inference.model": ("load_model",),
-    "medgen.methods.base": ("list_methods",),
+    "medgen.methods.catalogue": ("list_methods",),
     "medgen.phantom": ("make_adaptation_phantom", "make_head_phantom", "make_prostate_phantom"),
     "medgen.report": ("write_report",),
     "medgen.volume": ("Volume", "read_volume", "repair_volume", "write_volume"),

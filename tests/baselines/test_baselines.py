@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from medgen import baselines
+from medgen.baselines import regressors as baselines
 from medgen.baselines.regressors import ConstantBaseline, VoxelwiseBaseline, VoxelwiseConfig
 from medgen.errors import InputError
 

@@ -13,9 +13,10 @@ from scipy import ndimage
 
 from medgen.cases import read_cases
 from medgen.errors import InputError, UsageError
-from medgen.phantom import default_splits, make_head_phantom, template
+from medgen.phantom import default_splits, make_head_phantom
 from medgen.phantom.deformation import SubjectMap, misalignment
 from medgen.phantom.grid import field_of_view
+from medgen.phantom.head import template
 from medgen.phantom.head.acquisition import make_scanner, scan_ct, scan_mr
 from medgen.phantom.head.anatomy import Anatomy, build_head, tissue_fraction
 from medgen.phantom.head.sequences import DOMAINS, PROTOCOLS, GradientEcho, InversionGradientEcho, SpinEcho

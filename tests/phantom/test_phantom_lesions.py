@@ -14,8 +14,9 @@ from sklearn.preprocessing import StandardScaler
 
 from medgen.cases import read_cases
 from medgen.errors import UsageError
-from medgen.phantom import make_adaptation_phantom, make_head_phantom, template
+from medgen.phantom import make_adaptation_phantom, make_head_phantom
 from medgen.phantom.grid import field_of_view
+from medgen.phantom.head import template
 from medgen.phantom.head.acquisition import make_scanner, scan_mr
 from medgen.phantom.head.anatomy import build_head, tissue_fraction
 from medgen.phantom.head.lesions import Findings, Lesion, Speck, draw_findings

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from medgen import cascade
+from medgen.run import cascade
 from medgen.run.session import Part
 
 CASES = tuple(SimpleNamespace(name=f"case{n}", patient=None) for n in range(5))
