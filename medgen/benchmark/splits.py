@@ -14,6 +14,7 @@ from medgen.cases import SOURCE, TARGET, Case, CaseTable, columns_of
 from medgen.errors import InputError, UsageError
 from medgen.preparation import Roles
 from medgen.recipe.check import require_images
+from medgen.sampling.batches import Adaptation, Labelled
 
 DEFAULT_FOLDS = 5
 
@@ -110,8 +111,8 @@ def training_cases(table: CaseTable, regime: Regime, fold: Fold, roles: Roles) -
     require_images(
         rows,
         roles,
+        Adaptation,  # the rows of the target domain have no labels in the table of the run
         where=table.path,
-        unlabelled=TARGET,  # as it is in the table of the run
         who=f"cases that the regime '{regime.name}' learns from",
         fix="add them, take the cases out of the table, or choose other regimes with --regimes",
     )
@@ -125,7 +126,7 @@ def tested_cases(cases: Sequence[Case], roles: Roles, where: Path) -> tuple[Case
         InputError: some have no label to be scored against, or lack an image to be predicted from.
     """
     rows = tuple(_tested(_with_columns(case, roles, labels=True)) for case in cases)
-    require_images(rows, roles, where=where, who="cases to be tested on")
+    require_images(rows, roles, Labelled, where=where, who="cases to be tested on")
     return rows
 
 

@@ -10,7 +10,8 @@ from types import MappingProxyType
 from medgen.types import Split
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
-DOMAINS = ("source", "target")
+SOURCE, TARGET = DOMAINS = ("source", "target")
+"""Values of the column ``domain``: the second marks cases to adapt to; every other case has labels."""
 _NAMED = 5
 
 

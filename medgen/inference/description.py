@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from medgen.config import build
 from medgen.errors import ModelError
 from medgen.inference.labels import classes_of
 from medgen.inference.lesions import require_classes
-from medgen.inference.stages import VALUES
 from medgen.preparation import Preparation
+from medgen.preparation.task import TASKS, Task
 from medgen.recipe.prediction import InferenceConfig
-
-Task = Literal["synthesis", "segmentation"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,7 @@ class Description:
     """A model without its weights.
 
     Attributes:
-        task: what the model makes: an image (``synthesis``) or a label map (``segmentation``).
+        task: what the model makes.
         classes: names of the classes of a segmentation, without the background.
         preparation: of its inputs, and back.
         settings: how it is predicted with.
@@ -49,9 +47,10 @@ class Description:
         except (KeyError, TypeError) as error:
             raise ModelError(f"model.json lacks {error}", fix="copy the model folder again") from None
         # Models from before there were segmentations do not say what they are.
-        task = content.get("task", "synthesis")
-        if task not in VALUES:
-            raise ModelError(f"the model's task is {task!r}, which cannot be predicted", fix="use a newer medgen")
-        classes = classes_of(content, outputs) if task == "segmentation" else ()
+        name = content.get("task", "synthesis")
+        if name not in TASKS:
+            raise ModelError(f"the model's task is {name!r}, which this medgen does not know", fix="use a newer medgen")
+        task = TASKS[name]
+        classes = classes_of(content, outputs) if task.labels else ()
         require_classes(settings.detection, classes)
         return cls(task, classes, preparation, settings, patch)

@@ -13,9 +13,10 @@ import torch
 from medgen.errors import UsageError
 from medgen.inference.memory import Plan, within_memory
 from medgen.inference.reading import size_text
-from medgen.inference.stages import Estimate, Values, first_plan, run_stages
+from medgen.inference.stages import Estimate, first_plan, run_stages
 from medgen.methods.base import Method
 from medgen.preparation import Prepared
+from medgen.preparation.task import ValueRange
 from medgen.recipe.prediction import InferenceConfig
 from medgen.types import Progress
 
@@ -41,7 +42,7 @@ class Member:
 
 
 def estimate_mean(
-    members: Sequence[Member], prepared: Prepared, values: Values, progress: Progress | None
+    members: Sequence[Member], prepared: Prepared, values: ValueRange, progress: Progress | None
 ) -> tuple[Estimate, tuple[str, ...]]:
     """The mean of the estimates of all members, with what was noted on the way.
 
@@ -72,7 +73,7 @@ def require_alike(models: Sequence[LoadedModel]) -> None:
     first = models[0]
     for number, other in enumerate(models[1:], start=2):
         for what, one, two in (
-            ("task", first.task, other.task),
+            ("task", first.task.name, other.task.name),
             ("inputs", first.inputs, other.inputs),
             ("classes", first.classes, other.classes),
             ("target", first.target, other.target),
@@ -99,11 +100,11 @@ def _text(value: object) -> str:
 
 
 def _estimate(
-    member: Member, prepared: Prepared, values: Values, progress: Progress | None
+    member: Member, prepared: Prepared, values: ValueRange, progress: Progress | None
 ) -> tuple[Estimate, tuple[str, ...]]:
     first, image, body = member.stages[0], prepared.image, prepared.body
     plan = first_plan(member.stages, member.settings, member.patch, member.device)
-    bytes_needed = math.prod(body.shape) * 4 * (len(image) + 2 * first.channels.outputs)
+    bytes_needed = math.prod(body.shape) * 4 * (len(image) + 2 * first.shape.outputs)
 
     def attempt(plan: Plan) -> Estimate:
         for stage in member.stages:
@@ -114,8 +115,8 @@ def _estimate(
         return within_memory(
             attempt,
             plan,
-            margin=first.margin,
-            multiple=first.multiple,
+            margin=first.window.margin,
+            multiple=first.window.multiple,
             need=f"{size_text(body.shape)} voxels take {bytes_needed / 1e9:.2f} GB besides the network",
         )
     finally:

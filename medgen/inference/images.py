@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgen.checks import AIR
-from medgen.inference.stages import IMAGE, Estimate
+from medgen.inference.stages import Estimate
 from medgen.preparation import Preparation, Prepared
+from medgen.preparation.task import IMAGE
 from medgen.volume import Volume
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from medgen.errors import ModelError, UsageError
+from medgen.errors import UsageError
 from medgen.inference.channels import dropped_in_training
 from medgen.inference.description import Description
 from medgen.inference.ensemble import Member, estimate_mean, require_alike
@@ -21,7 +21,6 @@ from medgen.inference.lesions import Detected, OnDetected
 from medgen.inference.memory import memory_errors
 from medgen.inference.reading import MISSING, NanRule, Reading, memory_need, prepare_patient, require_axial
 from medgen.inference.sources import Image, Source, by_role
-from medgen.inference.stages import VALUES
 from medgen.inference.writing import Files, Written, files_of, require_writable, write_detected
 from medgen.methods.base import Method
 from medgen.preparation import Prepared
@@ -43,7 +42,7 @@ class LoadedModel:
         source: where the model came from, for messages.
 
     Attributes:
-        task: what the model makes: an image (``synthesis``) or a label map (``segmentation``).
+        task: what the model makes.
         classes: names of the classes of a segmentation, without the background: label n is ``classes[n - 1]``.
         members: the models whose results are averaged: this one, and those of :meth:`joined`.
 
@@ -59,7 +58,7 @@ class LoadedModel:
         self.device = device
         self.source = source
         self.members: tuple[LoadedModel, ...] = (self,)
-        known = Description.parse(description, self.stages[0].channels.outputs)
+        known = Description.parse(description, self.stages[0].shape.outputs)
         self.task, self.classes = known.task, known.classes
         self.preparation, self.settings, self.patch = known.preparation, known.settings, known.patch
 
@@ -89,19 +88,12 @@ class LoadedModel:
     @property
     def target(self) -> str:
         """Role of what the model makes, e.g. ``"ct"``, or ``"label"`` for a segmentation."""
-        roles = self.preparation.roles
-        role = roles.labels if self.task == "segmentation" else roles.target
-        if role is None:
-            what = "label map: its recipe names no labels" if self.classes else "image: its recipe names no target"
-            raise ModelError(f"the model makes no {what}", fix="use another model")
-        return role
+        return self.task.made(self.preparation.roles)[0]
 
     @property
     def kind(self) -> Kind:
         """How a result is written: ``label`` as uint8, ``hu`` as int16, anything without a unit as float32."""
-        if self.task == "segmentation":
-            return "label"
-        return "hu" if self.preparation.intensity(self.target).hounsfield else "scalar"
+        return self.task.kind(self.preparation, self.target)
 
     @property
     def dropped(self) -> dict[str, float]:
@@ -112,7 +104,8 @@ class LoadedModel:
     @property
     def reads_slices(self) -> bool:
         """Whether a network of it was made for slices across Z, which are thick or apart."""
-        return any(stage.fewest_slices < stage.minimum for member in self.members for stage in member.stages)
+        windows = (stage.window.smallest() for member in self.members for stage in member.stages)
+        return any(z < x for x, _, z in windows)
 
     def predict(
         self,
@@ -170,9 +163,9 @@ class LoadedModel:
         with memory_errors(need):
             prepared, notes = self._prepare(images, reading)
             members = [Member(each.stages, each.settings, each.patch, each.device) for each in self.members]
-            estimate, more = estimate_mean(members, prepared, VALUES[self.task], progress)
+            estimate, more = estimate_mean(members, prepared, self.task.values, progress)
             prepared = replace(prepared, image=np.empty(0))  # frees it: going back needs the grids alone
-            if self.task == "segmentation":
+            if self.task.labels:
                 volume, sentences = label_map(
                     estimate.data, prepared, self.preparation, self.classes, self.settings, on_probability, on_detected
                 )
@@ -250,7 +243,7 @@ class LoadedModel:
         return files_of(output, self.target, probabilities=classes, lesions=self.settings.detection is not None)
 
     def _require_probabilities(self) -> None:
-        if self.task != "segmentation":
+        if not self.task.labels:
             raise UsageError("the model makes an image, not probabilities of classes", fix="leave out --probabilities")
 
     def _require_detection(self) -> None:

@@ -75,7 +75,7 @@ def write_report(path: Path, model: LoadedModel, reading: Reading, cases: Mappin
             "device": f"{device} ({name})",
             "model": {
                 "method": model.description.get("method"),
-                "task": model.task,
+                "task": model.task.name,
                 "inputs": model.inputs,
                 "target": model.target,
                 "classes": model.classes,

@@ -13,34 +13,10 @@ from numpy.typing import NDArray
 from medgen.errors import ModelError
 from medgen.inference.memory import Plan
 from medgen.inference.tiles import predict_tiles
-from medgen.methods.base import Method
+from medgen.methods.base import Method, Predicts
+from medgen.preparation.task import IMAGE, ValueRange
 from medgen.recipe.prediction import InferenceConfig
 from medgen.types import Array, Progress
-
-
-@dataclass(frozen=True)
-class Values:
-    """What the numbers that a network makes mean.
-
-    Attributes:
-        low: the smallest value there is.
-        high: the largest value there is.
-        outside: value outside the body, of the first channel and of every other.
-        strict: whether a number beyond the range is an error; else it is clipped and counted.
-    """
-
-    low: float
-    high: float
-    outside: tuple[float, float]
-    strict: bool
-
-
-IMAGE = Values(-1.0, 1.0, outside=(-1.0, -1.0), strict=False)
-"""An image target, as preparation maps it; outside the body stands the low end, which is air."""
-PROBABILITIES = Values(0.0, 1.0, outside=(1.0, 0.0), strict=True)
-"""Classes that sum to 1, background first; outside the body background is certain."""
-VALUES = {"synthesis": IMAGE, "segmentation": PROBABILITIES}
-"""By task, as ``Roles.task`` and ``model.json`` name it."""
 
 _ROUNDING = 1e-3
 """How far beyond the range a probability may be: sums of blended tiles, and of half precision, are not exact."""
@@ -84,7 +60,7 @@ def predict_prepared(
     settings: InferenceConfig,
     patch: Sequence[int],
     context: Array | None = None,
-    values: Values = IMAGE,
+    values: ValueRange = IMAGE,
     device: str | torch.device = "cpu",
     progress: Progress | None = None,
 ) -> NDArray[np.float32]:
@@ -122,8 +98,8 @@ def first_plan(
     stitch_on: torch.device | None = None,
 ) -> Plan:
     """The plan that the settings ask for; tiles are added up on the device unless another place is named."""
-    first = stages[0]
-    size = settings.tile_size(patch, margin=first.margin, multiple=first.multiple, align=first.align)
+    window = stages[0].window
+    size = settings.tile_size(patch, margin=window.margin, multiple=window.multiple, align=window.align)
     return Plan(device, stitch_on or device, settings.batch, size)
 
 
@@ -135,7 +111,7 @@ def run_stages(
     settings: InferenceConfig,
     *,
     context: Array | None = None,
-    values: Values = IMAGE,
+    values: ValueRange = IMAGE,
     progress: Progress | None = None,
 ) -> Estimate:
     """The whole cascade by one plan of memory; arguments as for :func:`predict_prepared`."""
@@ -145,19 +121,21 @@ def run_stages(
         name = f"stage {number} of {len(stages)}" if len(stages) > 1 else "the network"
         inputs: Any = image if context is None else Stacked(image, context)
         _require_channels(stage, inputs.shape[0], name)
+        assert isinstance(stage, Predicts)
+        window = stage.window
         context = predict_tiles(
             stage.predict,
             inputs,
             size=plan.size,
-            margin=stage.margin,
-            channels=stage.channels.outputs,
+            margin=window.margin,
+            channels=stage.shape.outputs,
             blend=settings.blend,
-            overlap=settings.tile_overlap(stage.margin, stage.align),
+            overlap=settings.tile_overlap(window.margin, window.align),
             mask=body,
             fill=values.outside[1],
             batch=plan.batch,
-            multiple=stage.multiple,
-            align=stage.align,
+            multiple=window.multiple,
+            align=window.align,
             device=plan.device,
             stitch_on=plan.stitch_on,
             progress=_named(progress, name if len(stages) > 1 else "prediction"),
@@ -169,14 +147,14 @@ def run_stages(
     return Estimate(context, clipped, voxels * len(context))
 
 
-def _fill_first(estimate: NDArray[np.float32], body: Array | None, values: Values) -> None:
+def _fill_first(estimate: NDArray[np.float32], body: Array | None, values: ValueRange) -> None:
     """Give the first channel its own value outside the body."""
     if body is not None and values.outside[0] != values.outside[1]:
         for x in range(estimate.shape[1]):
             estimate[0, x][body[x] == 0] = values.outside[0]
 
 
-def _into_range(estimate: NDArray[np.float32], values: Values, name: str) -> int:
+def _into_range(estimate: NDArray[np.float32], values: ValueRange, name: str) -> int:
     """Clip in place to the range, slab by slab; the number of clipped voxels.
 
     Raises:
@@ -206,9 +184,9 @@ def _into_range(estimate: NDArray[np.float32], values: Values, name: str) -> int
 
 
 def _require_channels(stage: Method, channels: int, name: str) -> None:
-    if stage.channels.inputs != channels:
+    if stage.shape.inputs != channels:
         raise ModelError(
-            f"{name} reads {stage.channels.inputs} channels and was given {channels}",
+            f"{name} reads {stage.shape.inputs} channels and was given {channels}",
             fix="use the model with the inputs it was trained on",
         )
 

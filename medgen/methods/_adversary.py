@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
@@ -14,11 +14,11 @@ from medgen.errors import UsageError
 from medgen.losses.domain import domain_cross_entropy
 from medgen.methods._domains import DomainStatistics, Passed, Share, StatisticsName, joined, ramp, require_order
 from medgen.methods._segmentation import SegmentationConfig, Segmenter
-from medgen.methods.base import Channels
+from medgen.methods.base import Adapts, Shape, Window
 from medgen.networks.alternate import statistics_of
 from medgen.networks.domain_discriminator import DomainDiscriminator
 from medgen.networks.segmenters import MAP_STRIDE, SegmentationUNet
-from medgen.sampling.batches import Adaptation
+from medgen.sampling.batches import Adaptation, Batch
 
 
 class AdversaryConfig(SegmentationConfig):
@@ -53,15 +53,15 @@ class AdversaryConfig(SegmentationConfig):
         return self
 
 
-class AdversarialSegmenter(Segmenter):
+class AdversarialSegmenter(Segmenter, Adapts):
     """What the methods with an adversary share; their losses and the order of their steps stand in their own files."""
 
-    batch_class: ClassVar[type[Any]] = Adaptation
+    batch_class: ClassVar[type[Batch]] = Adaptation
     config: AdversaryConfig
     statistics: DomainStatistics
 
-    def __init__(self, config: AdversaryConfig, channels: Channels) -> None:
-        super().__init__(config, channels)
+    def __init__(self, config: AdversaryConfig, shape: Shape) -> None:
+        super().__init__(config, shape)
         self.layers = config.layers or self.network.layers
         if unknown := [name for name in self.layers if name not in self.network.layers]:
             raise UsageError(
@@ -76,12 +76,12 @@ class AdversarialSegmenter(Segmenter):
         self.statistics = DomainStatistics(self.network, config.statistics)
 
     @property
-    def minimum(self) -> int:
-        """The smallest side of a patch: the discriminator must have a voxel left."""
+    def window(self) -> Window:
+        """That of the network; the discriminator must have a voxel left of the smallest patch."""
         stride = MAP_STRIDE if isinstance(self.network, SegmentationUNet) else 1
-        unit = max(self.multiple, self.align)
+        unit = max(self.network.multiple, self.network.align)
         judged = stride * (2 * self.discriminator.margin + 1)
-        return max(super().minimum, 2 * self.margin + unit * math.ceil(judged / unit))
+        return self.window_of(2 * self.network.margin + unit * math.ceil(judged / unit))
 
     def optimizers(self) -> dict[str, Optimizer]:
         """The discriminator's optimiser, and the segmenter's."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.optim import Adam
 
 from medgen.config import Config
 from medgen.losses.image import gradient_difference, mean_absolute, mean_squared
-from medgen.methods.base import Channels, Method
+from medgen.methods.base import Method, Predicts, Shape, Window
 from medgen.networks.generators import Generator, Norm, build_generator
 from medgen.sampling.batches import Paired, centre
 
@@ -51,7 +52,7 @@ class PairedConfig(Config):
     """Inner folds whose held-out predictions are the training context of the next stage."""
 
 
-class Translator(Method):
+class Translator(Method, Predicts):
     """A method whose prediction is one pass through its generator.
 
     It bends the rule that Method is subclassed once: what is shared is no training, only what a generator fixes (its
@@ -60,23 +61,18 @@ class Translator(Method):
 
     batch_class = Paired
 
-    def __init__(self, config: PairedConfig, channels: Channels) -> None:
-        super().__init__(config, channels)
+    def __init__(self, config: PairedConfig, shape: Shape) -> None:
+        super().__init__(config, shape)
         self.generator, self._margin, self._multiple = build_generator(
-            config.generator, *channels, preset=config.preset, width=config.width, norm=config.norm
+            config.generator, shape.inputs, shape.outputs, preset=config.preset, width=config.width, norm=config.norm
         )
 
     @property
-    def margin(self) -> int:
-        """8 for the FCN, 0 for the U-Net."""
-        return self._margin
+    def window(self) -> Window:
+        """A margin of 8 for the FCN; sides divisible by 8 for the U-Net."""
+        return Window(self._margin, self._multiple)
 
-    @property
-    def multiple(self) -> int:
-        """1 for the FCN, 8 for the U-Net."""
-        return self._multiple
-
-    def predict(self, image: Tensor) -> Tensor:
+    def predict(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The generator's estimate, in the range of the targets."""
         estimate: Tensor = self.generator(image)
         return estimate

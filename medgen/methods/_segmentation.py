@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
+import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
@@ -15,10 +16,10 @@ from medgen.config import Config
 from medgen.losses.segmentation import cross_entropy, focal, soft_dice, weight_penalties
 from medgen.methods._domains import DomainStatistics, Network
 from medgen.methods._optimizers import NesterovRMSprop
-from medgen.methods.base import Channels, Method
+from medgen.methods.base import Method, Predicts, Shape, Window
 from medgen.networks.alternate import own_statistics
 from medgen.networks.segmenters import Slices, build_segmenter
-from medgen.sampling.batches import Labelled, centre
+from medgen.sampling.batches import Batch, Labelled, centre
 
 
 class SegmentationConfig(Config):
@@ -60,46 +61,34 @@ class SegmentationConfig(Config):
         return self
 
 
-class Segmenter(Method):
+class Segmenter(Method, Predicts):
     """A network that labels voxels; subclasses say how it learns.
 
     Like the base of the methods for pairs, it shares no training: what the network fixes (margin, divisor, alignment),
     its supervised loss and its optimiser.
     """
 
-    batch_class: ClassVar[type[Any]] = Labelled
+    batch_class: ClassVar[type[Batch]] = Labelled
+    learns = "segmenter/cross_entropy"
     config: SegmentationConfig
     statistics: DomainStatistics | None
 
-    def __init__(self, config: SegmentationConfig, channels: Channels) -> None:
-        super().__init__(config, channels)
-        self.network = new_network(config, channels)
+    def __init__(self, config: SegmentationConfig, shape: Shape) -> None:
+        super().__init__(config, shape)
+        self.network = new_network(config, shape)
         self.statistics = None
 
     @property
-    def margin(self) -> int:
-        """Voxels lost on each side: the context of DeepMedic's pathways; 0 for the U-Net."""
-        return self.network.margin
+    def window(self) -> Window:
+        """The context and sub-sampling of DeepMedic's pathways, or the levels of the U-Net."""
+        return self.window_of(0)
 
-    @property
-    def multiple(self) -> int:
-        """What the sides of the input must be divisible by."""
-        return self.network.multiple
-
-    @property
-    def align(self) -> int:
-        """What the sides of the output must be divisible by: the sub-sampling of DeepMedic's pathways."""
-        return self.network.align
-
-    @property
-    def minimum(self) -> int:
-        """The smallest side of an input."""
-        return max(self.multiple, 2 * self.margin + self.align, self.network.minimum)
-
-    @property
-    def fewest_slices(self) -> int:
-        """One where slices are not thin."""
-        return self.minimum if self.config.slices == "thin" else 1
+    def window_of(self, minimum: int) -> Window:
+        """The window of the network where the smallest side is at least ``minimum``; one slice where they are thick."""
+        network = self.network
+        least = max(network.multiple, 2 * network.margin + network.align, network.minimum, minimum)
+        smallest = least if self.config.slices == "thin" else (least, least, 1)
+        return Window(network.margin, network.multiple, network.align, smallest)
 
     def optimizers(self) -> dict[str, Optimizer]:
         """The segmenter's optimiser."""
@@ -140,7 +129,7 @@ class Segmenter(Method):
         of_target = self.statistics is not None and self.statistics.mode == "target"
         return own_statistics(self) if of_target and domain != TARGET else nullcontext()
 
-    def predict(self, image: Tensor) -> Tensor:
+    def predict(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Class probabilities ``(B, K, X - 2m, Y - 2m, Z - 2m)`` in [0, 1]; channel 0 is background."""
         with self.deployed():
             logits: Tensor = self.network(image)
@@ -173,11 +162,12 @@ def label_losses(
     return losses
 
 
-def new_network(config: SegmentationConfig, channels: Channels) -> Network:
+def new_network(config: SegmentationConfig, shape: Shape) -> Network:
     """The network that the settings describe."""
     return build_segmenter(
         config.network,
-        *channels,
+        shape.inputs,
+        shape.outputs,
         preset=config.preset,
         width=config.width,
         norm=config.norm or ("batch" if config.network == "deepmedic" else "instance"),

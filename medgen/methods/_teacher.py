@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
@@ -13,9 +13,9 @@ from medgen.losses.consistency import confident, mean_squared, sharpened, soft_c
 from medgen.methods._domains import DomainStatistics, Share, StatisticsName, require_order
 from medgen.methods._perturbation import PerturbationConfig, perturb
 from medgen.methods._segmentation import SegmentationConfig, Segmenter, label_losses
-from medgen.methods.base import Channels
+from medgen.methods.base import Adapts, Shape
 from medgen.networks.alternate import Alternate
-from medgen.sampling.batches import Adaptation, centre
+from medgen.sampling.batches import Adaptation, Batch, centre
 
 
 class TeacherConfig(SegmentationConfig):
@@ -99,15 +99,15 @@ class Teacher(nn.Module):
         return self.state.used_by(network)
 
 
-class Student(Segmenter):
+class Student(Segmenter, Adapts):
     """A segmenter with a teacher; what it learns from it stands in the subclasses."""
 
-    batch_class: ClassVar[type[Any]] = Adaptation
+    batch_class: ClassVar[type[Batch]] = Adaptation
     config: TeacherConfig
     statistics: DomainStatistics
 
-    def __init__(self, config: TeacherConfig, channels: Channels) -> None:
-        super().__init__(config, channels)
+    def __init__(self, config: TeacherConfig, shape: Shape) -> None:
+        super().__init__(config, shape)
         self.statistics = DomainStatistics(self.network, config.statistics)
         self.teacher = Teacher(self.network, config.decay)
 

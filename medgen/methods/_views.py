@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from medgen.errors import UsageError
 from medgen.methods._domains import Network
 from medgen.methods._segmentation import SegmentationConfig, Segmenter, new_network
-from medgen.methods.base import Channels
+from medgen.methods.base import Shape
 
 
 class ViewsConfig(SegmentationConfig):
@@ -25,17 +25,17 @@ class TwoViews(Segmenter):
 
     config: ViewsConfig
 
-    def __init__(self, config: ViewsConfig, channels: Channels) -> None:
-        super().__init__(config, channels)
-        hidden = config.hidden or (channels.inputs - 1,)
-        kept = [number for number in range(channels.inputs) if number not in hidden]
-        if max(hidden) >= channels.inputs or not kept:
+    def __init__(self, config: ViewsConfig, shape: Shape) -> None:
+        super().__init__(config, shape)
+        hidden = config.hidden or (shape.inputs - 1,)
+        kept = [number for number in range(shape.inputs) if number not in hidden]
+        if max(hidden) >= shape.inputs or not kept:
             raise UsageError(
-                f"one view lacks the channels {', '.join(map(str, hidden))} of {channels.inputs}",
-                fix=f"name some, not all, of 0 to {channels.inputs - 1} in config.hidden",
+                f"one view lacks the channels {', '.join(map(str, hidden))} of {shape.inputs}",
+                fix=f"name some, not all, of 0 to {shape.inputs - 1} in config.hidden",
             )
         self.kept = kept
-        self.second = new_network(config, Channels(len(kept), channels.outputs))
+        self.second = new_network(config, Shape(len(kept), shape.outputs))
 
     @property
     def views(self) -> tuple[tuple[str, Network], ...]:
@@ -46,7 +46,7 @@ class TwoViews(Segmenter):
         """One for each network."""
         return {**super().optimizers(), "second": self.optimizer_of(self.second)}
 
-    def predict(self, image: Tensor) -> Tensor:
+    def predict(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Class probabilities ``(B, K, X - 2m, Y - 2m, Z - 2m)`` in [0, 1] as far as both networks agree on them."""
         second: Tensor = self.second(self.seen_by("second", image))
         return agreement(super().predict(image), second.float().softmax(dim=1))

@@ -11,16 +11,16 @@ this sense without help, and here there is nothing for it to do.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 
 from medgen.errors import UsageError
 from medgen.methods._domains import DomainStatistics, Share
 from medgen.methods._segmentation import SegmentationConfig, Segmenter
-from medgen.methods.base import Channels, Update
+from medgen.methods.base import Adapts, Shape, Update
 from medgen.networks.alternate import statistics_of
-from medgen.sampling.batches import Adaptation
+from medgen.sampling.batches import Adaptation, Batch
 
 
 class Config(SegmentationConfig):
@@ -33,16 +33,16 @@ class Config(SegmentationConfig):
     running statistics forget as the weights move, so only the last ones count: DeepMedic's are of some 50 steps."""
 
 
-class AdaBN(Segmenter):
+class AdaBN(Segmenter, Adapts):
     """Supervised training, then a forward pass of the target patches in the state of the new weights."""
 
     config_class = Config
-    batch_class: ClassVar[type[Any]] = Adaptation
+    batch_class: ClassVar[type[Batch]] = Adaptation
     config: Config
     statistics: DomainStatistics
 
-    def __init__(self, config: Config, channels: Channels) -> None:
-        super().__init__(config, channels)
+    def __init__(self, config: Config, shape: Shape) -> None:
+        super().__init__(config, shape)
         if not statistics_of(self.network):
             raise UsageError(
                 "this network has no batch normalisation, so AdaBN has nothing to adapt: instance normalisation "

@@ -37,7 +37,7 @@ from torch.optim import Optimizer
 from medgen.losses.adversarial import binary_cross_entropy
 from medgen.losses.segmentation import one_hot, scaled_one_hot, straight_through
 from medgen.methods._segmentation import SegmentationConfig, Segmenter
-from medgen.methods.base import Channels, Update
+from medgen.methods.base import Shape, Update, Window
 from medgen.networks.label_discriminator import LabelDiscriminator
 from medgen.networks.segmenters import SLICE_STRIDES, Slices
 from medgen.sampling.batches import Labelled
@@ -86,19 +86,21 @@ class AdversarialDetector(Segmenter):
     config_class = Config
     config: Config
 
-    def __init__(self, config: Config, channels: Channels) -> None:
-        super().__init__(config, channels)
+    def __init__(self, config: Config, shape: Shape) -> None:
+        super().__init__(config, shape)
         heights = (*SLICE_STRIDES[config.slices], *[1] * 3)[: config.discriminator_depth]
         self.discriminator = (
-            LabelDiscriminator(*channels, width=config.discriminator_width, strides=[(2, 2, z) for z in heights])
+            LabelDiscriminator(
+                shape.inputs, shape.outputs, width=config.discriminator_width, strides=[(2, 2, z) for z in heights]
+            )
             if config.adversarial_weight
             else None
         )
 
     @property
-    def minimum(self) -> int:
-        """The smallest side of a patch within a slice: the discriminator must have some places left to judge."""
-        return max(super().minimum, 2 << self.config.discriminator_depth)
+    def window(self) -> Window:
+        """That of the network; the discriminator must have some places left of the smallest patch."""
+        return self.window_of(2 << self.config.discriminator_depth)
 
     def optimizers(self) -> dict[str, Optimizer]:
         """One for each network; without an adversary there is no second."""

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from medgen.methods._adversary import AdversarialSegmenter, AdversaryConfig
 from medgen.methods._domains import ramp
 from medgen.methods._teacher import ConsistencyConfig, Teacher, consistency, patches_of_source, patches_of_student
-from medgen.methods.base import Channels, Update
+from medgen.methods.base import Shape, Update
 from medgen.sampling.batches import Adaptation
 
 
@@ -32,8 +32,8 @@ class AdversarialMeanTeacher(AdversarialSegmenter):
     config_class = Config
     config: Config
 
-    def __init__(self, config: Config, channels: Channels) -> None:
-        super().__init__(config, channels)
+    def __init__(self, config: Config, shape: Shape) -> None:
+        super().__init__(config, shape)
         self.teacher = Teacher(self.network, config.decay)
 
     @property

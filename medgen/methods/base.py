@@ -1,16 +1,26 @@
-"""The one abstraction that every trainable thing in medgen shares: a method yields its updates."""
+"""The contract of everything that is trained: the updates it asks for, and what can be done with it afterwards.
+
+A method yields its updates; the one training loop does the rest. What a trained method is good for it says by the
+abilities that it inherits: :class:`Predicts`, :class:`Translates`, :class:`Samples`, :class:`Encodes` and
+:class:`HasDensity`. Commands, inference and the contract test ask ``isinstance`` and never for a name.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from medgen.config import Config
-from medgen.sampling.batches import Adaptation
+from medgen.sampling.batches import Batch
+
+Direction = Literal["forward", "backward"]
+"""``forward`` maps the inputs of the recipe to its target, ``backward`` the target to the inputs."""
 
 
 class Update(NamedTuple):
@@ -24,11 +34,65 @@ class Update(NamedTuple):
     losses: dict[str, Tensor]
 
 
-class Channels(NamedTuple):
-    """How many channels a network reads and writes."""
+Step: TypeAlias = Update | tuple[Update, ...]
+"""One update, or several that are differentiated on one graph before any of them steps."""
+
+
+class Shape(NamedTuple):
+    """What a method is built for.
+
+    Attributes:
+        inputs: channels of the image that it reads.
+        outputs: channels of the image, or classes of the label map, that it makes.
+        size: voxels of a training patch along each axis; two for slices, three for volumes.
+    """
 
     inputs: int
     outputs: int
+    size: tuple[int, ...] = (32, 32, 32)
+
+    @property
+    def dimensions(self) -> int:
+        """2 for slices, 3 for volumes."""
+        return len(self.size)
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a network asks of the size of its input, and what it loses of it; voxels, the same along each axis.
+
+    Attributes:
+        margin: lost on each side: 0 for a network whose output has the size of its input.
+        multiple: what each side of the input must be divisible by.
+        align: what the sides of the output, and the places where tiles begin, must be multiples of.
+        minimum: the smallest side that the networks can be trained on; a tuple where it differs by axis.
+        exact: whether the input must have the size of the training patches, as for a network with dense layers.
+    """
+
+    margin: int = 0
+    multiple: int = 1
+    align: int = 1
+    minimum: int | tuple[int, ...] = 1
+    exact: bool = False
+
+    def smallest(self, dimensions: int = 3) -> tuple[int, ...]:
+        """The smallest side along each axis of a training patch."""
+        named = self.minimum if isinstance(self.minimum, tuple) else (self.minimum,) * dimensions
+        least = max(self.multiple, 2 * self.margin + self.align)
+        # An axis with a minimum of its own, below what the others need, is one that the network does not sub-sample.
+        return tuple(max(each, least) if isinstance(self.minimum, int) else each for each in named)
+
+
+class Memory(Protocol):
+    """State that is no weight and no statistic: a history pool, an equilibrium, a counter."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Tensors and plain values."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any], /) -> None:
+        """Go back to a saved state."""
+        ...
 
 
 class Method(nn.Module, ABC):
@@ -36,75 +100,137 @@ class Method(nn.Module, ABC):
 
     Args:
         config: the method's own settings, an instance of its ``Config``.
-        channels: channels of the image that it reads and of the image that it writes.
+        shape: channels and size of what it reads and makes.
     """
 
     config_class: ClassVar[type[Config]]
     """Settings with the published values as defaults."""
-    batch_class: ClassVar[type[Any]]
+    batch_class: ClassVar[type[Batch]]
     """What :meth:`updates` is fed with; one of :mod:`medgen.sampling.batches`."""
+    learns: ClassVar[str]
+    """``<optimizer>/<loss>``: the loss that falls when one batch is learnt by heart, for the contract test."""
+    dimensions: ClassVar[tuple[int, ...]] = (3,)
+    """Of the patches that it can be built for: 3 for volumes, 2 for slices."""
 
-    def __init__(self, config: Any, channels: Channels) -> None:
+    def __init__(self, config: Any, shape: Shape) -> None:
         super().__init__()
         self.config = config
-        self.channels = channels
+        self.shape = shape
 
     @classmethod
     def adapts(cls) -> bool:
         """Whether it learns from the unlabelled images of a second domain."""
-        return issubclass(cls.batch_class, Adaptation)
-
-    @property
-    def margin(self) -> int:
-        """Voxels that :meth:`predict` loses on each side of its input: 0 for a same-size network."""
-        return 0
-
-    @property
-    def multiple(self) -> int:
-        """What each side of the input of :meth:`predict` must be divisible by."""
-        return 1
-
-    @property
-    def align(self) -> int:
-        """What the sides of the output of :meth:`predict`, and the places where tiles begin, must be multiples of."""
-        return 1
-
-    @property
-    def minimum(self) -> int:
-        """The smallest side, in voxels, of an input that the networks can be trained on."""
-        return max(self.multiple, 2 * self.margin + self.align)
-
-    @property
-    def fewest_slices(self) -> int:
-        """The same along Z, where a network for thick slices takes fewer."""
-        return self.minimum
-
-    @property
-    def target_begins(self) -> float:
-        """Share of the training until which an unlabelled domain changes nothing of the model; 1 where it never does.
-
-        A look at the health of an adaptation before it is what later ones are compared with.
-        """
-        return 0.0
+        return issubclass(cls, Adapts)
 
     @abstractmethod
     def optimizers(self) -> dict[str, Optimizer]:
-        """New optimisers by name; every parameter belongs to exactly one."""
+        """New optimisers by name; every parameter belongs to at least one."""
 
     @abstractmethod
-    def updates(self, batch: Any, progress: float) -> Iterator[Update]:
-        """Yield the updates of one batch, in order.
+    def updates(self, batch: Any, progress: float) -> Iterator[Step]:
+        """Yield the updates of one step, in order.
 
-        Code after a ``yield`` runs when that optimiser has stepped, so a later update sees the new weights.
+        Code after a ``yield`` runs when that optimiser has stepped, so a later update sees the new weights. Updates
+        that share a graph, such as those of encoder, decoder and discriminator, are yielded together as a tuple.
 
         Args:
-            batch: an instance of :attr:`batch_class`.
+            batch: an instance of :attr:`batch_class` with :attr:`draws` times the patches of ``schedule.batch``.
             progress: the share of the training that is done, in [0, 1).
         """
 
+    @property
+    def draws(self) -> int:
+        """Batches of fresh patches that one step takes; see :func:`~medgen.sampling.batches.split`."""
+        return 1
+
+    @property
+    def window(self) -> Window:
+        """What the networks ask of the size of their input."""
+        return Window()
+
+    def score(self, batch: Any) -> dict[str, float]:
+        """Numbers on held-out patches, for the log; less of the first is better, and it chooses the weights to keep."""
+        return {}
+
+    def memory(self) -> dict[str, Memory]:
+        """State by name that is saved in checkpoints, and neither averaged nor exported."""
+        return {}
+
+    def exported(self) -> Sequence[str]:
+        """Names of the parts whose weights a trained model needs; by default all."""
+        return tuple(dict.fromkeys(name.partition(".")[0] for name in self.state_dict()))
+
+
+class Adapts(ABC):
+    """Learns from the images of a second domain, whose labels nobody may see."""
+
+    @property
     @abstractmethod
-    def predict(self, image: Tensor) -> Tensor:
-        """Map an image ``(B, C, X, Y, Z)`` to ``(B, K, X - 2m, Y - 2m, Z - 2m)`` with the margin m."""
+    def target_begins(self) -> float:
+        """Share of the training until which the target domain changes nothing of the model; 1 where it never does.
+
+        The validation before it is what the monitor compares later ones with.
+        """
+
+
+class Predicts(ABC):
+    """Maps an image to another one, or to class probabilities."""
+
+    @abstractmethod
+    def predict(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Map ``(B, C, X, Y, Z)``, or ``(B, C, X, Y)`` for slices, to K channels with the margin taken off each side.
+
+        Args:
+            image: prepared inputs; a tile, or a whole volume.
+            generator: the only source of chance. What is drawn is drawn once and used for the whole batch: every tile
+                of a volume is predicted with a generator in the same state, so that no tile differs from the others
+                by its noise. None asks for the prediction without chance, e.g. the mean.
+        """
+
+
+class Translates(ABC):
+    """Maps images of one domain to the other, both ways."""
+
+    @abstractmethod
+    def predict(self, image: Tensor, direction: Direction, generator: torch.Generator | None = None) -> Tensor:
+        """As for :meth:`Predicts.predict`; ``backward`` reads ``shape.outputs`` channels and makes ``shape.inputs``."""
+
+
+class Samples(ABC):
+    """Draws new images."""
+
+    @abstractmethod
+    def sample(self, count: int, generator: torch.Generator, temperature: float = 1.0) -> Tensor:
+        """New images ``(count, C, *size)`` in normalised units, of the size of the training patches.
+
+        Args:
+            count: how many.
+            generator: the only source of chance, on the device of the method.
+            temperature: factor on the standard deviation of the latent noise, above 0.
+        """
+
+
+class Encodes(ABC):
+    """Has a latent code for each image."""
+
+    @abstractmethod
+    def encode(self, image: Tensor) -> Tensor:
+        """The code ``(B, ...)`` of an image, without chance."""
+
+    @abstractmethod
+    def decode(self, code: Tensor) -> Tensor:
+        """The image of a code, without chance."""
+
+
+class HasDensity(ABC):
+    """Knows how likely an image is."""
+
+    bound: ClassVar[bool]
+    """Whether :meth:`log_prob` is a lower bound, and not exact."""
+
+    @abstractmethod
+    def log_prob(self, image: Tensor) -> Tensor:
+        """Log-density ``(B,)`` in nats of images in normalised units."""
 
 
 def stages_of(config: Any) -> int:

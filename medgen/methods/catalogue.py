@@ -10,7 +10,7 @@ from typing import Any
 
 from medgen.config import build
 from medgen.errors import ModelError, UsageError
-from medgen.methods.base import Channels, Method
+from medgen.methods.base import Method, Shape
 
 _NO_METHODS = ("base", "catalogue")
 
@@ -53,14 +53,14 @@ def resolve(name: str, *, allow_modules: Sequence[str] = ()) -> type[Method]:
 def create(
     name: str,
     config: dict[str, Any],
-    channels: Channels,
+    shape: Shape,
     *,
     allow_modules: Sequence[str] = (),
     where: str | Path | None = None,
 ) -> Method:
     """A new, untrained method from its name and plain settings."""
     kind = resolve(name, allow_modules=allow_modules)
-    return kind(build(kind.config_class, config, where=where), channels)
+    return kind(build(kind.config_class, config, where=where), shape)
 
 
 def method_names() -> list[str]:

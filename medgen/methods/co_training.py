@@ -12,7 +12,7 @@ as in cross pseudo supervision (Chen et al. 2021, arXiv 2106.01226).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import NonNegativeFloat, model_validator
 from torch import Tensor
@@ -21,9 +21,9 @@ from medgen.errors import UsageError
 from medgen.methods._domains import Share, ramp, require_order
 from medgen.methods._teacher import labelled_by_another, probabilities
 from medgen.methods._views import TwoViews, ViewsConfig, agreement
-from medgen.methods.base import Channels, Update
+from medgen.methods.base import Adapts, Shape, Update
 from medgen.networks.alternate import statistics_of
-from medgen.sampling.batches import Adaptation, centre
+from medgen.sampling.batches import Adaptation, Batch, centre
 
 
 class Config(ViewsConfig):
@@ -44,15 +44,15 @@ class Config(ViewsConfig):
         return self
 
 
-class CoTraining(TwoViews):
+class CoTraining(TwoViews, Adapts):
     """Both networks learn from the labels of the source, and on the target from what they predict together."""
 
     config_class = Config
-    batch_class: ClassVar[type[Any]] = Adaptation
+    batch_class: ClassVar[type[Batch]] = Adaptation
     config: Config
 
-    def __init__(self, config: Config, channels: Channels) -> None:
-        super().__init__(config, channels)
+    def __init__(self, config: Config, shape: Shape) -> None:
+        super().__init__(config, shape)
         if config.agreement_weight and statistics_of(self.network):
             raise UsageError(
                 "co-training does not keep the statistics of two domains apart, which batch normalisation needs",

@@ -19,6 +19,7 @@ the mean, so their 0.05 corresponds to ``adversarial_weight: 2.4e-5, gradient_di
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal
 
 from pydantic import NonNegativeFloat
@@ -26,7 +27,7 @@ from torch.optim import Optimizer
 
 from medgen.losses.adversarial import binary_cross_entropy
 from medgen.methods._paired import PairedConfig, Reduction, Translator, adam, reconstruction
-from medgen.methods.base import Channels, Update
+from medgen.methods.base import Shape, Update, Window
 from medgen.networks.discriminator import ContextAwareDiscriminator
 from medgen.sampling.batches import Paired, centre
 
@@ -46,19 +47,20 @@ class ContextAwareGAN(Translator):
     """One stage: the discriminator steps first, then the generator is judged by the new discriminator."""
 
     config_class = Config
+    learns = "generator/mse"
     config: Config
 
-    def __init__(self, config: Config, channels: Channels) -> None:
-        super().__init__(config, channels)
+    def __init__(self, config: Config, shape: Shape) -> None:
+        super().__init__(config, shape)
         weight, reduction = PRESETS[config.preset]
         self.adversarial_weight = weight if config.adversarial_weight is None else config.adversarial_weight
         self.reduction: Reduction = config.reduction or reduction
-        self.discriminator = ContextAwareDiscriminator(channels.outputs, width=config.width)
+        self.discriminator = ContextAwareDiscriminator(shape.outputs, width=config.width)
 
     @property
-    def minimum(self) -> int:
-        """The discriminator halves its patch four times, so it must have 16 voxels a side."""
-        return 16 + 2 * self.margin
+    def window(self) -> Window:
+        """That of the generator; the discriminator halves its patch four times, so it must have 16 voxels a side."""
+        return replace(super().window, minimum=16 + 2 * super().window.margin)
 
     def optimizers(self) -> dict[str, Optimizer]:
         """Adam for each network."""

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import NonNegativeFloat, model_validator
 
 from medgen.losses.segmentation import entropy
 from medgen.methods._domains import DomainStatistics, Share, StatisticsName, ramp, require_order
 from medgen.methods._segmentation import SegmentationConfig, Segmenter
-from medgen.methods.base import Channels, Update
-from medgen.sampling.batches import Adaptation, centre
+from medgen.methods.base import Adapts, Shape, Update
+from medgen.sampling.batches import Adaptation, Batch, centre
 
 
 class Config(SegmentationConfig):
@@ -40,16 +40,16 @@ class Config(SegmentationConfig):
         return self
 
 
-class EntropyMinimisation(Segmenter):
+class EntropyMinimisation(Segmenter, Adapts):
     """Supervised loss on the source domain, entropy inside the mask on the target."""
 
     config_class = Config
-    batch_class: ClassVar[type[Any]] = Adaptation
+    batch_class: ClassVar[type[Batch]] = Adaptation
     config: Config
     statistics: DomainStatistics
 
-    def __init__(self, config: Config, channels: Channels) -> None:
-        super().__init__(config, channels)
+    def __init__(self, config: Config, shape: Shape) -> None:
+        super().__init__(config, shape)
         self.statistics = DomainStatistics(self.network, config.statistics)
 
     @property
@@ -66,7 +66,7 @@ class EntropyMinimisation(Segmenter):
             yield Update("segmenter", self.supervised(logits, batch.label))
             return
         passed = self.statistics.both(self.network, batch.source, batch.target)
-        doubt = entropy(passed.target, centre(batch.target_mask, passed.target)) / math.log(self.channels.outputs)
+        doubt = entropy(passed.target, centre(batch.target_mask, passed.target)) / math.log(self.shape.outputs)
         yield Update("segmenter", self.supervised(passed.source, batch.label) | {"entropy": weight * doubt})
 
 

@@ -27,7 +27,7 @@ from medgen.methods._teacher import (
     patches_of_student,
     probabilities,
 )
-from medgen.methods.base import Channels, Update
+from medgen.methods.base import Shape, Update
 from medgen.sampling.batches import Adaptation, centre
 
 Portion = Annotated[float, Field(gt=0, le=1)]
@@ -63,10 +63,10 @@ class SelfTraining(Student):
     thresholds: Tensor
     seen: Tensor
 
-    def __init__(self, config: Config, channels: Channels) -> None:
-        super().__init__(config, channels)
-        self.register_buffer("thresholds", torch.ones(channels.outputs))
-        self.register_buffer("seen", torch.zeros(channels.outputs, dtype=torch.int64))
+    def __init__(self, config: Config, shape: Shape) -> None:
+        super().__init__(config, shape)
+        self.register_buffer("thresholds", torch.ones(shape.outputs))
+        self.register_buffer("seen", torch.zeros(shape.outputs, dtype=torch.int64))
 
     @property
     def target_begins(self) -> float:

@@ -23,6 +23,7 @@ class Supervised(Translator):
     """Minimise the voxel-wise distance and, by its weight, the gradient difference."""
 
     config_class = Config
+    learns = "generator/mse"
     config: Config
 
     def optimizers(self) -> dict[str, Optimizer]:

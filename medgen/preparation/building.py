@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medgen.cases import Case
+from medgen.cases import Case, is_optional
 from medgen.errors import InputError, MedgenError, MemoryExhausted, StorageError
 from medgen.files import image_digest, storage_errors
 from medgen.preparation.fingerprint import summarise
@@ -45,7 +45,8 @@ def build_store(
     """Prepare what is not in the store yet, and open it.
 
     Args:
-        cases: from the case table. Every one needs the inputs; those of split ``test`` may lack the rest.
+        cases: from the case table. Every one needs the inputs, or a target alone; what else a method needs is checked
+            by :func:`medgen.recipe.check.require_images`.
         preparation: what to do with them.
         folder: of the store; may hold other cases and other settings, which are left alone. Two processes that
             build the same store take turns.
@@ -98,7 +99,9 @@ def prepare_case(case: Case, preparation: Preparation) -> Prepared:
 def _paths(case: Case, preparation: Preparation) -> dict[str, Path]:
     roles = preparation.roles
     paths = {role: path for role in roles.all if (path := case.path(role)) is not None}
-    if missing := roles.lacking(case):
+    missing = [role for role in roles.inputs if role not in paths and not is_optional(role)]
+    alone = roles.target in paths and not any(role in paths for role in roles.inputs)  # one side of an unpaired set
+    if missing and not alone:
         raise InputError(
             f"case '{case.name}' has no image for {', '.join(missing)}",
             fix="add the path to the case table, or take the case out",
@@ -189,7 +192,7 @@ def _write(prepared: Prepared, place: Path) -> None:
     """Write all arrays under a temporary name beside ``place``, then give them that name."""
     mask = prepared.body if prepared.mask is None else prepared.mask
     arrays: dict[str, Array] = {
-        "image": prepared.image,
+        **({"image": prepared.image} if len(prepared.image) else {}),
         "body": prepared.body.astype(np.uint8),
         "mask": mask.astype(np.uint8),
         "candidates": _indices(mask),

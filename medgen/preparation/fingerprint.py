@@ -52,7 +52,8 @@ def summarise(cases: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, Finge
     """The fingerprint of a training set from those of its subjects, by role."""
     if not cases:
         return {}
-    tables = {role: np.array([case[role] for case in cases]) for role in cases[0]}
+    roles = dict.fromkeys(role for case in cases for role in case)
+    tables = {role: np.array([case[role] for case in cases if role in case]) for role in roles}
     return {
         role: Fingerprint(mean=tuple(map(float, table.mean(axis=0))), spread=tuple(map(float, table.std(axis=0))))
         for role, table in tables.items()

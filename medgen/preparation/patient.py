@@ -117,7 +117,8 @@ class Preparation:
         """Prepare one patient.
 
         Args:
-            images: by role; every input, and of target, labels and mask what there is.
+            images: by role; every input, and of target, labels and mask what there is. A target without any input is
+                one side of an unpaired set: its own grid is the patient's.
             may_lack: inputs other than the first that may be missing here; their channel is 0 throughout.
 
         Raises:
@@ -125,51 +126,57 @@ class Preparation:
                 overlap or have no position to compare; the target (unless the settings resample it), the labels or
                 the mask lie more than 0.1 voxel off the grid of the first input.
         """
-        needed = [role for role in self.roles.inputs if role not in may_lack and not is_optional(role)]
-        missing = [role for role in needed if role not in images]
-        if missing:
-            raise InputError(
-                f"no image for the input {', '.join(missing)}",
-                fix=f"give one volume for each of: {', '.join(self.roles.inputs)}",
-            )
+        first = self._reference(images, may_lack)
+        inputs = self.roles.inputs if first in self.roles.inputs else ()
         notes = [f"{role}: {note}" for role in self.roles.all if role in images for note in images[role].notes]
-        place = self._place(images, notes)
-        channels = [
-            self._values(role, images[role], place, notes) if role in images else None for role in self.roles.inputs
-        ]
-        assert channels[0] is not None  # the first input is never optional
-        body = body_mask(channels[0][0], place.affine)
+        place = self._place(images, first, notes)
+        channels = [self._values(role, images[role], place, notes) if role in images else None for role in inputs]
+        shown = channels[0] if channels else self._values(first, images[first], place, [])
+        assert shown is not None  # the first input is never optional
+        body = body_mask(shown[0], place.affine)
         if not body.any():
-            raise InputError("the image is empty: one value throughout", where=images[self.roles.inputs[0]].source)
+            raise InputError("the image is empty: one value throughout", where=images[first].source)
         image = [
             np.zeros((1, *body.shape), np.float32) if each is None else self._normalise(role, each, body, place.affine)
-            for role, each in zip(self.roles.inputs, channels, strict=True)
+            for role, each in zip(inputs, channels, strict=True)
         ]
-        del channels
-        channel_of = dict(zip(self.roles.inputs, image, strict=True))
+        del channels, shown
+        channel_of = dict(zip(inputs, image, strict=True))
         for role, others in self.config.residual.items():
-            if role in images:
+            if role in images and role in channel_of:
                 channel_of[role][0] = residual(channel_of[role][0], [channel_of[name][0] for name in others], body)
         target = self._target(images, place, body, notes)
         labels = self._labels(images, place)
         mask = self._mask(images, place)
-        looks = {role: fingerprint(each[0], body) for role, each in zip(self.roles.inputs, image, strict=True)}
-        reference = images[self.roles.inputs[0]].grid
+        fingerprints = {role: fingerprint(each[0], body) for role, each in channel_of.items()}
+        stack = np.concatenate(image) if image else np.empty((0, *body.shape), np.float32)
         body = grown(body, place.affine, self.config.body_margin)
-        return Prepared(
-            np.concatenate(image), body, place.affine, reference, tuple(notes), target, labels, mask, fingerprint=looks
-        )
+        grid = images[first].grid
+        return Prepared(stack, body, place.affine, grid, tuple(notes), target, labels, mask, fingerprint=fingerprints)
+
+    def _reference(self, images: Mapping[str, Volume], may_lack: Collection[str]) -> str:
+        """The role whose grid is the patient's: the first input, or a target that stands alone."""
+        target = self.roles.target
+        if target is not None and target in images and not any(role in images for role in self.roles.inputs):
+            return target
+        needed = [role for role in self.roles.inputs if role not in may_lack and not is_optional(role)]
+        if missing := [role for role in needed if role not in images]:
+            raise InputError(
+                f"no image for the input {', '.join(missing)}",
+                fix=f"give one volume for each of: {', '.join(self.roles.inputs)}",
+            )
+        return self.roles.inputs[0]
 
     def unlike_training(self, prepared: Prepared) -> tuple[str, ...]:
         """Warnings for inputs that look like another channel, or like nothing the model was trained on (R17)."""
         return unlike_training(prepared.fingerprint, self.training)
 
-    def _place(self, images: Mapping[str, Volume], notes: list[str]) -> Place:
+    def _place(self, images: Mapping[str, Volume], reference: str, notes: list[str]) -> Place:
         """Compare the grids of all images before anything is computed."""
         target = None if self.config.resample_target else TARGET_ELSEWHERE
         refused = {self.roles.target: target, self.roles.labels: MAP_ELSEWHERE, self.roles.mask: MAP_ELSEWHERE}
         grids = {role: ras_grid(images[role]) for role in self.roles.all if role in images}
-        first = grids[self.roles.inputs[0]]
+        first = grids[reference]
         affines = {role: located(role, grid, first, notes, elsewhere=refused.get(role)) for role, grid in grids.items()}
         return Place(*fitted_grid(first.affine, first.shape, self.config.spacing), affines)
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_serializer, model_validator
 
-from medgen.cases import Case, is_optional
+from medgen.cases import is_optional
 from medgen.config import Config
 
 Range = tuple[float, float]
@@ -126,24 +126,6 @@ class Roles(Config):
         return self
 
     @property
-    def task(self) -> Literal["synthesis", "segmentation"]:
-        """What a model of these roles makes: an image, for which labels only say where to draw patches, or labels."""
-        return "segmentation" if self.labels is not None and self.target is None else "synthesis"
-
-    @property
     def all(self) -> tuple[str, ...]:
         """Every role in use, each once."""
         return tuple(dict.fromkeys(role for role in (*self.inputs, self.target, self.labels, self.mask) if role))
-
-    def lacking(self, case: Case, *, labels: bool = False) -> tuple[str, ...]:
-        """Roles that a case needs and has no image for.
-
-        Args:
-            case: needs the inputs that are not optional; to be learnt from, in the splits ``train`` and ``val``, also
-                target and mask.
-            labels: whether it needs those too.
-        """
-        needed: set[str | None] = {role for role in self.inputs if not is_optional(role)}
-        needed |= {self.target, self.mask} if case.split != "test" else set()
-        needed |= {self.labels} if labels else set()
-        return tuple(role for role in self.all if role in needed and case.path(role) is None)

@@ -47,7 +47,7 @@ class StoredCase:
 
     @property
     def image(self) -> Array:
-        """(C, X, Y, Z) float32, normalised."""
+        """(C, X, Y, Z) float32, normalised; a case that has a target alone has none."""
         return open_array(self.folder / "image.npy")
 
     @property

@@ -11,10 +11,12 @@ import torch
 from medgen.cases import Case, listed
 from medgen.config import Config, build
 from medgen.errors import InputError, UsageError
-from medgen.methods.base import Channels, Method
+from medgen.methods.base import Method, Shape
 from medgen.methods.catalogue import resolve
 from medgen.preparation import Roles
 from medgen.recipe.settings import Recipe
+from medgen.sampling.batches import Batch
+from medgen.sampling.streams import lacking
 from medgen.sampling.transfer import check_transfer
 
 log = logging.getLogger(__name__)
@@ -43,12 +45,19 @@ def check_recipe(
     inputs = recipe.data.inputs
     for doubt in config.doubts(recipe.schedule.steps):
         log.warning("%s", doubt)
+    _require_roles(recipe, kind)
     check_transfer(recipe.patches.transfer, inputs, adapts=kind.adapts())
     _require_channels(config, "config", inputs)
     _require_channels(recipe.patches.augmentation, "patches.augmentation", inputs)
-    outputs = 1 if recipe.data.task == "synthesis" else 1 + max(1, len(recipe.data.classes))
+    if len(recipe.patches.size) not in kind.dimensions:
+        known = " or ".join(map(str, kind.dimensions))
+        raise UsageError(
+            f"the method '{recipe.method}' has {known} dimensions, and the patches {list(recipe.patches.size)}",
+            fix=f"give patches.size {known} edges, or choose another method",
+        )
+    outputs = kind.batch_class.task().channels(recipe.data, max(1, len(recipe.data.classes)))
     with torch.random.fork_rng(devices=[]):  # weights are drawn, and thrown away
-        method = kind(config, Channels(len(inputs), outputs))
+        method = kind(config, Shape(len(inputs), outputs, recipe.patches.size))
     _require_patch(recipe.patches.size, method)
     return kind, config
 
@@ -56,9 +65,9 @@ def check_recipe(
 def require_images(
     cases: Sequence[Case],
     roles: Roles,
+    kind: type[Batch],
     *,
     where: str | Path,
-    unlabelled: str | None = None,
     who: str = "cases to learn from",
     fix: str = "add them, or take the cases out of the table",
 ) -> None:
@@ -67,22 +76,38 @@ def require_images(
     Args:
         cases: all of one purpose; those of split ``test`` need no target and no mask.
         roles: of the recipe.
+        kind: the batches of the method, whose streams say what a case needs.
         where: the case table.
-        unlabelled: domain whose cases need no labels. Beside a target nobody needs them.
         who: what the cases are, for the message.
         fix: for the message.
 
     Raises:
         InputError: some lack an image; each role is named with the first of them and their number.
     """
-    lacking: dict[str, list[str]] = {}
+    missing: dict[str, list[str]] = {}
     for case in cases:
-        learns_labels = roles.task == "segmentation" and (unlabelled is None or case.domain != unlabelled)
-        for role in roles.lacking(case, labels=learns_labels):
-            lacking.setdefault(role, []).append(case.name)
-    if lacking:
-        found = (f"{role} in {len(names)} of {len(cases)} ({listed(names)})" for role, names in lacking.items())
+        for role in lacking(case, kind, roles):
+            missing.setdefault(role, []).append(case.name)
+    if missing:
+        found = (f"{role} in {len(names)} of {len(cases)} ({listed(names)})" for role, names in missing.items())
         raise InputError(f"{who} have no image for {'; '.join(found)}", where=where, fix=fix)
+
+
+def _require_roles(recipe: Recipe, kind: type[Method]) -> None:
+    """Refuse a recipe that names no image for something that the method learns from."""
+    streams = kind.batch_class.streams()
+    arrays = {array for stream in streams for array in stream.fields.values()}
+    for array, role, key in (("target", recipe.data.target, "target"), ("label", recipe.data.labels, "labels")):
+        if array in arrays and role is None:
+            raise UsageError(
+                f"the method '{recipe.method}' learns from data.{key}, which the recipe does not name",
+                fix=f"name a column of the case table in data.{key}",
+            )
+    if recipe.patches.sampling == "balanced" and not any(stream.sees_labels for stream in streams):
+        raise UsageError(
+            f"patches.sampling is balanced, and the method '{recipe.method}' never sees labels",
+            fix="set patches.sampling to uniform",
+        )
 
 
 def _require_channels(config: Config, key: str, inputs: Sequence[str]) -> None:
@@ -106,14 +131,15 @@ def _named_channels(config: Config, key: str) -> Iterator[tuple[str, int]]:
 
 
 def _require_patch(size: Sequence[int], method: Method) -> None:
-    lost, align = 2 * method.margin, method.align
-    least = (method.minimum, method.minimum, method.fewest_slices)
+    window = method.window
+    lost, align, multiple = 2 * window.margin, window.align, window.multiple
+    least = window.smallest(len(size))
     small = any(edge < fewest for edge, fewest in zip(size, least, strict=True))
-    sides = f"{least[0]}, {least[1]} and {least[2]}" if len(set(least)) > 1 else str(least[0])
-    if small or any(edge % method.multiple or (edge - lost) % align for edge in size):
-        multiple = f" and divisible by {method.multiple}" if method.multiple > 1 else ""
-        multiple += f" and equal to {lost} plus a multiple of {align}" if align > 1 else ""
+    sides = f"{', '.join(map(str, least[:-1]))} and {least[-1]}" if len(set(least)) > 1 else str(least[0])
+    if small or any(edge % multiple or (edge - lost) % align for edge in size):
+        more = f" and divisible by {multiple}" if multiple > 1 else ""
+        more += f" and equal to {lost} plus a multiple of {align}" if align > 1 else ""
         raise UsageError(
-            f"the patches are {list(size)} voxels; this network needs sides of at least {sides}{multiple}",
+            f"the patches are {list(size)} voxels; this network needs sides of at least {sides}{more}",
             fix="change patches.size",
         )

@@ -21,7 +21,10 @@ from medgen.sampling.patches import PatchConfig
 class LearningRate(Config):
     """How the learning rates of the method fall over training; a factor in (0, 1] on all of them."""
 
-    kind: Literal["constant", "polynomial", "step", "cosine"] = "constant"
+    kind: Literal["constant", "linear", "polynomial", "step", "cosine"] = "constant"
+    hold: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the training with the full rate, before ``linear``, ``polynomial`` or ``cosine`` begin to fall. CycleGAN
+    is published with ``{kind: linear, hold: 0.5}``: constant, then linear to 0."""
     power: PositiveFloat = 0.9
     """polynomial: ``(1 - t)^power`` with t in [0, 1)."""
     milestones: tuple[float, ...] = (0.5, 0.75)
@@ -39,16 +42,21 @@ class LearningRate(Config):
         0.1
         >>> LearningRate(kind="cosine").factor(0.5)
         0.5
+        >>> [LearningRate(kind="linear", hold=0.5).factor(progress) for progress in (0.4, 0.75)]
+        [1.0, 0.5]
         """
         value = 1.0
         rise = min(1.0, progress / self.warmup) if self.warmup else 1.0
+        falling = max(0.0, progress - self.hold) / (1 - self.hold)
         match self.kind:
+            case "linear":
+                value = 1 - falling
             case "polynomial":
-                value = float((1 - progress) ** self.power)
+                value = float((1 - falling) ** self.power)
             case "step":
                 value = float(self.decay ** sum(progress >= milestone for milestone in self.milestones))
             case "cosine":
-                value = self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * progress))
+                value = self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * falling))
         return max(rise * value, 1e-8)
 
 
@@ -114,7 +122,7 @@ class Recipe(Config):
     @model_validator(mode="after")
     def _detection_of_a_class(self) -> Recipe:
         detection, classes = self.inference.detection, self.data.classes
-        if detection and self.data.task != "segmentation":
+        if detection and (self.data.labels is None or self.data.target is not None):
             raise ValueError("inference.detection finds lesions in a segmentation, and this recipe makes an image")
         for name in (detection.target_class, *detection.near) if detection else ():
             if name not in classes:

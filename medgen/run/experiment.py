@@ -10,11 +10,11 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from medgen.cases import SOURCE, TARGET, Case, CaseTable, hide_labels, read_cases
+from medgen.cases import SOURCE, TARGET, Case, CaseTable, read_cases
 from medgen.config import Config
 from medgen.errors import InputError, UsageError
 from medgen.files import folder_lock, remove_partial_files
-from medgen.methods.base import Channels, stages_of
+from medgen.methods.base import Method, Shape, stages_of
 from medgen.preparation import Preparation, Roles, Store, build_store
 from medgen.recipe.check import check_recipe, require_images
 from medgen.recipe.settings import Recipe, load_recipe, save_recipe
@@ -22,6 +22,7 @@ from medgen.run.cascade import fit_cascade
 from medgen.run.manifest import write_facts
 from medgen.run.monitor.watch import require_selection
 from medgen.run.session import Session
+from medgen.sampling.streams import visible
 from medgen.training.checkpoint import save_model
 from medgen.training.engine import Engine
 from medgen.training.log import RunLog
@@ -83,7 +84,7 @@ def train(
     folder, table = Path(out), read_cases(cases)
     where = recipe if isinstance(recipe, str | Path) else None
     kind, config = check_recipe(settings, allow_modules=allow_modules, where=where)
-    learnt = _learnt_from(table, settings.data, adapts=kind.adapts())
+    learnt = _learnt_from(table, settings.data, kind)
     require_selection(kind, settings.schedule, learnt, table.path)
     engine = Engine(device, devices=devices, nodes=nodes, precision=settings.schedule.precision)
     _require_divisible(settings, engine.world)
@@ -97,11 +98,11 @@ def train(
         prepared = _prepare(settings, learnt, Path(store) if store else folder / "store", engine, progress)
         metrics = RunLog(folder, tensorboard=settings.schedule.tensorboard and engine.rank == 0)
         stack.enter_context(closing(metrics))
-        classes = _class_names(settings.data, prepared)
-        channels = Channels(len(settings.data.inputs), 1 + len(classes))
-        session = Session(
-            settings, folder, engine, metrics, stop, channels, prepared.preparation, allow_modules, progress
-        )
+        task = kind.batch_class.task()
+        classes = _class_names(settings.data, prepared) if task.labels else ()
+        outputs = task.channels(settings.data, len(classes))
+        shape = Shape(len(settings.data.inputs), outputs, settings.patches.size)
+        session = Session(settings, folder, engine, metrics, stop, shape, prepared.preparation, allow_modules, progress)
         _train(session, config, prepared, classes)
         if engine.rank == 0:
             write_facts(session, learnt, prepared, time.monotonic() - began)
@@ -137,11 +138,9 @@ def prepare(
     preparation = Preparation(settings.data, settings.preparation)
     table = read_cases(cases)
     kind, _ = check_recipe(settings, allow_modules=allow_modules)
-    adapts, known = kind.adapts(), table.cases
-    if adapts and settings.data.labels is not None:  # the same volumes as in training, whose store this is
-        known = tuple(hide_labels(case, settings.data.labels) for case in known)
+    known = [visible(case, kind.batch_class, settings.data) for case in table.cases]  # as in training
     learnt = [case for case in known if case.split != "test"]
-    require_images(learnt, settings.data, where=table.path, unlabelled=TARGET if adapts else None)
+    require_images(learnt, settings.data, kind.batch_class, where=table.path)
     return build_store(known, preparation, store, workers=workers or _preparers(), progress=progress)
 
 
@@ -165,7 +164,7 @@ def _train(session: Session, config: Config, prepared: Store, classes: Sequence[
     folds = getattr(config, "context_folds", 2)
     networks = fit_cascade(session, training, held_out, stages=stages_of(config), folds=folds)
     if session.engine.rank == 0:
-        save_model(session.folder / "model", networks, _description(session.recipe, config, prepared, classes))
+        save_model(session.folder / "model", networks, _description(session.recipe, networks[0], prepared, classes))
 
 
 def _preparers() -> int:
@@ -173,18 +172,17 @@ def _preparers() -> int:
     return min(4, os.cpu_count() or 1)
 
 
-def _learnt_from(table: CaseTable, roles: Roles, *, adapts: bool) -> tuple[Case, ...]:
-    """The training and validation cases; a method that adapts is not given the labels of the target domain."""
+def _learnt_from(table: CaseTable, roles: Roles, kind: type[Method]) -> tuple[Case, ...]:
+    """The training and validation cases, without the labels that the method may not see."""
     cases = tuple(case for case in table.cases if case.split != "test")
     if roles.domains is not None:
         cases = tuple(case for case in cases if case.domain in roles.domains)
-    elif roles.task != "synthesis" and not adapts:
+    elif kind.batch_class.task().labels and not kind.adapts():
         _require_one_domain(table, cases)
     if not any(case.split == "train" for case in cases):
         raise InputError("no case has split 'train'", where=table.path, fix="write 'train' into the column 'split'")
-    if adapts and roles.labels is not None:
-        cases = tuple(hide_labels(case, roles.labels) for case in cases)
-    require_images(cases, roles, where=table.path, unlabelled=TARGET if adapts else None)
+    cases = tuple(visible(case, kind.batch_class, roles) for case in cases)
+    require_images(cases, roles, kind.batch_class, where=table.path)
     return cases
 
 
@@ -200,8 +198,6 @@ def _require_one_domain(table: CaseTable, cases: Sequence[Case]) -> None:
 
 def _class_names(roles: Roles, prepared: Store) -> tuple[str, ...]:
     """Names of the classes after the background; without names in the recipe, the values that the labels have."""
-    if roles.task == "synthesis":
-        return ()
     if roles.classes:
         return tuple(roles.classes)
     highest = max((value for case in prepared.select(split="train") for value in case.classes), default=0)
@@ -251,12 +247,12 @@ def _require_same(before: Recipe, now: Recipe, where: Path) -> None:
         )
 
 
-def _description(settings: Recipe, config: Config, prepared: Store, classes: Sequence[str]) -> dict[str, Any]:
+def _description(settings: Recipe, method: Method, prepared: Store, classes: Sequence[str]) -> dict[str, Any]:
     return {
         "method": settings.method,
-        "task": settings.data.task,
+        "task": method.batch_class.task().name,
         "classes": list(classes),
-        "stages": stages_of(config),
+        "stages": stages_of(method.config),
         "preparation": prepared.preparation.as_dict(),
         "inference": settings.inference.model_dump(mode="json"),
         "patches": list(settings.patches.size),

@@ -18,16 +18,17 @@ from torch.optim.swa_utils import AveragedModel
 from medgen.errors import ModelError, Preempted
 from medgen.files import sha256, write_json
 from medgen.methods.base import Method
-from medgen.recipe.settings import Schedule
 from medgen.run.monitor.looks import read_looks
 from medgen.run.monitor.selection import Choice, choose_look
 from medgen.run.monitor.snapshots import save_snapshot, snapshot_path
 from medgen.run.monitor.watch import Watch, steps_before_adaptation, watched_cases
 from medgen.run.session import Part, Session, new_method
 from medgen.run.validation import validate
-from medgen.sampling.patches import Patches, patch_batches
-from medgen.sampling.streams import patch_source
+from medgen.sampling.loading import patch_batches
+from medgen.sampling.patches import Patches
+from medgen.sampling.streams import StreamSource
 from medgen.training.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
+from medgen.training.engine import Engine
 from medgen.training.loop import Record, moving_average, train
 from medgen.training.stopping import INTERRUPT
 
@@ -62,19 +63,25 @@ class _State:
         """The network that is validated and kept: the moving average where there is one."""
         return self.method if self.average is None else cast(Method, self.average.module)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values."""
+    def state_dict(self, engine: Engine) -> dict[str, Any]:
+        """Tensors and plain values; every process must ask, since each has a memory of its own."""
+        own = {name: dict(part.state_dict()) for name, part in self.method.memory().items()}
+        memory = engine.gather(own) if own else []
         return {
             "step": self.step,
             "seconds": self.seconds,
             "method": self.method.state_dict(),
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "average": None if self.average is None else self.average.state_dict(),
+            "memory": memory,
             "best": self.best,
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go back to a saved step."""
+    def load_state_dict(self, state: Mapping[str, Any], engine: Engine) -> None:
+        """Go back to a saved step; with another number of processes each takes the memory of the first."""
+        saved = state.get("memory") or []
+        for name, part in self.method.memory().items() if saved else ():
+            part.load_state_dict(saved[engine.rank if len(saved) == engine.world else 0][name])
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
         self.method.load_state_dict(state["method"])
         for name, optimizer in self.optimizers.items():
@@ -111,7 +118,7 @@ def fit(session: Session, part: Part) -> Method:
     state = _State(session, part)
     saved = load_checkpoint(folder)
     if saved is not None:
-        state.load_state_dict(saved)
+        state.load_state_dict(saved, session.engine)
     main = session.engine.rank == 0
     if main:
         session.log.rewind(part.name, state.step)
@@ -119,9 +126,8 @@ def fit(session: Session, part: Part) -> Method:
     if (subset := watched_cases(session, part, type(state.method))) is not None:
         state.look_at = steps_before_adaptation(recipe.schedule, state.method)
         state.watch = Watch(session, part, subset) if main else None
-    source = patch_source(
-        state.method.batch_class, part.cases, recipe.patches, state.seed, part.contexts, inputs=recipe.data.inputs
-    )
+    kind, inputs = state.method.batch_class, recipe.data.inputs
+    source = StreamSource(kind, part.cases, recipe.patches, state.seed, part.contexts, inputs)
     with session.stop.listening(INTERRUPT):  # Ctrl-C waits for the end of the step, like SIGTERM
         for record in _records(session, state, source):
             _after_step(session, part, state, record, folder, source)
@@ -140,7 +146,7 @@ def _records(session: Session, state: _State, source: Patches) -> Iterator[Recor
     batches = patch_batches(
         source,
         state.method.batch_class,
-        batch=schedule.batch // schedule.accumulate,
+        batch=state.method.draws * schedule.batch // schedule.accumulate,
         start=state.step * schedule.accumulate,
         stop=schedule.steps * schedule.accumulate,
         workers=schedule.workers,
@@ -167,7 +173,11 @@ def _after_step(session: Session, part: Part, state: _State, record: Record, fol
     state.step = record.step + 1
     last = state.step == schedule.steps
     if main and (record.step % LOG_EVERY == 0 or last or record.skipped):
-        extra = {"skipped": True, "patches": _patches(source, record.step, schedule)} if record.skipped else {}
+        extra = (
+            {"skipped": True, "patches": _patches(source, record.step, state.method.draws * schedule.batch)}
+            if record.skipped
+            else {}
+        )
         session.log.write(part.name, record.step, losses=record.losses, learning_rate=record.learning_rate, **extra)
     if session.progress is not None and main:
         session.progress(state.step, schedule.steps, f"{part.name}  {_readable(record.losses)}")
@@ -182,8 +192,10 @@ def _after_step(session: Session, part: Part, state: _State, record: Record, fol
         if watch is not None:
             watch.check(state.current, record.step, validation.scores.get("dice"))
     stop = not session.engine.everywhere(not session.stop.reason)
-    if main and (state.step % schedule.save_every == 0 or last or stop):
-        save_checkpoint(folder, state.step, state.state_dict())
+    if state.step % schedule.save_every == 0 or last or stop:
+        content = state.state_dict(session.engine)
+        if main:
+            save_checkpoint(folder, state.step, content)
     if stop and not last:
         session.engine.barrier()
         raise _stopped(session, part, state)
@@ -202,9 +214,9 @@ def _stopped(session: Session, part: Part, state: _State) -> Preempted | Keyboar
     return Preempted(what, where=session.folder.name, fix=fix)
 
 
-def _patches(source: Patches, step: int, schedule: Schedule) -> list[tuple[str, tuple[int, int, int]]]:
+def _patches(source: Patches, step: int, batch: int) -> list[tuple[str, tuple[int, int, int]]]:
     """Case and centre of every patch of a step, over all processes: one of them may be why it was skipped."""
-    return [source.describe(n) for n in range(step * schedule.batch, (step + 1) * schedule.batch)]
+    return [source.describe(n) for n in range(step * batch, (step + 1) * batch)]
 
 
 def _choose_by_health(session: Session, part: Part, folder: Path, method: Method) -> int | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medgen.methods.base import Channels, Method
+from medgen.methods.base import Method, Shape
 from medgen.methods.catalogue import create
 from medgen.preparation import Preparation, StoredCase
 from medgen.recipe.settings import Recipe
@@ -28,7 +28,7 @@ class Session:
     engine: Engine
     log: RunLog
     stop: StopRequest
-    channels: Channels
+    shape: Shape
     preparation: Preparation
     allow_modules: Sequence[str] = ()
     progress: Progress | None = None
@@ -55,9 +55,9 @@ class Part:
 
 def new_method(session: Session, part: Part) -> Method:
     """An untrained network whose start depends on the seed of the run and the number of the part."""
-    channels = session.channels
+    shape = session.shape
     if part.contexts is not None:
-        channels = Channels(channels.inputs + channels.outputs, channels.outputs)
+        shape = shape._replace(inputs=shape.inputs + shape.outputs)
     recipe = session.recipe
     with session.engine.reproducible(recipe.seed * 1000 + part.number, -1, same_everywhere=True):
-        return create(recipe.method, recipe.config, channels, allow_modules=session.allow_modules)
+        return create(recipe.method, recipe.config, shape, allow_modules=session.allow_modules)

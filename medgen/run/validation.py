@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -9,17 +10,24 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from medgen.cases import TARGET
-from medgen.inference.stages import VALUES, predict_prepared
-from medgen.methods.base import Method
-from medgen.metrics.image import mae
-from medgen.metrics.overlap import dice
-from medgen.preparation import Preparation, StoredCase
+from medgen.errors import InputError
+from medgen.inference.stages import predict_prepared
+from medgen.methods.base import Method, Predicts, Translates
+from medgen.preparation import StoredCase
 from medgen.recipe.settings import Recipe
 from medgen.run.session import Session
+from medgen.sampling.augmentation import AugmentationConfig
+from medgen.sampling.loading import patch_batches
+from medgen.sampling.streams import StreamSource
 from medgen.training.engine import Engine
+
+log = logging.getLogger(__name__)
+
+BATCHES, PATCHES_A_BATCH = 8, 4
+"""Held-out patches that a method's own scores are means of."""
 
 
 @runtime_checkable
@@ -79,13 +87,13 @@ def estimate_volume(
             settings=recipe.inference,
             patch=recipe.patches.size,
             context=context,
-            values=VALUES[recipe.data.task],
+            values=network.batch_class.task().values,
             device=engine.device,
         )
 
 
 class Validation(NamedTuple):
-    """What a look at held-out subjects found.
+    """What was found on held-out subjects.
 
     Attributes:
         loss: what the kept weights have the least of; None where no number may choose them.
@@ -103,37 +111,70 @@ def validate(
     session: Session,
     look: Callable[[StoredCase, NDArray[np.float32]], None] | None = None,
 ) -> Validation:
-    """Errors of whole-volume estimates; the subjects are shared between the processes, all get the same result.
+    """Errors of whole-volume estimates, and what the method itself scores on held-out patches.
 
-    An image is scored by its mean absolute error inside the mask, in its own unit, a label map by its Dice on the
-    cases that have labels; a method that adapts has none of the target domain. ``look`` is called with each subject
-    that this process estimated, and its estimate.
+    Whole volumes are scored where the method predicts and the truth is there, by the metric of the task; the labels of
+    a domain that is adapted to are never there. The first score chooses the weights, except for a method that adapts:
+    its scores are of the labelled domain alone. All processes get the same result.
+
+    Args:
+        network: in any mode; is left in evaluation mode.
+        cases: held-out subjects.
+        contexts: see :func:`estimate`.
+        session: the run.
+        look: called with each subject that this process estimated, and its estimate.
     """
-    score = _absolute_error if session.recipe.data.task == "synthesis" else _dice
-    engine = session.engine
-    hidden = TARGET if network.adapts() else None
-    scored = [case for case in cases if score is _absolute_error or (case.label is not None and case.domain != hidden)]
-    if not scored:
-        return Validation(None, {})
-    mine = []
-    for case in scored[engine.rank :: engine.world]:
+    task, scores = network.batch_class.task(), dict[str, float]()
+    chosen: list[float] = []
+    if isinstance(network, Predicts | Translates) and task.error is not None and (scored := task.scored(cases)):
+        value = _whole_volumes(network, scored, contexts, session, look)
+        scores[task.metric] = value
+        chosen.append(task.sign * value)
+    on_patches = _patches(network, cases, contexts, session)
+    scores |= on_patches
+    chosen += list(on_patches.values())
+    usable = chosen and math.isfinite(chosen[0]) and not network.adapts()
+    return Validation(chosen[0] if usable else None, scores)
+
+
+def _whole_volumes(
+    network: Method,
+    cases: Sequence[StoredCase],
+    contexts: Mapping[str, Path] | None,
+    session: Session,
+    look: Callable[[StoredCase, NDArray[np.float32]], None] | None,
+) -> float:
+    """The mean error over the cases, which the processes share."""
+    error, engine, mine = network.batch_class.task().error, session.engine, []
+    assert error is not None
+    for case in cases[engine.rank :: engine.world]:
         estimated = estimate(network, case, contexts, session.recipe, engine)
-        mine.append(score(estimated, case, session.preparation))
+        mine.append(error(estimated, case, session.preparation))
         if look is not None:
             look(case, estimated)
-    value = float(np.nanmean([each for values in engine.gather(mine) for each in values]))
-    if score is _absolute_error:
-        return Validation(value, {"mae": value})
-    return Validation(-value if math.isfinite(value) and not network.adapts() else None, {"dice": value})
+    return float(np.nanmean([each for values in engine.gather(mine) for each in values]))
 
 
-def _absolute_error(prediction: NDArray[np.float32], case: StoredCase, preparation: Preparation) -> float:
-    found, true = (preparation.target_from_network(np.asarray(array))[0] for array in (prediction, case.target))
-    return float(mae(found, true, np.asarray(case.mask) > 0))
-
-
-def _dice(prediction: NDArray[np.float32], case: StoredCase, preparation: Preparation) -> float:
-    """Mean over the classes that the subject has, or that were found by mistake; NaN where there is neither."""
-    found, true = prediction.argmax(axis=0), np.asarray(case.label)
-    present = [number for number in range(1, len(prediction)) if (true == number).any() or (found == number).any()]
-    return float(np.mean([dice(found == number, true == number) for number in present])) if present else math.nan
+@torch.no_grad()
+def _patches(
+    network: Method, cases: Sequence[StoredCase], contexts: Mapping[str, Path] | None, session: Session
+) -> dict[str, float]:
+    """Means of the method's own scores over the same held-out patches at every validation, without augmentation."""
+    if type(network).score is Method.score:
+        return {}
+    recipe, engine = session.recipe, session.engine
+    plain = recipe.patches.model_copy(update={"augmentation": AugmentationConfig(), "transfer": None})
+    try:
+        source = StreamSource(network.batch_class, cases, plain, recipe.seed, contexts, recipe.data.inputs)
+    except InputError as error:
+        log.warning("no patch was scored: %s", error.what)
+        return {}
+    network.eval()
+    sums: dict[str, float] = {}
+    for number, batch in enumerate(
+        patch_batches(source, network.batch_class, batch=PATCHES_A_BATCH, start=0, stop=BATCHES)
+    ):
+        with engine.reproducible(recipe.seed, number, same_everywhere=True), engine.autocast():
+            for name, value in network.score(engine.to_device(batch)).items():
+                sums[name] = sums.get(name, 0.0) + value / BATCHES
+    return sums

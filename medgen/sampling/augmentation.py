@@ -115,7 +115,7 @@ class Augmentation:
         flipped = tuple(1 + AXES[axis] for axis in config.flip if generator.random() < 0.5)
         if flipped:  # NumPy's flip is a view: MONAI's takes 0.25 ms for each array
             crop = {name: np.flip(array, flipped) for name, array in crop.items()}
-        if config.of_intensity:
+        if config.of_intensity and "source" in crop:
             crop["source"] = self._light(np.ascontiguousarray(crop["source"]), air, generator)
         return crop
 

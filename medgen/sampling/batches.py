@@ -1,10 +1,60 @@
-"""What a method sees in one step: named tensors with fixed shapes, units and ranges."""
+"""What a method sees in one step: named tensors with fixed shapes, units and ranges, and where they come from.
+
+Shapes are those of volumes; for slices (``patches.dimensions: 2``) the last axis is missing.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol
 
 from torch import Tensor
+
+from medgen.preparation.task import GENERATION, SEGMENTATION, SYNTHESIS, Task
+from medgen.types import Domain
+
+StoredArray = Literal["image", "target", "mask", "label"]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Patches of one set of cases. Patch n of stream k is a pure function of (seed, k, n).
+
+    Attributes:
+        fields: by field of the batch, the array of the prepared case that it is cut from.
+        domain: whose cases are taken; None takes every case that has the images.
+        places: whether a label map, where the recipe names one, may decide where patches are drawn. The labels of a
+            stream that neither learns nor places by them are never opened.
+    """
+
+    fields: Mapping[str, StoredArray]
+    domain: Domain | None = None
+    places: bool = True
+
+    @property
+    def labels(self) -> bool:
+        """Whether labels are learnt."""
+        return "label" in self.fields.values()
+
+    @property
+    def sees_labels(self) -> bool:
+        """Whether the labels of its cases may be opened."""
+        return self.labels or self.places
+
+
+class Batch(Protocol):
+    """A named tuple of tensors that knows its streams."""
+
+    @classmethod
+    def streams(cls) -> tuple[Stream, ...]:
+        """Where the fields come from."""
+        ...
+
+    @classmethod
+    def task(cls) -> Task:
+        """What a method that learns from such batches makes."""
+        ...
 
 
 class Paired(NamedTuple):
@@ -20,6 +70,16 @@ class Paired(NamedTuple):
     target: Tensor
     mask: Tensor
 
+    @classmethod
+    def streams(cls) -> tuple[Stream, ...]:
+        """One, of cases with inputs and target."""
+        return (Stream({"source": "image", "target": "target", "mask": "mask"}),)
+
+    @classmethod
+    def task(cls) -> Task:
+        """Synthesis."""
+        return SYNTHESIS
+
 
 class Labelled(NamedTuple):
     """Patches with a label map.
@@ -33,6 +93,16 @@ class Labelled(NamedTuple):
     source: Tensor
     label: Tensor
     mask: Tensor
+
+    @classmethod
+    def streams(cls) -> tuple[Stream, ...]:
+        """One, of cases with inputs and labels."""
+        return (Stream({"source": "image", "label": "label", "mask": "mask"}),)
+
+    @classmethod
+    def task(cls) -> Task:
+        """Segmentation."""
+        return SEGMENTATION
 
 
 class Adaptation(NamedTuple):
@@ -52,18 +122,95 @@ class Adaptation(NamedTuple):
     target: Tensor
     target_mask: Tensor
 
+    @classmethod
+    def streams(cls) -> tuple[Stream, ...]:
+        """A labelled one and an unlabelled one."""
+        labelled: dict[str, StoredArray] = {"source": "image", "label": "label", "mask": "mask"}
+        unlabelled: dict[str, StoredArray] = {"target": "image", "target_mask": "mask"}
+        return Stream(labelled, domain="source"), Stream(unlabelled, domain="target", places=False)
+
+    @classmethod
+    def task(cls) -> Task:
+        """Segmentation."""
+        return SEGMENTATION
+
+
+class Unpaired(NamedTuple):
+    """Patches of the inputs of some cases, and of the target of others, which need not be the same patients.
+
+    Attributes:
+        source: (B, C, X, Y, Z) normalised input channels.
+        mask: (B, 1, X, Y, Z) in {0, 1}; 1 where the patient of ``source`` is.
+        target: (B, K, X, Y, Z) in [-1, 1], of another place and mostly of another patient.
+        target_mask: (B, 1, X, Y, Z) in {0, 1}; 1 where the patient of ``target`` is.
+    """
+
+    source: Tensor
+    mask: Tensor
+    target: Tensor
+    target_mask: Tensor
+
+    @classmethod
+    def streams(cls) -> tuple[Stream, ...]:
+        """One of cases with all inputs, one of cases with a target; a case with both is in both."""
+        return (
+            Stream({"source": "image", "mask": "mask"}, places=False),
+            Stream({"target": "target", "target_mask": "mask"}, places=False),
+        )
+
+    @classmethod
+    def task(cls) -> Task:
+        """Synthesis."""
+        return SYNTHESIS
+
+
+class Images(NamedTuple):
+    """Patches of images alone.
+
+    Attributes:
+        image: (B, C, X, Y, Z) normalised input channels.
+        mask: (B, 1, X, Y, Z) in {0, 1}; 1 where the patient is.
+    """
+
+    image: Tensor
+    mask: Tensor
+
+    @classmethod
+    def streams(cls) -> tuple[Stream, ...]:
+        """One, of cases with inputs; labels are never seen."""
+        return (Stream({"image": "image", "mask": "mask"}, places=False),)
+
+    @classmethod
+    def task(cls) -> Task:
+        """Generation."""
+        return GENERATION
+
+
+def split(batch: Any, parts: int) -> list[Any]:
+    """One batch as several of equal size, e.g. one for each step of a critic.
+
+    Raises:
+        ValueError: the patches cannot be shared out evenly.
+    """
+    count = len(batch[0])
+    if count % parts:
+        raise ValueError(f"{count} patches cannot be shared out to {parts} batches")
+    chunks = [tensor.split(count // parts) for tensor in batch]
+    return [type(batch)(*tensors) for tensors in zip(*chunks, strict=True)]
+
 
 def centre(volume: Tensor, like: Tensor) -> Tensor:
     """The part of an image, label or mask that an output is about, where a network loses voxels on each side.
 
     Args:
-        volume: (B, C, X, Y, Z).
-        like: (B, K, x, y, z), no larger.
+        volume: (B, C, X, Y, Z) or (B, C, X, Y).
+        like: (B, K, x, y, z) or (B, K, x, y), no larger.
 
     Returns:
-        The middle of ``volume`` (B, C, x, y, z); where an odd number of voxels is lost, one more is at the far side.
+        The middle of ``volume``, of the size of ``like``; where an odd number of voxels is lost, one more is at the
+        far side.
     """
-    for axis in (2, 3, 4):
+    for axis in range(2, volume.dim()):
         excess = volume.shape[axis] - like.shape[axis]
         volume = volume.narrow(axis, excess // 2, like.shape[axis])
     return volume

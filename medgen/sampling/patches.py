@@ -5,23 +5,22 @@ So a run resumes bit for bit, does not depend on the number of workers, and shar
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, TypeVar
+from typing import Annotated, Literal, Protocol
 
 import numpy as np
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from medgen.config import Config
-from medgen.errors import InputError, UsageError
+from medgen.errors import InputError
 from medgen.preparation import StoredCase
 from medgen.preparation.store import open_array
 from medgen.sampling.augmentation import Augmentation, AugmentationConfig, Crop, enlarged
 from medgen.sampling.transfer import TransferConfig
 from medgen.types import Array
 
-Batch = TypeVar("Batch", bound=tuple[Any, ...])
+PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}
 NETWORK_AIR = -1.0
 """What lies outside a target or a context, both in [-1, 1]."""
 
@@ -29,8 +28,12 @@ NETWORK_AIR = -1.0
 class PatchConfig(Config):
     """Which pieces of the prepared volumes a network is trained on."""
 
-    size: tuple[PositiveInt, PositiveInt, PositiveInt] = (32, 32, 32)
-    """Voxels along x, y, z. A smaller volume is padded."""
+    size: Annotated[tuple[PositiveInt, ...], Field(min_length=2, max_length=3)] = (32, 32, 32)
+    """Voxels along x, y, z, or along the two axes of a slice. A smaller volume is padded."""
+    dimensions: Literal[2, 3] | None = None
+    """2 cuts slices, 3 cuts boxes; by default as many as ``size`` has edges."""
+    plane: Literal["axial", "coronal", "sagittal"] = "axial"
+    """Of slices: across z, y or x. The axes of a slice keep the order x, y, z."""
     sampling: Literal["uniform", "balanced"] = "uniform"
     """``uniform``: every voxel of the mask is the centre of a patch equally often. ``balanced``: a share
     ``foreground`` of the patches is centred on a labelled voxel, of each class equally often."""
@@ -43,9 +46,32 @@ class PatchConfig(Config):
     """Give labelled patches the intensities of the target domain in the channel that differs, before they are varied;
     for a method that adapts. See :mod:`medgen.sampling.transfer`."""
 
+    @model_validator(mode="after")
+    def _fitting_size(self) -> PatchConfig:
+        if self.dimensions is not None and self.dimensions != len(self.size):
+            raise ValueError(f"dimensions is {self.dimensions}, and size has {len(self.size)} edges")
+        turns = self.augmentation.rotation
+        if self.across is not None and any(turns[: self.across] + turns[self.across + 1 :]):
+            raise ValueError(f"slices are turned within their plane: rotation must be about {'xyz'[self.across]} alone")
+        return self
+
+    @property
+    def across(self) -> int | None:
+        """The axis that slices are cut across; None for boxes."""
+        return PLANES[self.plane] if len(self.size) == 2 else None
+
+    @property
+    def box(self) -> tuple[int, int, int]:
+        """Voxels along x, y and z; 1 across a slice."""
+        edges = list(self.size)
+        if self.across is not None:
+            edges.insert(self.across, 1)
+        x, y, z = edges
+        return x, y, z
+
 
 class Patches(Protocol):
-    """Numbered patches: what :func:`patch_batches` makes batches of."""
+    """Numbered patches: what :func:`~medgen.sampling.loading.patch_batches` makes batches of."""
 
     def __getitem__(self, n: int) -> dict[str, Array]:
         """Patch ``n``, arrays (C, X, Y, Z) by name."""
@@ -53,10 +79,6 @@ class Patches(Protocol):
 
     def describe(self, n: int) -> tuple[str, tuple[int, int, int]]:
         """The case of patch ``n`` and its centre, for a message."""
-        ...
-
-    def lacking(self, name: str) -> list[str]:
-        """The cases without the array that batches call ``name``."""
         ...
 
 
@@ -73,6 +95,7 @@ class PatchSource:
         contexts: by case name, an ``.npy`` file (C, X, Y, Z) float32 on the prepared grid whose channels follow
             those of the image, such as the estimate of an earlier stage.
         change: what is done to a patch between cutting and varying it, with the generator of that patch.
+        arrays: which arrays of a case are read, of those that it has.
 
     Raises:
         InputError: there is no case, a case has no context, or one of another shape.
@@ -85,6 +108,7 @@ class PatchSource:
         seed: int,
         contexts: Mapping[str, Path] | None = None,
         change: Callable[[Crop, np.random.Generator], Crop] | None = None,
+        arrays: Collection[str] = ("image", "target", "mask", "label"),
     ) -> None:
         if not cases:
             raise InputError("there is no case to take patches from", fix="add cases of split 'train' to the table")
@@ -94,12 +118,15 @@ class PatchSource:
             )
         self.cases, self.config, self.seed = tuple(cases), config, seed
         self.contexts = None if contexts is None else {case.name: _context(case, contexts) for case in cases}
-        self._change = change
-        self._augment = Augmentation(config.augmentation, config.size)
-        self._cut = enlarged(config.size, config.augmentation)
+        self._change, self._arrays = change, frozenset(arrays)
+        self._augment = Augmentation(config.augmentation, config.box)
+        self._cut = enlarged(config.box, config.augmentation)
 
     def __getitem__(self, n: int) -> dict[str, Array]:
-        """Patch ``n``: ``source`` (C, X, Y, Z) and, where the case has them, ``target``, ``mask``, ``label``."""
+        """Patch ``n``: of ``source``, ``target``, ``mask`` and ``label`` what is read and the case has.
+
+        Arrays are (C, X, Y, Z), or for slices (C, X, Y) and the like.
+        """
         generator = self._generator(n)
         case, centre = self._draw(generator)
         crop = self._read(case, centre)
@@ -108,16 +135,14 @@ class PatchSource:
         crop = self._augment(crop, _column(case.air), generator)
         if "context" in crop:
             crop["source"] = np.concatenate([crop["source"], crop.pop("context")])
-        return {name: np.ascontiguousarray(array) for name, array in crop.items()}
+        across = self.config.across
+        flat = crop if across is None else {name: array.take(0, 1 + across) for name, array in crop.items()}
+        return {name: np.ascontiguousarray(array) for name, array in flat.items()}
 
     def describe(self, n: int) -> tuple[str, tuple[int, int, int]]:
         """The case of patch ``n`` and its centre, for a message; reads no image."""
         case, centre = self._draw(self._generator(n))
         return case.name, centre
-
-    def lacking(self, name: str) -> list[str]:
-        """The cases without a ``target`` or ``label``; every case has the rest."""
-        return [case.name for case in self.cases if name not in ("source", "mask") and name not in case.files]
 
     def _generator(self, n: int) -> np.random.Generator:
         return np.random.Generator(np.random.Philox(key=np.array([self.seed, n], np.uint64)))
@@ -129,7 +154,7 @@ class PatchSource:
             candidates = case.candidates_of(case.classes[generator.integers(len(case.classes))])
         place = np.unravel_index(int(candidates[generator.integers(len(candidates))]), case.shape)
         x, y, z = (
-            int(middle) + self._moved(edge, generator) for middle, edge in zip(place, self.config.size, strict=True)
+            int(middle) + self._moved(edge, generator) for middle, edge in zip(place, self.config.box, strict=True)
         )
         return case, (x, y, z)
 
@@ -140,15 +165,17 @@ class PatchSource:
     def _read(self, case: StoredCase, centre: tuple[int, int, int]) -> Crop:
         size = self._cut
         start = tuple(middle - length // 2 for middle, length in zip(centre, size, strict=True))
-        crop = {
-            "source": cut(case.image, start, size, _column(case.air)),
-            "mask": cut(case.mask[None], start, size, 0).astype(np.float32),
-        }
+        read = self._arrays & (case.files | {"mask"})
+        crop: Crop = {}
+        if "image" in read:
+            crop["source"] = cut(case.image, start, size, _column(case.air))
+        if "mask" in read:
+            crop["mask"] = cut(case.mask[None], start, size, 0).astype(np.float32)
         if self.contexts is not None:
             crop["context"] = cut(open_array(self.contexts[case.name]), start, size, NETWORK_AIR)
-        if case.target is not None:
+        if "target" in read and case.target is not None:
             crop["target"] = cut(case.target, start, size, NETWORK_AIR)
-        if case.label is not None:
+        if "label" in read and case.label is not None:
             crop["label"] = cut(case.label[None], start, size, 0)
         return crop
 
@@ -173,95 +200,6 @@ def cut(array: Array, start: Sequence[int], size: Sequence[int], fill: float | A
     inner = tuple(slice(low - begin, high - begin) for low, high, begin in zip(first, last, start, strict=True))
     result[(slice(None), *inner)] = array[(slice(None), *box)]
     return result
-
-
-def patch_batches(
-    source: Patches,
-    kind: type[Batch],
-    *,
-    batch: int,
-    start: int,
-    stop: int,
-    workers: int = 0,
-    rank: int = 0,
-    world: int = 1,
-) -> Iterator[Batch]:
-    """The batches of steps ``start`` to ``stop - 1``.
-
-    Step k consists of patches ``k * batch`` to ``k * batch + batch - 1``; process ``rank`` of ``world`` gets those
-    whose number is ``rank`` modulo ``world``. The global random state is neither read nor changed.
-
-    Args:
-        source: of the patches.
-        kind: a NamedTuple of :mod:`medgen.sampling.batches`; its fields say what is needed.
-        batch: patches a step, over all processes.
-        start: first step.
-        stop: step to stop before.
-        workers: processes that cut patches ahead; 0 cuts them here, as a daemonic process must.
-        rank: this process.
-        world: number of processes.
-
-    Raises:
-        UsageError: the batch cannot be shared out evenly.
-        InputError: the cases lack what ``kind`` needs.
-    """
-    import torch
-    from torch.utils.data import DataLoader
-
-    if batch % world:
-        raise UsageError(f"a batch of {batch} cannot be shared by {world} processes", fix="choose a multiple of it")
-    fields: tuple[str, ...] = kind._fields  # type: ignore[attr-defined]
-    _require(source, fields)
-    loader: Any = DataLoader(
-        source,  # type: ignore[arg-type]
-        batch_sampler=_Steps(batch, start, stop, rank, world),
-        collate_fn=_Stack(kind, fields),
-        num_workers=workers,
-        worker_init_fn=_let_the_parent_decide,
-        generator=torch.Generator(),  # the loader draws a seed for its workers: not from the global state
-    )
-    yield from loader
-
-
-class _Steps:
-    """The numbers of the patches of each step."""
-
-    def __init__(self, batch: int, start: int, stop: int, rank: int, world: int) -> None:
-        self.batch, self.start, self.stop, self.rank, self.world = batch, start, stop, rank, world
-
-    def __len__(self) -> int:
-        return max(0, self.stop - self.start)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for step in range(self.start, self.stop):
-            yield [n for n in range(step * self.batch, (step + 1) * self.batch) if n % self.world == self.rank]
-
-
-class _Stack:
-    """Patches to one batch of tensors; a class, so that it can be sent to a worker."""
-
-    def __init__(self, kind: type[Any], fields: tuple[str, ...]) -> None:
-        self.kind, self.fields = kind, fields
-
-    def __call__(self, patches: list[dict[str, Array]]) -> Any:
-        import torch
-
-        return self.kind(*(torch.from_numpy(np.stack([patch[name] for patch in patches])) for name in self.fields))
-
-
-def _let_the_parent_decide(worker: int) -> None:
-    """A pre-empted run is told by a signal to its whole group; its workers must live until it has saved."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _require(source: Patches, fields: tuple[str, ...]) -> None:
-    for name in fields:
-        if lacking := source.lacking(name):
-            raise InputError(
-                f"the method learns from '{name}', which {len(lacking)} cases lack, '{lacking[0]}' first",
-                fix=f"name the role in the recipe's data, and give each case an image for it ({name})",
-            )
 
 
 def _context(case: StoredCase, contexts: Mapping[str, Path]) -> Path:

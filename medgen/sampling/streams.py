@@ -1,97 +1,165 @@
-"""Two domains in one run: patches of labelled cases beside patches of cases whose labels nobody may see."""
+"""Which cases the patches of a batch come from, and the one rule that decides whose labels may be opened.
+
+A batch class declares its streams (:mod:`medgen.sampling.batches`); the roles that a case needs, the rows of the table
+that preparation is given and the patches follow from them.
+
+**Labels that nobody may see.** :func:`visible` takes the label map away from every row whose streams neither learn nor
+place patches by labels: the unlabelled domain of an adaptation, both sides of an unpaired translation. The file is not
+opened, so the store has no labels of such a case, and sampling, validation and the monitor cannot use what it lacks.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from medgen.cases import SOURCE, TARGET
+from medgen.cases import TARGET, Case, columns_of, is_optional
 from medgen.errors import InputError
-from medgen.preparation import StoredCase
-from medgen.sampling.batches import Adaptation
+from medgen.preparation import Roles, StoredCase
+from medgen.sampling.batches import Adaptation, Batch, Stream
 from medgen.sampling.patches import PatchConfig, PatchSource
 from medgen.sampling.transfer import check_transfer, fit_transfer
 from medgen.types import Array
 
-_OTHER_STREAM = 0x9E3779B97F4A7C15
-"""Set apart the random numbers of the target's patches: patch n of both domains must not be the same place."""
+_APART = 0x9E3779B97F4A7C15
+"""Sets the random numbers of the streams apart: patch n of two streams must not be the same place."""
+_CROP = {"image": "source", "target": "target", "mask": "mask", "label": "label"}
+"""How a patch calls the arrays of the store."""
 
 
-class AdaptationSource:
-    """Pairs of patches: number n is patch n of the labelled cases and patch n of the unlabelled ones.
+def visible(case: Case, kind: type[Batch], roles: Roles) -> Case:
+    """The row of the table without its label where no stream of its own may see it."""
+    if roles.labels is None or any(stream.sees_labels for stream in _streams_of(case, kind, roles)):
+        return case
+    hidden = columns_of(roles.labels)
+    return replace(case, images={name: path for name, path in case.images.items() if name not in hidden})
 
-    The unlabelled patches are drawn uniformly from the mask, whatever the recipe says of sampling: to put them where
-    lesions are would take labels (the one public re-implementation of Kamnitsas et al. 2017 does that).
+
+def lacking(case: Case, kind: type[Batch], roles: Roles) -> tuple[str, ...]:
+    """Roles that a method with batches of ``kind`` needs of a case, and that the case has no image for.
+
+    A case of split ``test`` needs no target and no mask: it is only predicted.
+    """
+    wanting = [_lacking(case, stream, roles) for stream in _streams_of(case, kind, roles)]
+    return min(wanting, key=len, default=())
+
+
+class StreamSource:
+    """Numbered patches of all streams of a batch: number n joins patch n of each.
+
+    A stream without a domain beside others takes the cases that have its images. The patches of a stream that may not
+    see labels are drawn uniformly from the mask, whatever the recipe says: to put them where lesions are takes labels.
 
     Args:
-        cases: both domains; those of domain ``target`` are unlabelled.
+        kind: of the batch.
+        cases: prepared.
         config: of the patches.
         seed: 0 to 2^64 - 1.
+        contexts: by case name, the estimate of an earlier stage; see :class:`~medgen.sampling.patches.PatchSource`.
         inputs: names of the channels, which ``config.transfer`` refers to.
 
     Raises:
-        InputError: a domain has no case.
-        UsageError: ``config.transfer`` names something that is not an input.
+        InputError: a stream has no case, or a case of it lacks an image.
+        UsageError: ``config.transfer`` cannot be made.
     """
 
-    def __init__(self, cases: Sequence[StoredCase], config: PatchConfig, seed: int, inputs: Sequence[str] = ()) -> None:
-        labelled, unlabelled = split_domains(cases)
-        change = fit_transfer(config.transfer, inputs, labelled, unlabelled) if config.transfer else None
-        uniform = config.model_copy(update={"sampling": "uniform"})
-        self.labelled = PatchSource(labelled, config, seed, change=change)
-        self.unlabelled = PatchSource(unlabelled, uniform, seed ^ _OTHER_STREAM)
-        self.cases = self.labelled.cases
+    def __init__(
+        self,
+        kind: type[Batch],
+        cases: Sequence[StoredCase],
+        config: PatchConfig,
+        seed: int,
+        contexts: Mapping[str, Path] | None = None,
+        inputs: Sequence[str] = (),
+    ) -> None:
+        streams = kind.streams()
+        adapts = issubclass(kind, Adaptation)
+        check_transfer(config.transfer, inputs, adapts=adapts)
+        taken = [_taken(stream, cases, alone=len(streams) == 1) for stream in streams]
+        change = fit_transfer(config.transfer, inputs, *taken) if config.transfer else None
+        self.streams = tuple(
+            PatchSource(
+                mine,
+                config if stream.sees_labels else config.model_copy(update={"sampling": "uniform"}),
+                seed ^ (number * _APART),
+                contexts,
+                change if number == 0 else None,
+                arrays=frozenset(stream.fields.values()),
+            )
+            for number, (stream, mine) in enumerate(zip(streams, taken, strict=True))
+        )
+        self._fields = [{field: _CROP[array] for field, array in stream.fields.items()} for stream in streams]
 
     def __getitem__(self, n: int) -> dict[str, Array]:
-        """Pair ``n``: what a patch of the labelled cases has, ``target`` and ``target_mask``."""
-        other = self.unlabelled[n]
-        return {**self.labelled[n], "target": other["source"], "target_mask": other["mask"]}
+        """Patch ``n`` of every stream, by the fields of the batch."""
+        joined: dict[str, Array] = {}
+        for source, fields in zip(self.streams, self._fields, strict=True):
+            patch = source[n]
+            joined |= {field: patch[name] for field, name in fields.items()}
+        return joined
 
     def describe(self, n: int) -> tuple[str, tuple[int, int, int]]:
-        """The labelled case of pair ``n`` and the centre of its patch."""
-        return self.labelled.describe(n)
-
-    def lacking(self, name: str) -> list[str]:
-        """The labelled cases without a label; the unlabelled ones have all that is asked of them."""
-        return [] if name.startswith("target") else self.labelled.lacking(name)
-
-
-def patch_source(
-    kind: type[Any],
-    cases: Sequence[StoredCase],
-    config: PatchConfig,
-    seed: int,
-    contexts: Mapping[str, Path] | None = None,
-    inputs: Sequence[str] = (),
-) -> PatchSource | AdaptationSource:
-    """The patches that a method with batches of ``kind`` learns from; ``inputs`` names the channels."""
-    adapts = issubclass(kind, Adaptation)
-    check_transfer(config.transfer, inputs, adapts=adapts)
-    if adapts:
-        return AdaptationSource(cases, config, seed, inputs)
-    return PatchSource(cases, config, seed, contexts)
-
-
-def without_labels(case: StoredCase) -> StoredCase:
-    """The case as if nobody had drawn a label on it."""
-    files = frozenset(name for name in case.files if name != "label" and not name.startswith("candidates_"))
-    return replace(case, classes=(), files=files)
+        """The case of patch ``n`` of the first stream, and its centre."""
+        return self.streams[0].describe(n)
 
 
 def split_domains(cases: Sequence[StoredCase]) -> tuple[tuple[StoredCase, ...], tuple[StoredCase, ...]]:
-    """The labelled and the unlabelled cases; what labels the latter have is taken from them.
+    """The cases of the labelled domain and those of the other one.
 
     Raises:
         InputError: a domain has no case.
     """
-    labelled = tuple(case for case in cases if case.domain != TARGET)
-    unlabelled = tuple(without_labels(case) for case in cases if case.domain == TARGET)
-    for found, name in ((labelled, SOURCE), (unlabelled, TARGET)):
-        if not found:
-            raise InputError(
-                f"adaptation needs training cases of two domains, and there is none of domain '{name}'",
-                fix=f"write '{name}' into the column 'domain' of the case table",
-            )
+    labelled, unlabelled = (_taken(stream, cases, alone=False) for stream in Adaptation.streams())
     return labelled, unlabelled
+
+
+def _streams_of(case: Case, kind: type[Batch], roles: Roles) -> list[Stream]:
+    """The streams that a row belongs to: by its domain where streams have one, else by its images."""
+    streams = kind.streams()
+    if len(streams) == 1:
+        return list(streams)
+    if any(stream.domain for stream in streams):
+        return [stream for stream in streams if _of_domain(case.domain, stream)]
+    return [stream for stream in streams if not _lacking(case, stream, roles)] or list(streams)
+
+
+def _of_domain(domain: str | None, stream: Stream) -> bool:
+    """Cases without a domain count as labelled."""
+    return (domain == TARGET) == (stream.domain == TARGET)
+
+
+def _lacking(case: Case, stream: Stream, roles: Roles) -> tuple[str, ...]:
+    arrays, learnt = set(stream.fields.values()), case.split != "test"
+    needed: set[str | None] = {role for role in roles.inputs if not is_optional(role)} if "image" in arrays else set()
+    needed |= {roles.labels} if "label" in arrays else set()
+    needed |= {roles.target} if "target" in arrays and learnt else set()
+    needed |= {roles.mask} if learnt else set()
+    return tuple(role for role in roles.all if role in needed and case.path(role) is None)
+
+
+def _taken(stream: Stream, cases: Sequence[StoredCase], *, alone: bool) -> tuple[StoredCase, ...]:
+    """The prepared cases that a stream draws from."""
+    needed = {array for array in stream.fields.values() if array != "mask"}
+    if stream.domain is not None:
+        taken = tuple(case for case in cases if _of_domain(case.domain, stream))
+        if not taken:
+            raise InputError(
+                f"adaptation needs training cases of two domains, and there is none of domain '{stream.domain}'",
+                fix=f"write '{stream.domain}' into the column 'domain' of the case table",
+            )
+    else:
+        taken = tuple(case for case in cases if alone or needed <= case.files)
+        if not taken and not alone:
+            field = next(iter(stream.fields))
+            raise InputError(
+                f"the method learns from '{field}', and no training case has an image for it",
+                fix="add cases of split 'train' with that image to the table",
+            )
+    for field, array in stream.fields.items():
+        if without := [case.name for case in taken if array != "mask" and array not in case.files]:
+            raise InputError(
+                f"the method learns from '{field}', which {len(without)} cases lack, '{without[0]}' first",
+                fix=f"name the role in the recipe's data, and give each case an image for it ({field})",
+            )
+    return taken

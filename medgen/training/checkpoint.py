@@ -18,10 +18,12 @@ from torch import Tensor
 import medgen
 from medgen.errors import ModelError, StorageError, UsageError
 from medgen.files import atomic_path, sha256, write_json
-from medgen.methods.base import Channels, Method, stages_of
+from medgen.methods.base import Method, Shape, stages_of
 from medgen.methods.catalogue import create
+from medgen.training.engine import channels_last
 
-FORMAT = 1
+FORMAT = 2
+"""Of ``model.json``: 1 named channels alone and kept the weights of all networks."""
 KEPT = 2
 """Checkpoints of a run that stay on disk: the newest, and one to fall back on."""
 
@@ -37,10 +39,11 @@ class _Entry(BaseModel):
 
 
 class _Sizes(BaseModel):
-    """Channels of the image that is read and of the one that is made."""
+    """What a method is built for; up to format 1 the size was that of the key ``patches``."""
 
     inputs: PositiveInt
     outputs: PositiveInt
+    size: tuple[PositiveInt, ...] = ()
 
 
 class _Needed(BaseModel):
@@ -48,7 +51,7 @@ class _Needed(BaseModel):
 
     method: str
     config: dict[str, Any]
-    channels: _Sizes
+    shape: _Sizes
     weights_sha256: str
 
 
@@ -119,7 +122,7 @@ def load_tensors(path: Path) -> Any:
 
 
 def save_model(folder: Path, stages: Sequence[Method], description: Mapping[str, Any]) -> None:
-    """Write ``weights.safetensors`` and ``model.json``: all that prediction needs.
+    """Write ``weights.safetensors`` and ``model.json``: what prediction, sampling and encoding need, and no more.
 
     Args:
         folder: ``RUN/model``.
@@ -129,7 +132,7 @@ def save_model(folder: Path, stages: Sequence[Method], description: Mapping[str,
     weights = {
         f"stage{index}.{name}": tensor.detach().cpu().contiguous()
         for index, stage in enumerate(stages)
-        for name, tensor in stage.state_dict().items()
+        for name, tensor in exported_state(stage).items()
     }
     path = folder / "weights.safetensors"
     save_weights(path, weights)
@@ -142,7 +145,7 @@ def save_model(folder: Path, stages: Sequence[Method], description: Mapping[str,
             "research_use_only": True,
             **description,
             "config": first.config.model_dump(mode="json"),
-            "channels": {"inputs": first.channels.inputs, "outputs": first.channels.outputs},
+            "shape": {**first.shape._asdict(), "size": list(first.shape.size), "dimensions": first.shape.dimensions},
             "weights_sha256": sha256(path),
         },
     )
@@ -162,20 +165,25 @@ def load_stages(
     folder = folder / "model" if (folder / "model").is_dir() else folder
     description = _read_description(folder)
     weights = load_weights(folder / "weights.safetensors", digest=description["weights_sha256"])
-    inputs, outputs = description["channels"]["inputs"], description["channels"]["outputs"]
+    inputs, outputs, size = (description["shape"][key] for key in ("inputs", "outputs", "size"))
     stages: list[Method] = []
     count = 1
     while len(stages) < count:
         index = len(stages)
-        channels = Channels(inputs + (outputs if index else 0), outputs)
-        method = _create(description, channels, allow_modules, folder)
+        shape = Shape(inputs + (outputs if index else 0), outputs, tuple(size))
+        method = _create(description, shape, allow_modules, folder)
         count = stages_of(method.config)
         prefix = f"stage{index}."
         part = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
         _fill(method, part, folder)
-        method.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        stages.append(method.eval())
+        stages.append(channels_last(method.to(device)).eval())
     return stages, description
+
+
+def exported_state(method: Method) -> dict[str, Tensor]:
+    """The tensors of a method that a trained model needs; not those of discriminators and the like."""
+    parts = set(method.exported())
+    return {name: tensor for name, tensor in method.state_dict().items() if name.partition(".")[0] in parts}
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
@@ -208,9 +216,9 @@ def load_weights(path: Path, *, digest: str | None = None) -> dict[str, Tensor]:
     return weights
 
 
-def _create(description: Mapping[str, Any], channels: Channels, allow_modules: Sequence[str], folder: Path) -> Method:
+def _create(description: Mapping[str, Any], shape: Shape, allow_modules: Sequence[str], folder: Path) -> Method:
     try:
-        return create(description["method"], description["config"], channels, allow_modules=allow_modules)
+        return create(description["method"], description["config"], shape, allow_modules=allow_modules)
     except UsageError as error:  # nothing that was typed is wrong: the model asks for what is not here
         raise ModelError(
             f"the model does not fit this medgen: {error.what}",
@@ -220,8 +228,12 @@ def _create(description: Mapping[str, Any], channels: Channels, allow_modules: S
 
 
 def _fill(method: Method, weights: Mapping[str, Tensor], folder: Path) -> None:
+    """Give a method the weights of a model, which may lack what is not exported, or hold it as in format 1."""
+    needed = exported_state(method).keys()
     try:
-        method.load_state_dict(weights)
+        found = method.load_state_dict(weights, strict=False)
+        if missing := needed & set(found.missing_keys) or set(found.unexpected_keys):
+            raise RuntimeError(f"missing or unexpected: {', '.join(sorted(missing)[:5])}")
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelError(
@@ -239,10 +251,12 @@ def _read_description(folder: Path) -> dict[str, Any]:
         raise ModelError("there is no model here", where=folder, fix=fix) from None
     except (ValueError, KeyError, TypeError):
         raise ModelError("model.json is damaged", where=path, fix="copy the model folder again") from None
-    if kind != FORMAT:
+    if kind not in (1, FORMAT):
         raise ModelError(
             f"the model has format {kind}, this medgen reads {FORMAT}", where=path, fix="use a newer medgen"
         )
+    if kind == 1 and isinstance(channels := description.pop("channels", None), dict):
+        description["shape"] = {**channels, "size": description.get("patches") or [32, 32, 32]}
     try:
         _Needed.model_validate(description)
     except ValidationError as error:

@@ -10,10 +10,12 @@ from typing import Any, Literal, TypeVar
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from medgen.errors import UsageError
 
-Batch = TypeVar("Batch", bound=tuple[Any, ...])
+Batch = TypeVar("Batch")
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Engine:
@@ -41,6 +43,7 @@ class Engine:
         nodes: int = 1,
         precision: Literal["32", "bf16"] = "32",
     ) -> None:
+        self.half = precision == "bf16"
         # Fabric announces at level INFO what it was told to do; medgen's own log says what matters.
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
         accelerator, index = parse_device(device)
@@ -73,30 +76,35 @@ class Engine:
 
     def place(self, method: nn.Module) -> None:
         """Move a network to the device in place, channels last, with the weights of process 0."""
-        method.to(self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        channels_last(method.to(self.device))
         if self.world > 1:
             for tensor in method.state_dict().values():
                 torch.distributed.broadcast(tensor, src=0)
 
     def to_device(self, batch: Batch) -> Batch:
-        """Move a batch to the device; five-dimensional tensors channels last."""
-        return type(batch)(*(self._move(tensor) for tensor in batch))
+        """Move a batch to the device, channels last."""
+        tensors: Any = batch  # a named tuple of any kind
+        return type(batch)(*map(self._move, tensors))
 
     def _move(self, tensor: Tensor) -> Tensor:
-        layout = torch.channels_last_3d if tensor.dim() == 5 else torch.contiguous_format
-        return tensor.to(self.device, memory_format=layout, non_blocking=True)
+        return tensor.to(self.device, memory_format=memory_format(tensor), non_blocking=True)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Mixed precision where it was asked for."""
         context: AbstractContextManager[Any] = self.fabric.autocast()
-        return context
+        return _exact_small_kernels(context) if self.device.type == "cpu" and self.half else context
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace each gradient by its mean over the processes."""
         if self.world == 1:
             return
-        for parameter in parameters:
-            if parameter.grad is None:  # unused by this process, perhaps not by another
+        parameters = list(parameters)
+        used = torch.tensor([parameter.grad is not None for parameter in parameters], device=self.device).float()
+        torch.distributed.all_reduce(used)
+        for parameter, count in zip(parameters, used.tolist(), strict=True):
+            if not count:  # unused by every process: without a gradient Adam does not count a step of it
+                continue
+            if parameter.grad is None:  # unused by this process alone
                 parameter.grad = torch.zeros_like(parameter)
             torch.distributed.all_reduce(parameter.grad)
             parameter.grad /= self.world
@@ -143,6 +151,50 @@ class Engine:
             mixed = (seed * 0x9E3779B97F4A7C15 + number * 0xBF58476D1CE4E5B9 + rank * 0x94D049BB133111EB) % 2**63
             torch.manual_seed(mixed)
             yield
+
+
+@contextmanager
+def _exact_small_kernels(autocast: AbstractContextManager[Any]) -> Iterator[None]:
+    """Mixed precision on a CPU, but 32 bits for 3D convolutions of a map that is smaller than their kernel.
+
+    oneDNN's bf16 gradient of such a kernel is partly memory that nothing was written to
+    (``findings/bf16_small_conv3d.sh``): NaN now and then, or a large number that nothing notices.
+    """
+    with autocast, _Float32WhereSmall():
+        yield
+
+
+class _Float32WhereSmall(TorchFunctionMode):
+    """Runs some convolutions outside of autocast."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        options = kwargs or {}
+        if func in (torch.conv3d, torch.conv_transpose3d) and _is_small(*args[:2]):
+            with torch.autocast("cpu", enabled=False):
+                wide = [each.float() if isinstance(each, Tensor) else each for each in args]
+                return func(*wide, **options)
+        return func(*args, **options)
+
+
+def _is_small(image: Tensor, kernel: Tensor) -> bool:
+    return any(side < edge for side, edge in zip(image.shape[2:], kernel.shape[2:], strict=True))
+
+
+def memory_format(tensor: Tensor) -> torch.memory_format:
+    """Channels last for images and kernels of slices and volumes; contiguous for everything else."""
+    return {4: torch.channels_last, 5: torch.channels_last_3d}.get(tensor.dim(), torch.contiguous_format)
+
+
+def channels_last(network: Network) -> Network:
+    """Bring the tensors of a network into the memory format of their rank, in place.
+
+    ``Module.to(memory_format=...)`` refuses a network that has kernels of another rank, such as a 2D one.
+    """
+    for tensor in (*network.parameters(), *network.buffers()):
+        tensor.data = tensor.data.contiguous(memory_format=memory_format(tensor))
+    return network
 
 
 def parse_device(device: str) -> tuple[str, int | None]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice, repeat
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from medgen.errors import InputError, UsageError
-from medgen.methods.base import Method, Update
+from medgen.methods.base import Method, Step, Update
 from medgen.recipe.settings import Schedule
 from medgen.training.engine import Engine
 
@@ -46,6 +47,8 @@ def train(
     Logging, validation and checkpoints are the ``for`` body of the caller. A step whose loss or gradient is not
     finite is skipped and reported as such; running statistics are put back to what they were before it.
 
+    Updates that come as a tuple are all differentiated on one graph before any of them steps.
+
     With one micro-batch each optimiser steps as soon as its update was asked for. With several, all of them step at
     the end, each by the mean of its gradients: every network was judged by the others as they were before the step.
 
@@ -65,7 +68,6 @@ def train(
     Raises:
         InputError: ten steps in a row were not finite.
     """
-    owned = {name: [p for group in o.param_groups for p in group["params"]] for name, o in optimizers.items()}
     stream, skipped_in_a_row = iter(batches), 0
     for step in range(start, schedule.steps):
         method.train()  # the caller may have validated
@@ -74,7 +76,7 @@ def train(
         micro = [engine.to_device(batch) for batch in islice(stream, schedule.accumulate)]
         buffers = [buffer.clone() for buffer in method.buffers()]
         with engine.reproducible(seed, step):
-            losses, finite = _step(method, micro, progress, optimizers, owned, schedule.clip, engine)
+            losses, finite = _step(method, micro, progress, optimizers, schedule.clip, engine)
         if not finite:
             _put_back(method, buffers)
         engine.average_buffers(method)
@@ -96,7 +98,7 @@ def moving_average(method: Method, decay: float) -> AveragedModel:
     """
 
     @torch.no_grad()
-    def lerp(averaged: Sequence[torch.Tensor], current: Sequence[torch.Tensor], count: torch.Tensor | int) -> None:
+    def lerp(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
         now = min(decay, (1 + int(count)) / (10 + int(count)))
         for old, new in zip(averaged, current, strict=True):
             if old.is_floating_point():
@@ -107,12 +109,53 @@ def moving_average(method: Method, decay: float) -> AveragedModel:
     return AveragedModel(method, multi_avg_fn=lerp, use_buffers=True)
 
 
+class _Gradients:
+    """Gradients by optimiser, until it steps; a parameter of two optimisers has one for each."""
+
+    def __init__(self, optimizers: Mapping[str, Optimizer]) -> None:
+        self._owned = {name: [p for group in o.param_groups for p in group["params"]] for name, o in optimizers.items()}
+        self._held: dict[str, list[Tensor | None]] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._held
+
+    def add(self, update: Update, share: float, *, keep_graph: bool) -> dict[str, float]:
+        """Add those of a share of the losses; the value of each loss."""
+        self.put(update.optimizer)
+        total = torch.stack([loss.float() for loss in update.losses.values()]).sum() * share
+        owned = self._owned[update.optimizer]
+        torch.autograd.backward(total, inputs=owned, retain_graph=keep_graph)  # no other network gets a gradient
+        self._held[update.optimizer] = [parameter.grad for parameter in owned]
+        values = torch.stack([loss.detach().float() for loss in update.losses.values()]).tolist()
+        return {f"{update.optimizer}/{term}": value for term, value in zip(update.losses, values, strict=True)}
+
+    def put(self, name: str) -> list[torch.nn.Parameter]:
+        """Give the parameters of an optimiser its gradients, or none."""
+        owned = self._owned[name]
+        for parameter, gradient in zip(owned, self._held.get(name, repeat(None)), strict=False):
+            parameter.grad = gradient
+        return owned
+
+    def finish(self, clip: float | None, engine: Engine) -> tuple[list[str], bool]:
+        """Average and clip all; the optimisers that have some, and whether all are finite. The next start anew."""
+        finite = True
+        for name in self._held:
+            owned = self.put(name)
+            engine.average_gradients(owned)
+            finite = bool(torch.isfinite(clip_grad_norm_(owned, clip or math.inf))) and finite
+            self._held[name] = [parameter.grad for parameter in owned]
+        return list(self._held), finite
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._held.clear()
+
+
 def _step(
     method: Method,
     micro: Sequence[Any],
     progress: float,
     optimizers: dict[str, Optimizer],
-    owned: dict[str, list[torch.nn.Parameter]],
     clip: float | None,
     engine: Engine,
 ) -> tuple[dict[str, float], bool]:
@@ -121,69 +164,59 @@ def _step(
         raise ValueError("the batches ended before the schedule did")
     together, share = len(micro) > 1, 1 / len(micro)
     losses: dict[str, float] = {}
-    waiting, finite = dict[str, None](), True
+    gradients, finite = _Gradients(optimizers), True
     for batch in micro:
         updates, current, seen = method.updates(batch, progress), dict[str, float](), set[str]()
-        while (update := _advance(updates, engine)) is not None:
-            name = update.optimizer
-            if together and name in seen:
-                raise UsageError(
-                    f"'{name}' steps more than once a batch, so its gradients cannot be accumulated",
-                    fix="set schedule.accumulate to 1",
-                )
-            if not together or name not in waiting:
-                optimizers[name].zero_grad(set_to_none=True)
-            seen.add(name)
-            waiting[name] = None
-            terms = _backward(update, owned[name], share)
-            current |= terms
-            finite = finite and all(math.isfinite(value) for value in terms.values())
-            if not together and not _apply([name], finite, optimizers, owned, clip, engine):
+        while joint := _advance(updates, engine):
+            if together:
+                _require_once(joint, seen)
+            for number, update in enumerate(joint, start=1):
+                current |= gradients.add(update, share, keep_graph=number < len(joint))
+            finite = finite and all(math.isfinite(value) for value in current.values())
+            if not together and not _apply(gradients, finite, optimizers, clip, engine):
                 return current, False
         losses = {key: losses.get(key, 0.0) + value * share for key, value in current.items()}
     if together:
-        finite = _apply(list(waiting), finite, optimizers, owned, clip, engine)
+        finite = _apply(gradients, finite, optimizers, clip, engine)
     return losses, finite
 
 
-def _backward(update: Update, owned: Sequence[torch.nn.Parameter], share: float) -> dict[str, float]:
-    """Add the gradients of a share of the losses to those of ``owned``; the value of each loss."""
-    total = torch.stack([loss.float() for loss in update.losses.values()]).sum() * share
-    torch.autograd.backward(total, inputs=owned)  # no other network gets a gradient
-    values = torch.stack([loss.detach().float() for loss in update.losses.values()]).tolist()
-    return {f"{update.optimizer}/{term}": value for term, value in zip(update.losses, values, strict=True)}
+def _require_once(joint: Sequence[Update], seen: set[str]) -> None:
+    for update in joint:
+        if update.optimizer in seen:
+            raise UsageError(
+                f"'{update.optimizer}' steps more than once a batch, so its gradients cannot be accumulated",
+                fix="set schedule.accumulate to 1",
+            )
+        seen.add(update.optimizer)
 
 
 def _apply(
-    names: Sequence[str],
-    finite: bool,
-    optimizers: dict[str, Optimizer],
-    owned: dict[str, list[torch.nn.Parameter]],
-    clip: float | None,
-    engine: Engine,
+    gradients: _Gradients, finite: bool, optimizers: dict[str, Optimizer], clip: float | None, engine: Engine
 ) -> bool:
-    """Step these optimisers, or none of them where a loss or gradient of any process is not finite."""
-    for name in names:
-        engine.average_gradients(owned[name])
-        finite = bool(torch.isfinite(clip_grad_norm_(owned[name], clip or math.inf))) and finite
-    if not engine.everywhere(finite):
+    """Step all optimisers that have gradients, or none where a loss or gradient of any process is not finite."""
+    names, all_finite = gradients.finish(clip, engine)
+    if not engine.everywhere(finite and all_finite):
         return False
     for name in names:
+        gradients.put(name)
         optimizers[name].step()
+    gradients.clear()
     return True
 
 
 @torch.no_grad()
-def _put_back(method: Method, buffers: Sequence[torch.Tensor]) -> None:
+def _put_back(method: Method, buffers: Sequence[Tensor]) -> None:
     """Forget what a skipped step did to running statistics: a mean with one NaN in it stays NaN."""
     for buffer, before in zip(method.buffers(), buffers, strict=True):
         buffer.copy_(before)
 
 
-def _advance(updates: Iterator[Update], engine: Engine) -> Update | None:
-    """Run the method up to its next update, in the engine's precision."""
+def _advance(updates: Iterator[Step], engine: Engine) -> tuple[Update, ...]:
+    """Run the method up to its next update, or several on one graph, in the engine's precision; none at the end."""
     with engine.autocast():
-        return next(updates, None)
+        step = next(updates, ())
+    return (step,) if isinstance(step, Update) else step
 
 
 def _set_rate(optimizer: Optimizer, factor: float) -> float:

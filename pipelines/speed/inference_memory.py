@@ -37,12 +37,12 @@ def write_patient(path: Path, shape: tuple[int, int, int]) -> None:
 
 def write_model(folder: Path, *, generator: str, width: float, stages: int, spacing: list[float] | None) -> None:
     """A cascade of small untrained networks: memory and time do not depend on the weights."""
-    from medgen.methods.base import Channels
+    from medgen.methods.base import Shape
     from medgen.methods.catalogue import create
     from medgen.training.checkpoint import save_model
 
     config = {"generator": generator, "width": width, "stages": stages}
-    networks = [create("supervised", config, Channels(1 + (stage > 0), 1)) for stage in range(stages)]
+    networks = [create("supervised", config, Shape(1 + (stage > 0), 1)) for stage in range(stages)]
     preparation = {"roles": {"inputs": ["t1"], "target": "ct"}, "config": {"spacing": spacing}}
     description = {"method": "supervised", "preparation": preparation, "inference": {}, "patches": [32, 32, 32]}
     save_model(folder / "model", networks, description)

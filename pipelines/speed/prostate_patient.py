@@ -59,7 +59,7 @@ def write_patient(folder: Path) -> dict[str, Path]:
 
 def write_model(folder: Path, recipe_path: Path, overrides: list[str]) -> str:
     """An untrained model of the recipe; its method and grid in words."""
-    from medgen.methods.base import Channels
+    from medgen.methods.base import Shape
     from medgen.methods.catalogue import create
     from medgen.preparation import Preparation
     from medgen.recipe.settings import load_recipe
@@ -67,10 +67,10 @@ def write_model(folder: Path, recipe_path: Path, overrides: list[str]) -> str:
 
     recipe = load_recipe(recipe_path, overrides)
     classes = list(recipe.data.classes)
-    network = create(recipe.method, recipe.config, Channels(len(recipe.data.inputs), 1 + len(classes)))
+    network = create(recipe.method, recipe.config, Shape(len(recipe.data.inputs), 1 + len(classes), recipe.patches.size))
     description = {
         "method": recipe.method,
-        "task": recipe.data.task,
+        "task": network.batch_class.task().name,
         "classes": classes,
         "preparation": Preparation(recipe.data, recipe.preparation).as_dict(),
         "inference": recipe.inference.model_dump(mode="json"),

@@ -329,10 +329,11 @@ def test_check_finds_the_mask_and_the_labels_by_the_names_of_the_recipe(capsys, 
     assert (code, "no column 'label'" in err) == (2, True)
     code, _, err = run(capsys, "check", str(patient.folder / "cases.csv"), "--classes", "one")
     assert (code, "--classes 1,2" in err) == (2, True)
-    patient.recipe["data"] = {"inputs": ["t1"], "labels": "region"}
+    segments = {"method": "segmentation", "config": {"network": "unet"}}
+    patient.recipe |= {**segments, "data": {"inputs": ["t1"], "labels": "region"}}
     assert patient.check(capsys, "--classes", "1,2") == (0, [])
     assert patient.check(capsys, "--classes", "2") == (3, ["error\tregion"])
-    patient.recipe["data"] = {"inputs": ["t1"], "mask": "region"}
+    patient.recipe |= {"data": {"inputs": ["t1"], "labels": "region", "mask": "region"}}
     (patient.folder / "region.nii").unlink()
     assert patient.check(capsys) == (3, ["error\tregion"])
 

@@ -11,22 +11,23 @@ from torch import Tensor
 
 from medgen.config import Config
 from medgen.inference.model import LoadedModel
-from medgen.methods.base import Channels, Method, Update
+from medgen.methods.base import Method, Predicts, Shape, Update, Window
+from medgen.sampling.batches import Labelled
 
 
 class KnownConfig(Config):
     factor: float = 1.0
 
 
-class Known(Method):
+class Known(Method, Predicts):
     """Of flair f and t2 t in [0, 1]: 1 - f background, f (1 - t) core, f t rim; minus a margin of 2 voxels."""
 
     config_class = KnownConfig
-    batch_class = tuple
+    batch_class = Labelled
 
     @property
-    def margin(self) -> int:
-        return 2
+    def window(self) -> Window:
+        return Window(margin=2)
 
     def optimizers(self) -> dict[str, Any]:
         return {}
@@ -34,7 +35,7 @@ class Known(Method):
     def updates(self, batch: Any, progress: float) -> Iterator[Update]:
         yield from ()
 
-    def predict(self, image: Tensor) -> Tensor:
+    def predict(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
         f, t = image[:, :, 2:-2, 2:-2, 2:-2].clip(0, 1).unbind(1)
         return self.config.factor * torch.stack([1 - f, f * (1 - t), f * t], dim=1)
 
@@ -61,7 +62,7 @@ def describe_classes(mask: str | None = None, **preparation: Any) -> dict[str, A
 
 
 def make_segmenter(mask: str | None = None, *, factor: float = 1.0, **preparation: Any) -> LoadedModel:
-    stage = Known(KnownConfig(factor=factor), Channels(2, 3)).eval()
+    stage = Known(KnownConfig(factor=factor), Shape(2, 3)).eval()
     return LoadedModel([stage], describe_classes(mask, **preparation), torch.device("cpu"))
 
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from medgen.config import Config
 from medgen.inference.model import LoadedModel
-from medgen.methods.base import Channels, Method, Update
+from medgen.methods.base import Method, Predicts, Shape, Update, Window
+from medgen.sampling.batches import Paired
 
 AFFINE = np.diag([-1.5, 2.0, 2.5, 1.0])
 AFFINE[:3, 3] = [30.0, -20.0, 10.0]
@@ -22,19 +23,19 @@ class MeanConfig(Config):
     stages: int = 1
 
 
-class Mean(Method):
+class Mean(Method, Predicts):
     """The mean of its channels times a gain, minus a margin of 2 voxels."""
 
     config_class = MeanConfig
-    batch_class = tuple
+    batch_class = Paired
 
-    def __init__(self, config: MeanConfig, channels: Channels) -> None:
-        super().__init__(config, channels)
+    def __init__(self, config: MeanConfig, shape: Shape) -> None:
+        super().__init__(config, shape)
         self.gain = nn.Parameter(torch.tensor(config.gain))
 
     @property
-    def margin(self) -> int:
-        return 2
+    def window(self) -> Window:
+        return Window(margin=2)
 
     def optimizers(self) -> dict[str, Any]:
         return {}
@@ -42,7 +43,7 @@ class Mean(Method):
     def updates(self, batch: Any, progress: float) -> Iterator[Update]:
         yield from ()
 
-    def predict(self, image: Tensor) -> Tensor:
+    def predict(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
         return self.gain * image[:, :, 2:-2, 2:-2, 2:-2].mean(dim=1, keepdim=True)
 
 
@@ -68,7 +69,7 @@ def make_model(*inputs: str, gains: Sequence[float] = (1.0,), **preparation: Any
     """A model, for example ``make_model("t1", "t2", gains=[1.0, 0.5], nan="zero")``; one stage a gain."""
     inputs = inputs or ("t1",)
     stages = [
-        Mean(MeanConfig(gain=gain, stages=len(gains)), Channels(len(inputs) + (index > 0), 1)).eval()
+        Mean(MeanConfig(gain=gain, stages=len(gains)), Shape(len(inputs) + (index > 0), 1)).eval()
         for index, gain in enumerate(gains)
     ]
     return LoadedModel(stages, describe(inputs, **preparation), torch.device("cpu"))

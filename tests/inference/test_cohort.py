@@ -20,7 +20,7 @@ from medgen.inference import cohort
 from medgen.inference.cohort import output_name, predict, predict_cohort
 from medgen.inference.model import LoadedModel
 from medgen.inference.reading import Reading
-from medgen.methods.base import Channels
+from medgen.methods.base import Shape
 from medgen.training.checkpoint import save_model
 
 
@@ -194,7 +194,7 @@ class TestPublicFunction:
     def run(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         """A saved model whose method is the hand-checked mean of channels."""
         monkeypatch.setattr("medgen.methods.catalogue.resolve", lambda name, **_: Mean)
-        method = Mean(Mean.config_class(), Channels(1, 1))
+        method = Mean(Mean.config_class(), Shape(1, 1))
         save_model(tmp_path / "run" / "model", [method], describe(["t1"]))
         return tmp_path / "run"
 

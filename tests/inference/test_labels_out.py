@@ -17,9 +17,10 @@ from medgen.errors import ModelError, UsageError
 from medgen.inference.cohort import predict, predict_cohort
 from medgen.inference.labels import Found, found_in, restore_label, without_small
 from medgen.inference.model import LoadedModel
-from medgen.inference.stages import PROBABILITIES, predict_prepared
-from medgen.methods.base import Channels
+from medgen.inference.stages import predict_prepared
+from medgen.methods.base import Shape
 from medgen.preparation import Preparation, Prepared
+from medgen.preparation.task import PROBABILITIES
 from medgen.recipe.prediction import InferenceConfig
 from medgen.training.checkpoint import save_model
 from medgen.volume import Grid, Volume
@@ -44,7 +45,7 @@ class TestLabelMap:
     def test_hand_computed_classes(self, tmp_path: Path) -> None:
         model = make_segmenter()
         label = model.predict(save_patient(tmp_path))
-        assert (model.task, model.classes, model.target, model.kind) == (
+        assert (model.task.name, model.classes, model.target, model.kind) == (
             "segmentation", ("core", "swollen rim"), "label", "label",
         )  # fmt: skip
         assert label.data.dtype == np.uint8
@@ -238,7 +239,7 @@ class TestDescription:
     def test_models_from_before_are_syntheses(self) -> None:
         model = make_model()
         assert "task" not in describe(["t1"])
-        assert (model.task, model.classes, model.target, model.kind) == ("synthesis", (), "ct", "hu")
+        assert (model.task.name, model.classes, model.target, model.kind) == ("synthesis", (), "ct", "hu")
 
     def test_faults_are_named(self) -> None:
         with pytest.raises(ModelError, match="'detection'"):
@@ -340,7 +341,7 @@ class TestCommand:
     @pytest.fixture
     def run(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setattr("medgen.methods.catalogue.resolve", lambda name, **_: Known)
-        method = Known(KnownConfig(), Channels(2, 3))
+        method = Known(KnownConfig(), Shape(2, 3))
         method.register_buffer("unused", torch.zeros(1))  # safetensors has no file without a tensor
         save_model(tmp_path / "run" / "model", [method], describe_classes())
         monkeypatch.setattr(Known, "__init__", _with_buffer(Known.__init__))
@@ -391,7 +392,7 @@ def test_single_volume_of_one_input(tmp_path: Path) -> None:
     description = describe_classes() | {"classes": ["lesion"]}
     description["preparation"]["roles"] = {"inputs": ["flair"], "labels": "label"}
     del description["preparation"]["config"]["intensity"]["t2"]
-    model = LoadedModel([Threshold(KnownConfig(), Channels(1, 2))], description, torch.device("cpu"))
+    model = LoadedModel([Threshold(KnownConfig(), Shape(1, 2))], description, torch.device("cpu"))
     label = model.predict(save(patient()["flair"], tmp_path / "flair.nii.gz"))
     np.testing.assert_array_equal(label.data[0], TRUTH > 0)
 

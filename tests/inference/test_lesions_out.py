@@ -18,7 +18,7 @@ from medgen.inference.cohort import predict, predict_cohort
 from medgen.inference.lesions import Detected
 from medgen.inference.model import LoadedModel
 from medgen.inference.writing import files_of
-from medgen.methods.base import Channels
+from medgen.methods.base import Shape
 from medgen.training.checkpoint import save_model
 from medgen.volume import read_volume
 
@@ -33,7 +33,7 @@ def describe_detection(weights: str = "0", **detection: object) -> dict:
 
 
 def detector(factor: float = 1.0, weights: str = "0", **detection: object) -> LoadedModel:
-    stage = Known(KnownConfig(factor=factor), Channels(2, 3)).eval()
+    stage = Known(KnownConfig(factor=factor), Shape(2, 3)).eval()
     return LoadedModel([stage], describe_detection(weights, **detection), torch.device("cpu"))
 
 
@@ -124,7 +124,7 @@ class TestOnePatient:
     ) -> None:
         monkeypatch.setattr("medgen.methods.catalogue.resolve", lambda name, **_: Known)
         save_model(
-            tmp_path / "run" / "model", [Known(KnownConfig(), Channels(2, 3))], describe_detection(near=["swollen rim"])
+            tmp_path / "run" / "model", [Known(KnownConfig(), Shape(2, 3))], describe_detection(near=["swollen rim"])
         )
         inputs = [word for role, path in save_patient(tmp_path).items() for word in ("-i", f"{role}={path}")]
         with pytest.raises(SystemExit, match="0"):
@@ -202,7 +202,7 @@ class TestEnsemble:
         images = patient()
         images["flair"][CORE] = 800.0
         paths = save_patient(tmp_path, images)
-        second = LoadedModel([Shy(KnownConfig(), Channels(2, 3))], describe_detection("1"), torch.device("cpu"))
+        second = LoadedModel([Shy(KnownConfig(), Shape(2, 3))], describe_detection("1"), torch.device("cpu"))
         assert (detector().predict(paths).data[0] == 1)[CORE].all()
         assert not (detector().joined([second]).predict(paths).data[0] == 1)[CORE].any()
 

@@ -15,7 +15,7 @@ from medgen.inference.cohort import predict_cohort
 from medgen.inference.model import LoadedModel
 from medgen.inference.reading import Reading
 from medgen.inference.sources import Image, by_role
-from medgen.methods.base import Channels
+from medgen.methods.base import Shape
 
 LESION = patient()["flair"] == 900
 
@@ -26,7 +26,7 @@ def trained(share: float = 0.2, *, weights: str = "0", place: str = "config") ->
     patches = {"recipe": {"patches": {"augmentation": {"channel_dropout": {"t2": share}}}}}
     description = describe_classes() | ({"config": config} if place == "config" else patches)
     description["weights_sha256"] = weights * 64
-    return LoadedModel([Known(KnownConfig(), Channels(2, 3)).eval()], description, torch.device("cpu"))
+    return LoadedModel([Known(KnownConfig(), Shape(2, 3)).eval()], description, torch.device("cpu"))
 
 
 class TestRefused:

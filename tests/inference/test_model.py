@@ -19,7 +19,7 @@ from medgen.inference.memory import Plan, expected_need, free_bytes, thriftier, 
 from medgen.inference.model import LoadedModel, load_model
 from medgen.inference.reading import Reading
 from medgen.inference.stages import Stacked, predict_prepared
-from medgen.methods.base import Channels
+from medgen.methods.base import Shape
 from medgen.methods.catalogue import create
 from medgen.recipe.prediction import InferenceConfig
 from medgen.training.checkpoint import save_model
@@ -179,7 +179,7 @@ class TestLoading:
         """The saved cascade, whole volume by hand against tiles and files."""
         torch.manual_seed(0)
         config = {"generator": "fcn", "width": 0.05, "stages": stages}
-        networks = [create("supervised", config, Channels(1 + (i > 0), 1)).eval() for i in range(stages)]
+        networks = [create("supervised", config, Shape(1 + (i > 0), 1)).eval() for i in range(stages)]
         description = {
             "method": "supervised",
             "preparation": {"roles": {"inputs": ["t1"], "target": "ct"}, "config": {"spacing": None}},
@@ -209,7 +209,7 @@ class TestLoading:
             "inference": {"batch": 2},
             "patches": [16, 16, 16],
         }
-        save_model(tmp_path, [create("supervised", config, Channels(1, 1)).eval()], description)
+        save_model(tmp_path, [create("supervised", config, Shape(1, 1)).eval()], description)
         result = load_model(tmp_path).predict(save(head((19, 37, 13)), tmp_path / "t1.nii.gz"))
         assert result.shape == (19, 37, 13)
         assert np.isfinite(result.data).all()

@@ -12,19 +12,19 @@ from medgen.errors import InputError
 from medgen.inference.cohort import predict_cohort
 from medgen.inference.model import LoadedModel
 from medgen.inference.reading import Reading, require_axial
-from medgen.methods.base import Channels
+from medgen.methods.base import Shape, Window
 from medgen.methods.catalogue import create
 from medgen.volume import Volume
 
 
 class Thick(Known):
     @property
-    def fewest_slices(self) -> int:
-        return 1
+    def window(self) -> Window:
+        return Window(margin=2, minimum=(5, 5, 1))
 
 
 def thick() -> LoadedModel:
-    stage = Thick(KnownConfig(), Channels(2, 3)).eval()
+    stage = Thick(KnownConfig(), Shape(2, 3)).eval()
     return LoadedModel([stage], describe_classes(), torch.device("cpu"))
 
 
@@ -80,5 +80,5 @@ def test_further_inputs_may_lie_as_they_like(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("slices", "reads"), [("thin", False), ("thick", True), ("thicker", True), ("apart", True)])
 def test_which_networks_read_slices(slices: str, reads: bool) -> None:
     config = {"network": "unet", "slices": slices, "width": 0.1}
-    stage = create("segmentation", config, Channels(2, 3)).eval()
+    stage = create("segmentation", config, Shape(2, 3)).eval()
     assert LoadedModel([stage], describe_classes(), torch.device("cpu")).reads_slices is reads

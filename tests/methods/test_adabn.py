@@ -6,7 +6,7 @@ import torch
 from medgen.config import build
 from medgen.errors import UsageError
 from medgen.methods.adabn import METHOD, Config
-from medgen.methods.base import Channels
+from medgen.methods.base import Shape
 from medgen.recipe.settings import Schedule
 from medgen.sampling.batches import Adaptation
 from medgen.training.engine import Engine
@@ -17,7 +17,7 @@ SMALL = {"network": "unet", "width": 0.25}
 
 def method(**settings):
     torch.manual_seed(0)
-    return METHOD(build(Config, {**SMALL, **settings}), Channels(1, 2))
+    return METHOD(build(Config, {**SMALL, **settings}), Shape(1, 2))
 
 
 def batch():

@@ -7,14 +7,14 @@ import torch
 
 from medgen.config import build
 from medgen.errors import UsageError
-from medgen.methods.base import Channels, Method
+from medgen.methods.base import Method, Shape
 from medgen.methods.catalogue import resolve
 from medgen.recipe.settings import Schedule
 from medgen.sampling.batches import Labelled
 from medgen.training.engine import Engine
 from medgen.training.loop import train
 
-CHANNELS = Channels(3, 4)
+CHANNELS = Shape(3, 4)
 
 
 def detector(method: str = "adversarial_detector", **changes) -> Method:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from medgen.methods.base import Channels
+from medgen.methods.base import Shape
 from medgen.methods.catalogue import create
 from medgen.sampling.batches import Adaptation
 
@@ -14,7 +14,7 @@ ADVERSE = {"domain_source", "domain_target"}
 
 def method(**settings):
     torch.manual_seed(0)
-    return create("adversarial_mean_teacher", {**SMALL, **settings}, Channels(1, 2))
+    return create("adversarial_mean_teacher", {**SMALL, **settings}, Shape(1, 2))
 
 
 def batch():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from medgen.errors import UsageError
-from medgen.methods.base import Channels
+from medgen.methods.base import Shape
 from medgen.methods.catalogue import create
 from medgen.recipe.settings import Schedule
 from medgen.sampling.batches import Adaptation, Labelled
@@ -18,7 +18,7 @@ UNET = {"network": "unet", "width": 0.25, "discriminator_width": 4, "discriminat
 
 def method(settings=DEEPMEDIC, **changes):
     torch.manual_seed(0)
-    return create("domain_adversarial", {**settings, **changes}, Channels(2, 2))
+    return create("domain_adversarial", {**settings, **changes}, Shape(2, 2))
 
 
 def pair(side: int, size: int = 2) -> Adaptation:
@@ -43,7 +43,7 @@ def test_the_published_schedule_is_the_default():
 
 def test_the_segmenter_minimises_its_loss_less_alpha_times_that_of_the_stepped_discriminator():
     found = method(adversarial_weight=0.5, begin=0.0, full=1e-6)
-    updates = found.updates(pair(found.minimum), progress=0.5)
+    updates = found.updates(pair(found.window.smallest()[0]), progress=0.5)
     first = next(updates)
     assert first.optimizer == "discriminator"
     with torch.no_grad():
@@ -58,7 +58,7 @@ def test_the_segmenter_minimises_its_loss_less_alpha_times_that_of_the_stepped_d
 
 def test_before_its_beginning_no_target_image_is_looked_at():
     found = method(discriminator_begin=0.2, begin=0.3)
-    batch = pair(found.minimum)
+    batch = pair(found.window.smallest()[0])
     broken = batch._replace(target=torch.full_like(batch.target, float("nan")))
     (update,) = list(found.updates(broken, progress=0.1))
     assert update.optimizer == "segmenter"
@@ -67,7 +67,7 @@ def test_before_its_beginning_no_target_image_is_looked_at():
 
 def test_both_domains_of_the_segmenters_features_get_a_gradient():
     found = method(adversarial_weight=1.0, begin=0.0, full=1e-6, cross_entropy_weight=1e-12, l1=0.0, l2=0.0)
-    batch = pair(found.minimum)
+    batch = pair(found.window.smallest()[0])
     batch = batch._replace(source=batch.source.requires_grad_(), target=batch.target.requires_grad_())
     *_, update = found.updates(batch, progress=0.5)
     sum(update.losses.values()).backward()
@@ -80,8 +80,8 @@ def test_weight_zero_is_exactly_the_supervised_run(settings):
     adversarial = method(settings, adversarial_weight=0.0)
     torch.manual_seed(0)
     own = {key: value for key, value in settings.items() if not key.startswith("discriminator")}
-    supervised = create("segmentation", own, Channels(2, 2))
-    batch = pair(max(16, adversarial.minimum))
+    supervised = create("segmentation", own, Shape(2, 2))
+    batch = pair(max(16, adversarial.window.smallest()[0]))
     labelled = Labelled(batch.source, batch.label, batch.mask)
     for each, given in ((adversarial, batch), (supervised, labelled)):
         list(train(each, each.optimizers(), [given] * 3, Schedule(steps=3, batch=2), Engine("cpu"), seed=5))
@@ -93,7 +93,7 @@ def test_weight_zero_is_exactly_the_supervised_run(settings):
 @pytest.mark.parametrize("statistics", ["source", "target"])
 def test_each_domain_has_statistics_of_its_own(statistics):
     found = method(statistics=statistics, begin=0.0, full=1e-6)
-    batch = pair(found.minimum)
+    batch = pair(found.window.smallest()[0])
     for _ in train(found, found.optimizers(), [batch] * 2, Schedule(steps=2, batch=2), Engine("cpu")):
         pass
     name = next(name for name, _ in found.network.named_buffers() if name.endswith("running_mean"))
@@ -119,4 +119,4 @@ def test_shares_out_of_order_are_refused():
 
 
 def test_a_patch_too_small_for_the_discriminator_is_known_beforehand():
-    assert method(discriminator_depth=4).minimum > method(discriminator_depth=1).minimum
+    assert method(discriminator_depth=4).window.minimum > method(discriminator_depth=1).window.minimum

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from medgen.methods.base import Channels
+from medgen.methods.base import Shape
 from medgen.methods.catalogue import create
 from medgen.sampling.batches import Adaptation
 
 
 def method(classes=2, **settings):
     torch.manual_seed(0)
-    return create("entropy_minimisation", {"network": "unet", "width": 0.25, **settings}, Channels(1, classes))
+    return create("entropy_minimisation", {"network": "unet", "width": 0.25, **settings}, Shape(1, classes))
 
 
 def batch(mask=None):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from medgen.methods.base import Channels
+from medgen.methods.base import Shape
 from medgen.methods.catalogue import create
 from medgen.sampling.batches import Adaptation
 
@@ -24,7 +24,7 @@ def test_one_loss_alone_teaches_on_the_target_too(name, kept):
     term, settings = KINDS[name]
     weights = {f"{loss}_weight": float(loss == kept) for loss in ("cross_entropy", "dice", "focal")}
     torch.manual_seed(0)
-    method = create(name, {"network": "unet", "width": 0.25, **settings, **weights}, Channels(2, 2))
+    method = create(name, {"network": "unet", "width": 0.25, **settings, **weights}, Shape(2, 2))
     source, target = (torch.randn(2, 2, 16, 16, 16) for _ in range(2))
     ones = torch.ones(2, 1, 16, 16, 16)
     batch = Adaptation(source, (source[:, :1] > 0).long(), ones, target, ones)

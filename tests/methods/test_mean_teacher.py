@@ -7,7 +7,7 @@ import torch
 
 from medgen.config import build
 from medgen.errors import UsageError
-from medgen.methods.base import Channels
+from medgen.methods.base import Shape
 from medgen.methods.mean_teacher import METHOD, Config
 from medgen.recipe.settings import Schedule
 from medgen.sampling.batches import Adaptation
@@ -17,7 +17,7 @@ from medgen.training.loop import train
 
 def method(**settings):
     torch.manual_seed(0)
-    return METHOD(build(Config, {"network": "unet", "width": 0.25, **settings}), Channels(1, 2))
+    return METHOD(build(Config, {"network": "unet", "width": 0.25, **settings}), Shape(1, 2))
 
 
 def batch(seed=1):

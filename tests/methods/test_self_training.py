@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from medgen.config import build
-from medgen.methods.base import Channels
+from medgen.methods.base import Shape
 from medgen.methods.self_training import METHOD, Config
 from medgen.sampling.batches import Adaptation
 
 
 def method(**settings):
     torch.manual_seed(0)
-    return METHOD(build(Config, {"network": "unet", "width": 0.25, **settings}), Channels(1, 2))
+    return METHOD(build(Config, {"network": "unet", "width": 0.25, **settings}), Shape(1, 2))
 
 
 def batch():

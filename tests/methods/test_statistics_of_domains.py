@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from medgen.methods.base import Channels
+from medgen.methods.base import Shape
 from medgen.methods.catalogue import create, resolve
 from medgen.networks.alternate import statistics_of
 from medgen.recipe.settings import load_recipe
@@ -30,7 +30,7 @@ def method(name, **settings):
     """With statistics of the target, a teacher where it has one, and a student that nobody would confuse."""
     known = resolve(name).config_class.model_fields
     torch.manual_seed(0)
-    made = create(name, {key: value for key, value in {**SMALL, **settings}.items() if key in known}, Channels(2, 2))
+    made = create(name, {key: value for key, value in {**SMALL, **settings}.items() if key in known}, Shape(2, 2))
     for buffer in made.statistics.buffers():
         if buffer.is_floating_point():
             buffer += 0.7
@@ -63,7 +63,7 @@ def test_of_a_teacher_only_the_statistics_are_replaced(name):
     with torch.no_grad(), on_domain(adapted, "source"):
         ours = adapted.predict(IMAGE)
     state, own = adapted.network.state_dict(), statistics_of(adapted.network)
-    by_hand = create("segmentation", {key: SMALL[key] for key in ("network", "width", "norm")}, Channels(2, 2)).eval()
+    by_hand = create("segmentation", {key: SMALL[key] for key in ("network", "width", "norm")}, Shape(2, 2)).eval()
     teacher = {
         key: state[key] if key in own or not tensor.is_floating_point() else tensor + 0.01
         for key, tensor in state.items()
@@ -127,7 +127,7 @@ def test_signals_of_the_source_are_those_of_the_source_network(cases, tmp_path):
     store = prepare(settings, cases, tmp_path / "store")
     subset = Subset(*(store.select(split="val", domain=domain) for domain in ("source", "target")))
     adapted = method("entropy_minimisation", statistics="target")
-    plain = create("segmentation", {key: SMALL[key] for key in ("network", "width", "norm")}, Channels(2, 2))
+    plain = create("segmentation", {key: SMALL[key] for key in ("network", "width", "norm")}, Shape(2, 2))
     plain.network.load_state_dict(adapted.network.state_dict())
     ours, theirs = (measure(each, subset, settings, Engine("cpu")) for each in (adapted, plain))
     for signal in ("entropy", "volume"):

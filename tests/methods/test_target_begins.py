@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from medgen.methods.base import Channels
+from medgen.methods.base import Shape
 from medgen.methods.catalogue import create, method_names, resolve
 from medgen.recipe.settings import Schedule
 from medgen.sampling.batches import Adaptation
@@ -33,7 +33,7 @@ def trained(name, norm, statistics, target_seed, steps):
     known = resolve(name).config_class.model_fields
     wanted = {**BEGINS, "statistics": statistics, "network": "unet", "width": 0.25, "norm": norm, "learning_rate": 0.01}
     torch.manual_seed(0)
-    method = create(name, {key: value for key, value in wanted.items() if key in known}, Channels(2, 2))
+    method = create(name, {key: value for key, value in wanted.items() if key in known}, Shape(2, 2))
     schedule = Schedule(steps=STEPS, batch=2)
     # As many steps as are wanted: the training ends with its batches, and its progress counts to STEPS.
     batches = [batch(seed, target_seed) for seed in range(STEPS)]
@@ -76,5 +76,5 @@ def test_the_published_adversary_mixes_the_statistics_of_both_domains_from_its_f
     }
     for (norm, statistics), begins in begins_of.items():
         config = {**published, "norm": norm, "statistics": statistics}
-        assert create("domain_adversarial", config, Channels(2, 2)).target_begins == begins
-    assert create("domain_adversarial", {**published, "adversarial_weight": 0}, Channels(2, 2)).target_begins == 1
+        assert create("domain_adversarial", config, Shape(2, 2)).target_begins == begins
+    assert create("domain_adversarial", {**published, "adversarial_weight": 0}, Shape(2, 2)).target_begins == 1

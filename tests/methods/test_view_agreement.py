@@ -5,7 +5,7 @@ import torch
 
 from medgen.errors import UsageError
 from medgen.methods._views import agreement
-from medgen.methods.base import Channels
+from medgen.methods.base import Shape
 from medgen.methods.catalogue import create
 from medgen.recipe.settings import Schedule
 from medgen.sampling.batches import Adaptation, Labelled
@@ -17,7 +17,7 @@ SMALL = {"network": "unet", "width": 0.25}
 
 def method(name="view_agreement", **changes):
     torch.manual_seed(0)
-    return create(name, {**SMALL, **changes}, Channels(3, 2))
+    return create(name, {**SMALL, **changes}, Shape(3, 2))
 
 
 def batch(size: int = 4) -> Adaptation:
@@ -51,7 +51,7 @@ def test_the_first_network_is_that_of_supervised_training():
     """The second has an optimiser and losses of its own."""
     found, given = method(), batch()
     torch.manual_seed(0)
-    alone = create("segmentation", SMALL, Channels(3, 2))
+    alone = create("segmentation", SMALL, Shape(3, 2))
     schedule = Schedule(steps=3, batch=4)
     list(train(found, found.optimizers(), [given] * 3, schedule, Engine("cpu"), seed=5))
     labelled = Labelled(given.source, given.label, given.mask)

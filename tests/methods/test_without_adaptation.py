@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from medgen.methods.base import Channels, Method
+from medgen.methods.base import Method, Shape
 from medgen.methods.catalogue import create, method_names, resolve
 from medgen.recipe.settings import Schedule
 from medgen.sampling.batches import Adaptation, Labelled
@@ -32,7 +32,7 @@ def trained(name: str, network: str) -> Method:
     small = {"discriminator_width": 4, "discriminator_depth": 1}
     settings = {key: value for key, value in {**NOTHING, **small}.items() if key in known}
     torch.manual_seed(0)
-    method = create(name, {**NETWORKS[network], **settings, "learning_rate": 1e-2}, Channels(2, 2))
+    method = create(name, {**NETWORKS[network], **settings, "learning_rate": 1e-2}, Shape(2, 2))
     side = 58 if network == "deepmedic" else 16
     generator = torch.Generator().manual_seed(1)
     batches = [batch(method, side, generator) for _ in range(5)]
@@ -65,5 +65,5 @@ def test_the_segmenter_is_that_of_supervised_training_bit_for_bit(name, network,
 
 def test_training_moves_the_weights_that_are_compared(supervised):
     torch.manual_seed(0)
-    start = create("segmentation", NETWORKS["instance"], Channels(2, 2)).network.state_dict()
+    start = create("segmentation", NETWORKS["instance"], Shape(2, 2)).network.state_dict()
     assert any(not torch.equal(start[key], value) for key, value in supervised["instance"].items())

@@ -13,8 +13,9 @@ from torch import nn
 from medgen.cases import read_cases
 from medgen.config import build
 from medgen.errors import InputError
-from medgen.methods.base import Channels
+from medgen.methods.base import Shape
 from medgen.methods.catalogue import create, resolve
+from medgen.preparation.task import SEGMENTATION
 from medgen.recipe.settings import load_recipe
 from medgen.run.experiment import train
 from medgen.volume import Volume, read_label, write_volume
@@ -131,7 +132,7 @@ def test_every_look_and_the_verdict_are_printed(tmp_path):
 def test_recipes_of_lesions_are_valid(name):
     recipe = load_recipe(FOLDER / name)
     build(resolve(recipe.method).config_class, recipe.config)
-    assert recipe.data.task == "segmentation"
+    assert resolve(recipe.method).batch_class.task() is SEGMENTATION
 
 
 def test_the_published_schedule():
@@ -144,7 +145,7 @@ def test_the_published_schedule():
     halved = [step for step in range(1, len(rates)) if rates[step] < rates[step - 1]]
     assert halved == [17 * epoch, 22 * epoch, 27 * epoch, 30 * epoch, 33 * epoch]
     assert rates[-1] == 1 / 32
-    method = create(recipe.method, recipe.config, Channels(5, 2))
+    method = create(recipe.method, recipe.config, Shape(5, 2))
     alphas = {number: method.alpha(number / 35) for number in (9.99, 22.5, 35)}
     assert alphas == pytest.approx({9.99: 0.0, 22.5: 0.025, 35: 0.05}, abs=1e-6)
     first, *_, last = [layer for layer in method.discriminator.modules() if isinstance(layer, nn.Conv3d)]

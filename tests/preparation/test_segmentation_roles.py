@@ -38,12 +38,6 @@ def test_without_classes_the_values_stay():
     assert prepared.labels[4, 4, 4:9].tolist() == [1, 2, 3, 4, 9]
 
 
-def test_the_task_follows_from_the_roles():
-    assert Roles(inputs=("t1",), labels="label").task == "segmentation"
-    assert Roles(inputs=("t1",), target="ct").task == "synthesis"
-    assert Roles(inputs=("t1",), target="ct", labels="bone").task == "synthesis"
-
-
 @pytest.mark.parametrize(
     ("values", "what"),
     [

@@ -168,11 +168,26 @@ def test_any_number_of_processes_gives_the_same_bytes(tmp_path):
 
 def test_missing_images(tmp_path):
     case = patient(tmp_path, "a")
-    partial = Case("a", "train", None, {"t1": case.images["t1"], "mask": case.images["mask"]})
-    with pytest.raises(InputError, match="no image for ct"):
-        build_store([partial], plan(), tmp_path / "store")
-    (stored,) = build_store([Case("a", "test", None, partial.images)], plan(), tmp_path / "store").cases
+    with pytest.raises(InputError, match="no image for t1"):
+        build_store([Case("a", "train", None, {"mask": case.images["mask"]})], plan(), tmp_path / "store")
+    partial = Case("a", "test", None, {"t1": case.images["t1"], "mask": case.images["mask"]})
+    (stored,) = build_store([partial], plan(), tmp_path / "store").cases
     assert stored.target is None
+
+
+def test_a_target_that_stands_alone_has_its_own_grid(tmp_path):
+    """One side of an unpaired set: nothing is asked of the inputs, and the body is found in the target."""
+    case = patient(tmp_path, "a")
+    alone = Case("a", "train", None, {"ct": case.images["ct"]})
+    (stored,) = build_store([alone], plan(), tmp_path / "store").cases
+    (paired,) = build_store([case], plan(), tmp_path / "store").cases
+    assert "image" not in stored.files
+    assert np.array_equal(stored.target, paired.target)
+    assert np.asarray(stored.body).any()
+
+
+def test_files_that_are_gone(tmp_path):
+    case = patient(tmp_path, "a")
     shutil.rmtree(tmp_path / "a")
     with pytest.raises(InputError, match="not there"):
         build_store([case], plan(), tmp_path / "store")

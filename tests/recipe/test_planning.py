@@ -13,6 +13,7 @@ from medgen.preparation import Roles
 from medgen.recipe.check import check_recipe, require_images
 from medgen.recipe.settings import load_recipe
 from medgen.run.experiment import prepare, train
+from medgen.sampling.batches import Adaptation, Labelled, Paired, Unpaired
 
 DEEPMEDIC = {"network": "deepmedic", "preset": "small"}
 
@@ -114,17 +115,24 @@ CASES = [
 def test_every_role_that_cases_lack_is_told_at_once():
     segments = Roles(inputs=("t1", "ge|swi", "t2?"), labels="label", mask="mask")
     with pytest.raises(InputError) as caught:
-        require_images(CASES, segments, where="cases.csv")
+        require_images(CASES, segments, Labelled, where="cases.csv")
     assert caught.value.what == (
         "cases to learn from have no image for mask in 1 of 3 (a); label in 2 of 3 (b, c); ge|swi in 1 of 3 (c)"
     )
     with pytest.raises(InputError, match=r"for mask in 1 of 2 \(a\)\n"):
-        require_images(CASES[:2], segments, where="cases.csv", unlabelled="target")
-    require_images(CASES[1:2], segments, where="cases.csv", unlabelled="target")
+        require_images(CASES[:2], segments, Adaptation, where="cases.csv")
+    require_images(CASES[1:2], segments, Adaptation, where="cases.csv")
 
 
 def test_beside_a_target_nobody_needs_labels_and_a_test_case_no_target():
     makes = Roles(inputs=("t1",), target="swi", labels="label")
-    require_images(CASES[1:], makes, where="cases.csv")
+    require_images(CASES[1:], makes, Paired, where="cases.csv")
     with pytest.raises(InputError, match=r"for swi in 1 of 3 \(a\)\n"):
-        require_images(CASES, makes, where="cases.csv")
+        require_images(CASES, makes, Paired, where="cases.csv")
+
+
+def test_one_side_of_an_unpaired_set_is_enough():
+    makes = Roles(inputs=("t1", "ge"), target="swi", labels="label")
+    require_images(CASES[:2], makes, Unpaired, where="cases.csv")
+    with pytest.raises(InputError, match=r"for ge in 1 of 1 \(d\)\n"):
+        require_images([case("d", "train", None, "t1")], makes, Unpaired, where="cases.csv")

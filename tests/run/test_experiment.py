@@ -235,7 +235,7 @@ def test_cascade_trains_on_out_of_fold_context_and_predict_runs_all_of_it(cases,
     parts = {path.parent.name for path in run.rglob("done.json")}
     assert parts == {"stage0", "stage0-fold0", "stage0-fold1", "stage0-fold2", "stage1"}
     stages, _ = load_stages(run)
-    assert [stage.channels.inputs for stage in stages] == [1, 2]
+    assert [stage.shape.inputs for stage in stages] == [1, 2]
     # the context of a training subject comes from the network of its fold, not from the one that has seen it
     context = np.load(run / "contexts" / "stage0" / "case1.npy")
     by_fold = _estimate(recipe, cases, run, tmp_path, "stage0-fold1", "case1")
@@ -253,11 +253,11 @@ def stored_mask(recipe, cases, run, case):
 
 def _estimate(recipe, cases, run, folder, part, case):
     from medgen.inference.stages import predict_prepared
-    from medgen.methods.base import Channels
+    from medgen.methods.base import Shape
     from medgen.methods.catalogue import create
 
     stored = next(c for c in prepare(recipe, cases, run / "store").cases if c.name == case)
-    method = create(recipe["method"], recipe["config"], Channels(1, 1))
+    method = create(recipe["method"], recipe["config"], Shape(1, 1))
     method.load_state_dict(load_weights(run / "checkpoints" / part / "final.safetensors"))
     method.to(memory_format=torch.channels_last_3d).eval()
     settings = load_recipe(recipe)

@@ -17,7 +17,9 @@ from medgen.errors import InputError, UsageError
 from medgen.preparation import StoredCase
 from medgen.sampling.augmentation import enlarged
 from medgen.sampling.batches import Paired
-from medgen.sampling.patches import PatchConfig, PatchSource, cut, patch_batches
+from medgen.sampling.loading import patch_batches
+from medgen.sampling.patches import PatchConfig, PatchSource, cut
+from medgen.sampling.streams import StreamSource
 
 
 def stored(folder, name, shape=(20, 18, 16), seed=0):
@@ -316,7 +318,7 @@ def test_a_patch_reads_the_patch_alone(tmp_path):
 def test_what_a_method_needs_must_be_there(cases):
     lacking = [StoredCase(**{**vars(case), "files": case.files - {"target"}}) for case in cases[:1]]
     with pytest.raises(InputError, match="'target'"):
-        next(patch_batches(PatchSource([*cases, *lacking], config(), 0), Paired, batch=1, start=0, stop=1))
+        StreamSource(Paired, [*cases, *lacking], config(), 0)
     with pytest.raises(InputError, match="no case"):
         PatchSource([], config(), 0)
     unlabelled = [StoredCase(**{**vars(case), "classes": ()}) for case in cases]
@@ -329,9 +331,6 @@ class Slow:
 
     def __init__(self, cases):
         self.cases = cases
-
-    def lacking(self, name):
-        return []
 
     def __getitem__(self, n):
         time.sleep(0.05)

@@ -8,8 +8,9 @@ from medgen.errors import UsageError
 from medgen.preparation import Preparation, PreparationConfig, Roles, build_store
 from medgen.run.experiment import train
 from medgen.sampling.batches import Adaptation
-from medgen.sampling.patches import PatchConfig, patch_batches
-from medgen.sampling.streams import AdaptationSource, patch_source, without_labels
+from medgen.sampling.loading import patch_batches
+from medgen.sampling.patches import PatchConfig
+from medgen.sampling.streams import StreamSource
 from medgen.sampling.transfer import QuantileMap, Transfer, TransferConfig, fit_transfer, sample_voxels
 from tests.tiny_domains import recipe, write_domains
 
@@ -139,13 +140,13 @@ def test_only_the_shifted_channel_and_only_the_mask_change():
     assert np.array_equal(changed["source"][1, 4:], source[1, 4:])
 
 
-def transferred(stored, **changes) -> AdaptationSource:
+def transferred(stored, **changes) -> StreamSource:
     config = PatchConfig(size=SIZE, transfer=TransferConfig(input="ge|swi", **changes))
-    return AdaptationSource(stored, config, seed=5, inputs=INPUTS)
+    return StreamSource(Adaptation, stored, config, seed=5, inputs=INPUTS)
 
 
 def test_patches_hold_the_mapped_voxels_of_the_same_places(stored):
-    plain, mapped = AdaptationSource(stored, PatchConfig(size=SIZE), seed=5), transferred(stored)
+    plain, mapped = StreamSource(Adaptation, stored, PatchConfig(size=SIZE), seed=5), transferred(stored)
     own, other = (sample_voxels([case for case in stored if case.domain == domain]) for domain in ("source", "target"))
     learnt = QuantileMap(own[::-1], other[::-1])
     for n in range(4):
@@ -159,15 +160,13 @@ def test_patches_hold_the_mapped_voxels_of_the_same_places(stored):
 
 
 def test_a_share_of_the_patches_is_changed(stored):
-    plain, mapped = AdaptationSource(stored, PatchConfig(size=SIZE), seed=5), transferred(stored, probability=0.25)
+    plain, mapped = (
+        StreamSource(Adaptation, stored, PatchConfig(size=SIZE), seed=5),
+        transferred(stored, probability=0.25),
+    )
     changed = [not np.array_equal(plain[n]["source"], mapped[n]["source"]) for n in range(200)]
     assert 30 <= sum(changed) <= 70
     assert changed == [not np.array_equal(plain[n]["source"], mapped[n]["source"]) for n in range(200)]
-
-
-def test_no_label_is_needed(stored):
-    bare = transferred([without_labels(case) for case in stored])
-    assert np.array_equal(transferred(stored)[3]["source"], bare[3]["source"])
 
 
 def test_patches_do_not_depend_on_the_workers(stored):
@@ -183,7 +182,7 @@ def test_a_name_that_is_no_input_is_refused(stored):
     for settings in ({"input": "swi"}, {"input": "t1", "given": ("pd",)}, {"input": "t1", "given": ("t1",)}):
         config = PatchConfig(size=SIZE, transfer=TransferConfig(**settings))
         with pytest.raises(UsageError, match=r"patches\.transfer names"):
-            patch_source(Adaptation, stored, config, 0, inputs=INPUTS)
+            StreamSource(Adaptation, stored, config, 0, inputs=INPUTS)
 
 
 def test_a_method_that_does_not_adapt_is_refused_before_anything_is_made(tmp_path):

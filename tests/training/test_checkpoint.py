@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from medgen.errors import ModelError, StorageError
-from medgen.methods.base import Channels
+from medgen.methods.base import Shape
 from medgen.methods.catalogue import create
 from medgen.training.checkpoint import load_checkpoint, load_stages, load_tensors, save_checkpoint, save_model
 
@@ -145,7 +145,7 @@ def test_a_payload_is_refused_and_there_is_no_second_try(tmp_path, monkeypatch):
 
 @pytest.fixture
 def model(tmp_path):
-    method = create("supervised", {"width": 0.1}, Channels(1, 1))
+    method = create("supervised", {"width": 0.1}, Shape(1, 1))
     save_model(tmp_path / "model", [method], {"method": "supervised", "stages": 1})
     return tmp_path
 
@@ -168,9 +168,9 @@ def test_a_flipped_bit_in_the_weights_is_noticed(model):
     [
         ({"format": 99}, "format 99"),
         ({"method": "os.path"}, "not allowed"),
-        ({"channels": {"inputs": 3, "outputs": 1}}, "do not fit"),
-        ({"channels": {"inputs": 1}}, "lacks or garbles: channels.outputs"),
-        ({"channels": None, "config": 3}, "lacks or garbles: channels, config"),
+        ({"shape": {"inputs": 3, "outputs": 1, "size": [16, 16, 16]}}, "do not fit"),
+        ({"shape": {"inputs": 1}}, "lacks or garbles: shape.outputs"),
+        ({"shape": None, "config": 3}, "lacks or garbles: config, shape"),
         ({"method": "of_tomorrow", "medgen": "9.1"}, "no method 'of_tomorrow'"),
         ({"config": {"of_tomorrow": 1}, "medgen": "9.1"}, "of_tomorrow"),
     ],
@@ -182,7 +182,7 @@ def test_a_model_that_cannot_be_used_says_why(model, change, message):
         load_stages(model)
 
 
-@pytest.mark.parametrize("key", ["format", "method", "config", "channels", "weights_sha256"])
+@pytest.mark.parametrize("key", ["format", "method", "config", "shape", "weights_sha256"])
 def test_a_model_file_that_lacks_a_key_is_refused(model, key):
     path = model / "model" / "model.json"
     content = json.loads(path.read_text())

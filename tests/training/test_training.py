@@ -8,7 +8,7 @@ from torch import nn
 
 from medgen.config import Config
 from medgen.errors import InputError
-from medgen.methods.base import Channels, Method, Update
+from medgen.methods.base import Method, Shape, Update
 from medgen.recipe.settings import LearningRate, Schedule
 from medgen.sampling.batches import Paired
 from medgen.training.engine import Engine
@@ -22,7 +22,7 @@ class Line(Method):
     batch_class = Paired
 
     def __init__(self, poison=()):
-        super().__init__(Config(), Channels(1, 1))
+        super().__init__(Config(), Shape(1, 1))
         self.weight = nn.Parameter(torch.tensor(0.0))
         self.calls, self.poison = 0, set(poison)
 
@@ -95,7 +95,7 @@ class Duel(Method):
     batch_class = Paired
 
     def __init__(self):
-        super().__init__(Config(), Channels(1, 1))
+        super().__init__(Config(), Shape(1, 1))
         self.critic, self.weight = nn.Parameter(torch.tensor(1.0)), nn.Parameter(torch.tensor(0.0))
 
     def optimizers(self):

@@ -5,7 +5,7 @@ import sys
 import torch
 
 from medgen.config import build
-from medgen.methods.base import Channels
+from medgen.methods.base import Shape
 from medgen.methods.catalogue import resolve
 from medgen.recipe.settings import Schedule
 from medgen.sampling.batches import Paired
@@ -24,10 +24,10 @@ def run(engine: Engine, method_name: str, generator: str, norm: str) -> dict[str
     """Weights after three steps, with the gradients of the first one under ``gradient.``."""
     kind = resolve(method_name)
     torch.manual_seed(engine.rank)  # the processes start from different weights, and must end with equal ones
-    method = kind(build(kind.config_class, {"generator": generator, "width": 0.125, "norm": norm}), Channels(1, 1))
+    method = kind(build(kind.config_class, {"generator": generator, "width": 0.125, "norm": norm}), Shape(1, 1))
     if engine.world == 1:
         torch.manual_seed(0)
-        method = kind(method.config, Channels(1, 1))
+        method = kind(method.config, Shape(1, 1))
     engine.place(method)
     first = {}
     for record in train(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from medgen.cases import SOURCE, TARGET, Case
 from medgen.errors import InputError, UsageError
-from medgen.methods.base import Method
+from medgen.methods.base import Adapts, Method
 from medgen.preparation import StoredCase
 from medgen.recipe.settings import Schedule
 from medgen.run.monitor.looks import Look, read_looks
@@ -88,7 +88,8 @@ def steps_before_adaptation(schedule: Schedule, method: Method) -> int:
         schedule: of the run.
         method: that is trained.
     """
-    return bisect_left(range(schedule.steps), method.target_begins, key=lambda step: step / schedule.steps)
+    begins = method.target_begins if isinstance(method, Adapts) else 1.0
+    return bisect_left(range(schedule.steps), begins, key=lambda step: step / schedule.steps)
 
 
 def require_selection(method: type[Method], schedule: Schedule, cases: Sequence[Case], where: Path) -> None:

@@ -10,13 +10,14 @@ import torch
 from torch import nn
 
 from medgen.errors import InputError
-from medgen.methods.base import Channels
+from medgen.methods.base import Predicts, Shape, Window
 from medgen.preparation import StoredCase
 from medgen.recipe.settings import HealthConfig, load_recipe
 from medgen.run.experiment import train
 from medgen.run.monitor import RULE, Look, adaptation_facts, judge, rank_checkpoints, read_looks
 from medgen.run.monitor.signals import choose_subset, look_at, measure
 from medgen.run.monitor.snapshots import list_snapshots, write_snapshot_model
+from medgen.sampling.batches import Labelled
 from medgen.training.checkpoint import load_stages, load_weights
 from medgen.training.engine import Engine
 from medgen.volume import Volume, write_volume
@@ -142,15 +143,15 @@ def test_without_held_out_targets_it_is_said_and_nothing_is_watched(cases, tmp_p
 # What is seen: a method whose answers are known.
 
 
-class Bright(nn.Module):
+class Bright(nn.Module, Predicts):
     """Calls bright voxels lesion; its one feature map is the image."""
 
     def __init__(self, threshold):
         super().__init__()
-        self.threshold, self.channels = threshold, Channels(1, 2)
-        self.margin, self.multiple, self.align, self.minimum = 0, 1, 1, 1
+        self.threshold, self.shape, self.window = threshold, Shape(1, 2), Window()
+        self.batch_class = Labelled
 
-    def predict(self, image):
+    def predict(self, image, generator=None):
         lesion = torch.where(image > self.threshold, 0.9, 0.1)
         return torch.cat([1 - lesion, lesion], 1)
 
@@ -215,13 +216,12 @@ def test_domains_that_are_alike_are_not_told_apart(tmp_path):
     assert signals["domain_accuracy_low/image"] < 0.5 < signals["domain_accuracy_high/image"]
 
 
-def test_the_same_cases_are_drawn_and_no_target_label_is_left(tmp_path):
+def test_the_same_cases_are_drawn(tmp_path):
     held_out = [stored(tmp_path / f"{d}{n}", f"{d}{n}", d, 0.0) for d in ("source", "target") for n in range(6)]
     subset = choose_subset(held_out, HealthConfig(cases=3), seed=1)
     assert subset == choose_subset(held_out, HealthConfig(cases=3), seed=1)
     assert [len(part) for part in subset] == [3, 3]
     assert subset != choose_subset(held_out, HealthConfig(cases=3), seed=2)
-    assert all(case.label is None for case in subset.target)
     assert choose_subset(held_out[:6], HealthConfig(), seed=1) is None
 
 

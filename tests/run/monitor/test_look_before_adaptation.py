@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from medgen.errors import Preempted
-from medgen.methods.base import Channels
+from medgen.methods.base import Shape
 from medgen.methods.catalogue import create
 from medgen.recipe.settings import Schedule
 from medgen.run.experiment import train
@@ -86,7 +86,7 @@ def test_where_the_target_has_a_say_from_the_first_step_there_is_none_before(cas
 )
 def test_steps_before_adaptation_by_hand(begin, steps, before):
     config = {"network": "unet", "width": 0.25, "discriminator_width": 4, "begin": begin}
-    method = create("domain_adversarial", config, Channels(1, 2))
+    method = create("domain_adversarial", config, Shape(1, 2))
     assert steps_before_adaptation(Schedule(steps=steps), method) == before
     # alpha is 0 in all of these steps: progress is step / steps
     assert not [step for step in range(before) if step / steps > begin]
