@@ -32,7 +32,7 @@ from medgen.training.loop import train
 
 SMALL = {"width": 0.125, "generator": "unet", "network": "unet", "discriminator_width": 4, "discriminator_depth": 1}
 """Settings that make a method small enough for a test, where it knows them."""
-HEART = {"learning_rate": 3e-3, "adversarial_weight": 0.01}
+HEART = {"learning_rate": 1e-3, "adversarial_weight": 0.01}
 """For learning by heart: an adversary alone has nothing to learn so."""
 SIDES = (16, 24, 32, 40, 48, 64)
 
@@ -137,9 +137,9 @@ def test_bfloat16_runs_and_keeps_the_weights_in_32_bits(instance):
 
 
 def test_it_learns_a_batch_by_heart(instance):
-    """Thirty steps on one batch must bring the loss that the method names down: the signs are right."""
+    """Fifty steps on one batch must bring the loss that the method names down: the signs are right."""
     method = made(instance, **HEART)
-    records = run(method, Schedule(steps=30, batch=2))
+    records = run(method, Schedule(steps=50, batch=2))
     first, last = (record.losses[method.learns] for record in (records[0], records[-1]))
     assert last < first - 0.2 * abs(first)
 
@@ -286,9 +286,10 @@ def test_density_has_one_number_an_image(instance):
 
 def test_an_exact_density_follows_from_code_and_jacobian(instance):
     """Of a flow: the inverse is right, and the log-determinant is that of autograd's Jacobian, over all voxels."""
-    method = made(instance, HasDensity, sides=(2, 4, 8))
-    if method.bound or not isinstance(method, Encodes):
-        pytest.skip("no exact density")
+    kind = resolve(instance[0])
+    if not issubclass(kind, HasDensity) or not issubclass(kind, Encodes) or kind.bound:
+        pytest.skip("no exact density with a code")
+    method = made(instance, sides=(2, 4, 8))
     run(method, Schedule(steps=3, batch=2))  # away from the start, where a flow may be the identity
     method = method.eval().double()
     image = image_for(method, method.shape.inputs, 1).double()

@@ -67,7 +67,8 @@ def write_model(folder: Path, recipe_path: Path, overrides: list[str]) -> str:
 
     recipe = load_recipe(recipe_path, overrides)
     classes = list(recipe.data.classes)
-    network = create(recipe.method, recipe.config, Shape(len(recipe.data.inputs), 1 + len(classes), recipe.patches.size))
+    shape = Shape(len(recipe.data.inputs), 1 + len(classes), recipe.patches.size)
+    network = create(recipe.method, recipe.config, shape)
     description = {
         "method": recipe.method,
         "task": network.batch_class.task().name,
