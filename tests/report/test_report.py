@@ -16,12 +16,13 @@ from medgen.metrics.statistics import summarise
 from medgen.report import write_report
 from medgen.report.charts import smoothed
 from medgen.report.columns import Column, in_order
-from medgen.report.content import read_curves, read_facts, read_scores
+from medgen.report.content import read_curves, read_manifest, read_scores
 from medgen.report.drawing import new_figure
+from medgen.report.images import load_images
 from medgen.report.montage import cropped, error_limit, montage
 from medgen.report.page import render_page
 from medgen.report.slices import CaseImages, picture
-from medgen.report.sources import choose_cases, find_sources, load_images
+from medgen.report.sources import choose_cases, find_sources
 
 RECIPE = "method: context_aware_gan\ndata:\n  inputs: [t1]\n  target: ct\n  mask: mask\n"
 SIZE = (10, 12, 8)
@@ -326,8 +327,8 @@ def test_columns_have_an_order_a_unit_and_a_direction():
     assert Column.of("mae").text(None) == "–"
 
 
-def test_facts_are_readable(study):
-    facts = read_facts(study / "run/run.json")
-    assert facts["time"] == "1 h 02 min"
-    assert facts["peak memory"] == "1.00 GiB"
-    assert "seed" not in facts
+def test_the_manifest_is_readable(study):
+    manifest = read_manifest(study / "run/run.json")
+    assert manifest["time"] == "1 h 02 min"
+    assert manifest["peak memory"] == "1.00 GiB"
+    assert "seed" not in manifest
