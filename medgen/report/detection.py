@@ -42,7 +42,7 @@ class Patient:
     Args:
         case: name.
         score: the highest confidence, 0 without a candidate.
-        lesions: candidates as ``medgen predict`` lists them, the surest first.
+        lesions: candidates as ``medgen predict`` lists them, the highest confidence first.
         findings: (true lesion, confidence, overlap) from the scores; None where the case was not scored.
     """
 
@@ -131,9 +131,9 @@ def lesion_rows(patients: Sequence[Patient]) -> list[LesionRow]:
 
 
 def choose_examples(patients: Sequence[Patient], each: int = EACH) -> list[Example]:
-    """The surest and the faintest hit, misses, and the surest false positives; a case is shown once.
+    """The hits of highest and lowest confidence, misses, and the most confident false positives; a case is shown once.
 
-    Without scores, the surest candidates.
+    Without scores, the candidates of highest confidence.
     """
     if all(patient.findings is None for patient in patients):
         return [

@@ -27,9 +27,9 @@ MOST_PANELS = 8  # metrics in the chart of scores; the table has all
 MOST_ROWS = 60  # cases in the chart of single cases; the table has all
 
 _DETECTION_CAPTION = (
-    "ROC: cases, by the confidence of their surest candidate. Precision and recall, and FROC: lesions. The dots on the "
-    "FROC are the sensitivities of the table, at no more than so many false positives a case. In brackets 95 % "
-    "intervals, from a bootstrap over patients."
+    "ROC: cases, by the highest confidence of their candidates. Precision and recall, and FROC: lesions. The dots on "
+    "the FROC are the sensitivities of the table, each at no more than that many false positives a case. In brackets "
+    "95 % intervals, from a bootstrap over patients."
 )
 
 Work: TypeAlias = Iterator[tuple[str, Callable[[], Picture]]]
@@ -68,7 +68,7 @@ def _detection(sources: Sources) -> Work:
 
 
 def _scores(sources: Sources) -> Work:
-    # Of one detection the table and the curves say it all, and one case of one method is a row of the table.
+    # Of one detection the table and the curves suffice, and one case of one method is a row of the table.
     if len(sources.methods) > 1 or (_most_cases(sources) > 1 and not sources.detects):
         marks = "A diamond is the score" if sources.detects else "A dot is a case, a diamond the mean"
         caption = (
@@ -189,7 +189,7 @@ def _montage_picture(
 
 
 def _orientation(images: CaseImages, known: str) -> str:
-    return known if images.oriented else "The file does not say which side is left: the sides are unknown."
+    return known if images.oriented else "The file does not define left and right: the sides are unknown."
 
 
 def _voxels(images: CaseImages) -> str:

@@ -84,7 +84,7 @@ def load_detected(sources: Sources, name: str) -> tuple[CaseImages, list[str]]:
         if image is None:
             notes.append(f"the case has no {column}")
         elif (data := _resampled(to_ras(read_volume(image)), found)) is None:
-            notes.append(f"{column} is not shown: its place on the grid of the detection map is not known")
+            notes.append(f"{column} is not shown: its position relative to the detection map is not known")
         else:
             inputs[column] = data
     grades, least = _truth(case, sources.detection.settings if sources.detection else {}, found)

@@ -38,7 +38,7 @@ class CaseImages:
         truth: the same, of a detection map the grades of the true lesions; None where it is not known.
         mask: where errors count (non-zero), of a detection map the organ; None for everywhere.
         spacing: voxel size in mm.
-        oriented: whether the files say where left and right are.
+        oriented: whether the files define left and right.
         unit: of an image and its truth.
         classes: of a label map, the names of the classes 1, 2, ...
         affine: (4, 4) voxel index to RAS+ mm.

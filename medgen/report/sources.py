@@ -99,7 +99,7 @@ class Sources:
 
 
 def find_sources(folder: Path, *, cases: Path | None = None) -> Sources:
-    """Look for a run, scores, predictions and a case table in ``folder``.
+    """Find a run, scores, predictions and a case table in ``folder``.
 
     Args:
         folder: a run folder, or one that holds ``run/``, ``scores/`` or ``scores.json``, ``predictions/`` and

@@ -239,8 +239,18 @@ def test_a_lesion_that_need_not_be_found_has_a_line_of_its_own(sources):
     assert labels == ["true lesion (grade 2 or more)", "lesion of a lower grade"]
 
 
+def test_an_empty_target_goes_through_the_middle_of_the_organ():
+    """The whole image has more slices than the organ."""
+    organ = drawn([(1, np.s_[5:15, 4:12, 0:2])])
+    images = CaseImages({"t2w": np.indices(SHAPE)[2]}, drawn([]), None, organ, (1, 1, 30), target=drawn([]) > 0)
+    figure = montage(images, title="empty")
+    assert (figure.axes[0].images[0].get_array() == 1).all()
+
+
 def test_the_curves_are_those_of_the_scores(study):
     method = read_scores(study / "scores.json")
+    assert method.of_lesions
+    assert not method.of_labels
     roc, precision, froc = detection_chart([method], LIGHT).axes
     assert [axes.get_title(loc="left") for axes in (roc, precision, froc)] == ["ROC", "Precision and recall", "FROC"]
     line = roc.lines[-1]
