@@ -15,11 +15,11 @@ def report(
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     cases: Path | None = None,
 ) -> None:
-    """Write one HTML file that shows what a model did.
+    """Write one HTML file on predictions, scores and training.
 
     Patients with their predictions (error maps, outlines of label maps, or
-    detected lesions), scores with intervals, and the course of training.
-    The file opens anywhere, without a network.
+    detected lesions), scores with 95 % intervals, and training curves. The
+    file opens without a network.
 
     For example:
 

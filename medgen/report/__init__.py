@@ -1,4 +1,4 @@
-"""A report: figures and one HTML file that opens offline and asks the network for nothing."""
+"""A report: figures, and one HTML file that opens offline and loads nothing from the network."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def write_report(
     cases: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Write one HTML file that shows a run or a study, and its pictures as PNG files beside it.
+    """Write one HTML file on a run or a study, and its pictures as PNG files beside it.
 
     Args:
         folder: a run folder, or a folder that holds some of ``run/``, ``scores/<method>.json`` or
             ``scores.json``, ``predictions/<case>/<case>_<role>.nii.gz``, ``data/cases.csv`` or ``cases.csv``.
         output: the file to write; ``report.html`` in the folder by default. Pictures go to ``figures/`` beside.
         cases: the case table, where it is not in the folder.
-        progress: called with (done, total, what).
+        progress: called with (done, total, name of the figure).
 
     Returns:
         The file.

@@ -1,22 +1,53 @@
-"""Charts of a report: losses over training, and the scores of several methods side by side."""
+"""Charts of a report: losses over training, scores of several methods side by side, curves of a detection."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from medgen.errors import InputError
+from medgen.metrics.detection import FALSE_POSITIVES, sensitivity_name
 from medgen.report.columns import Column
 from medgen.report.content import Curves, MethodScores
-from medgen.report.drawing import Theme, new_figure
+from medgen.report.drawing import Theme, draw_curve, draw_legend, new_figure, style_axes
+from medgen.types import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _LOG_FROM = 20.0  # a loss that spans more than this factor is shown on a logarithmic axis
+_AT_ONE = sensitivity_name(1.0)
+_FAR = 10.0  # false positives a case beyond the end of the axis
+
+
+class _Panel(NamedTuple):
+    """One chart of a detection: the key of its curve, the key and the name of each axis, and the metric it shows."""
+
+    curve: str
+    title: str
+    across: tuple[str, str]
+    up: tuple[str, str]
+    metric: str
+
+
+_ROC = _Panel(
+    "roc", "ROC", ("false_positive_rate", "1 − specificity, cases"), ("sensitivity", "sensitivity, cases"), "auroc"
+)
+_PRECISION = _Panel(
+    "precision_recall",
+    "Precision and recall",
+    ("recall", "recall, lesions"),
+    ("precision", "precision, candidates"),
+    "ap",
+)
+_FROC = _Panel(
+    "froc", "FROC", ("false_positives", "false positives a case"), ("sensitivity", "sensitivity, lesions"), _AT_ONE
+)
+# The area that average precision sums: between two recalls the precision of the higher one holds.
+_JOINED = {"precision_recall": "steps-pre", "froc": "steps-post"}
 
 
 def training_chart(parts: Mapping[str, Sequence[Curves]], theme: Theme) -> Figure:
@@ -32,14 +63,17 @@ def training_chart(parts: Mapping[str, Sequence[Curves]], theme: Theme) -> Figur
     figure = new_figure(3.7 * columns + 0.3, 2.45 * len(parts) + 0.35, background=theme.background)
     grid = figure.subplots(len(parts), columns, squeeze=False)
     for row, (name, stage) in enumerate(parts.items()):
+        across = "step" if row == len(parts) - 1 else ""
         for number, optimizer in enumerate(optimizers):
             axes = grid[row, number]
             _losses(axes, stage, optimizer, theme)
-            _style(axes, f"{readable_part(name)}: {optimizer}", theme, below=row == len(parts) - 1)
+            style_axes(axes, f"{readable_part(name)}: {optimizer}", theme, across)
         if validated:
             axes = grid[row, -1]
             _validation(axes, stage[0], theme)
-            _style(axes, f"{readable_part(name)}: validation", theme, below=row == len(parts) - 1)
+            style_axes(axes, f"{readable_part(name)}: validation", theme, across)
+    for axes in grid.flat:
+        axes.tick_params(axis="y", labelcolor=theme.text)
     figure.tight_layout(pad=0.9, w_pad=1.6, h_pad=1.2)
     return figure
 
@@ -68,18 +102,18 @@ def _losses(axes: Axes, stage: Sequence[Curves], optimizer: str, theme: Theme) -
                 axes.plot(steps, smoothed(losses), color=colour, alpha=0.3, linewidth=0.9)
                 continue
             axes.plot(steps, losses, color=colour, alpha=0.22, linewidth=0.8)
-            axes.plot(steps, smoothed(losses), color=colour, linewidth=1.7, label=_term(name))
+            draw_curve(axes, steps, smoothed(losses), colour, label=_term(name), dots=False)
     if values and min(values) > 0 and max(values) > _LOG_FROM * min(values):
         axes.set_yscale("log")
     if names:
-        axes.legend(frameon=False, fontsize=8, labelcolor=theme.text, handlelength=1.4)
+        draw_legend(axes, theme)
 
 
 def _validation(axes: Axes, curves: Curves, theme: Theme) -> None:
     for number, (name, (steps, values)) in enumerate(curves.validation.items()):
         colour = theme.series[number % len(theme.series)]
         column = Column.of(name)
-        axes.plot(steps, values, "o-", color=colour, linewidth=1.7, markersize=3.5, label=column.titled)
+        draw_curve(axes, steps, values, colour, label=column.titled)
         if number == 0 and np.isfinite(values).any():
             best = int(np.nanargmin([column.badness(value) if column.better else value for value in values]))
             axes.plot(steps[best], values[best], "o", color=colour, markersize=8, fillstyle="none")
@@ -94,10 +128,10 @@ def _validation(axes: Axes, curves: Curves, theme: Theme) -> None:
             )
     if curves.validation:
         axes.margins(y=0.2)
-        axes.legend(frameon=False, fontsize=8, labelcolor=theme.text, handlelength=1.4)
+        draw_legend(axes, theme)
 
 
-def smoothed(values: NDArray[np.float64], share: float = 0.04) -> NDArray[np.float64]:
+def smoothed(values: Floats, share: float = 0.04) -> Floats:
     """Running mean of the finite values over ``share`` of the curve; the window is cut at both ends.
 
     >>> smoothed(np.array([0.0, 3.0, 0.0]), share=1.0).tolist()
@@ -136,7 +170,8 @@ def score_chart(methods: Sequence[MethodScores], columns: Sequence[Column], them
             _dots(axes, method, column, row, theme)
         axes.set_yticks(range(len(methods)), [method.label for method in methods])
         axes.set_ylim(len(methods) - 0.45, -0.55)
-        _style(axes, f"{column.titled}  {column.arrow}".strip(), theme, below=False)
+        style_axes(axes, f"{column.titled}  {column.arrow}".strip(), theme)
+        axes.tick_params(axis="y", labelcolor=theme.text)
         axes.grid(axis="y", visible=False)
     figure.tight_layout(pad=0.9, w_pad=1.4)
     return figure
@@ -185,28 +220,79 @@ def case_chart(
         axes.plot(absent, rows[~known], "x", color=colour, markersize=5, transform=axes.get_yaxis_transform())
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
-    _style(axes, f"{column.titled}  {column.arrow}".strip(), theme, below=False)
+    style_axes(axes, f"{column.titled}  {column.arrow}".strip(), theme)
+    axes.tick_params(axis="y", labelcolor=theme.text)
     if column.better == "higher" and not column.unit:
         axes.set_xlim(-0.03, 1.03)
     if len(methods) > 1:
-        axes.legend(frameon=False, fontsize=8, labelcolor=theme.text, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        draw_legend(axes, theme, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     figure.tight_layout(pad=0.9)
     return figure
 
 
-def _style(axes: Axes, title: str, theme: Theme, *, below: bool) -> None:
-    axes.set_facecolor(theme.background)
-    axes.set_title(title, fontsize=9.5, color=theme.text, loc="left")
-    axes.tick_params(colors=theme.quiet, labelsize=8, length=0)
-    for label in axes.get_yticklabels():
-        label.set_color(theme.text)
-    for name, spine in axes.spines.items():
-        spine.set_visible(name == "bottom")
-        spine.set_color(theme.quiet)
-    axes.grid(color=theme.grid, linewidth=0.7)
-    axes.set_axisbelow(True)
-    if below:
-        axes.set_xlabel("step", fontsize=8, color=theme.quiet)
+def detection_chart(methods: Sequence[MethodScores], theme: Theme) -> Figure:
+    """ROC, precision and recall, and FROC with its operating points: a curve for each method.
+
+    Args:
+        methods: with the curves that ``medgen evaluate detection`` stores.
+        theme: colours.
+
+    Raises:
+        InputError: the curves are damaged.
+    """
+    panels = (_ROC, _PRECISION, _FROC)
+    figure = new_figure(10.6, 3.6 + 0.17 * len(methods), background=theme.background)
+    for axes, panel in zip(figure.subplots(1, len(panels)), panels, strict=True):
+        style_axes(axes, panel.title, theme, panel.across[1], panel.up[1])
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_ylim(-0.02, 1.04)
+        if panel is _ROC:
+            axes.plot([0, 1], [0, 1], color=theme.quiet, linewidth=0.8, linestyle=":")
+        if panel is _FROC:
+            # A logarithmic axis has no 0, where the curve begins.
+            axes.set_xscale("symlog", linthresh=FALSE_POSITIVES[0], linscale=0.5)
+            axes.set_xticks([0.0, *FALSE_POSITIVES], ["0", *(f"{rate:g}" for rate in FALSE_POSITIVES)])
+            axes.xaxis.minorticks_off()
+            axes.set_xlim(-0.01, 2.3)
+        for number, method in enumerate(methods):
+            colour = theme.series[number % len(theme.series)]
+            name = f"{method.label}, " if len(methods) > 1 else ""
+            _detection_curve(axes, panel, method, colour, label=name + _with_interval(method, panel.metric))
+        draw_legend(axes, theme, loc="upper center", bbox_to_anchor=(0.5, -0.2))
+    figure.tight_layout(pad=0.9, w_pad=1.8)
+    return figure
+
+
+def _detection_curve(axes: Axes, panel: _Panel, method: MethodScores, colour: str, *, label: str) -> None:
+    across, up = _points(method, panel)
+    if panel is _FROC and across.size:
+        across, up = np.append(across, across[-1] + _FAR), np.append(up, up[-1])  # further down, nothing more is found
+    draw_curve(axes, across, up, colour, label=label, dots=False, steps=_JOINED.get(panel.curve, "default"))
+    if panel is _FROC:
+        rates = [rate for rate in FALSE_POSITIVES if sensitivity_name(rate) in method.summary]
+        means = np.array([method.summary[sensitivity_name(rate)].mean for rate in rates], dtype=float)  # None is NaN
+        axes.plot(rates, means, "o", color=colour, markersize=5)
+
+
+def _points(method: MethodScores, panel: _Panel) -> tuple[Floats, Floats]:
+    try:
+        axes = [method.details["curves"][panel.curve][key] for key, _ in (panel.across, panel.up)]
+        across, up = (np.array([np.nan if value is None else float(value) for value in axis]) for axis in axes)
+        if across.shape != up.shape:
+            raise ValueError(f"the two axes of {panel.curve} differ in length")
+    except (KeyError, TypeError, ValueError) as error:
+        problem = f"the scores '{method.name}' hold no curves ({type(error).__name__}: {error})"
+        raise InputError(problem, fix="write them again with 'medgen evaluate detection'") from None
+    return across, up
+
+
+def _with_interval(method: MethodScores, metric: str) -> str:
+    """A metric with its name and interval, for a legend."""
+    column, summary = Column.of(metric), method.summary.get(metric)
+    if summary is None or summary.mean is None:
+        return f"{column.heading}: not applicable"
+    interval = f" [{column.interval(summary.interval, ', ')}]" if summary.interval else ""
+    return f"{column.heading}: {column.text(summary.mean)}{interval}"
 
 
 def _term(name: str) -> str:

@@ -46,6 +46,14 @@ class Column:
             return "–"
         return f"{value:.{self.decimals}f}".replace("-", "−")
 
+    def interval(self, ends: tuple[float, float] | None, between: str = " to ") -> str:
+        """A 95 % interval; nothing where there is none.
+
+        >>> Column("dice", "Dice").interval((0.5, 0.75))
+        '0.500 to 0.750'
+        """
+        return between.join(self.text(end) for end in ends or ())
+
     def badness(self, mean: float) -> float:
         """A number that is smaller the better ``mean`` is; NaN where no direction is known."""
         return {"lower": mean, "higher": -mean, "zero": abs(mean), "": math.nan}[self.better]

@@ -1,4 +1,4 @@
-"""What a report shows, read from the files that other commands wrote: curves, scores, facts."""
+"""The contents of a report, read from the files that other commands wrote: curves, scores, manifest."""
 
 from __future__ import annotations
 
@@ -55,9 +55,16 @@ class Summary(NamedTuple):
 
 @dataclass(frozen=True)
 class MethodScores:
-    """The scores of one method: by case and in summary, by metric, and the cases that have none, with the reason.
+    """The scores of one method, as ``medgen evaluate`` wrote them.
 
-    ``task`` is what was scored, ``settings`` what the numbers depend on, and ``details`` what a task has besides.
+    Args:
+        name: of the method.
+        cases: by case, its value of each metric; NaN where there is none.
+        summary: by metric, over all cases.
+        failed: by case without scores, the reason.
+        notes: of the evaluation.
+        settings: what the numbers depend on.
+        details: of a detection its curves and findings, else nothing.
     """
 
     name: str
@@ -65,7 +72,6 @@ class MethodScores:
     summary: Mapping[str, Summary]
     failed: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    task: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
 
@@ -75,6 +81,16 @@ class MethodScores:
         return readable_name(self.name)
 
     @property
+    def of_lesions(self) -> bool:
+        """Whether detected lesions were scored: no other scores have details."""
+        return bool(self.details)
+
+    @property
+    def of_labels(self) -> bool:
+        """Whether label maps were scored: no other scores are of classes."""
+        return "classes" in self.settings
+
+    @property
     def metrics(self) -> list[str]:
         """Names of the metrics, in the order of the file."""
         return list(self.summary)
@@ -82,7 +98,7 @@ class MethodScores:
 
 @dataclass
 class Curves:
-    """What one part of a run logged."""
+    """Losses and validation scores of one part of a run, over its steps."""
 
     losses: dict[str, Series] = field(default_factory=dict)
     validation: dict[str, Series] = field(default_factory=dict)
@@ -119,7 +135,6 @@ def read_scores(path: Path, *, name: str | None = None) -> MethodScores:
         summary,
         failed,
         notes,
-        task=str(content.get("task", "")),
         settings=settings if isinstance(settings, dict) else {},
         details={key: content[key] for key in ("curves", "findings") if isinstance(content.get(key), dict)},
     )
@@ -144,11 +159,11 @@ def read_curves(path: Path) -> dict[str, list[Curves]]:
     return {name: curves for name, curves in stages.items() if curves[0].losses or curves[0].validation}
 
 
-def read_facts(path: Path) -> dict[str, str]:
-    """The facts of ``run.json`` that people ask for, as text."""
+def read_manifest(path: Path) -> dict[str, str]:
+    """The entries of the manifest ``run.json`` that readers ask for, as text."""
     content = read_json(path)
     versions = content.get("versions") or {}
-    facts = {
+    entries = {
         "device": str(content.get("device", "")),
         "processes": str(content.get("processes", "")),
         "time": _duration(content.get("training_seconds", content.get("seconds"))),
@@ -159,7 +174,7 @@ def read_facts(path: Path) -> dict[str, str]:
         **{str(name): str(version) for name, version in versions.items()},
         "SHA-256 of the weights": str(content.get("model_sha256", "")),
     }
-    return {name: text for name, text in facts.items() if text}
+    return {name: text for name, text in entries.items() if text}
 
 
 def _series(points: list[tuple[int, float]]) -> Series:

@@ -1,4 +1,4 @@
-"""What was detected in each patient and what became of it: the rows of a table, and the cases worth a picture."""
+"""The candidates of each patient, hits or false positives: the rows of a table, and the cases to show."""
 
 from __future__ import annotations
 
@@ -6,21 +6,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from medgen.errors import InputError
 from medgen.report.content import MethodScores, read_json
-
-if TYPE_CHECKING:
-    from medgen.report.sources import Sources
+from medgen.report.sources import Sources
 
 Kind = Literal["hit", "miss", "false positive", "candidate"]
 
-MAP_ENDINGS = ("_detection_map.nii.gz", "_detection_map.nii", "_detection_map.mha")
 EACH = 2
 """Pictures of each kind."""
 
-_SAME = 1e-6  # confidences that are the same: both files hold the value of one voxel in single precision
+SAME_CONFIDENCE = 1e-6
+"""Confidences nearer than this are the same: maps and scores hold the value of one voxel in single precision."""
 
 
 class LesionRow(NamedTuple):
@@ -39,12 +37,12 @@ class LesionRow(NamedTuple):
 
 @dataclass(frozen=True)
 class Patient:
-    """One case: its candidates, and how they were judged.
+    """One case with its candidates, and their scores where it was scored.
 
     Args:
         case: name.
         score: the highest confidence, 0 without a candidate.
-        lesions: candidates as ``medgen predict`` lists them, the surest first.
+        lesions: candidates as ``medgen predict`` lists them, the highest confidence first.
         findings: (true lesion, confidence, overlap) from the scores; None where the case was not scored.
     """
 
@@ -59,10 +57,12 @@ class Patient:
         return sum(lesion and confidence == 0 for lesion, confidence, _ in self.findings or ())
 
     def verdict(self, confidence: float) -> tuple[str, bool | None]:
-        """What a candidate was, in words, and whether that is good; None where it is neither."""
+        """Whether a candidate is a hit, in words, and whether that is good; None where neither is known."""
         if self.findings is None:
             return "–", None
-        same = [(lesion, overlap) for lesion, other, overlap in self.findings if abs(other - confidence) < _SAME]
+        same = [
+            (lesion, overlap) for lesion, other, overlap in self.findings if abs(other - confidence) < SAME_CONFIDENCE
+        ]
         if not same:
             return "on a lesion that another candidate finds", None
         if len({lesion for lesion, _ in same}) > 1:
@@ -72,7 +72,7 @@ class Patient:
 
 
 class Example(NamedTuple):
-    """A case worth a picture.
+    """A case to show.
 
     Attributes:
         case: name.
@@ -87,16 +87,6 @@ class Example(NamedTuple):
     remark: str
 
 
-def find_maps(folder: Path) -> dict[str, Path]:
-    """Detection maps by case, one folder a case (as ``medgen predict`` writes) or flat (as PI-CAI does)."""
-    found: dict[str, Path] = {}
-    for path in sorted((*folder.glob("*_detection_map.*"), *folder.glob("*/*_detection_map.*"))):
-        ending = next((ending for ending in MAP_ENDINGS if path.name.endswith(ending)), None)
-        if ending and not path.name.startswith("."):
-            found.setdefault(path.name.removesuffix(ending), path)
-    return found
-
-
 def read_patients(sources: Sources) -> list[Patient]:
     """The cases with a detection map, the highest score first.
 
@@ -106,11 +96,11 @@ def read_patients(sources: Sources) -> list[Patient]:
     findings = _findings(sources.detection)
     patients = []
     for case, path in sources.detections.items():
-        judged = findings.get(case)
+        scored = findings.get(case)
         listed = path.with_name(f"{case}_lesions.json")
-        lesions = _listed(listed) if listed.is_file() else _judged(judged or ())
+        lesions = _listed(listed) if listed.is_file() else _candidates(scored or ())
         score = max((float(lesion["confidence"]) for lesion in lesions), default=0.0)
-        patients.append(Patient(case, score, lesions, judged))
+        patients.append(Patient(case, score, lesions, scored))
     return sorted(patients, key=lambda patient: (-patient.score, patient.case))
 
 
@@ -141,13 +131,13 @@ def lesion_rows(patients: Sequence[Patient]) -> list[LesionRow]:
 
 
 def choose_examples(patients: Sequence[Patient], each: int = EACH) -> list[Example]:
-    """The surest and the faintest hit, misses, and the surest false positives; a case is shown once.
+    """The hits of highest and lowest confidence, misses, and the most confident false positives; a case is shown once.
 
-    Without scores, the surest candidates.
+    Without scores, the candidates of highest confidence.
     """
     if all(patient.findings is None for patient in patients):
         return [
-            Example(patient.case, "candidate", patient.score, "the truth is not known here")
+            Example(patient.case, "candidate", patient.score, "the truth is not known")
             for patient in patients[: 2 * each]
             if patient.lesions
         ]
@@ -156,7 +146,7 @@ def choose_examples(patients: Sequence[Patient], each: int = EACH) -> list[Examp
     misses = [(case, sure) for case, lesion, sure, _ in found if lesion and sure == 0]
     wrong = sorted(((case, sure) for case, lesion, sure, _ in found if not lesion), key=lambda item: -item[1])
     taken: set[str] = set()
-    # What went wrong is rarer and teaches more: a case that has a miss is shown for it.
+    # Errors are rarer than hits and tell more: a case with a miss is shown for it.
     chosen = _first(misses, "miss", "a true lesion that was missed", taken, each)
     chosen += _first(wrong, "false positive", "a false positive", taken, each)
     ends = [*hits[:1], *reversed(hits[1:])]
@@ -183,7 +173,7 @@ def _first(found: Sequence[tuple[str, float]], kind: Kind, remark: str, taken: s
 
 
 def _nothing(patient: Patient) -> tuple[str, bool | None]:
-    """What is said of a case without a candidate and without a missed lesion."""
+    """The result of a case without a candidate and without a missed lesion."""
     return ("no candidate", None) if patient.findings is None else ("no lesion and no candidate", True)
 
 
@@ -201,8 +191,8 @@ def _listed(path: Path) -> tuple[Mapping[str, Any], ...]:
     return tuple(sorted(lesions, key=lambda lesion: -float(lesion["confidence"])))
 
 
-def _judged(findings: Sequence[tuple[bool, float, float]]) -> tuple[Mapping[str, Any], ...]:
-    """Without a list, the candidates that the scores know of."""
+def _candidates(findings: Sequence[tuple[bool, float, float]]) -> tuple[Mapping[str, Any], ...]:
+    """The candidates that the scores name, for a case without a list."""
     sure = sorted((confidence for _, confidence, _ in findings if confidence > 0), reverse=True)
     return tuple({"confidence": confidence} for confidence in sure)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import ArrayLike
 
 from medgen.errors import UsageError
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -29,6 +32,9 @@ class Theme:
 _SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7a7a7a")
 LIGHT = Theme("light", "#ffffff", "#1d2329", "#5c6770", "#e3e7ea", _SERIES)
 DARK = Theme("dark", "#171b20", "#e8ebee", "#9aa5ae", "#2e353c", ("#4aa3df", "#f08a4b", "#3fbf98", *_SERIES[3:]))
+
+BLACK, WHITE, GREY, PALE = "#000000", "#f2f2f2", "#9a9a9a", "#d0d0d0"
+"""Of a picture on black: background, titles, what matters less, and legends."""
 
 
 @dataclass(frozen=True)
@@ -88,3 +94,77 @@ def themed(name: str, kind: str, heading: str, caption: str, draw: Callable[[The
         draw: with the colours of a theme.
     """
     return Picture(name, kind, heading, caption, png(draw(LIGHT)), png(draw(DARK)))
+
+
+def style_axes(axes: Axes, title: str, theme: Theme, across: str = "", up: str = "") -> None:
+    """Give a chart its title, the names of its axes, a grid and the colours of a theme."""
+    axes.set_facecolor(theme.background)
+    axes.set_title(title, fontsize=9.5, color=theme.text, loc="left")
+    axes.set_xlabel(across, fontsize=8, color=theme.quiet)
+    axes.set_ylabel(up, fontsize=8, color=theme.quiet)
+    axes.tick_params(colors=theme.quiet, labelsize=8, length=0)
+    for name, spine in axes.spines.items():
+        spine.set_visible(name == "bottom" or (name == "left" and bool(up)))
+        spine.set_color(theme.quiet)
+    axes.grid(color=theme.grid, linewidth=0.7)
+    axes.set_axisbelow(True)
+
+
+def draw_curve(
+    axes: Axes,
+    across: ArrayLike,
+    up: ArrayLike,
+    colour: str,
+    *,
+    label: str = "",
+    interval: tuple[ArrayLike, ArrayLike] | None = None,
+    dots: bool = True,
+    steps: str = "default",
+) -> None:
+    """Draw a curve, with the band of its interval where there is one.
+
+    Args:
+        axes: of the chart.
+        across: (n,), positions.
+        up: (n,), values; NaN leaves a gap.
+        colour: of line and band.
+        label: in the legend.
+        interval: lower and upper ends, each (n,).
+        dots: mark the points.
+        steps: how points are joined, as matplotlib's ``drawstyle``.
+    """
+    if interval is not None:
+        axes.fill_between(across, *interval, color=colour, alpha=0.13, linewidth=0)
+    marker = "o-" if dots else "-"
+    axes.plot(across, up, marker, color=colour, linewidth=1.7, markersize=3, drawstyle=steps, label=label)
+
+
+def draw_legend(axes: Axes, theme: Theme, **place: Any) -> None:
+    """Name the curves of a chart, at the best place inside it or at ``loc`` and ``bbox_to_anchor`` of matplotlib."""
+    axes.legend(frameon=False, fontsize=8, labelcolor=theme.text, handlelength=1.4, **place)
+
+
+def draw_colour_bar(
+    figure: Figure,
+    colours: Any,
+    place: tuple[float, float, float, float],
+    ticks: Mapping[float, str],
+    *,
+    label: str = "",
+    extend: str = "neither",
+) -> None:
+    """Draw a horizontal colour bar on black.
+
+    Args:
+        figure: of the picture.
+        colours: an image or a mappable of matplotlib.
+        place: left, bottom, width and height in parts of the figure.
+        ticks: text by value.
+        label: below the bar.
+        extend: which ends are open, as matplotlib names it.
+    """
+    bar = figure.colorbar(colours, cax=figure.add_axes(place), orientation="horizontal", extend=extend)
+    bar.set_ticks(list(ticks), labels=list(ticks.values()))
+    bar.ax.tick_params(colors=GREY, labelsize=7.5, length=2)
+    bar.set_label(label, color=PALE, fontsize=8, labelpad=2)
+    bar.outline.set_edgecolor(GREY)

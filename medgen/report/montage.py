@@ -1,16 +1,16 @@
-"""A picture of one case: input, prediction, truth and error in three planes."""
+"""A picture of one case: the inputs with prediction, truth and error in three planes, or with the lesions in one."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medgen.report.drawing import new_figure
-from medgen.report.overlays import Overlay, draw_overlay, explain_overlay
-from medgen.report.slices import PLANES, CaseImages, Plane, picture
+from medgen.report.drawing import BLACK, GREY, WHITE, draw_colour_bar, new_figure
+from medgen.report.overlays import Overlay, draw_overlay, explain_candidates, explain_overlay
+from medgen.report.slices import PLANES, CaseImages, Plane, fullest_slice, picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,32 +21,48 @@ CT_WINDOW = (-500.0, 1300.0)
 
 DISCLAIMER = "Research software, not for clinical use."
 
-MARGIN = 8.0
-"""Millimetres of air that a picture keeps around the body."""
-
+_BODY_MARGIN, _ORGAN_MARGIN = 8.0, 12.0  # mm kept around the body, and around an organ with all that is marked
 _DARK = 0.1  # share of the white of an image below which there is no patient
-_BLACK, _WHITE, _GREY = "#000000", "#f2f2f2", "#9a9a9a"
-_INCHES_A_COLUMN = 2.35
-_BAR_INCHES, _LEGEND_INCHES, _TITLE_INCHES, _LEFT_INCHES = 0.62, 0.42, 0.62, 0.34
+_TITLE_INCHES = 0.62
+_NAMES = {"hbv": "DWI, high b"}
 
 
-class _Column(NamedTuple):
+class _Layout(NamedTuple):
+    """Sizes in inches: of a column, and left of and below the images; and the gap, as a share of an image."""
+
+    column: float
+    left: float
+    below: float
+    gap: float
+
+
+_VALUES = _Layout(2.35, 0.34, 0.62, 0.03)
+_LABELS = _VALUES._replace(below=0.42)
+_LESIONS = _Layout(3.0, 0.1, 0.85, 0.02)
+
+
+class _Panel(NamedTuple):
     title: str
     volume: NDArray[Any]
-    colours: str
     limits: tuple[float, float]
-    kind: Literal["input", "value", "error"]
+    colours: str = "gray"
+    kind: Literal["input", "value", "error"] = "input"
     overlay: Overlay | None = None
 
 
+class _Row(NamedTuple):
+    plane: Plane
+    place: int
+    panels: Sequence[_Panel]
+
+
 def montage(images: CaseImages, *, title: str, window: tuple[float, float] | None = CT_WINDOW) -> Figure:
-    """Draw one case: a row for each plane, a column for each volume, the last one the error.
+    """Draw one case in radiological convention (the patient's right on the left), voxels in their proportions.
 
-    Of a segmentation the last columns are an image with the outlines of truth and prediction, and one with the voxels
-    that are right, missed and invented.
-
-    Pictures are in radiological convention (the patient's right on the left), planes go through the middle of
-    the body or, of a segmentation, where most of the structure is, and voxels keep their proportions in millimetres.
+    Images have a row for each plane and a column for each volume, the last one the error; planes go through the middle
+    of the body. Label maps have the outlines of truth and prediction over an input, and the voxels that are right,
+    missed and invented over another; planes go where most of the structure is. A detection map, which has a target, has
+    the one slice with most of the target: the inputs plain above, and below with the candidates.
 
     Args:
         images: the volumes.
@@ -57,102 +73,126 @@ def montage(images: CaseImages, *, title: str, window: tuple[float, float] | Non
         A figure on black.
     """
     images = cropped(images)
-    columns = _label_columns(images) if images.classes else _columns(images, window)
+    if images.target is not None:
+        return _lesion_montage(images, images.target, title)
+    panels = _label_panels(images) if images.classes else _value_panels(images, window)
     centre = _middle(images)
-    extents = [_extent(plane, images) for plane in PLANES]
-    heights = [_INCHES_A_COLUMN * height / max(width for width, _ in extents) for _, height in extents]
-    width = _LEFT_INCHES + _INCHES_A_COLUMN * len(columns)
-    bar = _LEGEND_INCHES if images.classes else _BAR_INCHES
-    total = _TITLE_INCHES + sum(heights) + bar
-    figure = new_figure(width, total, background=_BLACK)
-    figure.text(0.11 / width, 1 - 0.09 / total, title, color=_WHITE, size=10.5, va="top", weight="bold")
-    # A picture is passed on without the page that says so.
-    figure.text(0.11 / width, 0.05 / total, DISCLAIMER, color=_GREY, size=7.5, va="bottom")
-    layout = figure.add_gridspec(
-        len(PLANES),
-        len(columns),
-        height_ratios=heights,
-        left=_LEFT_INCHES / width,
-        right=1.0,
-        bottom=bar / total,
-        top=1 - _TITLE_INCHES / total,
-        wspace=0.03,
-        hspace=0.03,
-    )
-    for row, plane in enumerate(PLANES):
-        for number, column in enumerate(columns):
-            axes = figure.add_subplot(layout[row, number])
-            shown = _draw(axes, column, plane, centre[plane.axis], images)
-            if row == 0:
-                axes.set_title(column.title, color=_WHITE, size=10, pad=5)
-            if number == 0:
-                axes.set_ylabel(plane.name, color=_GREY, size=9)
-                mark_sides(axes, plane, images.oriented)
-            if row < len(PLANES) - 1:
-                continue
-            if column.overlay:
-                explain_overlay(axes, column.overlay, several=len(images.classes) > 1)
-            elif column.kind != "input":
-                _colour_bar(figure, axes, shown, column, images.unit, total)
+    rows = [_Row(plane, centre[plane.axis], panels) for plane in PLANES]
+    figure, lowest = _grid(images, rows, title, _LABELS if images.classes else _VALUES)
+    for axes, shown, panel in lowest:
+        if panel.overlay:
+            explain_overlay(axes, panel.overlay, several=len(images.classes) > 1)
+        elif panel.kind != "input":
+            _explain_values(figure, axes, shown, panel, images.unit)
     return figure
 
 
-def _label_columns(images: CaseImages) -> list[_Column]:
+def _lesion_montage(images: CaseImages, target: NDArray[np.bool_], title: str) -> Figure:
+    plane = images.acquired
+    index = fullest_slice(target, plane.axis)
+    plain = [
+        panel._replace(limits=_slice_range(picture(panel.volume, plane.axis, index)))
+        for panel in _inputs(images) or [_blank(images)]
+    ]
+    marked = [panel._replace(title="", overlay="candidates") for panel in plain]
+    figure, _ = _grid(images, [_Row(plane, index, plain), _Row(plane, index, marked)], title, _LESIONS)
+    grades = None if images.truth is None else picture(images.truth, plane.axis, index)
+    explain_candidates(figure, grades, images.least_grade)
+    return figure
+
+
+def _grid(
+    images: CaseImages, rows: Sequence[_Row], title: str, layout: _Layout
+) -> tuple[Figure, list[tuple[Axes, Any, _Panel]]]:
+    """Draw rows of slices; gives the figure, and the axes, images and panels of the lowest row."""
+    extents = [_extent(row.plane, images) for row in rows]
+    heights = [layout.column * height / max(width for width, _ in extents) for _, height in extents]
+    count = len(rows[0].panels)
+    width, total = layout.left + layout.column * count, _TITLE_INCHES + sum(heights) + layout.below
+    figure = new_figure(width, total, background=BLACK)
+    figure.text(0.11 / width, 1 - 0.09 / total, title, color=WHITE, size=10.5, va="top", weight="bold")
+    # A picture is passed on without the page that says so.
+    figure.text(0.11 / width, 0.05 / total, DISCLAIMER, color=GREY, size=7.5, va="bottom")
+    grid = figure.add_gridspec(
+        len(rows),
+        count,
+        height_ratios=heights,
+        left=layout.left / width,
+        right=1.0,
+        bottom=layout.below / total,
+        top=1 - _TITLE_INCHES / total,
+        wspace=layout.gap,
+        hspace=layout.gap,
+    )
+    drawn: list[tuple[Axes, Any, _Panel]] = []
+    one_plane = len({row.plane for row in rows}) == 1
+    for position, row in enumerate(rows):
+        for number, panel in enumerate(row.panels):
+            axes = figure.add_subplot(grid[position, number])
+            drawn.append((axes, _draw(axes, panel, row, images), panel))
+            if position == 0:
+                axes.set_title(panel.title, color=WHITE, size=10, pad=5)
+            if number == 0 and not one_plane:
+                axes.set_ylabel(row.plane.name, color=GREY, size=9)
+            if number == 0 and not (one_plane and position):
+                _mark_sides(axes, row.plane, images.oriented)
+    return figure, drawn[-count:]
+
+
+def _label_panels(images: CaseImages) -> list[_Panel]:
     """The inputs alone; the first of them with outlines, and the last with the agreement."""
     inputs = _inputs(images)
-    below = inputs or [_Column("", np.zeros(images.prediction.shape), "gray", (0.0, 1.0), "input")]
+    below = inputs or [_blank(images)]
     outlined = below[0]._replace(title=f"{below[0].title}, outlines".strip(", "), overlay="contours")
     compared = below[-1]._replace(title=f"{below[-1].title}, agreement".strip(", "), overlay="agreement")
     return [*inputs, outlined, *([] if images.truth is None else [compared])]
 
 
-def _inputs(images: CaseImages) -> list[_Column]:
+def _inputs(images: CaseImages) -> list[_Panel]:
     return [
-        _Column(role.upper(), volume, "gray", _robust_range(volume), "input") for role, volume in images.inputs.items()
+        _Panel(_NAMES.get(role, role.upper()), volume, _robust_range(volume)) for role, volume in images.inputs.items()
     ]
 
 
-def _columns(images: CaseImages, window: tuple[float, float] | None) -> list[_Column]:
-    columns = _inputs(images)
-    window = window or _robust_range(_first(images.truth, images.prediction))
+def _blank(images: CaseImages) -> _Panel:
+    return _Panel("", np.zeros(images.prediction.shape), (0.0, 1.0))
+
+
+def _value_panels(images: CaseImages, window: tuple[float, float] | None) -> list[_Panel]:
+    panels = _inputs(images)
+    window = window or _robust_range(images.reference)
     name = "CT" if images.unit == "HU" else "image"
-    columns.append(_Column(f"synthetic {name}", images.prediction, "gray", window, "value"))
+    panels.append(_Panel(f"synthetic {name}", images.prediction, window, kind="value"))
     if images.truth is not None:
         error = (images.prediction - images.truth).astype(np.float32)
         if images.mask is not None:
             error = np.where(images.mask > 0, error, np.nan)
         limit = error_limit(error)
-        columns.append(_Column(f"true {name}", images.truth, "gray", window, "value"))
-        columns.append(_Column("error (synthetic − true)", error, "berlin", (-limit, limit), "error"))
-    return columns
+        panels.append(_Panel(f"true {name}", images.truth, window, kind="value"))
+        panels.append(_Panel("error (synthetic − true)", error, (-limit, limit), "berlin", "error"))
+    return panels
 
 
 def cropped(images: CaseImages) -> CaseImages:
-    """The smallest box around the body, so that the picture is not mostly air."""
-    index = np.argwhere(_body(images))
-    if index.size == 0:
-        return images
-    border = [round(MARGIN / size) for size in images.spacing]
-    low = [max(0, start - extra) for start, extra in zip(index.min(axis=0), border, strict=True)]
-    high = [stop + 1 + extra for stop, extra in zip(index.max(axis=0), border, strict=True)]
-    box = tuple(slice(start, stop) for start, stop in zip(low, high, strict=True))
-    return replace(
-        images,
-        inputs={role: volume[box] for role, volume in images.inputs.items()},
-        prediction=images.prediction[box],
-        truth=None if images.truth is None else images.truth[box],
-        mask=None if images.mask is None else images.mask[box],
-    )
+    """The smallest box around the body, or around the organ and all that is marked, so that little air is shown."""
+    return images.cropped(_body(images), _BODY_MARGIN if images.target is None else _ORGAN_MARGIN)
 
 
 def _body(images: CaseImages) -> NDArray[np.bool_]:
-    """Where the patient is: the mask, or what is denser than air in CT, or brighter than nothing elsewhere."""
+    """Where the patient is: the mask, or what is denser than air in CT, or brighter than nothing elsewhere.
+
+    Of a detection map the organ and all that is marked, or the whole image where no organ is known.
+    """
+    if images.target is not None:
+        marked = [images.target, images.prediction > 0, *([] if images.lesions is None else [images.lesions])]
+        organ = np.zeros(images.target.shape, bool) if images.mask is None else images.mask > 0
+        return np.asarray(np.logical_or.reduce([organ, *marked]) if organ.any() else np.ones_like(organ))
     if images.mask is not None:
         return np.asarray(images.mask > 0)
     if images.classes:
         bright = (volume > _DARK * _robust_range(volume)[1] for volume in images.inputs.values())
         return np.asarray(np.logical_or.reduce([images.prediction > 0, *bright]))
-    reference = _first(images.truth, images.prediction)
+    reference = images.reference
     return np.asarray(reference > (-300 if images.unit == "HU" else 0))
 
 
@@ -170,10 +210,6 @@ def error_limit(error: NDArray[Any]) -> float:
     return next((step for step in steps if step >= wanted), wanted)
 
 
-def _first(truth: NDArray[Any] | None, prediction: NDArray[Any]) -> NDArray[Any]:
-    return prediction if truth is None else truth
-
-
 def _robust_range(volume: NDArray[Any]) -> tuple[float, float]:
     """Black at zero or the minimum, white at the 99.5th percentile of what is not background."""
     finite = volume[np.isfinite(volume)]
@@ -183,24 +219,24 @@ def _robust_range(volume: NDArray[Any]) -> tuple[float, float]:
     return low, max(high, low + 1e-6)
 
 
-def _middle(images: CaseImages) -> tuple[int, int, int]:
-    """Voxel through which the planes go: the centre of mass of the body; of a segmentation see :func:`_fullest`."""
+def _slice_range(image: NDArray[Any]) -> tuple[float, float]:
+    """Black and white of one slice, where contrast inside an organ matters more than that between slices."""
+    finite = image[np.isfinite(image)]
+    low, high = (float(end) for end in np.percentile(finite, (0.5, 99.7))) if finite.size else (0.0, 1.0)
+    return low, max(high, low + 1e-6)
+
+
+def _middle(images: CaseImages) -> tuple[int, ...]:
+    """Voxel through which the planes go: the centre of mass of the body; of label maps most of the structure."""
     if images.classes:
-        labels = _first(images.truth, images.prediction)
+        labels = images.reference
         drawn = labels if labels.any() else images.prediction
         if drawn.any():
-            return _fullest(drawn > 0)
+            return tuple(fullest_slice(drawn > 0, axis) for axis in range(3))
     index = np.argwhere(_body(images))
     if index.size == 0:
         index = np.argwhere(np.ones(images.prediction.shape, dtype=bool))
-    x, y, z = (int(value) for value in np.round(index.mean(axis=0)))
-    return x, y, z
-
-
-def _fullest(mask: NDArray[np.bool_]) -> tuple[int, int, int]:
-    """The slice along each axis that holds most of a structure."""
-    x, y, z = (int(mask.sum(axis=tuple({0, 1, 2} - {axis})).argmax()) for axis in range(3))
-    return x, y, z
+    return tuple(int(value) for value in np.round(index.mean(axis=0)))
 
 
 def _extent(plane: Plane, images: CaseImages) -> tuple[float, float]:
@@ -210,20 +246,21 @@ def _extent(plane: Plane, images: CaseImages) -> tuple[float, float]:
     return width, height
 
 
-def _draw(axes: Axes, column: _Column, plane: Plane, index: int, images: CaseImages) -> Any:
-    across, down = (mm for axis, mm in enumerate(images.spacing) if axis != plane.axis)
-    axes.set_facecolor(_BLACK)
+def _draw(axes: Axes, panel: _Panel, row: _Row, images: CaseImages) -> Any:
+    across, down = (mm for axis, mm in enumerate(images.spacing) if axis != row.plane.axis)
+    axes.set_facecolor(BLACK)
     shown = axes.imshow(
-        picture(column.volume, plane.axis, index),
-        cmap=column.colours,
-        vmin=column.limits[0],
-        vmax=column.limits[1],
+        picture(panel.volume, row.plane.axis, row.place),
+        cmap=panel.colours,
+        vmin=panel.limits[0],
+        vmax=panel.limits[1],
         aspect=down / across,
-        interpolation="nearest" if column.kind == "error" else "bilinear",
+        interpolation="nearest" if panel.kind == "error" else "bilinear",
     )
-    if column.overlay:
-        truth = None if images.truth is None else picture(images.truth, plane.axis, index)
-        draw_overlay(axes, column.overlay, picture(images.prediction, plane.axis, index), truth)
+    if panel.overlay:
+        prediction = picture(images.prediction, row.plane.axis, row.place)
+        truth = None if images.truth is None else picture(images.truth, row.plane.axis, row.place)
+        draw_overlay(axes, panel.overlay, prediction, truth, least_grade=images.least_grade)
     axes.set_anchor("C")
     axes.set_xticks([])
     axes.set_yticks([])
@@ -232,26 +269,24 @@ def _draw(axes: Axes, column: _Column, plane: Plane, index: int, images: CaseIma
     return shown
 
 
-def mark_sides(axes: Axes, plane: Plane, oriented: bool) -> None:
+def _mark_sides(axes: Axes, plane: Plane, oriented: bool) -> None:
     """Write the sides of the patient into the upper corners of a picture; question marks where they are unknown."""
     from matplotlib.patheffects import withStroke
 
-    edge = withStroke(linewidth=2, foreground=_BLACK)  # to be read on bright fat too
+    edge = withStroke(linewidth=2, foreground=BLACK)  # to be read on bright fat too
     sides = plane.sides if oriented else ("?", "?")
     for x, side, alignment in ((0.03, sides[0], "left"), (0.97, sides[1], "right")):
         text = axes.text(x, 0.97, side, transform=axes.transAxes, color="#ffd166", size=9.5, ha=alignment, va="top")
         text.set_path_effects([edge])
 
 
-def _colour_bar(figure: Figure, axes: Axes, shown: Any, column: _Column, unit: str, total: float) -> None:
-    box = axes.get_position()
-    place = figure.add_axes((box.x0 + 0.12 * box.width, 0.36 / total, 0.76 * box.width, 0.085 / total))
-    bar = figure.colorbar(shown, cax=place, orientation="horizontal", extend="both" if column.kind == "error" else None)
-    low, high = column.limits
-    bar.set_ticks([low, (low + high) / 2, high])
-    bar.ax.set_xticklabels([_readable(low), _readable((low + high) / 2), f"{_readable(high)} {unit}"])
-    bar.ax.tick_params(colors=_GREY, labelsize=7.5, length=2)
-    bar.outline.set_edgecolor(_GREY)
+def _explain_values(figure: Figure, axes: Axes, shown: Any, panel: _Panel, unit: str) -> None:
+    """A colour bar below the picture of ``axes``."""
+    box, total = axes.get_position(), float(figure.get_figheight())
+    place = (box.x0 + 0.12 * box.width, 0.36 / total, 0.76 * box.width, 0.085 / total)
+    low, high = panel.limits
+    ticks = {low: _readable(low), (low + high) / 2: _readable((low + high) / 2), high: f"{_readable(high)} {unit}"}
+    draw_colour_bar(figure, shown, place, ticks, extend="both" if panel.kind == "error" else "neither")
 
 
 def _readable(value: float) -> str:

@@ -13,7 +13,7 @@ from medgen.report.columns import Column
 from medgen.report.content import MethodScores, Summary, readable_name
 from medgen.report.detection import lesion_rows, read_patients
 from medgen.report.drawing import Picture
-from medgen.report.figures import case_columns, judged_columns
+from medgen.report.figures import case_columns, compared_columns
 from medgen.report.health import health_panel
 from medgen.report.sources import Sources
 
@@ -22,7 +22,7 @@ _SEGMENTATION = ("dice", "hd95", "nsd", "lesion_f1")
 
 KINDS = ("case", "scores", "health", "training")
 FEW = 5
-"""Below this number of cases a bootstrap interval is too narrow to be believed."""
+"""Below this number of cases a bootstrap interval is too narrow."""
 
 
 class Cell(NamedTuple):
@@ -48,7 +48,7 @@ def render_page(sources: Sources, figures: Sequence[Picture]) -> str:
     """The page as text.
 
     Args:
-        sources: scores, recipe and facts.
+        sources: scores, recipe and manifest.
         figures: the pictures, which are embedded.
     """
     environment = Environment(
@@ -59,7 +59,7 @@ def render_page(sources: Sources, figures: Sequence[Picture]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["base64"] = lambda data: b64encode(data).decode("ascii")
-    columns = judged_columns(sources)
+    columns = compared_columns(sources)
     all_columns = case_columns(sources)
     return environment.get_template("report.html.j2").render(
         title=_title(sources),
@@ -78,10 +78,10 @@ def render_page(sources: Sources, figures: Sequence[Picture]) -> str:
         few=any(summary.n < FEW for method in sources.methods for summary in method.summary.values()),
         details=[(m.label, m is sources.main, _case_rows(m, all_columns)) for m in reversed(sources.methods)],
         figures={kind: [figure for figure in figures if figure.kind == kind] for kind in KINDS},
-        health=health_panel(sources.looks, sources.keep),
+        health=health_panel(sources.validations, sources.keep),
         missing=sources.missing,
         recipe=sources.recipe,
-        facts=sources.facts,
+        manifest=sources.manifest,
         version=medgen.__version__,
     )
 
@@ -108,7 +108,7 @@ def _tiles(sources: Sources) -> list[Tile]:
     tiles = []
     for metric in wanted[:4]:
         column, summary = Column.of(metric), method.summary[metric]
-        interval = _interval(column, method, metric)
+        interval = column.interval(summary.interval)
         detail = f"95 % interval {interval}, n = {summary.n}" if interval else f"n = {summary.n}"
         tiles.append(Tile(column.heading, column.text(summary.mean), column.unit, detail))
     return tiles
@@ -122,7 +122,7 @@ def _cells(method: MethodScores, sources: Sources, columns: Sequence[Column]) ->
             cells.append(Cell("–", "", "", False, ""))
             continue
         spread = f"± {column.text(summary.sd)}" if summary.sd is not None else ""
-        interval = _interval(column, method, column.key)
+        interval = column.interval(summary.interval)
         best = method.name in _best(sources, column)
         cells.append(
             Cell(column.text(summary.mean), spread, f"[{interval}]" if interval else "", best, _remark(column, summary))
@@ -131,15 +131,10 @@ def _cells(method: MethodScores, sources: Sources, columns: Sequence[Column]) ->
 
 
 def _remark(column: Column, summary: Summary) -> str:
-    """What the mean does not say of the cases; that a structure was missed stands beside the Dice alone."""
+    """Counts of cases without a score, missed or not applicable; missed structures are named at the Dice alone."""
     missed = (summary.missed, "missed") if column.key.startswith("dice") else (0, "")
     counts = ((summary.failed, "without a value"), missed, (summary.not_applicable, "not applicable"))
     return ", ".join(f"{count} {what}" for count, what in counts if count)
-
-
-def _interval(column: Column, method: MethodScores, metric: str) -> str:
-    interval = method.summary[metric].interval
-    return f"{column.text(interval[0])} to {column.text(interval[1])}" if interval else ""
 
 
 def _best(sources: Sources, column: Column) -> set[str]:
@@ -156,7 +151,7 @@ def _best(sources: Sources, column: Column) -> set[str]:
 
 
 def _counts(sources: Sources) -> str:
-    """How many cases the table is about."""
+    """The number of cases of the table."""
     counts = sorted({summary.n for method in sources.methods for summary in method.summary.values()})
     if not counts:
         return ""
@@ -164,7 +159,7 @@ def _counts(sources: Sources) -> str:
 
 
 def _definitions(sources: Sources) -> dict[str, str]:
-    """What the scores of a segmentation or a detection mean, as the file of scores has it."""
+    """The definitions of the scores of a segmentation or a detection, from the file of scores."""
     if sources.detection:
         return dict(sources.detection.settings.get("definitions", {}))
     settings = sources.main.settings if sources.main and sources.segments else {}

@@ -1,41 +1,19 @@
-"""The volumes of one case, and slices of them as a radiologist looks at them."""
+"""The volumes of one case, and slices of them in radiological convention."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-
-@dataclass(frozen=True, eq=False)
-class CaseImages:
-    """The volumes of one case on one RAS+ grid, each (X, Y, Z).
-
-    Args:
-        inputs: by role, in the image's own unit.
-        prediction: HU, or the unit of ``unit``.
-        truth: the same, or None where it is not known.
-        mask: where errors count (non-zero), or None for everywhere.
-        spacing: voxel size in mm.
-        oriented: whether the files say where left and right are.
-        unit: of prediction and truth.
-        classes: where prediction and truth are label maps, the names of the classes 1, 2, ...
-    """
-
-    inputs: dict[str, NDArray[Any]]
-    prediction: NDArray[Any]
-    truth: NDArray[Any] | None
-    mask: NDArray[Any] | None
-    spacing: tuple[float, float, float]
-    oriented: bool = True
-    unit: str = "HU"
-    classes: tuple[str, ...] = ()
+from medgen.types import Floats
 
 
 class Plane(NamedTuple):
-    """A direction to look in, along ``axis``."""
+    """A direction of view, along ``axis``."""
 
     name: str
     axis: int
@@ -50,6 +28,75 @@ PLANES = (
 )
 
 
+@dataclass(frozen=True, eq=False)
+class CaseImages:
+    """The volumes of one case on the RAS+ grid of its prediction, each (X, Y, Z).
+
+    Args:
+        inputs: by role, in the image's own unit.
+        prediction: an image in ``unit``, a label map, or a detection map of confidences in [0, 1].
+        truth: the same, of a detection map the grades of the true lesions; None where it is not known.
+        mask: where errors count (non-zero), of a detection map the organ; None for everywhere.
+        spacing: voxel size in mm.
+        oriented: whether the files define left and right.
+        unit: of an image and its truth.
+        classes: of a label map, the names of the classes 1, 2, ...
+        affine: (4, 4) voxel index to RAS+ mm.
+        least_grade: of a detection map, the lowest grade of a lesion that should be found.
+        target: of a detection map, bool, the lesion or candidate that the picture is about.
+    """
+
+    inputs: Mapping[str, NDArray[Any]]
+    prediction: NDArray[Any]
+    truth: NDArray[Any] | None
+    mask: NDArray[Any] | None
+    spacing: tuple[float, float, float]
+    oriented: bool = True
+    unit: str = "HU"
+    classes: tuple[str, ...] = ()
+    affine: Floats = field(default_factory=lambda: np.eye(4))
+    least_grade: int = 1
+    target: NDArray[np.bool_] | None = None
+
+    @property
+    def reference(self) -> NDArray[Any]:
+        """The truth, or else the prediction."""
+        return self.prediction if self.truth is None else self.truth
+
+    @property
+    def lesions(self) -> NDArray[np.bool_] | None:
+        """Where the true lesions are that should be found."""
+        return None if self.truth is None else self.truth >= self.least_grade
+
+    @property
+    def acquired(self) -> Plane:
+        """The plane of the acquisition: across the thickest direction, axial among equals."""
+        thickest = max(range(3), key=lambda axis: (round(self.spacing[axis], 2), axis))
+        return next(plane for plane in PLANES if plane.axis == thickest)
+
+    def cropped(self, where: NDArray[np.bool_], margin: float) -> CaseImages:
+        """The smallest box around ``where`` with ``margin`` mm on each side; the whole images where it is empty."""
+        index = np.argwhere(where)
+        if index.size == 0:
+            return self
+        border = [round(margin / size) for size in self.spacing]
+        low = [max(0, start - extra) for start, extra in zip(index.min(axis=0), border, strict=True)]
+        high = [stop + 1 + extra for stop, extra in zip(index.max(axis=0), border, strict=True)]
+        box = tuple(slice(start, stop) for start, stop in zip(low, high, strict=True))
+
+        def cut(volume: NDArray[Any] | None) -> NDArray[Any] | None:
+            return None if volume is None else volume[box]
+
+        return replace(
+            self,
+            inputs={role: volume[box] for role, volume in self.inputs.items()},
+            prediction=self.prediction[box],
+            truth=cut(self.truth),
+            mask=cut(self.mask),
+            target=cut(self.target),
+        )
+
+
 def picture(volume: NDArray[Any], axis: int, index: int) -> NDArray[Any]:
     """One slice of an RAS+ volume as an image: first row at the top, first column at the left.
 
@@ -59,6 +106,13 @@ def picture(volume: NDArray[Any], axis: int, index: int) -> NDArray[Any]:
     Args:
         volume: (X, Y, Z), axes pointing right, anterior, superior.
         axis: the axis that the slice is perpendicular to.
-        index: which slice.
+        index: of the slice.
     """
     return np.asarray(np.take(volume, index, axis=axis)[::-1, ::-1].T)
+
+
+def fullest_slice(structure: NDArray[np.bool_], axis: int) -> int:
+    """The slice along ``axis`` that holds most of a structure; the middle one where there is none."""
+    if not structure.any():
+        return int(structure.shape[axis]) // 2
+    return int(structure.sum(axis=tuple({0, 1, 2} - {axis})).argmax())

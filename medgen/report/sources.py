@@ -1,4 +1,4 @@
-"""Where a report finds things: the files of a run, or of a folder that holds a whole study."""
+"""The files that a report shows: those of a run, or of a folder that holds a whole study."""
 
 from __future__ import annotations
 
@@ -9,48 +9,42 @@ from typing import Any
 
 import numpy as np
 import yaml
-from numpy.typing import NDArray
 
-from medgen.cases import Case, columns_of, read_cases
+from medgen.cases import Case, read_cases
 from medgen.errors import InputError
-from medgen.preparation.settings import CT_WINDOW, IntensityConfig
 from medgen.report.columns import Column
-from medgen.report.content import Curves, MethodScores, read_curves, read_facts, read_scores
-from medgen.report.detection import find_maps
-from medgen.report.slices import CaseImages
-from medgen.run.monitor import Look, read_looks
-from medgen.volume import class_indices, read_label, read_volume, require_same_grid, to_ras
+from medgen.report.content import Curves, MethodScores, read_curves, read_manifest, read_scores
+from medgen.report.health import Validations, read_validations
 
-MOST_INPUTS = 2  # columns of input images in a picture; more would make it too small to read
-_BESIDES = ("probability_", "detection_map.")  # what stands beside a prediction in its folder
-_NOT_INPUTS = {"ct", "label", "mask"}
+MAP_ENDINGS = ("_detection_map.nii.gz", "_detection_map.nii", "_detection_map.mha")
+_BESIDES = ("probability_", "detection_map.")  # other files of a case in the folder of its prediction
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What was found below one folder; a part that is not there is empty.
+    """The files found in one folder, as values; a part that is missing is empty.
 
     Args:
         recipe: text of ``recipe.yaml``.
-        facts: of ``run.json``.
+        manifest: entries of ``run.json``.
         curves: by stage.
         methods: scores, the worst method first.
         predictions: by case, the predicted file.
         cases: rows of the case table, by name.
         phantom: whether the images are of a phantom.
-        looks: at the health of an adaptation.
+        validations: signals of the monitor of an adaptation.
         detections: by case, the detection map.
-        missing: sentences on what pictures of cases need and is not there.
+        missing: sentences on files that pictures of cases need and that are missing.
     """
 
     recipe: str
-    facts: dict[str, str]
+    manifest: dict[str, str]
     curves: dict[str, list[Curves]]
     methods: tuple[MethodScores, ...]
     predictions: dict[str, Path]
     cases: dict[str, Case]
     phantom: bool
-    looks: tuple[Look, ...] = ()
+    validations: Validations = ()
     detections: dict[str, Path] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
 
@@ -75,18 +69,18 @@ class Sources:
         """Whether the predictions are label maps: by the recipe, or without one by the scores."""
         if self.roles:
             return bool(self.roles.get("labels")) and not self.roles.get("target")
-        return self.main is not None and self.main.task == "segmentation"
+        return self.main is not None and self.main.of_labels
 
     @property
     def detection(self) -> MethodScores | None:
         """The scores of the detection maps: those of the main method, or else the best ones."""
-        scored = [method for method in (*self.methods, self.main) if method and method.task == "detection"]
+        scored = [method for method in (*self.methods, self.main) if method and method.of_lesions]
         return scored[-1] if scored else None
 
     @property
     def detects(self) -> bool:
-        """Whether the study is about lesions found, not about label maps or images that were scored."""
-        return self.main.task == "detection" if self.main else bool(self.detections)
+        """Whether the study is one of detected lesions: by the scores, or without any by the predictions."""
+        return self.main.of_lesions if self.main else bool(self.detections)
 
     @property
     def classes(self) -> dict[str, Sequence[int]]:
@@ -105,7 +99,7 @@ class Sources:
 
 
 def find_sources(folder: Path, *, cases: Path | None = None) -> Sources:
-    """Look for a run, scores, predictions and a case table in ``folder``.
+    """Find a run, scores, predictions and a case table in ``folder``.
 
     Args:
         folder: a run folder, or one that holds ``run/``, ``scores/`` or ``scores.json``, ``predictions/`` and
@@ -118,17 +112,17 @@ def find_sources(folder: Path, *, cases: Path | None = None) -> Sources:
     if not folder.is_dir():
         raise InputError("there is no such folder", where=folder, fix="name a run folder, or one made by 'medgen demo'")
     run = next((place for place in (folder, folder / "run") if (place / "recipe.yaml").is_file()), folder / "run")
-    recipe, log, facts = run / "recipe.yaml", run / "metrics.jsonl", run / "run.json"
+    recipe, log, manifest = run / "recipe.yaml", run / "metrics.jsonl", run / "run.json"
     table = cases or next((p for p in (folder / "data/cases.csv", folder / "cases.csv") if p.is_file()), None)
     found = Sources(
         recipe=recipe.read_text() if recipe.is_file() else "",
-        facts=read_facts(facts) if facts.is_file() else {},
+        manifest=read_manifest(manifest) if manifest.is_file() else {},
         curves=read_curves(log) if log.is_file() else {},
         methods=_scores(folder, run),
         predictions=_predictions(folder / "predictions"),
         cases={case.name: case for case in read_cases(table).cases} if table else {},
-        looks=tuple(read_looks(log)),
-        detections=find_maps(folder / "predictions"),
+        validations=read_validations(log),
+        detections=_detections(folder / "predictions"),
         phantom=table is not None and (table.parent / "phantom.json").is_file(),
     )
     if not (found.recipe or found.curves or found.methods or found.predictions or found.detections):
@@ -141,7 +135,7 @@ def find_sources(folder: Path, *, cases: Path | None = None) -> Sources:
 
 
 def _missing(found: Sources, predictions: Path, table: Path | None) -> tuple[str, ...]:
-    """Why there are no pictures of cases; of a training alone nobody expects a case table."""
+    """The reasons why there are no pictures of cases; a training alone needs no case table."""
     sentences = []
     if not (found.predictions or found.detections):
         lack = "nothing of a case in predictions/" if predictions.is_dir() else "no predictions/ here"
@@ -152,9 +146,9 @@ def _missing(found: Sources, predictions: Path, table: Path | None) -> tuple[str
 
 
 def choose_cases(sources: Sources, count: int = 2) -> list[tuple[str, str]]:
-    """The cases to show, each with the reason: the typical one and the worst one, not the prettiest.
+    """The cases to show, each with the reason: the typical one and the worst one.
 
-    Of a segmentation the best one is shown too: beside it one sees what the worst one lacks.
+    Of a segmentation the best one is shown too, to compare the worst one with.
 
     Returns:
         Pairs of a case name and a remark.
@@ -176,78 +170,6 @@ def choose_cases(sources: Sources, count: int = 2) -> list[tuple[str, str]]:
     typical, worst = ranked[(len(ranked) - 1) // 2][1], ranked[-1][1]
     best = [(ranked[0][1], "the best case")] if sources.segments else []
     return [(typical, "the typical case"), (worst, "the worst case")][:count] + best
-
-
-def load_images(sources: Sources, name: str) -> tuple[CaseImages, list[str]]:
-    """The volumes of one case on the grid of its prediction, in RAS+ order.
-
-    Returns:
-        The volumes, and notes on images that are left out because they lie on another grid.
-    """
-    case, path = sources.cases[name], sources.predictions[name]
-    role = path.name.removesuffix(".gz").removesuffix(".nii").removeprefix(f"{name}_")
-    reference = to_ras(read_label(path) if sources.segments else read_volume(path))
-    notes: list[str] = []
-
-    def on_grid(wanted: str | None) -> NDArray[Any] | None:
-        image = case.path(wanted) if wanted else None
-        if image is None:
-            return None
-        volume = to_ras(read_label(image) if sources.segments and wanted == role else read_volume(image))
-        try:
-            require_same_grid(volume, reference)
-        except InputError:
-            notes.append(f"{wanted} is not shown: it lies on another grid than the prediction")
-            return None
-        image_data: NDArray[Any] = volume.data[0]
-        return image_data
-
-    roles = _input_roles(sources, case, role)
-    most = MOST_INPUTS + sources.segments  # a label map needs no columns of its own
-    inputs = {_shown(wanted, case): image for wanted in roles[:most] if (image := on_grid(wanted)) is not None}
-    images = CaseImages(
-        inputs=inputs,
-        prediction=reference.data[0],
-        truth=on_grid(role),
-        mask=on_grid(sources.roles.get("mask") or "mask"),
-        spacing=reference.spacing,
-        oriented=reference.has_world_position,
-        unit="HU" if not sources.segments and _in_hounsfield(sources.settings, role) else "",
-    )
-    return (_labelled(images, sources) if sources.segments else images), notes
-
-
-def _labelled(images: CaseImages, sources: Sources) -> CaseImages:
-    """The label maps as class indices, with the names of the classes."""
-    classes, scored = sources.classes, sources.main.settings if sources.main else {}
-    prediction, truth = images.prediction, images.truth
-    if classes and truth is not None:
-        truth = class_indices(truth, classes)
-    if classes and scored.get("group_predictions"):
-        prediction = class_indices(prediction, classes)
-    highest = int(max(prediction.max(), 0 if truth is None else truth.max(), 1))
-    names = tuple(classes) or tuple(str(index) for index in range(1, highest + 1))
-    return replace(images, prediction=prediction, truth=truth, classes=names)
-
-
-def _shown(role: str, case: Case) -> str:
-    """The column that an input such as ``ge|swi`` means for a case."""
-    return next((name for name in columns_of(role) if name in case.images), role)
-
-
-def _in_hounsfield(settings: dict[str, Any], role: str) -> bool:
-    """Whether the predicted image is in HU, by the recipe; without one, by its name."""
-    target = (settings.get("data") or {}).get("target")
-    if target is None:
-        return role == "ct"
-    given = (settings.get("preparation") or {}).get("intensity") or {}
-    rules = (IntensityConfig.model_validate(given[name]) for name in (target, *target.split("|")) if name in given)
-    return next(rules, CT_WINDOW).hounsfield
-
-
-def _input_roles(sources: Sources, case: Case, target: str) -> list[str]:
-    named: Sequence[str] = sources.roles.get("inputs") or ()
-    return list(named) or [role for role in case.images if role not in {*_NOT_INPUTS, target}]
 
 
 def _scores(folder: Path, run: Path) -> tuple[MethodScores, ...]:
@@ -279,4 +201,14 @@ def _predictions(folder: Path) -> dict[str, Path]:
         case = path.parent.name
         if path.name.startswith(f"{case}_") and not path.name.startswith(tuple(f"{case}_{kind}" for kind in _BESIDES)):
             found.setdefault(path.parent.name, path)
+    return found
+
+
+def _detections(folder: Path) -> dict[str, Path]:
+    """Detection maps by case, one folder a case (as ``medgen predict`` writes) or flat (as PI-CAI does)."""
+    found: dict[str, Path] = {}
+    for path in sorted((*folder.glob("*_detection_map.*"), *folder.glob("*/*_detection_map.*"))):
+        ending = next((ending for ending in MAP_ENDINGS if path.name.endswith(ending)), None)
+        if ending and not path.name.startswith("."):
+            found.setdefault(path.name.removesuffix(ending), path)
     return found

@@ -10,7 +10,7 @@ from medgen.cli import main
 from medgen.errors import InputError, UsageError
 from medgen.evaluation import evaluate_detection
 from medgen.inference.report import _class_values
-from medgen.report.detection_images import _truth
+from medgen.report.images import _truth
 from medgen.volume import Volume, read_label, to_ras, write_volume
 
 TUMOUR = np.s_[2:6, 2:6, 1:3]

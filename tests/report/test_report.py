@@ -16,12 +16,13 @@ from medgen.metrics.statistics import summarise
 from medgen.report import write_report
 from medgen.report.charts import smoothed
 from medgen.report.columns import Column, in_order
-from medgen.report.content import read_curves, read_facts, read_scores
-from medgen.report.drawing import new_figure
+from medgen.report.content import read_curves, read_manifest, read_scores
+from medgen.report.drawing import draw_curve, new_figure
+from medgen.report.images import load_images
 from medgen.report.montage import cropped, error_limit, montage
 from medgen.report.page import render_page
 from medgen.report.slices import CaseImages, picture
-from medgen.report.sources import choose_cases, find_sources, load_images
+from medgen.report.sources import choose_cases, find_sources
 
 RECIPE = "method: context_aware_gan\ndata:\n  inputs: [t1]\n  target: ct\n  mask: mask\n"
 SIZE = (10, 12, 8)
@@ -131,6 +132,11 @@ def test_the_table_orders_methods_and_counts_what_failed(written):
     assert ours.startswith("context aware GAN 20.0 ")
     assert "± 10.0" in ours
     assert "without a value" not in ours
+
+
+def test_scores_of_images_are_neither_of_labels_nor_of_lesions(study):
+    scores = read_scores(study / "scores/constant.json")
+    assert (scores.of_labels, scores.of_lesions) == (False, False)
 
 
 def test_patients_are_not_called_a_phantom(study):
@@ -318,6 +324,16 @@ def test_smoothed_ignores_what_is_not_finite():
     assert smoothed(np.array([1.0, np.nan, 3.0]), share=1.0).tolist() == [1.0, 2.0, 3.0]
 
 
+def test_a_curve_has_the_band_of_its_interval():
+    axes = new_figure(2, 2, background="white").subplots()
+    draw_curve(axes, [0, 1, 2], [0.5, np.nan, 0.7], "#000000", interval=([0.4, np.nan, 0.6], [0.6, np.nan, 0.9]))
+    (line,), (band,) = axes.lines, axes.collections
+    np.testing.assert_array_equal(line.get_ydata(), [0.5, np.nan, 0.7])
+    assert band.get_datalim(axes.transData).bounds == pytest.approx((0, 0.4, 2, 0.5))
+    draw_curve(axes, [0, 1], [0.5, 0.5], "#000000")
+    assert len(axes.collections) == 1
+
+
 def test_columns_have_an_order_a_unit_and_a_direction():
     assert [column.key for column in in_order(["new_metric", "psnr", "mae"])] == ["mae", "psnr", "new_metric"]
     assert Column.of("mae").titled == "MAE (HU)"
@@ -326,8 +342,8 @@ def test_columns_have_an_order_a_unit_and_a_direction():
     assert Column.of("mae").text(None) == "–"
 
 
-def test_facts_are_readable(study):
-    facts = read_facts(study / "run/run.json")
-    assert facts["time"] == "1 h 02 min"
-    assert facts["peak memory"] == "1.00 GiB"
-    assert "seed" not in facts
+def test_the_manifest_is_readable(study):
+    manifest = read_manifest(study / "run/run.json")
+    assert manifest["time"] == "1 h 02 min"
+    assert manifest["peak memory"] == "1.00 GiB"
+    assert "seed" not in manifest

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,13 +13,14 @@ from medgen.inference.candidates import find_candidates
 from medgen.inference.lesions import Detected, write_lesions
 from medgen.recipe.prediction import DetectionConfig
 from medgen.report import write_report
+from medgen.report.charts import detection_chart
 from medgen.report.content import MethodScores, Summary, read_scores
 from medgen.report.detection import Patient, choose_examples, lesion_rows, read_patients
-from medgen.report.detection_charts import detection_chart
-from medgen.report.detection_images import load_detected, target_of
-from medgen.report.detection_montage import DetectionImages, detection_montage
 from medgen.report.drawing import LIGHT
 from medgen.report.figures import draw_figures
+from medgen.report.images import load_detected, target_of
+from medgen.report.montage import montage
+from medgen.report.slices import CaseImages
 from medgen.report.sources import find_sources
 from medgen.volume import Volume, write_volume
 
@@ -190,7 +192,7 @@ def test_inputs_are_brought_onto_the_grid_of_the_map(sources):
     assert list(images.inputs) == ["t2w", "adc"]
     assert notes == ["the case has no hbv"]
     np.testing.assert_allclose(images.inputs["adc"][1:-1], images.inputs["t2w"][1:-1], atol=1e-4)
-    np.testing.assert_array_equal(images.grades, drawn([(3, TUMOUR)]))
+    np.testing.assert_array_equal(images.truth, drawn([(3, TUMOUR)]))
 
 
 @pytest.mark.parametrize(
@@ -205,16 +207,16 @@ def test_what_an_example_is_about(sources, case, where):
 
 def test_of_two_lesions_the_one_that_was_missed_is_shown(sources):
     truth = drawn([(3, TUMOUR), (3, ELSEWHERE)])
-    images = DetectionImages({}, drawn([(0.9, TUMOUR)]), truth, 2, None, (1, 1, 3), AFFINE)
+    images = CaseImages({}, drawn([(0.9, TUMOUR)]), truth, None, (1, 1, 3), affine=AFFINE, least_grade=2)
     example = next(each for each in choose_examples(read_patients(sources)) if each.kind == "miss")
     np.testing.assert_array_equal(target_of(images, example), drawn([(1, ELSEWHERE)]) > 0)
 
 
 def test_the_picture_shows_each_input_with_and_without_the_candidates(sources):
     images, _ = load_detected(sources, "sure")
-    figure = detection_montage(images, drawn([(1, TUMOUR)]) > 0, title="sure")
+    figure = montage(replace(images, target=drawn([(1, TUMOUR)]) > 0), title="sure")
     assert [axes.get_title() for axes in figure.axes if axes.get_title()] == ["T2W", "ADC"]
-    plain, marked = figure.axes[0], figure.axes[1]
+    plain, _, marked, _ = figure.axes[:4]  # two columns, above and below
     assert len(plain.images) == 1
     overlay = marked.images[1].get_array()
     assert overlay.count() == 5 * 5  # the slice of the tumour, not that of the other candidate
@@ -232,13 +234,23 @@ def test_the_picture_shows_each_input_with_and_without_the_candidates(sources):
 
 def test_a_lesion_that_need_not_be_found_has_a_line_of_its_own(sources):
     images, _ = load_detected(sources, "indolent")
-    figure = detection_montage(images, images.confidence > 0, title="indolent")
+    figure = montage(replace(images, target=images.prediction > 0), title="indolent")
     labels = [entry.get_text() for entry in figure.legends[0].get_texts()]
     assert labels == ["true lesion (grade 2 or more)", "lesion of a lower grade"]
 
 
+def test_an_empty_target_goes_through_the_middle_of_the_organ():
+    """The whole image has more slices than the organ."""
+    organ = drawn([(1, np.s_[5:15, 4:12, 0:2])])
+    images = CaseImages({"t2w": np.indices(SHAPE)[2]}, drawn([]), None, organ, (1, 1, 30), target=drawn([]) > 0)
+    figure = montage(images, title="empty")
+    assert (figure.axes[0].images[0].get_array() == 1).all()
+
+
 def test_the_curves_are_those_of_the_scores(study):
     method = read_scores(study / "scores.json")
+    assert method.of_lesions
+    assert not method.of_labels
     roc, precision, froc = detection_chart([method], LIGHT).axes
     assert [axes.get_title(loc="left") for axes in (roc, precision, froc)] == ["ROC", "Precision and recall", "FROC"]
     line = roc.lines[-1]
@@ -263,11 +275,11 @@ def test_of_one_class_the_chart_says_so():
         "froc": {"false_positives": [], "sensitivity": []},
     }
     summary = {name: Summary(None, None, None, 3, 0) for name in ("auroc", "ap", "sensitivity_at_1")}
-    method = MethodScores("unet", {}, summary, task="detection", details={"curves": curves})
+    method = MethodScores("unet", {}, summary, details={"curves": curves})
     axes = detection_chart([method], LIGHT).axes[0]
     assert axes.lines[-1].get_label() == "AUROC: not applicable"
     with pytest.raises(InputError, match="hold no curves"):
-        detection_chart([MethodScores("unet", {}, summary, task="detection")], LIGHT)
+        detection_chart([MethodScores("unet", {}, summary)], LIGHT)
 
 
 def test_several_detections_are_compared(study, tmp_path):

@@ -15,10 +15,11 @@ from medgen.report.columns import Column
 from medgen.report.content import MethodScores, read_scores
 from medgen.report.drawing import LIGHT, new_figure
 from medgen.report.figures import draw_figures
+from medgen.report.images import load_images
 from medgen.report.montage import montage
 from medgen.report.overlays import BOTH, CONFUSED, PREDICTED, TRUE, draw_overlay
 from medgen.report.slices import CaseImages
-from medgen.report.sources import choose_cases, find_sources, load_images
+from medgen.report.sources import choose_cases, find_sources
 from medgen.volume import Volume, write_volume
 
 SIZE = (16, 14, 12)
@@ -199,7 +200,8 @@ def test_the_chart_of_cases_has_the_worst_on_top_and_marks_what_failed():
 
 def test_counts_of_the_file_are_read(study):
     scores = read_scores(study / "scores/segmentation.json")
-    assert scores.task == "segmentation"
+    assert scores.of_labels
+    assert not scores.of_lesions
     assert scores.summary["dice"].missed == 1
     assert scores.summary["dice"].not_applicable == 1
     assert scores.summary["dice"].failed == 0

@@ -54,13 +54,13 @@ def test_source_and_target_keep_their_colours():
     for title in ("predicted volume of a case (ml)", "predicted lesions of a case"):
         lines = {line.get_label(): line.get_color() for line in titled(figure, title).get_lines()}
         assert lines == {"source": LIGHT.series[0], "target": LIGHT.series[1]}
-    (agreement,) = titled(figure, "agreement under disturbance, target").get_lines()
+    (agreement,) = titled(figure, "agreement under perturbation, target").get_lines()
     assert agreement.get_color() == LIGHT.series[1]
 
 
 def test_factors_and_layers_are_those_of_the_verdict():
     figure = health_chart(looks(), LIGHT)
-    volume, entropy = titled(figure, "target to source, factor apart").get_lines()
+    volume, entropy = titled(figure, "ratio of target and source (≥ 1)").get_lines()
     assert volume.get_ydata().tolist() == pytest.approx([6, 6, 3, 1], rel=0.01)
     assert entropy.get_ydata().tolist() == pytest.approx([2, 2, 2, 2], rel=0.01)
     assert volume.get_xdata().tolist() == [100, 200, 300, 400]
