@@ -34,9 +34,10 @@ class PatchConfig(Config):
     """2 cuts slices, 3 cuts boxes; by default as many as ``size`` has edges."""
     plane: Literal["axial", "coronal", "sagittal"] = "axial"
     """Of slices: across z, y or x. The axes of a slice keep the order x, y, z."""
-    sampling: Literal["uniform", "balanced"] = "uniform"
+    sampling: Literal["uniform", "balanced", "centred"] = "uniform"
     """``uniform``: every voxel of the mask is the centre of a patch equally often. ``balanced``: a share
-    ``foreground`` of the patches is centred on a labelled voxel, of each class equally often."""
+    ``foreground`` of the patches is centred on a labelled voxel, of each class equally often. ``centred``: patches lie
+    in the middle of the volume, and slices at a random height; for models of whole slices or whole volumes."""
     foreground: Annotated[float, Field(ge=0, le=1)] = 0.5
     jitter: Annotated[float, Field(ge=0, le=1)] = 0.0
     """How far the voxel that was drawn may lie from the middle of its patch along each axis, as a share of half the
@@ -152,10 +153,13 @@ class PatchSource:
         candidates = case.candidates
         if self.config.sampling == "balanced" and case.classes and generator.random() < self.config.foreground:
             candidates = case.candidates_of(case.classes[generator.integers(len(case.classes))])
-        place = np.unravel_index(int(candidates[generator.integers(len(candidates))]), case.shape)
-        x, y, z = (
-            int(middle) + self._moved(edge, generator) for middle, edge in zip(place, self.config.box, strict=True)
-        )
+        place = [
+            int(each) for each in np.unravel_index(int(candidates[generator.integers(len(candidates))]), case.shape)
+        ]
+        if self.config.sampling == "centred":
+            across = self.config.across
+            place = [middle if axis == across else case.shape[axis] // 2 for axis, middle in enumerate(place)]
+        x, y, z = (middle + self._moved(edge, generator) for middle, edge in zip(place, self.config.box, strict=True))
         return case, (x, y, z)
 
     def _moved(self, edge: int, generator: np.random.Generator) -> int:

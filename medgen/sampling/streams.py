@@ -78,10 +78,11 @@ class StreamSource:
         check_transfer(config.transfer, inputs, adapts=adapts)
         taken = [_taken(stream, cases, alone=len(streams) == 1) for stream in streams]
         change = fit_transfer(config.transfer, inputs, *taken) if config.transfer else None
+        uniform = config.model_copy(update={"sampling": "uniform"})
         self.streams = tuple(
             PatchSource(
                 mine,
-                config if stream.sees_labels else config.model_copy(update={"sampling": "uniform"}),
+                config if stream.sees_labels or config.sampling != "balanced" else uniform,
                 seed ^ (number * _APART),
                 contexts,
                 change if number == 0 else None,

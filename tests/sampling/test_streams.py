@@ -1,0 +1,78 @@
+"""Streams: which cases the patches of a batch come from."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from test_patches import config, stored
+
+from medgen.errors import InputError
+from medgen.sampling.batches import Adaptation, Images, Labelled, Paired, Unpaired, split
+from medgen.sampling.loading import patch_batches
+from medgen.sampling.streams import StreamSource
+
+
+@pytest.fixture
+def cases(tmp_path):
+    """Two patients with both images, one with the input alone and one with the target alone."""
+    both = [stored(tmp_path, name, seed=i) for i, name in enumerate("ab")]
+    source = replace(stored(tmp_path, "c", seed=2), files=both[0].files - {"target"})
+    target = replace(stored(tmp_path, "d", seed=3), files=both[0].files - {"image"}, air=())
+    return [*both, source, target]
+
+
+def test_unpaired_patches_come_from_all_cases_that_have_the_image(cases):
+    source = StreamSource(Unpaired, cases, config(), seed=0)
+    assert [case.name for case in source.streams[0].cases] == ["a", "b", "c"]
+    assert [case.name for case in source.streams[1].cases] == ["a", "b", "d"]
+    patch = source[0]
+    assert set(patch) == {"source", "mask", "target", "target_mask"}
+
+
+def test_unpaired_patches_of_a_pair_are_not_of_one_place(cases):
+    source = StreamSource(Unpaired, cases[:1], config(), seed=0)
+    places = [[stream.describe(n)[1] for stream in source.streams] for n in range(20)]
+    assert sum(one == two for one, two in places) < 3
+
+
+def test_patch_n_of_a_stream_does_not_depend_on_the_other_stream(cases):
+    whole = StreamSource(Unpaired, cases, config(), seed=0)
+    other = StreamSource(Unpaired, [case for case in cases if case.name != "c"], config(), seed=0)
+    assert np.array_equal(whole[4]["target"], other[4]["target"])
+
+
+@pytest.mark.parametrize(("gone", "field"), [("image", "source"), ("target", "target")])
+def test_an_empty_side_is_an_error(cases, gone, field):
+    without = [case for case in cases if gone not in case.files]
+    with pytest.raises(InputError, match=f"learns from '{field}', and no training case has an image for it"):
+        StreamSource(Unpaired, without, config(), seed=0)
+
+
+def test_balanced_sampling_of_a_stream_that_may_not_see_labels_is_uniform(cases):
+    source = StreamSource(Images, cases[:2], config(sampling="balanced", foreground=1.0), seed=0)
+    assert source.streams[0].config.sampling == "uniform"
+    assert "label" not in source.streams[0][0]
+
+
+def test_images_alone(cases):
+    source = StreamSource(Images, cases[:3], config(), seed=0)
+    (batch,) = patch_batches(source, Images, batch=4, start=0, stop=1)
+    assert batch.image.shape == (4, 1, 8, 8, 8)
+
+
+def test_what_each_batch_makes():
+    names = {kind.__name__: kind.task().name for kind in (Paired, Labelled, Adaptation, Unpaired, Images)}
+    assert names == {
+        "Paired": "synthesis", "Labelled": "segmentation", "Adaptation": "segmentation",
+        "Unpaired": "synthesis", "Images": "generation",
+    }  # fmt: skip
+
+
+def test_a_batch_is_shared_out_in_order(cases):
+    source = StreamSource(Images, cases[:2], config(), seed=0)
+    (batch,) = patch_batches(source, Images, batch=6, start=0, stop=1)
+    parts = split(batch, 3)
+    assert [len(part.image) for part in parts] == [2, 2, 2]
+    assert np.array_equal(parts[1].image, batch.image[2:4])
+    with pytest.raises(ValueError, match="cannot be shared out"):
+        split(batch, 4)
