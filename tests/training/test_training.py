@@ -74,6 +74,10 @@ def test_learning_rate_follows_the_share_of_the_training():
         ({"kind": "cosine", "final": 0.1}, 0.5, 0.55),
         ({"kind": "cosine"}, 0.0, 1.0),
         ({"kind": "constant", "warmup": 0.1}, 0.05, 0.5),
+        ({"kind": "linear"}, 0.25, 0.75),
+        ({"kind": "linear", "hold": 0.5}, 0.5, 1.0),
+        ({"kind": "linear", "hold": 0.5}, 0.9, 0.2),
+        ({"kind": "cosine", "hold": 0.5}, 0.75, 0.5),
     ],
 )
 def test_factor(settings, progress, factor):

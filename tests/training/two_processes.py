@@ -38,7 +38,19 @@ def run(engine: Engine, method_name: str, generator: str, norm: str) -> dict[str
     return {**{n: t.clone() for n, t in method.state_dict().items()}, **first}
 
 
+def unused(engine: Engine) -> dict[str, torch.Tensor]:
+    """One step of Adam on three parameters, of which each process uses one, and none the third."""
+    parameters = [torch.nn.Parameter(torch.ones(1)) for _ in range(3)]
+    adam = torch.optim.Adam(parameters, lr=0.1)
+    parameters[engine.rank].square().sum().backward()
+    engine.average_gradients(parameters)
+    adam.step()
+    counts = [adam.state[each].get("step", torch.zeros(())) for each in parameters]
+    return {"steps": torch.stack(counts), "values": torch.cat([each.detach() for each in parameters])}
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     engine = Engine("cpu", devices=2)
-    torch.save(run(engine, *sys.argv[2:5]), f"{sys.argv[1]}/{engine.rank}.pt")
+    result = unused(engine) if sys.argv[2] == "unused" else run(engine, *sys.argv[2:5])
+    torch.save(result, f"{sys.argv[1]}/{engine.rank}.pt")
