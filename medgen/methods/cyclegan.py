@@ -8,7 +8,6 @@ F is ``forward``, B is ``backward``. The discriminators see earlier outputs of t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 
 import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
@@ -21,6 +20,7 @@ from medgen.errors import UsageError
 from medgen.losses.adversarial import least_squares
 from medgen.methods._history import History
 from medgen.methods.base import Direction, Memory, Method, Shape, Translates, Update, Window
+from medgen.networks.ranks import Norm
 from medgen.networks.translation import PatchDiscriminator, ResidualGenerator
 from medgen.sampling.batches import Unpaired
 
@@ -34,8 +34,8 @@ class Config(Settings):
     """Residual blocks of a generator; published are 6, and 9 for 256 x 256."""
     levels: int = Field(default=2, ge=1, le=4)
     """Halvings of a discriminator; 3 (it sees 70 voxels) is published, for images larger than most patches."""
-    norm: Literal["instance", "batch"] = "instance"
-    """Normalisation of the generators; instance is published. ``batch`` keeps the absolute intensity of a patch."""
+    norm: Norm = "instance"
+    """Normalisation of the generators; instance is published. The others keep the absolute intensity of a patch."""
     cycle_weight: NonNegativeFloat = 10.0
     """lambda; published."""
     identity_weight: NonNegativeFloat = 0.0
