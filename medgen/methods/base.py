@@ -233,6 +233,21 @@ class HasDensity(ABC):
         """Log-density ``(B,)`` in nats of images in normalised units."""
 
 
+ABILITIES: dict[str, type] = {
+    "predict": Predicts,
+    "translate": Translates,
+    "sample": Samples,
+    "encode": Encodes,
+    "density": HasDensity,
+}
+"""What can be done with a trained method, in a word each."""
+
+
+def abilities_of(kind: type[Method]) -> tuple[str, ...]:
+    """What can be done with a method once it is trained, for lists and messages."""
+    return tuple(word for word, ability in ABILITIES.items() if issubclass(kind, ability))
+
+
 def stages_of(config: Any) -> int:
     """How many networks the auto-context cascade of ``config`` has; 1 where the method knows none."""
     return int(getattr(config, "stages", 1))

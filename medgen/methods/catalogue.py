@@ -10,7 +10,7 @@ from typing import Any
 
 from medgen.config import build
 from medgen.errors import ModelError, UsageError
-from medgen.methods.base import Method, Shape
+from medgen.methods.base import Method, Shape, abilities_of
 
 _NO_METHODS = ("base", "catalogue")
 
@@ -69,7 +69,7 @@ def method_names() -> list[str]:
 
 
 def list_methods() -> list[dict[str, Any]]:
-    """What ``medgen models`` shows of each method: name, summary, batch and default settings."""
+    """What ``medgen models`` shows of each method: name, summary, batch, abilities, dimensions and default settings."""
     rows = []
     for name in method_names():
         kind = resolve(name)
@@ -79,6 +79,8 @@ def list_methods() -> list[dict[str, Any]]:
                 "name": name,
                 "summary": summary,
                 "batch": kind.batch_class.__name__,
+                "can": list(abilities_of(kind)),
+                "dimensions": list(kind.dimensions),
                 "config": kind.config_class().model_dump(mode="json"),
             }
         )
