@@ -95,6 +95,12 @@ def test_the_memory_format_follows_the_rank():
     assert memory_format(torch.zeros(2, 2, 4, 4)) is torch.channels_last
 
 
+def test_a_kernel_of_one_channel_has_the_strides_of_its_format():
+    """Both formats fit it, but the strides decide which convolution runs."""
+    kernel = channels_last(nn.Conv3d(1, 8, 5)).weight
+    assert kernel.stride() == (125, 1, 25, 5, 1)
+
+
 def test_bf16_gradients_of_maps_that_are_smaller_than_their_kernel_are_those_of_32_bits():
     """oneDNN leaves parts of them unwritten (findings/bf16_small_conv3d.sh), so they are computed in 32 bits."""
     torch.manual_seed(0)
