@@ -21,8 +21,8 @@ class Config(BaseModel):
         """Numbers of input channels that these settings name, by key: a recipe must have that many inputs."""
         return {}
 
-    def doubts(self, steps: int) -> tuple[str, ...]:
-        """What of these settings is unlikely to work in a training of so many steps, in words with a way out."""
+    def warnings(self, steps: int) -> tuple[str, ...]:
+        """Warnings about settings that are unlikely to work in a training of ``steps`` steps, each with a way out."""
         return ()
 
 
