@@ -1,4 +1,4 @@
-"""Frozen settings models: a typo is an error that names the nearest key."""
+"""Settings as frozen pydantic models; a misspelt key is an error that names the nearest valid key."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from medgen.errors import UsageError
 
 
 class Config(BaseModel):
-    """Base of everything a run can be told: frozen, and closed to unknown keys."""
+    """Base class of all settings: frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def named_channels(self) -> Mapping[str, Collection[int]]:
-        """Numbers of input channels that these settings name, by key: a recipe must have that many inputs."""
+        """Indices of input channels used in these settings, by key; the recipe must have at least these inputs."""
         return {}
 
-    def doubts(self, steps: int) -> tuple[str, ...]:
-        """What of these settings is unlikely to work in a training of so many steps, in words with a way out."""
+    def warnings(self, steps: int) -> tuple[str, ...]:
+        """Warnings about settings that are unlikely to work in a training of ``steps`` steps, each with a way out."""
         return ()
 
 
@@ -33,9 +33,9 @@ def build(kind: type[Settings], values: Mapping[str, Any], *, where: str | Path 
     """Make ``kind`` from plain ``values``.
 
     Args:
-        kind: the settings model.
+        kind: the class of the settings.
         values: plain YAML or JSON values.
-        where: the file that the values come from, for the message.
+        where: the file with the values, for the error message.
 
     Raises:
         UsageError: an unknown key (with the nearest valid one) or a wrong value.
@@ -66,13 +66,13 @@ def _explain(kind: type[BaseModel], error: ValidationError, where: str | Path | 
         return UsageError(f"unknown key '{name}'", where=where, fix=fix)
     if first["type"] == "missing":
         return UsageError(f"the key '{name}' is missing", where=where, fix=f"add '{name}: ...'")
-    if not location:  # two parts contradict each other: the input is everything
+    if not location:  # two keys contradict each other, so no single one can be named
         return UsageError(first["msg"].removeprefix("Value error, "), where=where, fix="change one of them")
     return UsageError(f"'{name}' is {first['input']!r}: {first['msg']}", where=where, fix=f"change '{name}'")
 
 
 def _keys(kind: type[BaseModel], location: list[str]) -> list[str]:
-    """Valid keys of the model that stands at ``location`` inside ``kind``."""
+    """Valid keys of the settings at ``location`` inside ``kind``."""
     for part in location:
         field = kind.model_fields.get(part)
         annotation = field.annotation if field else None

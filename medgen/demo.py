@@ -1,4 +1,4 @@
-"""The main job from end to end: phantom, training, prediction, evaluation, report."""
+"""All steps from end to end: phantom, training, prediction, evaluation, report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RECIPE: dict[str, Any] = {
     "method": "context_aware_gan",
     "config": {
         "preset": "code",
-        # The released network at a quarter of its width and with L1, so that two CPU cores need minutes and not days.
+        # The released network at a quarter of its width and with L1: two CPU cores then need minutes instead of days.
         "width": 0.25,
         "distance": "l1",
         "reduction": "mean",
@@ -46,7 +46,7 @@ RECIPE: dict[str, Any] = {
 
 
 class Demo(NamedTuple):
-    """What the demonstration made."""
+    """Results of the demo."""
 
     report: Path
     scores: dict[str, Scores]
@@ -61,25 +61,25 @@ def run_demo(
     overrides: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Demo:
-    """Make a head phantom, train the context-aware GAN on it, and report how well it turns MR into CT.
+    """Make a head phantom, train the context-aware GAN on it, and report how well it predicts CT from MR.
 
     Args:
-        out: a new folder; gets ``data/``, ``run/``, ``predictions/``, ``baselines/``, ``scores/``, ``report.html``.
-        subjects: virtual patients.
-        spacing: voxel of the phantom in mm.
-        seed: of the phantom and of the training.
+        out: a new folder, for ``data/``, ``run/``, ``predictions/``, ``baselines/``, ``scores/``, ``report.html``.
+        subjects: number of virtual patients.
+        spacing: voxel size of the phantom in mm.
+        seed: random seed of the phantom and of the training.
         overrides: ``key=value`` changes to :data:`RECIPE`.
         progress: called with (done, total, what).
 
     Returns:
-        The report and the scores of the constant, the voxel-wise baseline and the GAN.
+        The report, and the scores of the constant baseline, the voxel-wise baseline and the GAN.
 
     Raises:
         UsageError: the folder exists and is not empty.
     """
     out = Path(out)
     if out.exists() and any(out.iterdir()):
-        raise UsageError("the folder is not empty", where=out, fix="remove it, or choose another with --out")
+        raise UsageError("the folder is not empty", where=out, fix="remove it, or choose another folder with --out")
     table = make_head_phantom(out / "data", subjects=subjects, seed=seed, spacing=spacing, progress=progress)
     recipe = load_recipe({**RECIPE, "seed": seed}, overrides)
     run = train(recipe, table, out / "run", device="cpu", progress=progress)

@@ -1,4 +1,4 @@
-"""What can go wrong for a user, each with its exit code; a message says what, which file, what to do."""
+"""Errors that a user can act on, with exit codes; each message names the fault, the file and the fix."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ class MedgenError(Exception):
     """An error that a user can act on.
 
     Args:
-        what: what is wrong, with the value found and the value expected.
+        what: the fault, with the value found and the value expected.
         where: the file or folder concerned.
-        fix: one command, option or action that mends it.
+        fix: one command, option or action that corrects it.
     """
 
     exit_code: ClassVar[int] = 1
@@ -28,31 +28,31 @@ class MedgenError(Exception):
 
 
 class UsageError(MedgenError):
-    """The command, option or recipe asks for something that does not exist."""
+    """A command, option or recipe is wrong."""
 
     exit_code = 2
 
 
 class InputError(MedgenError):
-    """An image, label or case table is damaged, contradictory or not what it should be."""
+    """An image, label map or case table is damaged, contradictory or of the wrong kind."""
 
     exit_code = 3
 
 
 class CasesFailed(MedgenError):
-    """Some cases of a cohort failed; the others are done."""
+    """Some cases of a cohort failed; the others were processed."""
 
     exit_code = 4
 
 
 class MemoryExhausted(MedgenError):
-    """The work does not fit into memory."""
+    """There is not enough memory."""
 
     exit_code = 5
 
 
 class ModelError(MedgenError):
-    """A model, its weights or a checkpoint is missing, damaged or not trusted."""
+    """A model, its weights or a checkpoint is missing, damaged or untrusted."""
 
     exit_code = 6
 
@@ -64,6 +64,6 @@ class StorageError(MedgenError):
 
 
 class Preempted(MedgenError):
-    """The run was asked to stop, has saved its state and can be resumed."""
+    """The run was stopped on request; its state is saved and it can be resumed."""
 
     exit_code = 75

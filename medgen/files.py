@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and their hashes."""
+"""Atomic writing of files, hashes of files and locks of folders."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 HEARTBEAT_SECONDS = 15.0
 STALE_SECONDS = 120.0
-"""A lock whose holder has not been heard of for so long is taken over."""
+"""A lock that its owner has not renewed for this long is taken over."""
 
 log = logging.getLogger(__name__)
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Give a temporary name in the folder of ``path``; sync and rename it onto ``path`` at a clean exit.
+    """Write a file atomically: yield a temporary path beside ``path``, and rename it to ``path`` if the block succeeds.
 
-    The temporary name keeps the suffixes of ``path`` (``.nii.gz``), so writers that look at them work.
+    The temporary name keeps the suffixes of ``path`` (``.nii.gz``), because writers choose the format by them.
 
     Raises:
-        StorageError: the disk is full or the folder cannot be written; nothing is left behind.
+        StorageError: the disk is full or the folder cannot be written; the temporary file is removed.
     """
     path = Path(path)
     with storage_errors(path):
@@ -51,7 +51,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
                 os.fsync(file.fileno())
             umask = os.umask(0)
             os.umask(umask)
-            temporary.chmod(0o666 & ~umask)  # mkstemp makes 0600; a result follows the user's umask
+            temporary.chmod(0o666 & ~umask)  # mkstemp makes 0600, but a result must follow the user's umask
             temporary.replace(path)
             _sync_folder(path.parent)
     finally:
@@ -60,10 +60,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def storage_errors(path: str | Path) -> Iterator[None]:
-    """Turn what an operating system says about ``path`` into a :class:`StorageError` that names the culprit.
+    """Turn an operating system's error about ``path`` into a :class:`StorageError` that names the path at fault.
 
-    That is: the disk is full, permission denied, a file where a folder must be or the other way round, a folder that
-    is gone. Every other error passes through.
+    Covered are: disk full, permission denied, a file in place of a folder or the reverse, a missing folder. All other
+    errors pass through.
     """
     try:
         yield
@@ -80,10 +80,10 @@ def _storage_error(error: OSError, path: Path) -> StorageError | None:
         return StorageError(
             f"no space left on the disk: {free / 1e6:.1f} MB free",
             where=path,
-            fix="free some space or choose another folder; what was there before is intact",
+            fix="free some space or choose another folder; files that existed before are intact",
         )
     if error.errno in _DENIED:
-        return StorageError("the folder cannot be written", where=path, fix="choose a folder that you may write")
+        return StorageError("no permission to write here", where=path, fix="choose a folder that you may write to")
     if error.errno == errno.EISDIR:
         return StorageError("this is a folder, not a file", where=path, fix="choose another name, or move the folder")
     if error.errno in {errno.ENOTDIR, errno.EEXIST}:
@@ -91,7 +91,7 @@ def _storage_error(error: OSError, path: Path) -> StorageError | None:
         fix = "choose another folder, or move the file"
         return StorageError("this is a file, not a folder", where=file, fix=fix) if file else None
     if error.errno == errno.ENOENT and not path.parent.exists():
-        return StorageError("the folder is not there", where=path.parent, fix="check the path, or make the folder")
+        return StorageError("the folder does not exist", where=path.parent, fix="check the path, or create the folder")
     return None
 
 
@@ -102,7 +102,7 @@ def sha256(path: str | Path) -> str:
 
 
 def image_digest(path: str | Path) -> str:
-    """Hexadecimal SHA-256 of an image: of its file, or of all files of its folder, whatever they are called."""
+    """Hexadecimal SHA-256 of an image: of its file, or of all files in its folder whatever their names."""
     path = Path(path)
     if not path.is_dir():
         return sha256(path)
@@ -117,21 +117,21 @@ def write_json(path: str | Path, content: Any) -> None:
 
 
 def remove_partial_files(folder: str | Path) -> None:
-    """Delete what a killed process left under temporary names in ``folder`` and below."""
+    """Delete temporary files that a killed process left in ``folder`` and its subfolders."""
     for path in Path(folder).rglob(".partial-*"):
         path.unlink(missing_ok=True)
 
 
 @contextmanager
 def folder_lock(folder: str | Path) -> Iterator[None]:
-    """Keep every other run out of ``folder``, which is made if it is missing, until the block ends.
+    """Lock ``folder`` against other runs until the block ends; the folder is created if it is missing.
 
-    The operating system's lock on ``.lock`` dies with its process. Over a network folder it may not reach the other
-    machine, so ``.lock.json`` also names the holder and is touched every 15 seconds. A holder that is dead (same
-    machine) or silent for two minutes (another machine) is replaced, with a warning.
+    The operating system's lock on ``.lock`` ends with its process. On a network folder another machine may not see
+    it, so ``.lock.json`` also names the owner and is touched every 15 seconds. The lock is taken over, with a
+    warning, if its owner has ended (same machine) or has not touched the file for two minutes (another machine).
 
     Raises:
-        UsageError: another run is at work there; the message names its host, process and start.
+        UsageError: another run is using the folder; the message names its host, process and start.
         StorageError: the folder cannot be written.
     """
     from filelock import FileLock, Timeout
@@ -161,13 +161,13 @@ def folder_lock(folder: str | Path) -> Iterator[None]:
 
 
 def _take_over(folder: Path, owner: Path) -> None:
-    """Write our name, unless a holder on another machine, which the system's lock may not see, is alive."""
+    """Write this process as the owner, unless an owner on another machine is alive; the system's lock may miss that."""
     previous, host = _owner(owner), socket.gethostname()
     if previous:
         silent = time.time() - owner.stat().st_mtime
         if previous.get("host") != host and silent < STALE_SECONDS:
             raise _occupied(folder, previous)
-        log.warning("taking over the folder of a run that ended without a word (%s)", _describe(previous))
+        log.warning("taking over the folder from a run that ended unexpectedly (%s)", _describe(previous))
     started = datetime.now(UTC).isoformat(timespec="seconds")
     write_json(owner, {"host": host, "pid": os.getpid(), "started": started})
 
@@ -179,7 +179,7 @@ def _beat(owner: Path, stop: threading.Event) -> None:
 
 
 def _owner(path: Path) -> dict[str, Any]:
-    """Who holds the lock; empty where nobody does or the holder has not written its name yet."""
+    """The owner of the lock; empty if there is none or it has not written the file yet."""
     try:
         content = json.loads(path.read_text())
     except (FileNotFoundError, ValueError):
@@ -194,14 +194,14 @@ def _describe(owner: dict[str, Any]) -> str:
 
 def _occupied(folder: Path, owner: dict[str, Any]) -> UsageError:
     return UsageError(
-        f"another run is working in this folder: {_describe(owner)}",
+        f"another run is using this folder: {_describe(owner)}",
         where=folder,
-        fix="wait until it has ended, or choose another folder",
+        fix="wait until it has finished, or choose another folder",
     )
 
 
 def plain(value: Any) -> Any:
-    """``value`` as JSON knows it: paths as text, numbers of arrays as numbers, NaN and infinity as None."""
+    """Convert ``value`` for JSON: paths become text, array scalars numbers, NaN and infinity None."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

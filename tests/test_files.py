@@ -67,7 +67,7 @@ def test_a_closed_folder_is_said_in_words(tmp_path, monkeypatch, number):
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("medgen.files.tempfile.mkstemp", refuse)
-    with pytest.raises(StorageError, match="cannot be written"), atomic_path(tmp_path / "a.bin"):
+    with pytest.raises(StorageError, match="no permission to write"), atomic_path(tmp_path / "a.bin"):
         pass
 
 
@@ -101,7 +101,7 @@ def test_a_folder_in_the_place_of_a_file_is_said_in_words(tmp_path):
 
 def test_a_folder_that_is_gone_is_said_in_words(tmp_path):
     path = tmp_path / "gone" / "a.txt"
-    with pytest.raises(StorageError, match="the folder is not there") as error, storage_errors(path):
+    with pytest.raises(StorageError, match="the folder does not exist") as error, storage_errors(path):
         path.write_text("x")
     assert error.value.where == tmp_path / "gone"
 

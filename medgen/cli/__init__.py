@@ -1,6 +1,6 @@
-"""The command line: one file a command, each a thin skin over one public function.
+"""The command line: one file for each command, each a thin layer over one public function.
 
-Nothing heavy is imported before a command really runs, so help appears at once.
+A command imports torch and its other heavy packages only when it runs, so help appears at once.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ scanners without labels.
 
 Start with:
 
-    medgen demo             the whole job on a phantom, with a report
+    medgen demo             all steps on a phantom, ending with a report
     medgen COMMAND --help   what a command does, with an example
 
-Exit codes: 0 ok, 1 bug, 2 usage, 3 input invalid, 4 some cases failed,
-5 memory, 6 model or weights, 7 disk or permission, 75 stopped and
-resumable, 130 interrupted."""
+Exit codes: 0 success, 1 bug in medgen, 2 wrong usage, 3 invalid input,
+4 some cases failed, 5 out of memory, 6 model or weights, 7 disk or
+permission, 75 stopped and can be resumed, 130 interrupted."""
 
 app = App(
     name="medgen",
@@ -73,18 +73,18 @@ def _launch(
 
     Args:
         *tokens: the command and its arguments.
-        debug: show the traceback of an error.
+        debug: show the full traceback if the command fails.
     """
     app(tokens, exit_on_error=False, print_error=False)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run ``medgen`` with ``arguments`` (default: those of the process) and exit with its code."""
+    """Run ``medgen`` with ``arguments`` (by default ``sys.argv``) and exit with its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
 
     def run() -> None:
         with library_notes():
             app.meta(words, exit_on_error=False, print_error=False)
 
-    app.meta.suppress_keyboard_interrupt = False  # it is answered like every other end, in one place
+    app.meta.suppress_keyboard_interrupt = False  # exit_code_of handles Ctrl-C together with all other errors
     sys.exit(exit_code_of(run, debug="--debug" in words))

@@ -25,21 +25,28 @@ def benchmark(
     table_only: bool = False,
     allow_module: AllowModule = (),
 ) -> None:
-    """Compare training regimes by DSC on a domain that has no labels.
+    """Compare training regimes for domain adaptation by their Dice (DSC).
 
-    Six regimes, as in Kamnitsas et al. 2017: train on the source domain
-    (source_only), on it without the channel that differs
-    (without_shifted), on it with adaptation to unlabelled target images
-    (adapted), on the target domain (target_only), on both (both), and on
-    both with the two contrasts in different channels (both_separate). The
-    name of any method is a regime too, and 'all' is every one of them.
+    Default: the six regimes of Kamnitsas et al. 2017.
 
-    Each regime is trained under each seed and tested on the target cases of
-    split 'test'; without such, in folds. Labels of unlabelled target cases
-    are not in the table that a run is given. Run the same command again
-    after a stop or a failure: what is done is not done again.
+        source_only      train on the source domain
+        without_shifted  the same, without the channel that differs
+        adapted          source, adapted to unlabelled target images
+        target_only      train on the target domain
+        both             train on both domains
+        both_separate    both, with the two contrasts as two channels
 
-    The folder gets benchmark.md, .json, .csv, .png and .svg: DSC with 95 %
+    The name of any segmentation method is a regime too: it trains on the
+    source domain, and if it adapts, on unlabelled target images. 'all'
+    means the six regimes and all these methods.
+
+    Each regime is trained once per seed and tested on the target cases of
+    split 'test'; if there are none, by cross-validation (--folds). A run
+    never sees labels that its regime must not use: they are left out of
+    its case table. To continue after a stop or a failure, run the same
+    command again: finished runs are skipped.
+
+    Results are in benchmark.md, .json, .csv, .png and .svg: DSC with 95 %
     intervals, the share of the gap closed, and paired tests.
 
     For example:
@@ -52,20 +59,20 @@ def benchmark(
         medgen benchmark r.yaml --cases c.csv --out b --plan rows.yaml
 
     Args:
-        recipe: the YAML file of a segmentation; its budget and network are those of every regime.
-        cases: the case table, with 'source' or 'target' in the column 'domain'.
-        out: the folder to write, or to go on with.
-        regimes: names with commas between them; the plan's by default, or the six.
-        plan: a YAML file of rows with titles, seeds and settings of their own, and of which rows to test against.
-        seeds: trainings of each regime.
-        folds: of the target domain, where it has no test cases; 5 by default.
-        workers: runs at a time, each a process with its share of the cores.
-        overrides: replace a key of the recipe, in one regime with 'REGIME:' before the key; repeatable.
-        shifted: the input that differs between the domains, where none is spelt 'a|b'.
-        max_minutes: stop in time, save, and exit 75.
+        recipe: YAML recipe of a segmentation; every regime uses its network and training budget.
+        cases: case table with 'source' or 'target' in the column 'domain'.
+        out: output folder; if it holds this benchmark already, the benchmark is continued.
+        regimes: comma-separated names; by default those of --plan, or the six.
+        plan: YAML file of regimes with their own titles, seeds and settings, and the references of the tests.
+        seeds: number of training runs of each regime.
+        folds: number of folds of the target domain if it has no test cases; 5 by default.
+        workers: number of runs at the same time; they share the cores equally.
+        overrides: replace a key of the recipe in all regimes, or in one: 'REGIME:KEY=VALUE'; repeatable.
+        shifted: the input that differs between the domains; not needed if the recipe has an input 'a|b'.
+        max_minutes: save and stop after this time, with exit code 75.
         device: 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.
-        table_only: start nothing; make the table of what is done.
-        allow_module: a module outside medgen that may be named as a method; repeatable.
+        table_only: train nothing; write the table of the finished runs.
+        allow_module: allow a method from this Python module outside medgen; repeatable.
     """
     from medgen.benchmark import run_benchmark
     from medgen.benchmark.rendering import HEADING, cells
@@ -92,6 +99,6 @@ def benchmark(
         )
     if found.rows:
         show_table(HEADING, cells(found.rows))
-        note("shares in percent: mean (sd over cases); differences and every seed stand in benchmark.md")
+        note("scores in %: mean (standard deviation over cases); benchmark.md has the tests and every seed")
     say(str(out))
     found.require_complete()

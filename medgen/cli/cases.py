@@ -1,4 +1,4 @@
-"""``medgen cases from-nnunet | from-msd | from-bids | from-picai``: a case table out of a folder in a known layout."""
+"""``medgen cases from-nnunet | from-msd | from-bids | from-picai``: make a case table from a folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from medgen.cases import Case
 
 app = App(
-    name="cases", help="Make a case table from a folder in a known layout.", sort_key=3, default_parameter=DEFAULTS
+    name="cases",
+    help="Make a case table (CSV) from a folder in nnU-Net, MSD, BIDS or PI-CAI layout.",
+    sort_key=3,
+    default_parameter=DEFAULTS,
 )
 
 
@@ -27,8 +30,8 @@ def from_nnunet(folder: Path, /, *, output: Output = Path("cases.csv"), validati
 
     Args:
         folder: the dataset folder.
-        output: the table to write.
-        validation: share of the training cases that get the split 'val'.
+        output: the case table to write.
+        validation: fraction of the training cases that get split 'val'.
     """
     from medgen.cases import from_nnunet as read
 
@@ -52,9 +55,9 @@ def from_msd(
 
     Args:
         folder: the task folder.
-        output: the table to write.
-        validation: share of the training cases that get the split 'val'.
-        split_into: folder where the channels of 4D images are written as 3D volumes; they take as much space again.
+        output: the case table to write.
+        validation: fraction of the training cases that get split 'val'.
+        split_into: write each channel of a 4D image as a 3D volume into this folder; needs as much disk space again.
     """
     from medgen.cases import from_msd as read
 
@@ -79,10 +82,10 @@ def from_bids(
 
     Args:
         folder: the dataset folder.
-        output: the table to write.
-        validation: share of the subjects that get the split 'val'.
-        test: share of the subjects that get the split 'test'.
-        prefer: part of a file name that decides where a case has several images for one role.
+        output: the case table to write.
+        validation: fraction of the subjects that get split 'val'.
+        test: fraction of the subjects that get split 'test'.
+        prefer: if a case has several images for one role, take the one whose file name contains this.
     """
     from medgen.cases import from_bids as read
 
@@ -101,20 +104,20 @@ def from_picai(
 ) -> None:
     """Read a PI-CAI folder (<patient>/<patient>_<study>_t2w.mha).
 
-    A case is a study, <patient>_<study>, with the roles t2w, adc, hbv and,
-    with --labels, lesion (the ISUP grade of each voxel). All studies of a
-    patient go to one split.
+    One case is one study, named <patient>_<study>, with the roles t2w, adc
+    and hbv, and with --labels also lesion (ISUP grade of each voxel). All
+    studies of a patient get the same split.
 
     For example:
 
         medgen cases from-picai images --labels delineations -o cases.csv
 
     Args:
-        folder: the images, one folder a patient or all in one.
-        output: the table to write.
-        labels: folder with <patient>_<study>.nii.gz on the grid of T2W.
-        validation: share of the patients that get the split 'val'.
-        test: share of the patients that get the split 'test'.
+        folder: the images, in one folder per patient or all in one folder.
+        output: the case table to write.
+        labels: folder of lesion maps <patient>_<study>.nii.gz on the grid of T2W.
+        validation: fraction of the patients that get split 'val'.
+        test: fraction of the patients that get split 'test'.
     """
     from medgen.cases import from_picai as read
 
@@ -126,4 +129,4 @@ def _write(found: tuple[Case, ...], output: Path) -> None:
     from medgen.cli.output import note, say
 
     say(str(write_cases(found, output)))
-    note(f"{len(found)} cases; look at their splits, then run: medgen check {output}")
+    note(f"{len(found)} cases; check their splits in the table, then run: medgen check {output}")

@@ -15,11 +15,11 @@ def check(
     recipe: Path | None = None,
     classes: Annotated[str | None, Parameter(metavar="NUMBERS")] = None,
 ) -> None:
-    """List every fault of a dataset, before time is spent on training.
+    """Check a dataset before training and list every fault.
 
-    Looks for images that cannot be read, roles on different grids, NaN,
-    wrong units, HU that are not HU, labels outside the declared set, and
-    one patient in two splits. Exits 3 if there is an error.
+    Faults are: unreadable images, images of one case on different grids,
+    NaN, wrong units, CT values that cannot be HU, undeclared label values,
+    and one patient in two splits. Exit code 3 if there is an error.
 
     For example:
 
@@ -29,8 +29,8 @@ def check(
 
     Args:
         cases: the case table.
-        recipe: check only what this recipe uses, by its rules, and that it is there; and the recipe itself.
-        classes: numbers that may occur in the label map beside 0, such as 1,2; without a recipe that is 'label'.
+        recipe: check this recipe too, and of each case only the images that it needs, by its rules.
+        classes: label values that may occur besides 0, such as 1,2; without --recipe in the column 'label'.
     """
     from medgen.cases import read_cases
     from medgen.checks import LABEL_ROLES, check_cases
@@ -43,8 +43,8 @@ def check(
     if classes is not None:
         options["classes"] = _numbers(classes)
         if not (options["labels"] if recipe else set(LABEL_ROLES).intersection(table.roles)):
-            where = "the recipe names no 'data.labels'" if recipe else "the table has no column 'label'"
-            raise UsageError(f"--classes is about a label map, and {where}", where=recipe or cases, fix="leave it out")
+            reason = "the recipe names no 'data.labels'" if recipe else "the table has no column 'label'"
+            raise UsageError(f"--classes needs label maps, but {reason}", where=recipe or cases, fix="omit --classes")
     with progress_display() as progress:
         faults = check_cases(table, **options, progress=progress)
     cases_seen = f"{len(table.cases)} case{'s' * (len(table.cases) != 1)}"
@@ -52,21 +52,21 @@ def check(
         say(f"{cases_seen}, no fault found")
         return
     rows = [(fault.severity, fault.case, fault.role, fault.what, fault.fix) for fault in faults]
-    show_table(("severity", "case", "role", "what", "do"), rows)
+    show_table(("severity", "case", "role", "fault", "fix"), rows)
     errors = sum(fault.severity == "error" for fault in faults)
     if errors:
         found = f"{errors} error{'s' * (errors != 1)} in {cases_seen}"
-        raise InputError(found, where=cases, fix="mend what the table names")
+        raise InputError(found, where=cases, fix="correct the faults in the table above and check again")
 
 
 def _from_recipe(path: Path) -> dict[str, Any]:
-    """What the recipe says about images, as ``check_cases`` wants it: the check must agree with the preparation."""
+    """Options of ``check_cases`` from the recipe, so that the check agrees with the preparation."""
     from medgen.preparation import Preparation
     from medgen.recipe.check import check_recipe
     from medgen.recipe.settings import load_recipe
 
     recipe = load_recipe(path)
-    if "." not in recipe.method:  # a module of the user's own is imported when it is trained and allowed, not before
+    if "." not in recipe.method:  # a method outside medgen is imported only by a command that has --allow-module
         check_recipe(recipe, where=path)
     data, rules = recipe.data, Preparation(recipe.data, recipe.preparation)
     images = (*data.inputs, *([data.target] if data.target else []))
@@ -87,5 +87,5 @@ def _numbers(text: str) -> tuple[int, ...]:
 
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() for part in parts):
-        raise UsageError(f"the classes '{text}' are no whole numbers", fix="write e.g. --classes 1,2")
+        raise UsageError(f"--classes must be whole numbers, got '{text}'", fix="write for example --classes 1,2")
     return tuple(int(part) for part in parts)

@@ -6,18 +6,18 @@ from pathlib import Path
 
 
 def demo(*, out: Path = Path("demo")) -> None:
-    """Make a phantom, train, predict, evaluate and report: the whole job.
+    """Run all steps on a phantom: train, predict, evaluate and report.
 
-    Takes a few minutes on two CPU cores and needs no data and no network.
-    The folder that it writes is laid out like that of a real study, so each
-    step can be repeated by hand with the other commands.
+    Takes a few minutes on two CPU cores; needs no data and no internet.
+    The output folder has the layout of a real study, so you can repeat
+    each step by hand with the other commands.
 
     For example:
 
         medgen demo --out demo
 
     Args:
-        out: the folder to write; 'report.html' in it is the result.
+        out: output folder; open 'report.html' in it.
     """
     from medgen.cli.output import say, show_table
     from medgen.cli.progress import progress_display

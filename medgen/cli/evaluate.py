@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 app = App(
-    name="evaluate", help="Score a folder of predictions against references.", sort_key=8, default_parameter=DEFAULTS
+    name="evaluate", help="Score a folder of predictions against the truth.", sort_key=8, default_parameter=DEFAULTS
 )
 
 
@@ -34,8 +34,8 @@ def synthesis(
 ) -> None:
     """Score synthetic CT: error in HU by tissue, PSNR and SSIM.
 
-    For each case, and in summary with 95 % intervals. A case without a
-    usable prediction is named and counted, and the command exits 4.
+    Scores of each case, and means with 95 % intervals. A case without a
+    usable prediction is listed and counted; the exit code is then 4.
 
     For example:
 
@@ -43,13 +43,13 @@ def synthesis(
 
     Args:
         predictions: the folder that 'medgen predict' wrote.
-        references: the case table with the true images and masks, or a folder laid out like the predictions.
-        output: the file of scores to write.
-        role: column or name of the true image.
-        mask_role: column or name of the region that is scored; without one it is the body.
-        split: which cases of the table; 'test' by default, or all where there is none.
-        resample_to_reference: bring a prediction on another grid to that of its reference, by linear interpolation,
-            and say so in the scores; else it is an error.
+        references: case table with the true images and masks, or a folder of files <case>_<role>.nii.gz.
+        output: the JSON file of scores to write.
+        role: role of the true image: its column in the table, or its name in the files.
+        mask_role: role of the mask to score in; for a case without one, the body is found by a threshold.
+        split: cases to score; by default 'test', or all if the table has no test cases.
+        resample_to_reference: resample a prediction that is on another grid than its reference, by linear
+            interpolation, and record this in the scores; without this option another grid is an error.
     """
     from medgen.cli.progress import progress_display
     from medgen.evaluation import evaluate
@@ -86,17 +86,18 @@ def segmentation(
     lesion_share: float = 0.0,
     lesion_minimum_ml: float = 0.0,
 ) -> None:
-    """Score label maps: Dice, HD95 and surface Dice in mm, lesions.
+    """Score label maps: Dice, HD95, surface Dice, lesion detection.
 
-    For each case, and in summary with 95 % intervals. Nothing drops out of
-    a mean unseen: a structure that the prediction misses has Dice 0 and the
-    diagonal of the image as HD95 ('missed' counts it); where a structure is
-    neither there nor predicted no score applies ('not applicable').
+    Scores of each case, and means with 95 % intervals. A structure that the
+    prediction misses counts with Dice 0 and, as HD95, the diagonal of the
+    image; the column 'missed' counts these cases. If a structure is neither
+    in the reference nor predicted, the case has no score for it; the column
+    'not applicable' counts these cases.
 
-    Predictions hold class numbers, 1 for the first class, as 'medgen
-    predict' writes them. If the model's recipe groups label values, name
-    the same groups: '--classes tumour:1,2,3,4'. Without, each value is a
-    class, the same one in predictions and references.
+    Predictions hold class numbers (1 is the first class), as 'medgen
+    predict' writes them. If the model's recipe groups label values into
+    classes, give the same groups: '--classes tumour:1,2,3,4'. Without
+    --classes each label value is a class of its own.
 
     For example:
 
@@ -104,21 +105,21 @@ def segmentation(
         medgen evaluate segmentation predictions cases.csv --classes core:1,4 --classes oedema:2
 
     Args:
-        predictions: the folder that 'medgen predict' wrote, or one with <case>_<role>.nii.gz of another tool.
-        references: the case table with the true label maps, or a folder laid out like the predictions.
-        output: the file of scores to write.
-        role: column or name of the true label map.
-        classes: a class and its values in the references, as name:1,2; repeat it in the order of the model's classes.
-            Values in no class are background.
-        group_predictions: the predictions hold the references' values, not class numbers: group them too.
-        split: which cases of the table; 'test' by default, or all where there is none.
-        domain: which of these; both by default.
-        mask_role: column or name of a region outside of which nothing counts; by default the whole image counts.
-        resample_to_reference: bring a prediction on another grid to that of its reference, by nearest neighbour, and
-            say so in the scores; else it is an error.
-        tolerance: how far apart in mm two surfaces may lie to count as equal in the surface Dice (nsd).
-        lesion_share: part of a lesion, 0 to 1, that must be covered to count it as found; 0 takes any voxel.
-        lesion_minimum_ml: lesions smaller than this are not counted.
+        predictions: the folder that 'medgen predict' wrote, or <case>_<role>.nii.gz files of another tool.
+        references: case table with the true label maps, or a folder of files <case>_<role>.nii.gz.
+        output: the JSON file of scores to write.
+        role: role of the true label map: its column in the table, or its name in the files.
+        classes: a class and its label values in the references, as name:1,2; repeat in the order of the model's
+            classes. All other values are background.
+        group_predictions: the predictions hold label values, not class numbers; group them by --classes too.
+        split: cases to score; by default 'test', or all if the table has no test cases.
+        domain: score only this domain; both by default.
+        mask_role: role of a mask; voxels outside it are ignored. By default the whole image is scored.
+        resample_to_reference: resample a prediction that is on another grid than its reference, by nearest
+            neighbour, and record this in the scores; without this option another grid is an error.
+        tolerance: distance in mm up to which two surfaces agree, for the surface Dice (nsd).
+        lesion_share: fraction of a lesion, 0 to 1, that must be covered to detect it; 0 means one voxel suffices.
+        lesion_minimum_ml: ignore lesions smaller than this volume.
     """
     from medgen.cli.progress import progress_display
     from medgen.evaluation import evaluate
@@ -162,12 +163,13 @@ def detection(
     """Score detection maps as the PI-CAI challenge does.
 
     AUROC of cases, average precision of lesions, their mean (the PI-CAI
-    score), sensitivity at numbers of false positives a case, each with a
-    95 % interval over patients; Dice, sensitivity and specificity of voxels
-    where the predictions have label maps. A lesion is found by a candidate
-    that overlaps it enough (--overlap); a second candidate on it is no
-    false positive. Where a number does not exist, such as the AUROC of
-    cases that all have a tumour, the table has a dash, and a note why.
+    score), and sensitivity at given numbers of false positives per case,
+    each with a 95 % interval over patients. If the predictions include
+    label maps: also Dice, sensitivity and specificity of voxels. A lesion
+    is detected if a candidate overlaps it enough (--overlap); a second
+    candidate on the same lesion is not a false positive. A score that is
+    undefined, such as the AUROC if all cases have a tumour, is shown as a
+    dash, with a note that gives the reason.
 
     For example:
 
@@ -175,20 +177,22 @@ def detection(
         medgen evaluate detection adversarial cases.csv --compare cross_entropy
 
     Args:
-        predictions: the folder that 'medgen predict' wrote, or one with <case>_detection_map.nii.gz of another tool.
-        references: the case table with the true lesions, or a folder with <case>_lesion.nii.gz, <case>_label.nii.gz
+        predictions: the folder that 'medgen predict' wrote, or <case>_detection_map.nii.gz files of another tool.
+        references: case table with the true lesions, or a folder of files <case>_lesion.nii.gz, <case>_label.nii.gz
             or <case>.nii.gz.
-        output: the file of scores to write.
-        compare: predictions of a second model for the same cases; differences with a permutation test.
-        role: column or name of the true lesions; 'lesion' by default, in a folder whichever of the three is there.
-        least_grade: values of the truth from here on are lesions: ISUP grade 2 by default; 1 for a truth of 0 and 1.
-            Of the role 'label' by default exactly the class that the detection maps are of, if the predictions tell it.
-        tumour: class of the predicted label maps whose voxels are scored, by name or number; by default the one that
-            the detection maps are of.
-        split: which cases of the table; 'test' by default, or all where there is none.
-        mask_role: column or name of the region in which voxel specificity is told; the whole image where there is none.
-        overlap: least intersection over union of a candidate and a lesion that it finds.
-        seed: of the bootstrap and the permutations.
+        output: the JSON file of scores to write.
+        compare: folder of a second model's predictions for the same cases; its difference gets a permutation test.
+        role: role of the true lesions: their column in the table, or their name in the files. 'lesion' by default; in
+            a folder the first of the three names above that exists.
+        least_grade: lowest value of the truth that counts as a lesion: by default ISUP grade 2; give 1 if the truth
+            is 0 or 1. Default for the role 'label': exactly the class of the detection maps, if the predictions
+            name it.
+        tumour: name or number of the class whose voxels are scored in predicted label maps; by default the class of
+            the detection maps.
+        split: cases to score; by default 'test', or all if the table has no test cases.
+        mask_role: role of the mask inside which voxel specificity is computed; the whole image for a case without it.
+        overlap: smallest intersection over union at which a candidate detects a lesion.
+        seed: random seed of the bootstrap and the permutation test.
     """
     from medgen.cli.progress import progress_display
     from medgen.evaluation import evaluate
@@ -214,7 +218,7 @@ def detection(
 
 
 def _show_comparison(comparison: dict[str, Any]) -> None:
-    """What the first model has more than the second."""
+    """Show the difference of each score, first model minus second model."""
     from medgen.cli.output import note, show_table
     from medgen.evaluation.scores import number_text
 
@@ -222,14 +226,14 @@ def _show_comparison(comparison: dict[str, Any]) -> None:
         (name, *(number_text(x) for x in (each["difference"], *each["ci95"], each["p"])))
         for name, each in comparison["metrics"].items()
     ]
-    show_table(("difference", "mean", "low", "high", "p"), rows, title="less the other")
+    show_table(("difference", "mean", "low", "high", "p"), rows, title="first model minus second model")
     if count := len(comparison["left_out"]):
         cases = f"{count} cases are" if count > 1 else "1 case is"
-        note(f"{cases} not in the comparison: no usable prediction of both models")
+        note(f"{cases} not in the comparison, because at least one of the models has no usable prediction")
 
 
 def _classes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """``tumour:1,2`` as a class and its values."""
+    """Parse classes such as ``tumour:1,2`` into names and label values."""
     from medgen.errors import UsageError
 
     classes: dict[str, tuple[int, ...]] = {}
@@ -237,15 +241,19 @@ def _classes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
         name, _, values = text.partition(":")
         numbers = values.split(",")
         if not name or not all(number.strip().isdecimal() for number in numbers):
-            raise UsageError(f"'{text}' is no class with its label values", fix="write it like tumour:1,2,4")
+            raise UsageError(f"--classes '{text}' is not of the form name:1,2", fix="write for example tumour:1,2,4")
         if name in classes:
-            raise UsageError(f"the class '{name}' is given twice", fix=f"give all its values at once: {name}:1,2")
+            raise UsageError(f"the class '{name}' is given twice", fix=f"list all its values once: {name}:1,2")
         classes[name] = tuple(int(number) for number in numbers)
     return classes
 
 
 def _show(scores: Scores, output: Path) -> None:
-    """Write the scores and show their table and notes; cases without a score end the command with exit code 4."""
+    """Write the scores and show their table and notes.
+
+    Raises:
+        CasesFailed: cases have no score.
+    """
     from medgen.cli.output import note, say, show_table
     from medgen.errors import CasesFailed
 
@@ -260,5 +268,5 @@ def _show(scores: Scores, output: Path) -> None:
         raise CasesFailed(
             f"{len(scores.failed)} of {len(scores.cases)} cases {have} no score; {first['case']}: {first['reason']}",
             where=output,
-            fix="the file names each with its reason; predict them again",
+            fix="predict these cases again; the file lists each with the reason",
         )

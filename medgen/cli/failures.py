@@ -1,4 +1,4 @@
-"""Every error of the command line ends here: three lines on stderr and an exit code."""
+"""How a command ends: an error becomes three lines on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _ABSOLUTE_PATH = re.compile(r"(?<![\w.:/<])/(?:[^'\":,\n]+/)+[^\s'\":,]*")
 
 
 def exit_code_of(run: Callable[[], object], *, debug: bool = False) -> int:
-    """Call ``run``; say on stderr what went wrong, if anything did, and give the exit code.
+    """Call ``run``, write its error to stderr if it fails, and return the exit code.
 
     Args:
         run: the parsed command.
-        debug: also show the traceback, with relative paths only.
+        debug: also write the traceback, with relative paths only.
     """
     try:
         run()
         sys.stdout.flush()
         return 0
-    except BrokenPipeError:  # the reader of `medgen models | head` has seen enough
+    except BrokenPipeError:  # as in `medgen models | head`, where head stops reading
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
@@ -44,12 +44,12 @@ def exit_code_of(run: Callable[[], object], *, debug: bool = False) -> int:
             return known.exit_code
         sys.stderr.write(f"this is a bug in medgen: {type(error).__name__}: {without_folders(str(error))}\n")
         if not debug:
-            sys.stderr.write("  do: run the same command with --debug and report what it prints\n")
+            sys.stderr.write("  do: run the same command with --debug and report its output\n")
         return BUG
 
 
 def as_user_error(error: Exception) -> MedgenError | None:
-    """The error as one that the user can act on, or None where it is a bug."""
+    """Convert ``error`` to an error that the user can act on; None means that it is a bug."""
     if isinstance(error, MedgenError):
         return error
     if isinstance(error, CycloptsError):
@@ -63,14 +63,14 @@ def as_user_error(error: Exception) -> MedgenError | None:
 
 
 def relative_traceback(error: BaseException) -> str:
-    """The traceback of ``error`` without the folders of this machine, so that it can be sent to anyone."""
+    """The traceback of ``error`` without the folders of this machine, so that it can be shared."""
     return "".join(without_folders(line) for line in traceback.format_exception(error))
 
 
 def without_folders(text: str) -> str:
-    """``text`` with each absolute path cut down to its place in a package, or to its last name.
+    """``text`` with each absolute path shortened to its path inside a package, or to its file name.
 
-    A folder name can hold a space and a patient's name, so rather too much is cut than too little.
+    Folder names can contain spaces and patient names, so in doubt the path is cut too much rather than too little.
 
     >>> without_folders('File "/home/ada/env/lib/site-packages/numpy/core.py", line 3')
     'File "numpy/core.py", line 3'
@@ -96,7 +96,7 @@ def _help_command(error: CycloptsError) -> str:
 
 
 def _out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out, in Python, numpy, torch on the CPU or on a GPU (torch stays unimported)."""
+    """Whether Python, numpy or torch (CPU or GPU) ran out of memory; this does not import torch."""
     torch = sys.modules.get("torch")
     on_device = getattr(torch, "OutOfMemoryError", None)
     if isinstance(error, MemoryError) or (on_device is not None and isinstance(error, on_device)):

@@ -23,11 +23,11 @@ def fix(
     frame: int | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Make one NIfTI volume of a series or file that is refused.
+    """Repair a DICOM series or volume that medgen refuses; write NIfTI.
 
-    Only what you allow is mended. Beside the volume, a file ending in .fix.json
-    says what was done and which slices are interpolated. Look at the
-    result. A volume without a fault is just converted.
+    Only the repairs that you allow are made. A second file, ending in
+    .fix.json, records them and the slices that were interpolated. Check
+    the result by eye. A volume without a fault is only converted.
 
     For example:
 
@@ -38,14 +38,15 @@ def fix(
     Args:
         volume: the folder of a DICOM series, or a DICOM, NIfTI or MetaImage file.
         output: the NIfTI file to write.
-        series: which series of a folder with several: its number or, where two have one, the name of one of its files.
-        fill_gaps: interpolate missing slices between their neighbours; never beyond the first or last.
-        resample: bring a tilted or sheared volume onto a straight grid, and uneven slices onto even ones. Outside
-            the source stands the smallest value of the image.
-        label: it is a label map: take the nearest voxel in place of linear interpolation.
-        geometry: which one to believe where sform and qform disagree.
-        frame: which volume of a 4D file, from 0.
-        overwrite: replace what is there.
+        series: the series to read from a folder with several: its number, or the name of one of its files if two
+            series have the same number.
+        fill_gaps: interpolate missing slices from their neighbours; never before the first or after the last slice.
+        resample: resample a tilted or sheared volume to a rectangular grid, and uneven slices to even ones; voxels
+            outside the source get the smallest value of the image.
+        label: the volume is a label map: interpolate by nearest neighbour instead of linearly.
+        geometry: the header field to trust if sform and qform disagree.
+        frame: number of the volume in a 4D file, from 0.
+        overwrite: replace an existing output file.
     """
     from medgen.cli.output import note, say
     from medgen.volume import repair_volume

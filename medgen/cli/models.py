@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 
 def models(*, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
-    """List the methods that a recipe can name.
+    """List the methods for the key 'method' of a recipe.
 
     For example:
 
@@ -16,7 +16,7 @@ def models(*, as_json: Annotated[bool, Parameter(name="--json")] = False) -> Non
         medgen models --json
 
     Args:
-        as_json: print JSON, with the default settings of each method.
+        as_json: print JSON, including the default settings of each method.
     """
     import json
 

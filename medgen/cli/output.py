@@ -1,4 +1,4 @@
-"""What commands say: results on stdout, a table for eyes on a terminal and tab-separated lines in a pipe."""
+"""Output of commands: results on stdout; tables are drawn on a terminal and tab-separated in a pipe."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from contextlib import contextmanager
 
 
 def say(text: str) -> None:
-    """Write one line of result."""
+    """Write one line of results to stdout."""
     sys.stdout.write(f"{text}\n")
 
 
 def note(text: str) -> None:
-    """Write one line that is not a result, such as a warning, to stderr."""
+    """Write one line that is not a result, for example a warning, to stderr."""
     sys.stderr.write(f"{text}\n")
 
 
 class _Notes(logging.Handler):
-    """What the library logs, as notes; stderr is looked up anew each time, because a progress bar replaces it."""
+    """Writes log records of the library to stderr, which is looked up each time because a progress bar replaces it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one line."""
+        """Write one record as a line."""
         note(f"{'note' if record.levelno < logging.WARNING else 'warning'}: {record.getMessage()}")
 
 
 @contextmanager
 def library_notes() -> Iterator[None]:
-    """Show what the library decided or doubts on stderr while the block runs."""
+    """Show notes and warnings of the library on stderr while the block runs."""
     logger, handler = logging.getLogger("medgen"), _Notes(logging.INFO)
     before = logger.level
     logger.addHandler(handler)
@@ -41,7 +41,7 @@ def library_notes() -> Iterator[None]:
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
-    """Show ``rows`` under ``columns``; in a pipe each row is one line with tabs between its cells."""
+    """Show ``rows`` under the headings ``columns``; in a pipe, one line per row with tabs between its cells."""
     if not sys.stdout.isatty():
         for row in (columns, *rows):
             say("\t".join(" ".join(cell.split()) for cell in row))

@@ -1,4 +1,4 @@
-"""Options that several commands share, and how options behave."""
+"""Options that several commands share, and defaults of all options."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from cyclopts import Parameter
 
 
 def _shown_default(value: object) -> str | None:
-    """A flag that is off, a list that is empty and a value that is not set need no '[default: ...]'."""
+    """Text of the default in a help text; none for a flag that is off, an empty list and a value that is not set."""
     return None if value is False or value is None or value == () else str(value)
 
 
 DEFAULTS = Parameter(negative=(), show_default=_shown_default)
-"""A flag has no '--no-' form: all are off by default."""
+"""Flags have no '--no-' form, because all are off by default."""
 
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]
 Overrides = Annotated[tuple[str, ...], Parameter(name="--set", metavar="KEY=VALUE")]

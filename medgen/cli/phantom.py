@@ -13,7 +13,7 @@ from medgen.cli.parameters import DEFAULTS
 
 app = App(
     name="phantom",
-    help="Make virtual patients whose true anatomy, CT and lesions are known.",
+    help="Make images of virtual patients with known anatomy, CT and lesions.",
     sort_key=2,
     default_parameter=DEFAULTS,
 )
@@ -22,13 +22,13 @@ app = App(
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Making:
-    """Options of both phantoms.
+    """Options of both head phantoms.
 
     Args:
-        seed: chooses the patients.
+        seed: random seed of the patients.
         spacing: voxel size in mm.
-        overwrite: replace what is there.
-        workers: processes that work at once; as many as there are cores by default.
+        overwrite: replace an existing phantom in the output folder.
+        workers: number of parallel processes; by default the number of cores.
     """
 
     seed: int = 0
@@ -61,14 +61,14 @@ def head(
         medgen phantom head phantom --subjects 8 --seed 0 --spacing 2
 
     Args:
-        out: the folder to write; 'cases.csv' in it lists the images.
-        subjects: how many virtual patients.
-        domain: the scanner: 'source' or the shifted 'target'.
-        misalignment: how far, in mm, the CT of training and validation is off the MR, as after an imperfect
-            registration; test cases are exact.
-        lesions: add contusions and their label, and other lesions that have none.
-        stripped: keep the brain only; the mask is then the brain.
-        making: seed, voxels and processes.
+        out: output folder; 'cases.csv' in it lists the images.
+        subjects: number of virtual patients.
+        domain: the scanner: 'source', or 'target' with shifted contrast.
+        misalignment: registration error in mm between CT and MR of training and validation cases; test cases have
+            none.
+        lesions: add contusions with a label map, and other lesions without a label.
+        stripped: remove everything but the brain; the mask is then the brain.
+        making: seed, voxel size and processes.
     """
     from medgen.phantom import make_head_phantom
 
@@ -88,7 +88,7 @@ def adaptation(
     validation: tuple[int, int] = (4, 4),
     making: Making = _USUAL,
 ) -> None:
-    """Make lesions to segment on two scanners: a labelled source and a target to adapt to.
+    """Make head phantoms with lesions on two scanners, for domain adaptation.
 
     The same seed gives the same images, voxel for voxel.
 
@@ -97,13 +97,13 @@ def adaptation(
         medgen phantom adaptation lesions --source 20 --target 20 --test 24 --seed 0
 
     Args:
-        out: the folder to write; 'cases.csv' in it lists the images of both scanners.
-        source: how many patients to train with on the source.
-        target: how many patients to train with on the target.
-        test: how many patients to test with on the target.
-        source_test: how many patients to test with on the source.
-        validation: how many patients to validate with, on the source and on the target.
-        making: seed, voxels and processes.
+        out: output folder; 'cases.csv' in it lists the images of both scanners.
+        source: number of training patients on the source scanner.
+        target: number of training patients on the target scanner.
+        test: number of test patients on the target scanner.
+        source_test: number of test patients on the source scanner.
+        validation: number of validation patients on the source and on the target scanner.
+        making: seed, voxel size and processes.
     """
     from medgen.phantom import make_adaptation_phantom
 
@@ -137,7 +137,9 @@ def prostate(
     overwrite: bool = False,
     workers: int | None = None,
 ) -> None:
-    """Make patients with and without prostate cancer: T2W, ADC, high b, zones, tumours and their ISUP grade.
+    """Make prostate phantoms: T2W, ADC, high b, zones, tumours by ISUP grade.
+
+    Some of the patients have cancer, the others have none (--positive).
 
     The same seed gives the same images, voxel for voxel.
 
@@ -146,18 +148,18 @@ def prostate(
         medgen phantom prostate patients --train 64 --test 60 --seed 0
 
     Args:
-        out: the folder to write; 'cases.csv' in it lists the images.
-        subjects: how many patients, split into training, validation and test; or give the next three.
-        train: how many patients to train with; 64 by default.
-        validation: how many patients to validate with; none by default.
-        test: how many patients to test with; 60 by default.
-        seed: chooses the patients.
-        positive: share of each split that has an aggressive tumour (ISUP 2 or more).
+        out: output folder; 'cases.csv' in it lists the images.
+        subjects: number of patients, to be split into training, validation and test; or use the next three options.
+        train: number of training patients; 64 by default.
+        validation: number of validation patients; none by default.
+        test: number of test patients; 60 by default.
+        seed: random seed of the patients.
+        positive: fraction of each split with an aggressive tumour (ISUP grade 2 or more).
         spacing: voxel size of T2W in mm along X, Y and Z.
-        native_diffusion: leave ADC and high b on the 2 x 2 x 3 mm they are acquired with.
-        contrast: how solid tumours are; lower is harder to see.
-        overwrite: replace what is there.
-        workers: processes that work at once; as many as there are cores by default.
+        native_diffusion: keep ADC and high b on their acquired voxels of 2 x 2 x 3 mm.
+        contrast: factor on the density of tumours, 0 to 1.5; a lower one is harder to see.
+        overwrite: replace an existing phantom in the output folder.
+        workers: number of parallel processes; by default the number of cores.
     """
     from medgen.cli.output import say
     from medgen.cli.progress import progress_display
@@ -170,7 +172,8 @@ def prostate(
         counts = default_splits(subjects)
     else:
         raise UsageError(
-            "--subjects splits the patients itself", fix="leave it out, or leave out --train, --validation and --test"
+            "--subjects cannot be combined with --train, --validation or --test",
+            fix="give either --subjects, or the number of patients of each split",
         )
     with progress_display() as progress:
         table = make_prostate_phantom(

@@ -16,21 +16,21 @@ def prepare(
     overrides: Overrides = (),
     workers: int | None = None,
 ) -> None:
-    """Reorient, resample and normalise a dataset once, into a store.
+    """Reorient, resample and normalise a dataset into a reusable store.
 
-    'medgen train' does this by itself; do it beforehand to look at the
-    result, or to keep a GPU from waiting for it.
+    Optional: 'medgen train' does this itself. Do it beforehand to inspect
+    the result, or so that no GPU has to wait for it.
 
     For example:
 
         medgen prepare recipe.yaml --cases cases.csv --store store
 
     Args:
-        recipe: the recipe whose 'data' and 'preparation' are used.
+        recipe: the YAML recipe; only its keys 'data' and 'preparation' are used.
         cases: the case table.
-        store: the folder to write; images that are already there with the same content are kept.
+        store: output folder; cases already prepared from the same images and settings are kept.
         overrides: replace a key of the recipe, for example 'preparation.spacing=[1,1,1]'; repeatable.
-        workers: processes that work at once; by default one a core, at most 4.
+        workers: number of parallel processes; by default the number of cores, but at most 4.
     """
     from medgen.cli.output import say
     from medgen.cli.progress import progress_display

@@ -1,4 +1,4 @@
-"""Progress of a command: a bar on a terminal, a few plain lines everywhere else."""
+"""Progress of a command: a bar on a terminal, a few plain lines otherwise."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ SECONDS_OF_SILENCE = 30.0
 
 @contextmanager
 def progress_display(stream: TextIO | None = None) -> Iterator[Progress]:
-    """Give the ``progress(done, total, what)`` callback that the library wants.
+    """Make the callback ``progress(done, total, what)`` that functions of the library take.
 
     Args:
-        stream: where to draw; standard error by default, so that results can be piped.
+        stream: where to draw; by default standard error, so that standard output holds results only.
     """
     stream = stream or sys.stderr
     if not stream.isatty():
@@ -48,14 +48,14 @@ def progress_display(stream: TextIO | None = None) -> Iterator[Progress]:
 
 
 class PlainLines:
-    """Progress as lines: one each 10 %, but not within three seconds; one each half minute; the last."""
+    """Progress as lines: one every 10 % but at most one in 3 s, at least one every 30 s, and the last step."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream, self._clock = stream, clock
         self._last_done, self._last_time = -1, float("-inf")
 
     def __call__(self, done: int, total: int, what: str) -> None:
-        """Say that ``done`` of ``total`` steps are finished and ``what`` is being done, if it is time to."""
+        """Write that ``done`` of ``total`` steps are finished and ``what`` is running, if a line is due."""
         now = self._clock()
         new_phase = done < self._last_done
         if not (new_phase or self._due(done, total, now)):
@@ -74,7 +74,7 @@ class PlainLines:
 
 
 class _Bar:
-    """One bar a phase: a count that falls back starts the next bar and leaves the finished one in sight."""
+    """One bar for each phase: when the count falls, a new bar starts and the finished one stays visible."""
 
     def __init__(self, add: Callable[..., object], update: Callable[..., None]) -> None:
         self._add, self._update = add, update

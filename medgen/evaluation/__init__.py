@@ -1,4 +1,4 @@
-"""A folder of predictions and the truth become a table of scores."""
+"""Scores of a folder of predictions against references."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ def evaluate(
 
 
 def evaluate(task: str, predictions: str | Path, references: str | Path, **options: Any) -> Scores:
-    """Score predictions; ``task`` names what they are.
+    """Score predictions of one task.
 
     Args:
-        task: ``"synthesis"``: :func:`evaluate_synthesis`, ``"segmentation"``: :func:`evaluate_segmentation`, or
-            ``"detection"``: :func:`evaluate_detection`, where the other arguments are described.
+        task: ``"synthesis"`` calls :func:`evaluate_synthesis`, ``"segmentation"`` :func:`evaluate_segmentation`, and
+            ``"detection"`` :func:`evaluate_detection`; these describe the other arguments.
         predictions: folder of predictions.
         references: the truth.
         **options: keyword arguments of the task's function.
@@ -70,8 +70,8 @@ def evaluate(task: str, predictions: str | Path, references: str | Path, **optio
         The scores.
 
     Raises:
-        UsageError: there is no such task.
+        UsageError: the task is unknown.
     """
     if task not in _TASKS:
-        raise UsageError(f"there is no evaluation of '{task}'", fix=f"choose one of: {', '.join(_TASKS)}")
+        raise UsageError(f"unknown evaluation task '{task}'", fix=f"choose one of: {', '.join(_TASKS)}")
     return _TASKS[task](predictions, references, **options)

@@ -1,4 +1,4 @@
-"""Which label values are which class, in the references and in the predictions."""
+"""Mapping from label values to classes, in the references and in the predictions."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ _REPORT = "prediction.json"
 
 @dataclass(frozen=True)
 class Grouping:
-    """How label values become class indices.
+    """Mapping from label values to class indices.
 
     Args:
-        classes: name of a class to the label values of the references; empty: each value is a class of its own.
-        group_predictions: whether predictions hold such values too, and not class indices.
+        classes: by class name its label values in the references; if empty, each value is a class of its own.
+        group_predictions: whether predictions hold label values too, instead of class indices.
 
     Raises:
-        UsageError: a value is in two classes, a class has no value or the background's, or there is none to group by.
+        UsageError: a value is in two classes, a class has no value or the value 0, or predictions are to be grouped
+            without classes.
     """
 
     classes: Classes = field(default_factory=dict)
@@ -39,13 +40,16 @@ class Grouping:
         doubled = sorted({value for value in members if members.count(value) > 1})
         if doubled:
             raise UsageError(
-                f"the label value {doubled[0]} is in two classes", fix="give each value to one class, or to none"
+                f"the label value {doubled[0]} is in two classes", fix="list each value in at most one class"
             )
         if any(value < 1 for value in members) or not all(self.classes.values()):
-            raise UsageError("a class needs label values of 1 and more", fix="0 is the background; name:1,2 is a class")
+            raise UsageError(
+                "the label values of a class must be 1 or more, because 0 is the background",
+                fix="write for example name:1,2",
+            )
         if self.group_predictions and not self.classes:
             raise UsageError(
-                "there are no classes to group the predictions by", fix="name them, for example tumour:1,2"
+                "predictions cannot be grouped without classes", fix="give classes, for example tumour:1,2"
             )
 
     def of_reference(self, values: NDArray[Any]) -> NDArray[Any]:
@@ -56,29 +60,30 @@ class Grouping:
         """Class indices of a predicted label map.
 
         Raises:
-            InputError: it holds a number that is no class.
+            InputError: it holds a number larger than the number of classes.
         """
         if self.group_predictions:
             return class_indices(values, self.classes)
         if self.classes and values.max() > len(self.classes):
             raise InputError(
-                f"the prediction has the value {values.max()}, but there are {len(self.classes)} classes: "
+                f"the prediction contains the value {values.max()}, but there are {len(self.classes)} classes: "
                 f"{', '.join(f'{index} {name}' for index, name in enumerate(self.classes, start=1))}",
                 where=path,
-                fix="name all classes of the model; if these are values of the references, group the predictions too",
+                fix="name all classes of the model; if the predictions hold label values instead of class numbers, "
+                "add --group-predictions (group_predictions=True in Python)",
             )
         return values
 
     @classmethod
     def for_predictions(cls, classes: Classes, group_predictions: bool, predictions: Path) -> Grouping:
-        """The grouping that fits the model which wrote ``prediction.json`` beside the predictions, if one did.
+        """The grouping for the model that wrote ``prediction.json`` beside the predictions, if there is such a file.
 
-        A model whose recipe groups values has named classes, and the same groups must be given here, in its order. One
-        whose recipe groups none names its classes by their values; its predictions hold the references' values, so
-        they are grouped like them.
+        If the model's recipe groups values into named classes, the same classes must be given here in the same order.
+        If it does not, its classes are named by their values and its predictions hold label values like the
+        references, so both are grouped in the same way.
 
         Raises:
-            UsageError: the classes are not those of the model.
+            UsageError: the classes differ from those of the model.
             InputError: ``prediction.json`` is damaged.
         """
         model = predicted_by(predictions).classes
@@ -90,24 +95,26 @@ class Grouping:
         if tuple(classes) != model:
             given = ", ".join(classes) or "none"
             raise UsageError(
-                f"the predictions hold the classes {listed} of their model; the classes given here are {given}",
+                f"the model of these predictions has the classes {listed}; the classes given here are {given}",
                 where=predictions,
-                fix="give the label values of each class in this order, as 'data.classes' of the model's recipe does",
+                fix="give the same classes in the same order, with the label values in 'data.classes' of the recipe",
             )
         if group_predictions:
             raise UsageError(
-                f"the predictions hold classes already: {listed}", where=predictions, fix="do not group them again"
+                f"the predictions already hold class numbers: {listed}",
+                where=predictions,
+                fix="omit --group-predictions (group_predictions in Python)",
             )
         return cls(classes)
 
 
 class PredictedBy(NamedTuple):
-    """The model that made a folder of predictions, as ``prediction.json`` tells.
+    """The model that made a folder of predictions, read from ``prediction.json``.
 
     Attributes:
-        classes: names of its classes; none of a model that makes images, or of another tool.
-        target: role of its output; "" of another tool.
-        values: by class, the values that it has in the label maps of training; empty where they are not recorded.
+        classes: names of its classes; empty for a model that makes images and for another tool.
+        target: role of its output; "" for another tool.
+        values: by class its values in the label maps of training; empty if they are not recorded.
     """
 
     classes: tuple[str, ...]
@@ -116,7 +123,7 @@ class PredictedBy(NamedTuple):
 
 
 def predicted_by(predictions: Path) -> PredictedBy:
-    """The model that made a folder of predictions.
+    """Read which model made a folder of predictions.
 
     Raises:
         InputError: ``prediction.json`` is damaged.
@@ -130,4 +137,4 @@ def predicted_by(predictions: Path) -> PredictedBy:
         classes = tuple(str(name) for name in model.get("classes") or ())
         return PredictedBy(classes, str(model.get("target") or ""), values)
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise InputError("the report of the prediction is damaged", where=report, fix="predict again") from None
+        raise InputError("the prediction report is damaged", where=report, fix="predict again") from None

@@ -1,4 +1,4 @@
-"""Detection maps and the true lesions become scores: cases told apart, lesions found, voxels covered."""
+"""Scores of detection maps against the true lesions: of cases, of lesions and of voxels."""
 
 from __future__ import annotations
 
@@ -21,17 +21,19 @@ from medgen.types import Progress, SplitOrAll
 COUNTS = ("lesions_true", "lesions_found", "false_positives")
 
 DEFINITIONS: dict[str, object] = {
-    "auroc": "of cases, by the confidence of their surest candidate",
+    "auroc": "of cases; the score of a case is its highest candidate confidence",
     "ap": "average precision of lesions: precision summed over the steps of recall",
     "score": "(auroc + ap) / 2, that of the PI-CAI challenge",
-    "sensitivity_at_N": "share of the lesions found with at most N false positives a case",
-    "lesions": "26-connected pieces; a candidate that overlaps a lesion enough is no false positive, matched or not",
-    "voxels": "dice and voxel_sensitivity are of the whole image and do not apply to a case without a lesion; "
-    "voxel_specificity is the share of the voxels without lesion, in the mask where there is one, that are called so",
-    "interval": "percentile bootstrap over patients; all studies of one are drawn together",
-    "p": "two-sided; the results of the two models are exchanged patient by patient, as ranks within each model",
+    "sensitivity_at_N": "fraction of the lesions detected at no more than N false positives per case",
+    "lesions": "26-connected components; a candidate that overlaps a lesion enough is never a false positive, even if "
+    "another one is matched to the lesion",
+    "voxels": "dice and voxel_sensitivity are computed in the whole image and do not apply to a case without a lesion; "
+    "voxel_specificity is the fraction of the voxels without lesion that are predicted as such, inside the mask if "
+    "there is one",
+    "interval": "percentile bootstrap over patients; all studies of a patient are drawn together",
+    "p": "two-sided permutation test; the two models' results, as ranks within each model, are swapped per patient",
 }
-"""What the numbers mean; written beside every result."""
+"""Definitions of the scores; written beside every result."""
 
 
 class DetectionOptions(TypedDict, total=False):
@@ -64,41 +66,43 @@ def evaluate_detection(
     draws: int = 2000,
     progress: Progress | None = None,
 ) -> Scores:
-    """Score detection maps as the PI-CAI challenge does, and the label maps beside them voxel by voxel.
+    """Score detection maps as the PI-CAI challenge does, and label maps beside them voxel by voxel.
 
     Args:
         predictions: folder with ``<case>/<case>_detection_map.nii.gz`` (as ``predict`` writes) or
             ``<case>_detection_map.nii.gz`` (as PI-CAI does; also ``.mha``).
         references: ``cases.csv`` (or a folder that holds it), or a folder with ``<case>_lesion.nii.gz``,
             ``<case>_label.nii.gz`` or ``<case>.nii.gz``.
-        role: column or name of the true lesions; ``lesion`` by default, in a folder whichever of the three is there.
-        mask_role: column or name of the region in which the voxel specificity is told; without one, and with None, it
-            is the whole image. Lesions and Dice are those of the whole image always.
-        least_grade: voxels of the truth with this value or more are lesion; a truth of 0 and 1 needs 1. By default
-            ISUP grades from 2, but of the role ``label``, a map of several classes, the values of the class that the
-            detection maps are of, as ``<case>_lesions.json`` and ``prediction.json`` beside them tell, and no others.
-        overlap: least intersection over union of a hit, in (0, 1].
-        tumour: class whose voxels are scored in the label maps that ``predict`` writes beside the detection maps, a
-            name among the model's classes or its number. By default the class that ``<case>_lesions.json`` names.
-        split: which cases of the table; by default ``test`` if there is one, else all.
-        compare: a second folder like ``predictions``, compared on the cases that both have.
-        seed: of bootstrap and permutations.
-        draws: bootstrap samples, and permutations.
-        progress: told the number of cases done, of cases, and the name of the case.
+        role: role of the true lesions: their column in the table, or their name in the files. By default ``lesion``;
+            in a folder the first of the three names above that exists.
+        mask_role: role of the mask inside which voxel specificity is computed; with None, and for a case without one,
+            it is computed in the whole image. Lesions and Dice are always scored in the whole image.
+        least_grade: lowest value of the truth that counts as a lesion; give 1 if the truth is 0 or 1. By default ISUP
+            grade 2. For the role ``label``, a map of several classes, the default is exactly the values of the class
+            of the detection maps, read from ``<case>_lesions.json`` and ``prediction.json`` beside the predictions.
+        overlap: smallest intersection over union at which a candidate detects a lesion, in (0, 1].
+        tumour: name or number of the class whose voxels are scored in the label maps that ``predict`` writes beside
+            the detection maps. By default the class named in ``<case>_lesions.json``.
+        split: split of the table to score; by default ``test`` if it has cases, else all.
+        compare: a second folder like ``predictions``, compared on the cases that have usable predictions in both.
+        seed: random seed of bootstrap and permutations.
+        draws: number of bootstrap samples and of permutations.
+        progress: called with (cases done, number of cases, name of the case).
 
     Returns:
         The scores. The summary has ``auroc``, ``ap``, ``score`` and ``sensitivity_at_0.1`` ... over all cases, and the
         means of ``dice``, ``voxel_sensitivity``, ``voxel_specificity``, ``lesions_true``, ``lesions_found`` and
         ``false_positives``. ``details`` has ``curves`` (``roc``, ``precision_recall``, ``froc``), the ``findings`` of
-        each case as (lesion, confidence, overlap), and ``comparison``. A number that does not exist, such as the AUROC
-        of one class, is NaN and its summary has a ``reason``. A case whose prediction is missing or damaged has failed:
-        it is in no number, ``n_failed`` counts it and ``failed`` names it.
+        each case as (lesion, confidence, overlap), and ``comparison``. An undefined score, such as the AUROC if all
+        cases have a tumour, is NaN, and its summary has a ``reason``. A case fails if its prediction is missing or
+        damaged: no score includes it, ``n_failed`` counts it and ``failed`` lists it.
 
     Raises:
-        InputError: no case has a prediction; a map lies on another grid than its reference, or is no detection map; or
-            a reference cannot be used.
-        UsageError: an option is out of its range, the class is not one of the model, a split is asked of references
-            that have none, or which values of true label maps are lesion is neither given nor told by the predictions.
+        InputError: no case has a prediction; a map is on another grid than its reference, or is not a detection map;
+            or a reference cannot be used.
+        UsageError: an option is out of its range; the model has no such class; a split is given, but the references
+            are not a case table; or the values of a lesion in true label maps are neither given nor recorded with the
+            predictions.
     """
     role = role or _role_of(Path(references))
     found, settings, notes = find_references(Path(references), role, mask_role, split)
@@ -134,7 +138,7 @@ def evaluate_detection(
 
 
 def _role_of(references: Path) -> str:
-    """What the true lesions are called: in a folder without a table, and of one volume, by the files."""
+    """Role of the true lesions: by the file names for one volume and for a folder without a table, else ``lesion``."""
     if references.name.split(".")[0].endswith("_label") and references.is_file():
         return "label"
     if references.is_dir() and not (references / "cases.csv").is_file():
@@ -145,7 +149,7 @@ def _role_of(references: Path) -> str:
 
 
 def _row(case: str, scored: Scored, tumours: TumourMaps) -> dict[str, float]:
-    """The numbers of a case; NaN where it failed."""
+    """The scores of a case; NaN if it failed."""
     matched = scored.found.get(case)
     counts = {name: math.nan if matched is None else float(getattr(matched, name)) for name in ("confidence", *COUNTS)}
     voxels = scored.voxels.get(case, dict.fromkeys(VOXEL_METRICS, math.nan)) if tumours.paths else {}
@@ -175,7 +179,7 @@ def _summary(detection: Detection, scored: Scored, tumours: TumourMaps, seed: in
         each = summarise_cases(values, seed=seed, draws=draws)
         if detection.patients:
             each["ci95"] = detection.mean_interval(values, seed=seed, draws=draws)
-        # Of a case with a label map, NaN means that the metric does not apply; that is no failure of the model.
+        # If a case has a label map, NaN means that the metric does not apply, which is not a failure of the model.
         unlabelled = len(scored.unlabelled) if name in VOXEL_METRICS else 0
         each["n_not_applicable"], each["n_failed"] = each["n_failed"] - unlabelled, failed + unlabelled
         summary[name] = each
@@ -183,7 +187,7 @@ def _summary(detection: Detection, scored: Scored, tumours: TumourMaps, seed: in
 
 
 def _curves(detection: Detection) -> dict[str, dict[str, list[float]]]:
-    """Points by curve and axis, for whoever draws them."""
+    """Points of each curve by axis, for plots."""
     curves = {
         "roc": detection.roc._asdict(),
         "precision_recall": detection.precision_recall._asdict(),
@@ -215,7 +219,7 @@ def _compare(
     draws: int,
     progress: Progress | None,
 ) -> dict[str, Any]:
-    """The first model less the second, on the cases that both have."""
+    """First model minus second model, on the cases that have usable predictions of both."""
     both = [item for item in found if item.case in detection.cases]
     other = score_all(both, folder, rule, TumourMaps(), progress).found
     one = Detection({case: detection.cases[case] for case in other}, detection.patients)
@@ -233,7 +237,7 @@ def _in_order(found: Sequence[Reference], reasons: Mapping[str, str]) -> list[tu
 
 
 def _unknown(predictions: str | Path, references: str | Path, found: Sequence[Reference]) -> list[str]:
-    """A note on the detection maps of cases that the references do not have."""
+    """A note on detection maps of cases without a reference."""
     names = without_reference(Path(predictions), DETECTION_MAP, Path(references), found)
     maps = f"{len(names)} detection maps have" if len(names) > 1 else "1 detection map has"
     return [f"{maps} no reference: {listed(names)}"] if names else []
@@ -250,21 +254,22 @@ def _remarks(
     remarks = [f"{', '.join(names)}: not applicable, {text}" for text, names in _by_reason(detection).items()]
     low = [case for case, highest in scored.highest.items() if 0 < highest < rule.least_grade]
     if rule.values:
-        remarks.append(f"lesion: {', '.join(map(str, rule.values))} in the true label maps, the class '{rule.name}'")
+        values = ", ".join(map(str, rule.values))
+        remarks.append(f"lesions: voxels of value {values} in the true label maps, the class '{rule.name}'")
     elif low and not detection.ranked.positive.any():
         remarks.append(
-            f"no reference has a value of {rule.least_grade} or more, {listed(low)} have lower ones; "
+            f"no reference has a value of {rule.least_grade} or more, but some have lower values: {listed(low)}; "
             "if 1 is a lesion, give --least-grade 1 (least_grade in Python)"
         )
     remarks.append(f"voxels: {tumours.chosen}")
     if tumours.paths and mask_role and (without := [item.case for item in found if item.mask is None]):
-        remarks.append(f"no {mask_role} for {listed(without)}: voxel_specificity is that of the whole image")
+        remarks.append(f"no {mask_role} for {listed(without)}: voxel_specificity is computed in the whole image")
     if absent := sum(math.isnan(row["dice"]) for row in scored.voxels.values()):
         cases = f"{absent} cases" if absent > 1 else "the case"
         remarks.append(f"dice and voxel_sensitivity do not apply to {cases} without a lesion")
     if scored.unlabelled:
         remarks.append(
-            f"voxels of {listed(list(scored.unlabelled))} not scored: {next(iter(scored.unlabelled.values()))}"
+            f"voxels not scored in {listed(list(scored.unlabelled))}: {next(iter(scored.unlabelled.values()))}"
         )
     return remarks
 

@@ -1,4 +1,4 @@
-"""The cases of a folder of detection maps, each matched with its truth."""
+"""Matching of the candidates in detection maps with the true lesions, case by case."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _LABEL = "label"
 
 @dataclass(frozen=True)
 class Rule:
-    """What is a lesion, and what is a hit.
+    """Definition of a lesion in the truth and of a detection.
 
     Args:
-        least_grade: values of the truth from here on are lesion.
-        overlap: least intersection over union of a candidate and the lesion that it finds.
-        values: where there are any, these values of the truth alone are lesion, and ``least_grade`` does not count.
-        name: the class of these values.
+        least_grade: lowest value of the truth that counts as a lesion.
+        overlap: smallest intersection over union at which a candidate detects a lesion.
+        values: if given, exactly these values of the truth are lesions, and ``least_grade`` is ignored.
+        name: name of the class with these values.
     """
 
     least_grade: int
@@ -44,55 +44,57 @@ class Rule:
     def choose(
         cls, least_grade: int | None, overlap: float, role: str, folder: Path, found: Sequence[Reference]
     ) -> Rule:
-        """The rule for references of a role.
+        """Choose the rule for references of a role.
 
         Args:
-            least_grade: None: 2, an ISUP grade; but of label maps (role ``label``) the values of the class that the
-                detection maps are of, as the predictions tell.
+            least_grade: None means ISUP grade 2; for label maps (role ``label``) it means exactly the values of the
+                class of the detection maps, as recorded with the predictions.
             overlap: as for the rule.
-            role: of the references.
-            folder: of the predictions.
+            role: role of the references.
+            folder: folder of the predictions.
             found: the references.
 
         Raises:
-            UsageError: a number is out of its range, or the predictions do not tell the values.
+            UsageError: a number is out of its range, or the values are not recorded with the predictions.
             InputError: ``prediction.json`` or ``<case>_lesions.json`` is damaged.
         """
         grade = LEAST_GRADE if least_grade is None else least_grade
         if grade < 1 or not 0 < overlap <= 1:
-            raise UsageError(f"least_grade must be 1 or more and overlap in (0, 1], not {grade} and {overlap:g}")
+            raise UsageError(
+                f"least_grade must be at least 1 and overlap must lie in (0, 1], got {grade} and {overlap:g}"
+            )
         if least_grade is not None or role != _LABEL:
             return cls(grade, overlap)
         name, values = lesion_values(folder, found)
         if not values:
             raise UsageError(
-                "which values of the true label maps are lesion is not known: the predictions do not tell it",
+                "it is unknown which values of the true label maps are lesions: no file of the predictions records it",
                 where=found[0].truth,
-                fix="give --least-grade (least_grade in Python), the lowest value that is lesion: 2 for ISUP grades, "
-                "1 for a truth of 0 and 1, 3 where 1 and 2 are the zones and 3 the tumour",
+                fix="give --least-grade (least_grade in Python), the lowest value of a lesion: 2 for ISUP grades, "
+                "1 for a truth of 0 and 1, 3 if 1 and 2 are the zones and 3 is the tumour",
             )
         return cls(min(values), overlap, tuple(sorted(values)), name)
 
     def lesion(self, values: NDArray[Any]) -> Mask:
-        """Where a reference of such values is lesion."""
+        """Mask of the lesions in a reference with these values."""
         return np.isin(values, self.values) if self.values else values >= self.least_grade
 
     def as_settings(self) -> dict[str, Any]:
-        """The rule as it is recorded with the scores."""
+        """The rule as recorded with the scores."""
         grade = None if self.values else self.least_grade
         return {"least_grade": grade, "lesion_values": list(self.values) or None, "overlap": self.overlap}
 
 
 @dataclass
 class Scored:
-    """What came out, by case.
+    """Results, all by case.
 
     Attributes:
-        found: lesions and false positives.
+        found: detected lesions and false positives.
         voxels: metrics of the label map.
-        highest: value of the reference.
-        broken: why there is no usable detection map.
-        unlabelled: why there is no usable label map.
+        highest: highest value of the reference.
+        broken: the reason why there is no usable detection map.
+        unlabelled: the reason why there is no usable label map.
     """
 
     found: dict[str, CaseDetection] = field(default_factory=dict)
@@ -109,18 +111,18 @@ def score_all(
 
     Args:
         found: the cases.
-        folder: of the predictions.
-        rule: what is a lesion, and what is a hit.
-        tumours: the label maps; without any, voxels are not scored.
-        progress: told the number of cases done, of cases, and the name of the case.
+        folder: folder of the predictions.
+        rule: definition of a lesion and of a detection.
+        tumours: the label maps; if there are none, voxels are not scored.
+        progress: called with (cases done, number of cases, name of the case).
 
     Raises:
-        InputError: no case has a prediction; a map lies on another grid than its reference, or is no detection map; or
-            a reference cannot be used.
+        InputError: no case has a prediction; a map is on another grid than its reference, or is not a detection map;
+            or a reference cannot be used.
     """
     scored = Scored()
     paths = _maps(folder, found)
-    broken, _ = compare_grids(found, paths, resample=None)  # a map of candidates does not survive interpolation
+    broken, _ = compare_grids(found, paths, resample=None)  # interpolation would damage a map of candidates
     scored.broken.update(broken)
     for number, item in enumerate(found):
         if progress:
@@ -145,30 +147,30 @@ def score_all(
 
 
 def _maps(folder: Path, found: Sequence[Reference]) -> dict[str, Path]:
-    """Detection maps by case; references in the same folder, called ``<case>.nii.gz``, are none."""
+    """Detection maps by case; references named ``<case>.nii.gz`` in the same folder are left out."""
     truths = {item.case: item.truth.resolve() for item in found}
     maps = find_predictions(folder, found, DETECTION_MAP)
     maps = {case: path for case, path in maps.items() if path.resolve() != truths[case]}
     if not maps:
         raise InputError(
-            "the folder holds the references and no detection map",
+            "the folder contains the references, but no detection map",
             where=folder,
-            fix=f"give the folder with {found[0].case}_{DETECTION_MAP}.nii.gz",
+            fix=f"give the folder that contains {found[0].case}_{DETECTION_MAP}.nii.gz",
         )
     return maps
 
 
 def _truth(item: Reference, rule: Rule) -> tuple[Mask, int]:
-    """Where the true lesions are, and the highest value of the reference."""
+    """Mask of the true lesions, and the highest value of the reference."""
     values = read_label(item.truth).data[0]
     return rule.lesion(values), int(values.max())
 
 
 def _match(path: Path, truth: Mask, rule: Rule) -> CaseDetection | str:
-    """What was found in a case, or why it failed.
+    """The detections in a case, or the reason if it failed.
 
     Raises:
-        InputError: the file is no detection map.
+        InputError: the file is not a detection map.
     """
     try:
         values = read_volume(path).data[0]
@@ -180,5 +182,5 @@ def _match(path: Path, truth: Mask, rule: Rule) -> CaseDetection | str:
         raise InputError(
             str(error),
             where=path,
-            fix="make a detection map of it; 'medgen predict' writes them for a model with inference.detection",
+            fix="give detection maps; 'medgen predict' writes them for a model with inference.detection",
         ) from error

@@ -1,4 +1,4 @@
-"""Which files an evaluation compares: the true image of each case, and its prediction."""
+"""Finding the files to compare: the true image of each case and its prediction."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Reference:
     Args:
         case: name.
         truth: file of the true image.
-        mask: file of the region that is scored, if there is one.
-        patient: of which the case is one of several studies, where the table says so.
+        mask: file of the mask to score in, if there is one.
+        patient: the patient, if the table names one; a patient can have several cases.
     """
 
     case: str
@@ -36,27 +36,29 @@ class Reference:
 def find_references(
     path: Path, role: str, mask_role: str | None, split: SplitOrAll | None, domain: Domain | None = None
 ) -> tuple[list[Reference], dict[str, Any], list[str]]:
-    """The cases to score.
+    """Find the cases to score.
 
     Args:
         path: ``cases.csv`` or a folder that holds it, a folder laid out like predictions, or one volume.
-        role: column or name of the true image.
-        mask_role: column or name of the region that is scored; None looks for none.
-        split: which cases of a table; by default ``test`` if there is one, else all.
-        domain: which of these; by default both.
+        role: role of the true image: its column in the table, or its name in the files.
+        mask_role: role of the mask to score in; None means no mask.
+        split: split of the table to score; by default ``test`` if it has cases, else all.
+        domain: score only this domain; by default both.
 
     Returns:
-        The cases, what to record of their choice, and notes on it.
+        The cases, the settings to record, and notes.
 
     Raises:
-        InputError: there is no true image.
-        UsageError: a split or a domain is asked of references that have none.
+        InputError: no case has a true image.
+        UsageError: a split or domain is given, but the references are not a case table.
     """
     path = _table_in(path)
     if path.suffix == ".csv":
         return _from_table(path, role, mask_role, split, domain)
     if wanted := next((f"{name} '{value}'" for name, value in (("split", split), ("domain", domain)) if value), ""):
-        raise UsageError(f"the {wanted} cannot be chosen here", where=path, fix="give a cases.csv as reference")
+        raise UsageError(
+            f"the {wanted} can be chosen from a case table only", where=path, fix="give a cases.csv as the references"
+        )
     if path.is_dir():
         names = _cases_in(path, role, mask_role)
         found = [
@@ -71,13 +73,13 @@ def find_references(
         found = []
     if not found:
         raise InputError(
-            f"there is no true {role} here", where=path, fix=f"give a cases.csv or a folder with <case>_{role}.nii.gz"
+            f"found no true {role} here", where=path, fix=f"give a cases.csv or a folder of <case>_{role}.nii.gz files"
         )
     return found, {"split": "all"}, []
 
 
 def _table_in(path: Path) -> Path:
-    """The table of a folder that holds one; else the path itself."""
+    """The ``cases.csv`` in a folder if there is one; else the path itself."""
     return path / "cases.csv" if path.is_dir() and (path / "cases.csv").is_file() else path
 
 
@@ -90,7 +92,7 @@ def _from_table(
     named = f"the split '{chosen}'{f' of the domain {domain!r}' if domain else ''}"
     notes = [] if split else [f"scored {named} of {path.name}"]
     if without := [case.name for case in cases if case.path(role) is None]:
-        notes.append(f"no true {role} for {listed(without)}: not scored")
+        notes.append(f"not scored because of a missing reference '{role}': {listed(without)}")
     found = [
         Reference(case.name, truth, _mask(case, mask_role), case.patient)
         for case in cases
@@ -98,7 +100,7 @@ def _from_table(
     ]
     if not found:
         raise InputError(
-            f"no case of {named} has a '{role}'",
+            f"no case of {named} has an image of the role '{role}'",
             where=path,
             fix=f"choose another split or role; the table has the roles {', '.join(table.roles)}",
         )
@@ -111,26 +113,28 @@ def _mask(case: Case, role: str | None) -> Path | None:
 
 
 def find_predictions(place: Path, found: Sequence[Reference], role: str) -> dict[str, Path]:
-    """The predicted file of each case that has one.
+    """Find the predicted file of each case; cases without a prediction are left out.
 
     Args:
         place: a folder with ``<case>/<case>_<role>.nii.gz``, ``<case>_<role>.nii.gz`` or ``<case>.nii.gz``; or one
-            volume, where there is one case.
+            volume if there is one case.
         found: the cases.
-        role: of the predicted image.
+        role: role of the predicted image.
 
     Raises:
-        InputError: no case has one.
+        InputError: no case has a prediction.
         UsageError: one volume is given for several cases.
     """
     if place.is_file() and len(found) > 1:
         raise UsageError(
-            f"one prediction cannot be scored against {len(found)} cases", where=place, fix="give the folder"
+            f"this is one prediction, but there are {len(found)} cases",
+            where=place,
+            fix="give the folder of predictions",
         )
     paths = find_optional(place, found, role)
     if not paths:
         raise InputError(
-            f"there is no prediction for any of {len(found)} cases",
+            f"none of the {len(found)} cases has a prediction here",
             where=place,
             fix=f"give the folder that holds {found[0].case}/{found[0].case}_{role}.nii.gz",
         )
@@ -138,24 +142,24 @@ def find_predictions(place: Path, found: Sequence[Reference], role: str) -> dict
 
 
 def find_optional(place: Path, found: Sequence[Reference], role: str, *, bare: bool = True) -> dict[str, Path]:
-    """The predicted file of each case that has one, which may be none.
+    """Like :func:`find_predictions`, but the result may be empty.
 
     Args:
         place: as for :func:`find_predictions`.
         found: the cases.
-        role: of the predicted image.
-        bare: whether ``<case>.nii.gz`` counts.
+        role: role of the predicted image.
+        bare: whether a file named ``<case>.nii.gz`` counts.
     """
     return {item.case: path for item in found if (path := _find(place, item.case, role, bare=bare))}
 
 
 def without_reference(place: Path, role: str, references: Path, found: Sequence[Reference]) -> list[str]:
-    """Cases that were predicted and that the references do not have.
+    """Names of predicted cases that have no reference.
 
     Args:
-        place: as for :func:`find_predictions`; of one volume none is told.
-        role: of the predicted image, in the names of its files.
-        references: where the cases were found; those of a table are known in every split.
+        place: as for :func:`find_predictions`; for one volume the result is empty.
+        role: role of the predicted image in the file names.
+        references: path of the references; of a case table, all splits count as known.
         found: the cases.
     """
     table = _table_in(references)
@@ -172,7 +176,7 @@ def without_reference(place: Path, role: str, references: Path, found: Sequence[
 
 
 def _cases_in(folder: Path, role: str, mask_role: str | None) -> list[str]:
-    """Names of the cases of a folder, from the most to the least explicit layout."""
+    """Names of the cases in a folder; explicit layouts take precedence over ``<case>.nii.gz``."""
     nested = {path.name for path in folder.iterdir() if path.is_dir() and _find(folder, path.name, role)}
     stems = {_stem(path) for path in folder.iterdir() if path.name.endswith(_SUFFIXES)}
     named = {stem.removesuffix(f"_{role}") for stem in stems if stem.endswith(f"_{role}")}
@@ -181,7 +185,7 @@ def _cases_in(folder: Path, role: str, mask_role: str | None) -> list[str]:
 
 
 def _find(place: Path, case: str, role: str, *, bare: bool = True) -> Path | None:
-    """The file of a case in a folder, or the place itself if it is a file."""
+    """The file of a case in a folder, or ``place`` itself if it is a file."""
     if place.is_file():
         return place
     stems = [f"{case}/{case}_{role}", f"{case}_{role}", *([case] if bare else [])]
@@ -192,7 +196,9 @@ def _find(place: Path, case: str, role: str, *, bare: bool = True) -> Path | Non
 def _find_sure(folder: Path, case: str, role: str) -> Path:
     path = _find(folder, case, role)
     if path is None:
-        raise InputError(f"the true {role} of {case} has gone", where=folder, fix="run the command again")
+        raise InputError(
+            f"the true {role} of case '{case}' was removed while scoring", where=folder, fix="run the command again"
+        )
     return path
 
 
@@ -203,19 +209,19 @@ def _stem(path: Path) -> str:
 def compare_grids(
     found: Sequence[Reference], paths: Mapping[str, Path], *, resample: bool | None = False
 ) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Which predictions cannot be read, and which lie elsewhere; all is compared before anything is computed.
+    """Compare the grids of all cases before anything is computed.
 
     Args:
         found: the cases.
-        paths: of the predictions, by case.
-        resample: whether a prediction may lie on another grid than its reference; None where nobody may allow it.
+        paths: predictions, by case.
+        resample: whether a prediction may be on another grid than its reference; None if no option can allow it.
 
     Returns:
-        Cases without a readable prediction, with the reason; and cases whose prediction must be resampled.
+        The reason for each case without a readable prediction; and the cases whose prediction must be resampled.
 
     Raises:
-        InputError: a prediction lies on another grid than its reference and may not, or beside it; a mask lies on
-            another grid; or a reference cannot be read.
+        InputError: a prediction is on another grid than its reference although ``resample`` is off, or does not
+            overlap with it; a mask is on another grid; or a reference cannot be read.
     """
     broken: dict[str, str] = {}
     elsewhere: list[str] = []
@@ -237,16 +243,16 @@ def compare_grids(
 
 
 def _on_one_grid(prediction: Grid, truth: Grid, *, resample: bool | None) -> bool:
-    """Whether a prediction lies on the grid of its reference; an error where it does not and must."""
+    """Whether a prediction is on the grid of its reference; raises if it is not and must be."""
     try:
         require_same_grid(prediction, truth)
     except InputError as error:
         if not (prediction.has_world_position and truth.has_world_position):
             raise
         if not resample:
-            allowed = "" if resample is None else ", or allow with --resample-to-reference to bring it there"
+            allowed = "" if resample is None else ", or resample it with --resample-to-reference"
             raise InputError(
-                f"the prediction lies on another grid, {_described(prediction)}, than its reference, "
+                f"the prediction is on another grid, {_described(prediction)}, than its reference, "
                 f"{_described(truth)}: {error.what}",
                 where=error.where,
                 fix=f"predict on the grid of the reference{allowed}",
@@ -255,7 +261,7 @@ def _on_one_grid(prediction: Grid, truth: Grid, *, resample: bool | None) -> boo
             raise InputError(
                 "the prediction does not overlap with its reference in space",
                 where=error.where,
-                fix="check that both belong to one patient and one session",
+                fix="check that both are of the same patient and session",
             ) from error
         return False
     return True

@@ -1,4 +1,4 @@
-"""What every evaluation gives back: a number a case and metric, their summary, and how they were made."""
+"""Result of every evaluation: scores of each case, their summary, and the settings they depend on."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ _DIGITS = {"HU": 1, "dB": 2, "mm": 2, "ml": 2, "": 3}
 _COUNTS = (("missed", "n_missed"), ("not applicable", "n_not_applicable"), ("lesions", "n_lesions"))
 
 NOTHING = "–"
-"""What stands in a table for a number that does not exist."""
+"""Text in a table for an undefined number."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What an evaluation found.
+    """Result of an evaluation.
 
     Args:
-        task: what was scored.
-        cases: one row a case, ``{"case": name, metric: number}``; NaN where it failed or the class is absent.
-        summary: metric to its mean, sd, interval and counts over the cases.
-        failed: one row a case without a usable prediction, ``{"case": name, "reason": text}``.
-        notes: what the evaluation had to decide.
+        task: ``synthesis``, ``segmentation`` or ``detection``.
+        cases: one row per case, ``{"case": name, metric: number}``; NaN if the case failed or the class is absent.
+        summary: by metric the mean, standard deviation, interval and counts over the cases.
+        failed: one row per case without a usable prediction, ``{"case": name, "reason": text}``.
+        notes: choices that the evaluation made, and anything unusual in the data.
         settings: ranges, thresholds, policies, split and seeds that the numbers depend on.
-        details: what a task has besides; each key stands in the file beside the others.
+        details: further results of a task; the file has these keys at its top level.
     """
 
     task: str
@@ -60,8 +60,8 @@ class Scores:
     def table(self) -> list[tuple[str, ...]]:
         """Rows of text, the heading first: metric with its unit, mean, sd, 95 % interval, n, failed.
 
-        For segmentations and detections also how many structures were missed, in how many cases the metric is not
-        applicable, and of how many lesions it is. A number that does not exist is :data:`NOTHING`.
+        Tables of segmentation and detection also have the number of cases with a missed structure, the number of
+        cases to which the metric does not apply, and the number of lesions. An undefined number is :data:`NOTHING`.
         """
         counts = [(title, key) for title, key in _COUNTS if any(key in values for values in self.summary.values())]
         rows: list[tuple[str, ...]] = [
@@ -80,7 +80,7 @@ class Scores:
 
 
 def number_text(value: float, digits: int = 3) -> str:
-    """A number of a table.
+    """A number as text for a table.
 
     >>> number_text(0.12345), number_text(float("nan"))
     ('0.123', '–')
@@ -89,7 +89,7 @@ def number_text(value: float, digits: int = 3) -> str:
 
 
 def _unit(metric: str) -> str:
-    """The unit of a metric, also of one class (``hd95_tumour``: mm)."""
+    """The unit of a metric, including metrics of one class (``hd95_tumour``: mm)."""
     if metric in _UNITS:
         return _UNITS[metric]
     known = [name for name in segmentation.UNITS if metric.startswith(f"{name}_")]

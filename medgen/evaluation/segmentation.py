@@ -1,4 +1,4 @@
-"""Label maps and the true ones become a table of scores: overlap, surface distances and lesions of each class."""
+"""Scores of label maps against the true label maps: overlap, surface distances and lesions of each class."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from medgen.volume import as_label, read_label, read_volume
 
 _Found = dict[int, dict[str, float]]
 _NOTHING = np.zeros((1, 1, 1), dtype=bool)
-_ABSENT = segmentation_scores(_NOTHING, _NOTHING, (1.0, 1.0, 1.0))  # a class that is neither there nor predicted
+_ABSENT = segmentation_scores(_NOTHING, _NOTHING, (1.0, 1.0, 1.0))
+"""Scores of a class that is neither in the reference nor predicted."""
 _AVERAGED = ("dice", "hd95", "nsd", "recall", "precision", "lesion_f1", "lesion_recall", "lesion_precision")
 
 
@@ -63,50 +64,52 @@ def evaluate_segmentation(
     draws: int = 2000,
     progress: Progress | None = None,
 ) -> Scores:
-    """Score label maps against the true ones with every metric of :mod:`medgen.metrics.segmentation`.
+    """Score label maps against the true label maps with every metric of :mod:`medgen.metrics.segmentation`.
 
-    Which values are which class: ``classes={"tumour": [1, 2, 3, 4]}`` groups the values of the *references*; the
-    predictions hold class indices already (1 is the first class), as a medgen model writes them whose recipe has the
-    same ``data.classes``; that the names and their order are the model's is checked where ``prediction.json`` lies
-    beside the predictions. Predictions of another tool that hold the references' values are grouped likewise with
-    ``group_predictions``. Without ``classes`` every value above 0, in both, is a class of its own, named by its number.
+    Classes: ``classes={"tumour": [1, 2, 3, 4]}`` groups the label values of the *references*. The predictions are
+    expected to hold class indices already (1 is the first class), as a medgen model writes them if its recipe has the
+    same ``data.classes``. If ``prediction.json`` is beside the predictions, names and order are checked against the
+    model. ``group_predictions`` also groups the values of the predictions, for predictions of another tool that hold
+    the label values of the references. Without ``classes``, every value above 0 is a class of its own in both, named
+    by its number.
 
     Args:
         predictions: folder with ``<case>/<case>_<role>.nii.gz`` (as ``predict`` writes), ``<case>_<role>.nii.gz`` or
-            ``<case>.nii.gz``; or one label map where the reference is one.
+            ``<case>.nii.gz``; or one label map if the reference is one.
         references: ``cases.csv`` (or a folder that holds it), a folder laid out as above, or one label map.
-        role: column or name of the true label map.
-        mask_role: column or name of a region outside of which nothing counts, for instance where an expert has not
-            drawn; None scores the whole image. A case without one is scored in the whole image.
-        classes: name of a class to the values of the references that belong to it; others are background.
-        group_predictions: whether the predictions hold the references' values too.
-        split: which cases of the table; by default ``test`` if there is one, else all.
-        domain: which of these; by default both.
-        resample_to_reference: bring a prediction on another grid to that of its reference by nearest neighbour; the
-            notes and settings of the scores name the cases. Beyond its field of view it is background.
-        tolerance: of the normalised surface Dice, in mm.
-        lesion_share: part of a lesion, in [0, 1], that must be covered for a hit; 0 takes any voxel.
-        lesion_minimum_ml: lesions smaller than this are not counted.
-        seed: of the bootstrap.
-        draws: bootstrap samples.
-        progress: told the number of cases done, of cases, and the name of the case.
+        role: role of the true label map: its column in the table, or its name in the files.
+        mask_role: role of a mask; voxels outside it are ignored, for example because no expert labelled them. With
+            None, and for a case without one, the whole image is scored.
+        classes: by class name its label values in the references; all other values are background.
+        group_predictions: whether the predictions hold label values of the references instead of class indices.
+        split: split of the table to score; by default ``test`` if it has cases, else all.
+        domain: score only this domain; by default both.
+        resample_to_reference: resample a prediction that is on another grid than its reference, by nearest
+            neighbour; the notes and settings of the scores list these cases. Outside its field of view it is
+            background.
+        tolerance: tolerance of the normalised surface Dice, in mm.
+        lesion_share: fraction of a lesion, in [0, 1], that must be covered to detect it; 0 means one voxel suffices.
+        lesion_minimum_ml: lesions smaller than this volume in ml are ignored.
+        seed: random seed of the bootstrap.
+        draws: number of bootstrap samples.
+        progress: called with (cases done, number of cases, name of the case).
 
     Returns:
-        The scores, cases in the order of the table or by name. One class: ``dice``, ``hd95``, ... Several: besides
-        ``dice_<class>``, ... the mean over the classes to which the metric applies, as ``dice``, ...
-        Empty masks count as ``settings["empty_masks"]`` says: a structure that is missed is never left out of a mean.
-        A case whose prediction is missing or damaged has failed: its metrics are NaN and ``failed`` names it.
+        The scores, cases in the order of the table or by name. With one class: ``dice``, ``hd95``, ... With several:
+        ``dice_<class>``, ... and as ``dice``, ... the mean over the classes to which the metric applies.
+        ``settings["empty_masks"]`` records how empty masks count; a missed structure is never left out of a mean.
+        A case fails if its prediction is missing or damaged: its metrics are then NaN and ``failed`` lists it.
 
     Raises:
-        InputError: no case has a prediction; a prediction holds probabilities or a value that is no class, or lies on
-            another grid than its reference (unless it is resampled); or a reference cannot be used.
-        UsageError: the classes contradict each other or the model that predicted, an option is out of its range, or a
-            split is asked of references that have none.
+        InputError: no case has a prediction; a prediction holds probabilities or a value that is not a class, or, if
+            it is not resampled, is on another grid than its reference; or a reference cannot be used.
+        UsageError: the classes contradict each other or those of the model; an option is out of its range; or a split
+            is given, but the references are not a case table.
     """
     measures = {"tolerance": tolerance, "lesion_share": lesion_share, "lesion_minimum_ml": lesion_minimum_ml}
     if not 0 <= lesion_share <= 1 or min(measures.values()) < 0:
         raise UsageError(
-            f"lesion_share must lie in [0, 1], tolerance and lesion_minimum_ml at 0 or above, not {measures}"
+            f"lesion_share must lie in [0, 1], and tolerance and lesion_minimum_ml must be at least 0, got {measures}"
         )
     grouping = Grouping.for_predictions(classes or {}, group_predictions, Path(predictions))
     found, settings, notes = find_references(Path(references), role, mask_role, split, domain)
@@ -146,7 +149,7 @@ def _score_all(
     measures: Mapping[str, float],
     progress: Progress | None,
 ) -> dict[str, _Found]:
-    """The metrics of each case; one that turns out to be damaged joins the ``broken`` ones."""
+    """The metrics of each case; a case whose prediction proves damaged is added to ``broken``."""
     scored: dict[str, _Found] = {}
     for number, item in enumerate(found):
         if progress:
@@ -163,7 +166,7 @@ def _score_all(
 def _score(
     item: Reference, path: Path, grouping: Grouping, measures: Mapping[str, float], *, elsewhere: bool
 ) -> tuple[_Found, str]:
-    """The metrics of each class that is in the truth or the prediction of a case, and why it failed if it did."""
+    """The metrics of each class in the truth or the prediction of a case, and the reason if the case failed."""
     reference = read_label(item.truth)
     try:
         stored = read_volume(path, dtype=None)
@@ -184,21 +187,21 @@ def _score(
 
 
 def _names(classes: Classes, scored: Mapping[str, _Found]) -> dict[int, str]:
-    """Class index to name; without classes the label values that occur."""
+    """Names by class index; without classes, the label values that occur."""
     if classes:
         return dict(enumerate(classes, start=1))
     return {index: str(index) for index in sorted({index for values in scored.values() for index in values} or {1})}
 
 
 class _Column(NamedTuple):
-    """One number of a case: a metric of one class, or its mean over several."""
+    """One column of the table: a metric of one class, or its mean over several."""
 
     name: str
     metric: str
     indices: tuple[int, ...]
 
     def value(self, values: _Found | None) -> float:
-        """The mean over the classes to which the metric applies; NaN of a case without a score."""
+        """The mean over the classes to which the metric applies; NaN for a case without a score."""
         if values is None:
             return math.nan
         numbers = [values.get(index, _ABSENT)[self.metric] for index in self.indices]
@@ -206,7 +209,7 @@ class _Column(NamedTuple):
         return sum(applicable) / len(applicable) if applicable else math.nan
 
     def missed(self, values: _Found) -> bool:
-        """Whether some class is there and nothing of it is predicted."""
+        """Whether some class is in the reference and nothing of it is predicted."""
         found = [values.get(index, _ABSENT) for index in self.indices]
         return any(each["volume_true_ml"] > 0 and each["volume_ml"] == 0 for each in found)
 
@@ -219,13 +222,13 @@ def _columns(names: Mapping[int, str]) -> list[_Column]:
 
 
 class _Table(NamedTuple):
-    """The numbers of all cases, and what a reader must know of them.
+    """The scores of all cases, and remarks on them.
 
     Attributes:
         found: the cases that have a truth.
-        scored: by case, of those that did not fail, the metrics of each class that is there or predicted.
-        broken: by case, why it failed.
-        names: of the classes by index.
+        scored: by case, if it did not fail, the metrics of each class in the reference or the prediction.
+        broken: by case, the reason if it failed.
+        names: names of the classes by index.
     """
 
     found: Sequence[Reference]
@@ -234,7 +237,7 @@ class _Table(NamedTuple):
     names: Mapping[int, str]
 
     def rows(self) -> tuple[dict[str, str | float], ...]:
-        """The numbers of each case; NaN of those that failed."""
+        """The scores of each case; NaN for cases that failed."""
         columns = _columns(self.names)
         return tuple(
             {"case": item.case, **{each.name: each.value(self.scored.get(item.case)) for each in columns}}
@@ -248,13 +251,13 @@ class _Table(NamedTuple):
     def _summary(self, column: _Column, *, seed: int, draws: int) -> Summary:
         values = self.scored.values()
         summary = summarise([column.value(each) for each in values], seed=seed, draws=draws)
-        # Of a case that was scored, NaN means that the metric does not apply to it; that is no failure of the model.
+        # For a case that was scored, NaN means that the metric does not apply, which is not a failure of the model.
         summary["n_not_applicable"], summary["n_failed"] = summary["n_failed"], len(self.broken)
         summary["n_missed"] = sum(column.missed(each) for each in values)
         return summary
 
     def remarks(self, mask_role: str | None, grouping: Grouping) -> list[str]:
-        """Sentences about what the numbers alone do not show."""
+        """Remarks on anything that the scores alone do not show."""
         remarks = []
         if mask_role and (without := [item.case for item in self.found if item.mask is None]):
             remarks.append(f"no {mask_role} for {listed(without)}: scored in the whole image")
@@ -266,22 +269,22 @@ class _Table(NamedTuple):
                 which = "no scored reference" if self.broken else "no reference"
                 inside = " inside the mask" if mask_role else ""
                 numbers = ", ".join(str(value) for value in sorted(values))
-                remarks.append(f"{which} holds a value of class '{name}' ({numbers}){inside}")
+                remarks.append(f"{which} contains a value of class '{name}' ({numbers}){inside}")
         never = [name for index, name in self.names.items() if index not in predicted]
         if not grouping.classes and predicted and never:
             remarks.append(
-                f"no prediction has the label value {listed(never)} of the references; "
-                "if the model groups values into classes, name them"
+                f"no prediction contains the label value {listed(never)} of the references; "
+                "if the model groups values into classes, give --classes (classes in Python)"
             )
         return remarks
 
     def _remarks_of(self, index: int, name: str) -> Iterator[str]:
         column = _Column("", "dice", (index,))
         if missed := [case for case, values in self.scored.items() if column.missed(values)]:
-            yield f"{name} is missed entirely in {listed(missed)}: dice 0, hd95 the diagonal of the image"
+            yield f"{name} is missed entirely in {listed(missed)}: dice is 0, hd95 the diagonal of the image"
         if absent := [case for case, values in self.scored.items() if math.isnan(column.value(values))]:
-            yield f"{name} is neither there nor predicted in {listed(absent)}: not applicable"
+            yield f"{name} is neither in the reference nor predicted in {listed(absent)}: not applicable"
 
     def _occurring(self, volume: str) -> set[int]:
-        """The classes of which some case has a volume."""
+        """Indices of the classes that have a volume in at least one case."""
         return {index for values in self.scored.values() for index, each in values.items() if each[volume] > 0}

@@ -1,4 +1,4 @@
-"""Synthetic CTs and the true ones become a table of scores."""
+"""Scores of synthetic CT against the true CT."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from medgen.metrics.tissue import BODY_ABOVE, body_mask
 from medgen.types import Progress, SplitOrAll
 from medgen.volume import Volume, read_label, read_volume
 
-_BODY = f"the filled largest piece above {BODY_ABOVE:g} HU of the true CT"
+_BODY = f"the filled largest component above {BODY_ABOVE:g} HU of the true CT"
 
 
 class SynthesisOptions(TypedDict, total=False):
@@ -47,30 +47,31 @@ def evaluate_synthesis(
     draws: int = 2000,
     progress: Progress | None = None,
 ) -> Scores:
-    """Score synthetic CTs against the true ones with every metric of :mod:`medgen.metrics.image`.
+    """Score synthetic CTs against the true CTs with every metric of :mod:`medgen.metrics.image`.
 
     Args:
         predictions: folder with ``<case>/<case>_<role>.nii.gz`` (as ``predict`` writes), ``<case>_<role>.nii.gz`` or
-            ``<case>.nii.gz``; or one volume where the reference is one. HU.
+            ``<case>.nii.gz``; or one volume if the reference is one. HU.
         references: ``cases.csv`` (or a folder that holds it), a folder laid out as above, or one volume. HU.
-        role: column or name of the true CT.
-        mask_role: column or name of the region that is scored. A case without one is scored in its body: the filled
-            largest piece above -300 HU of the true CT.
-        split: which cases of the table; by default ``test`` if there is one, else all.
-        resample_to_reference: bring a prediction on another grid to that of its reference by linear interpolation; the
-            notes and settings of the scores name the cases. One that does not cover the mask has failed.
-        seed: of the bootstrap.
-        draws: bootstrap samples.
-        progress: told the number of cases done, of cases, and the name of the case.
+        role: role of the true CT: its column in the table, or its name in the files.
+        mask_role: role of the mask to score in. A case without one is scored in the body: the filled largest
+            component above -300 HU of the true CT.
+        split: split of the table to score; by default ``test`` if it has cases, else all.
+        resample_to_reference: resample a prediction that is on another grid than its reference, by linear
+            interpolation; the notes and settings of the scores list these cases. A case fails if the prediction
+            does not cover the mask.
+        seed: random seed of the bootstrap.
+        draws: number of bootstrap samples.
+        progress: called with (cases done, number of cases, name of the case).
 
     Returns:
-        The scores, cases in the order of the table or by name. A case whose prediction is missing, damaged or not
-        finite in the mask has failed: its metrics are NaN, ``n_failed`` counts it and ``failed`` names it.
+        The scores, cases in the order of the table or by name. A case fails if its prediction is missing, damaged or
+        not finite in the mask: its metrics are then NaN, ``n_failed`` counts it and ``failed`` lists it.
 
     Raises:
-        InputError: no case has a prediction, a mask or (unless it is resampled) a prediction lies on another grid than
-            its reference, or a reference cannot be used.
-        UsageError: a split is asked of references that have none.
+        InputError: no case has a prediction; a mask, or a prediction without ``resample_to_reference``, is on another
+            grid than the reference; or a reference cannot be used.
+        UsageError: a split is given, but the references are not a case table.
     """
     found, settings, notes = find_references(Path(references), role, mask_role, split)
     paths = find_predictions(Path(predictions), found, role)
@@ -87,7 +88,7 @@ def evaluate_synthesis(
         progress(len(found), len(found), "scores")
     resampling, remarks = recorded("linear", resample_to_reference, elsewhere)
     if without := [item.case for item in found if item.mask is None]:
-        notes.append(f"no {mask_role} for {listed(without)}: scored in the body, {_BODY}")
+        notes.append(f"no {mask_role} for {listed(without)}: scored in the body, which is {_BODY}")
     return Scores(
         task="synthesis",
         cases=tuple(cases),
@@ -99,21 +100,25 @@ def evaluate_synthesis(
 
 
 def _score(item: Reference, path: Path, *, elsewhere: bool) -> tuple[dict[str, float], str]:
-    """The metrics of one case, and why it failed if it did."""
+    """The metrics of one case, and the reason if it failed."""
     truth = read_volume(item.truth)
     true = _voxels(truth)
     mask = body_mask(true) if item.mask is None else _voxels(read_label(item.mask)) > 0
     if not mask.any():
         return {}, "the mask is empty"
     if not np.isfinite(true[mask]).all():
-        raise InputError("the true CT is not finite inside the mask", where=item.truth, fix="mend it or leave it out")
+        raise InputError(
+            "the true CT contains NaN or infinity inside the mask",
+            where=item.truth,
+            fix="repair it or leave the case out",
+        )
     try:
         volume = read_volume(path)
     except InputError as error:
         return {}, error.what
     predicted = _voxels(on_grid_of(truth, volume, fill=math.nan) if elsewhere else volume)
     if count := int((~np.isfinite(predicted[mask])).sum()):
-        what = "not finite, or does not reach," if elsewhere else "not finite"
+        what = "NaN, infinite or outside its field of view" if elsewhere else "NaN or infinite"
         return {}, f"the prediction is {what} in {count} voxels of the mask"
     return image_scores(predicted, true, mask, spacing=truth.spacing), ""
 

@@ -1,4 +1,4 @@
-"""The tumour in predicted label maps, voxel by voxel: which files, which class, and how it is scored."""
+"""Voxel scores of the tumour class in predicted label maps."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class TumourMaps:
     """The label maps of a folder of predictions, and the tumour's value in them.
 
     Args:
-        paths: by case.
-        value: of the tumour.
-        chosen: what was chosen, or why nothing is scored.
+        paths: label maps by case.
+        value: value of the tumour.
+        chosen: a note on the choice, or the reason why nothing is scored.
     """
 
     paths: Mapping[str, Path] = field(default_factory=dict)
@@ -37,12 +37,12 @@ class TumourMaps:
 
     @classmethod
     def find(cls, folder: Path, found: Sequence[Reference], tumour: str | int | None) -> TumourMaps:
-        """The label maps that a medgen model wrote, and the class that its detection maps are of.
+        """Find the label maps that a medgen model wrote, and the class of its detection maps.
 
         Args:
-            folder: of the predictions.
+            folder: folder of the predictions.
             found: the cases.
-            tumour: name or number of the class; None: that of ``<case>_lesions.json``, or the only one there is.
+            tumour: name or number of the class; None means that of ``<case>_lesions.json``, or the model's only class.
 
         Raises:
             UsageError: the model has no such class.
@@ -51,25 +51,25 @@ class TumourMaps:
         model = predicted_by(folder)
         wanted = _class_of_lesions(folder, found, model) if tumour is None else tumour
         if wanted is None:
-            return cls(chosen="not scored: which class of the label maps is the tumour is not known")
+            return cls(chosen="not scored: it is unknown which class of the label maps is the tumour")
         value = _value(wanted, model, folder)
         role = model.target.replace("|", "-") or _LABEL
         paths = find_optional(folder, found, role, bare=False)
         truths = {item.case: item.truth.resolve() for item in found}
         paths = {case: path for case, path in paths.items() if path.resolve() != truths[case]}
         if not paths:
-            return cls(chosen=f"not scored: there is no <case>_{role}.nii.gz among the predictions")
+            return cls(chosen=f"not scored: the predictions contain no <case>_{role}.nii.gz")
         return cls(paths, value, f"value {value} of <case>_{role}.nii.gz, '{wanted}'")
 
     def score(self, item: Reference, truth: Mask) -> dict[str, float] | str:
-        """The metrics of one case, or why there are none.
+        """The metrics of one case, or the reason why there are none.
 
         Args:
-            item: of the case; ``item.mask`` is where the specificity is told.
-            truth: (X, Y, Z), where the true lesions are.
+            item: the case; specificity is computed inside ``item.mask``.
+            truth: (X, Y, Z), mask of the true lesions.
 
         Raises:
-            InputError: the label map lies on another grid than the truth, or holds no labels.
+            InputError: the label map is on another grid than the truth, or is not a label map.
         """
         if item.case not in self.paths:
             return "there is no label map"
@@ -87,13 +87,13 @@ class TumourMaps:
 def voxel_scores(predicted: Mask, truth: Mask, region: Mask) -> dict[str, float]:
     """Dice, sensitivity and specificity of the tumour's voxels, as in the table of Kohl et al. 2017.
 
-    Dice and sensitivity do not apply to a patient without a tumour (NaN): what is invented there counts in the
-    specificity and in the false positives. They are those of the whole image.
+    Dice and sensitivity are computed in the whole image. They do not apply to a patient without a tumour (NaN); false
+    detections in such a patient lower the specificity and count as false positives.
 
     Args:
-        predicted: (X, Y, Z).
-        truth: as predicted.
-        region: as predicted; where the specificity is told.
+        predicted: (X, Y, Z), mask.
+        truth: (X, Y, Z), mask.
+        region: (X, Y, Z), mask inside which specificity is computed.
 
     >>> truth, all_ = np.zeros((1, 1, 10), bool), np.ones((1, 1, 10), bool)
     >>> truth[..., :4] = True
@@ -111,14 +111,14 @@ def voxel_scores(predicted: Mask, truth: Mask, region: Mask) -> dict[str, float]
 
 
 def lesion_values(folder: Path, found: Sequence[Reference]) -> tuple[str, tuple[int, ...]]:
-    """The class that the detection maps are of, and its values in the label maps of training.
+    """The class of the detection maps, and its values in the label maps of training.
 
     Args:
-        folder: of the predictions.
+        folder: folder of the predictions.
         found: the cases.
 
     Returns:
-        The name, and no values where they are not recorded.
+        The name and the values; no values if they are not recorded.
 
     Raises:
         InputError: ``prediction.json`` or ``<case>_lesions.json`` is damaged.
@@ -129,7 +129,7 @@ def lesion_values(folder: Path, found: Sequence[Reference]) -> tuple[str, tuple[
 
 
 def _class_of_lesions(folder: Path, found: Sequence[Reference], model: PredictedBy) -> str | None:
-    """The class that the detection maps are of, as the list of lesions beside them says."""
+    """The class of the detection maps, read from the list of lesions beside them."""
     for item in found:
         path = next((p for p in (folder / item.case, folder) if (p / f"{item.case}_lesions.json").is_file()), None)
         if path is not None:
@@ -137,12 +137,12 @@ def _class_of_lesions(folder: Path, found: Sequence[Reference], model: Predicted
             try:
                 return str(json.loads(place.read_text(encoding="utf-8"))["class"])
             except (ValueError, KeyError, TypeError):
-                raise InputError("the list of lesions is damaged", where=place, fix="predict again") from None
+                raise InputError("this list of lesions is damaged", where=place, fix="predict again") from None
     return model.classes[0] if len(model.classes) == 1 else None
 
 
 def _value(wanted: str | int, model: PredictedBy, folder: Path) -> int:
-    """The value of a class in the label maps: n for the n-th, or, where classes are called by values, that value."""
+    """The value of a class in the label maps: n for the n-th class, or its name if that is a value."""
     name = str(wanted)
     by_value = all(each.isdecimal() for each in model.classes)
     if name in model.classes:
@@ -153,5 +153,7 @@ def _value(wanted: str | int, model: PredictedBy, folder: Path) -> int:
     raise UsageError(
         f"the label maps have no class '{name}'",
         where=folder,
-        fix=f"choose one of: {known}" if known else "give the number of the class, as no prediction.json names them",
+        fix=f"choose one of: {known}"
+        if known
+        else "give the number of the class, because no prediction.json names the classes",
     )

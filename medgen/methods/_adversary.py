@@ -15,9 +15,9 @@ from medgen.losses.domain import domain_cross_entropy
 from medgen.methods._domains import DomainStatistics, Passed, Share, StatisticsName, joined, ramp, require_order
 from medgen.methods._segmentation import SegmentationConfig, Segmenter
 from medgen.methods.base import Adapts, Shape, Window
-from medgen.networks.alternate import statistics_of
-from medgen.networks.domain_discriminator import DomainDiscriminator
+from medgen.networks.discriminators import DomainDiscriminator
 from medgen.networks.segmenters import MAP_STRIDE, SegmentationUNet
+from medgen.networks.shadow_weights import statistics_of
 from medgen.sampling.batches import Adaptation, Batch
 
 

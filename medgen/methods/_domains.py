@@ -10,9 +10,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from medgen.networks.alternate import Alternate, statistics_of
 from medgen.networks.deepmedic import DeepMedic
 from medgen.networks.segmenters import SegmentationUNet
+from medgen.networks.shadow_weights import ShadowWeights, statistics_of
 
 Share = Annotated[float, Field(ge=0, le=1)]
 """A share of the training, in [0, 1]."""
@@ -60,7 +60,7 @@ class Passed(NamedTuple):
     target_maps: Tensor
 
 
-class DomainStatistics(Alternate):
+class DomainStatistics(ShadowWeights):
     """Running statistics of the target domain, and how batch normalisation sees two domains.
 
     ``shared``: both in one batch, one set of statistics. ``source`` and ``target``: each domain is normalised by

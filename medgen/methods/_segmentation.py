@@ -17,8 +17,8 @@ from medgen.losses.segmentation import cross_entropy, focal, soft_dice, weight_p
 from medgen.methods._domains import DomainStatistics, Network
 from medgen.methods._optimizers import NesterovRMSprop
 from medgen.methods.base import Method, Predicts, Shape, Window
-from medgen.networks.alternate import own_statistics
 from medgen.networks.segmenters import Slices, build_segmenter
+from medgen.networks.shadow_weights import without_shadow_statistics
 from medgen.sampling.batches import Batch, Labelled, centre
 
 
@@ -127,7 +127,7 @@ class Segmenter(Method, Predicts):
             domain: ``target``; any other is the labelled one.
         """
         of_target = self.statistics is not None and self.statistics.mode == "target"
-        return own_statistics(self) if of_target and domain != TARGET else nullcontext()
+        return without_shadow_statistics(self) if of_target and domain != TARGET else nullcontext()
 
     def predict(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Class probabilities ``(B, K, X - 2m, Y - 2m, Z - 2m)`` in [0, 1]; channel 0 is background."""

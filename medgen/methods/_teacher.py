@@ -14,7 +14,7 @@ from medgen.methods._domains import DomainStatistics, Share, StatisticsName, req
 from medgen.methods._perturbation import PerturbationConfig, perturb
 from medgen.methods._segmentation import SegmentationConfig, Segmenter, label_losses
 from medgen.methods.base import Adapts, Shape
-from medgen.networks.alternate import Alternate
+from medgen.networks.shadow_weights import ShadowWeights
 from medgen.sampling.batches import Adaptation, Batch, centre
 
 
@@ -78,7 +78,7 @@ class Teacher(nn.Module):
     def __init__(self, network: nn.Module, decay: float) -> None:
         super().__init__()
         self.decay = decay
-        self.state = Alternate(network, network.state_dict())
+        self.state = ShadowWeights(network, network.state_dict())
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def follow(self, network: nn.Module) -> None:

@@ -19,7 +19,7 @@ from medgen.errors import UsageError
 from medgen.methods._domains import DomainStatistics, Share
 from medgen.methods._segmentation import SegmentationConfig, Segmenter
 from medgen.methods.base import Adapts, Shape, Update
-from medgen.networks.alternate import statistics_of
+from medgen.networks.shadow_weights import statistics_of
 from medgen.sampling.batches import Adaptation, Batch
 
 

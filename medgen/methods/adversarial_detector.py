@@ -38,7 +38,7 @@ from medgen.losses.adversarial import binary_cross_entropy
 from medgen.losses.segmentation import one_hot, scaled_one_hot, straight_through
 from medgen.methods._segmentation import SegmentationConfig, Segmenter
 from medgen.methods.base import Shape, Update, Window
-from medgen.networks.label_discriminator import LabelDiscriminator
+from medgen.networks.discriminators import LabelDiscriminator
 from medgen.networks.segmenters import SLICE_STRIDES, Slices
 from medgen.sampling.batches import Labelled
 
@@ -70,7 +70,7 @@ class Config(SegmentationConfig):
     discriminator_learning_rate: PositiveFloat | None = None
     """By default that of the segmenter."""
 
-    def doubts(self, steps: int) -> tuple[str, ...]:
+    def warnings(self, steps: int) -> tuple[str, ...]:
         """The adversary alone takes thousands of steps to teach a tumour, by our own study."""
         if self.adversarial_weight < 1 or steps >= _STEPS_ALONE:
             return ()

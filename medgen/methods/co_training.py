@@ -22,7 +22,7 @@ from medgen.methods._domains import Share, ramp, require_order
 from medgen.methods._teacher import labelled_by_another, probabilities
 from medgen.methods._views import TwoViews, ViewsConfig, agreement
 from medgen.methods.base import Adapts, Shape, Update
-from medgen.networks.alternate import statistics_of
+from medgen.networks.shadow_weights import statistics_of
 from medgen.sampling.batches import Adaptation, Batch, centre
 
 

@@ -28,7 +28,7 @@ from torch.optim import Optimizer
 from medgen.losses.adversarial import binary_cross_entropy
 from medgen.methods._paired import PairedConfig, Reduction, Translator, adam, reconstruction
 from medgen.methods.base import Shape, Update, Window
-from medgen.networks.discriminator import ContextAwareDiscriminator
+from medgen.networks.discriminators import ContextAwareDiscriminator
 from medgen.sampling.batches import Paired, centre
 
 PRESETS: dict[str, tuple[float, Reduction]] = {"paper": (0.5, "mean"), "code": (0.05, "sum")}

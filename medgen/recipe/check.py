@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 def check_recipe(
     recipe: Recipe, *, allow_modules: Sequence[str] = (), where: str | Path | None = None
 ) -> tuple[type[Method], Config]:
-    """Find the method of a recipe and build its settings and, once, its networks; doubts about them are logged.
+    """Find the method of a recipe and build its settings and, once, its networks; log their warnings.
 
     Args:
         recipe: of a run.
@@ -43,8 +43,8 @@ def check_recipe(
     kind = resolve(recipe.method, allow_modules=allow_modules)
     config = build(kind.config_class, recipe.config, where=where)
     inputs = recipe.data.inputs
-    for doubt in config.doubts(recipe.schedule.steps):
-        log.warning("%s", doubt)
+    for warning in config.warnings(recipe.schedule.steps):
+        log.warning("%s", warning)
     _require_roles(recipe, kind)
     check_transfer(recipe.patches.transfer, inputs, adapts=kind.adapts())
     _require_channels(config, "config", inputs)

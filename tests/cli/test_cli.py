@@ -105,7 +105,7 @@ def test_each_error_has_three_lines_and_its_code(capsys, monkeypatch, kind, expe
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), 5, "Tried to allocate 2 GiB"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"), 5, "out of memory"),
         (OSError(errno.ENOSPC, "No space left on device", "x.npy"), 7, "no space left"),
-        (PermissionError(errno.EACCES, "Permission denied", "x.npy"), 7, "cannot be written"),
+        (PermissionError(errno.EACCES, "Permission denied", "x.npy"), 7, "no permission to write"),
         (RuntimeError("shapes differ"), 1, "this is a bug in medgen: RuntimeError: shapes differ"),
         (FileNotFoundError(errno.ENOENT, "No such file", "x"), 1, "this is a bug"),
     ],

@@ -168,7 +168,10 @@ def test_a_prediction_that_ends_inside_the_mask_has_failed(cohort, first, fails)
     whole = evaluate_synthesis(cohort / "predictions", cohort / "cases.csv")
     moved(cohort, np.where(head(2) > -1000, head(2) - 20, -1024)[first:], 2.0 * first)
     scores = evaluate_synthesis(cohort / "predictions", cohort / "cases.csv", resample_to_reference=True)
-    failed = {"case": "c", "reason": "the prediction is not finite, or does not reach, in 128 voxels of the mask"}
+    failed = {
+        "case": "c",
+        "reason": "the prediction is NaN, infinite or outside its field of view in 128 voxels of the mask",
+    }
     assert scores.failed == ((failed,) if fails else ())
     if not fails:
         assert scores.cases[1] == pytest.approx(whole.cases[1], nan_ok=True)
@@ -220,7 +223,7 @@ def test_one_volume_against_one(tmp_path):
 
 
 def test_what_is_refused(cohort):
-    with pytest.raises(InputError, match="no prediction for any of 2 cases") as caught:
+    with pytest.raises(InputError, match="none of the 2 cases has a prediction") as caught:
         evaluate_synthesis(cohort / "truth" / "a", cohort / "cases.csv")
     assert "b/b_ct.nii.gz" in caught.value.fix
     with pytest.raises(UsageError, match="2 cases"):
@@ -241,7 +244,7 @@ def test_a_reference_that_is_not_finite_is_refused(cohort):
     broken = head(1)
     broken[5, 5, 5] = np.nan
     save(path, broken, kind="scalar")
-    with pytest.raises(InputError, match="not finite") as caught:
+    with pytest.raises(InputError, match="NaN or infinity") as caught:
         evaluate_synthesis(cohort / "predictions", cohort / "cases.csv")
     assert caught.value.where == path
 
@@ -250,7 +253,7 @@ def test_cases_without_a_truth_are_named(cohort):
     with (cohort / "cases.csv").open("a") as table:
         table.write("z,test,,truth/b/b_mask.nii.gz\n")
     scores = evaluate_synthesis(cohort / "predictions", cohort / "cases.csv")
-    assert any("no true ct for z" in note for note in scores.notes)
+    assert any("missing reference 'ct': z" in note for note in scores.notes)
 
 
 def test_table_for_the_terminal(cohort):

@@ -108,7 +108,7 @@ def test_a_missing_label_map_fails_its_voxels_alone(five):
     dice = scores.summary["dice"]
     assert [dice[key] for key in ("n", "n_failed", "n_not_applicable")] == [2, 1, 2]
     assert scores.summary["auroc"]["n"] == 5
-    assert any("voxels of half not scored: there is no label map" in note for note in scores.notes)
+    assert any("voxels not scored in half: there is no label map" in note for note in scores.notes)
 
 
 def test_studies_of_a_patient_are_drawn_together(tmp_path):

@@ -77,7 +77,7 @@ def test_a_hit_a_miss_an_invention_and_nothing(four):
     assert scores.summary["recall"]["n_not_applicable"] == 2
     assert not scores.failed
     assert any("missed entirely in miss" in note for note in scores.notes)
-    assert any("neither there nor predicted in nothing" in note for note in scores.notes)
+    assert any("neither in the reference nor predicted in nothing" in note for note in scores.notes)
 
 
 def test_the_file_says_what_the_numbers_depend_on(four):
@@ -236,14 +236,14 @@ def test_a_class_that_no_reference_holds_is_told(tmp_path):
     folder, table = cohort(tmp_path, {"a": (labels(v1=(2, 4)), labels(v1=(2, 4)))})
     scores = evaluate_segmentation(folder, table, classes={"a": [9, 7], "b": [1, 8]})
     assert scores.cases[0]["dice_a"] == 0
-    said = [note for note in scores.notes if note.startswith("no reference holds")]
-    assert said == ["no reference holds a value of class 'a' (7, 9)"]
+    said = [note for note in scores.notes if note.startswith("no reference contains")]
+    assert said == ["no reference contains a value of class 'a' (7, 9)"]
     mask = np.zeros(SHAPE, dtype=np.uint8)
     mask[6:] = 1
     save(tmp_path / "mask.nii.gz", mask)
     table.write_text(table.read_text().rstrip("\n") + "mask.nii.gz\n")
     masked = evaluate_segmentation(folder, table, classes={"b": [1]}, mask_role="mask")
-    assert "no reference holds a value of class 'b' (1) inside the mask" in masked.notes
+    assert "no reference contains a value of class 'b' (1) inside the mask" in masked.notes
 
 
 def test_predictions_that_hold_the_values_of_the_references(tmp_path):
@@ -251,7 +251,7 @@ def test_predictions_that_hold_the_values_of_the_references(tmp_path):
     folder, table = cohort(tmp_path, {"a": (truth, truth)})
     with pytest.raises(InputError, match="value 4, but there are 1 classes") as caught:
         evaluate_segmentation(folder, table, classes={"tumour": [1, 4]})
-    assert "group the predictions" in caught.value.fix
+    assert "--group-predictions" in caught.value.fix
     (row,) = evaluate_segmentation(folder, table, classes={"tumour": [1, 4]}, group_predictions=True).cases
     assert row["dice"] == 1
 
@@ -263,7 +263,7 @@ def test_the_classes_are_those_of_the_model_that_predicted(tmp_path):
     right = {"core": [1, 4], "oedema": [2]}
     assert evaluate_segmentation(folder, table, classes=right).cases[0]["dice"] == 1
     for wrong in ({"oedema": [2], "core": [1, 4]}, {"core": [1, 4]}, None):
-        with pytest.raises(UsageError, match="1 core, 2 oedema of their model"):
+        with pytest.raises(UsageError, match="the classes 1 core, 2 oedema"):
             evaluate_segmentation(folder, table, classes=wrong)
     with pytest.raises(UsageError, match="already"):
         evaluate_segmentation(folder, table, classes=right, group_predictions=True)
@@ -294,7 +294,7 @@ def test_without_classes_each_value_is_one_and_doubts_are_said(tmp_path):
     assert scores.summary["dice_4"]["n_missed"] == 1
     assert scores.summary["dice_4"]["n_not_applicable"] == 1
     assert scores.summary["dice"]["n_missed"] == 1
-    assert any("no prediction has the label value 4" in note for note in scores.notes)
+    assert any("no prediction contains the label value 4" in note for note in scores.notes)
 
 
 def test_outside_the_mask_nothing_counts(tmp_path):
@@ -365,9 +365,9 @@ def test_classes_that_cannot_be_read(capsys, four, words):
     ("options", "message"),
     [
         ({"classes": {"a": [1, 2], "b": [2]}}, "value 2 is in two classes"),
-        ({"classes": {"a": [0]}}, "1 and more"),
-        ({"classes": {"a": []}}, "1 and more"),
-        ({"group_predictions": True}, "no classes"),
+        ({"classes": {"a": [0]}}, "1 or more"),
+        ({"classes": {"a": []}}, "1 or more"),
+        ({"group_predictions": True}, "without classes"),
         ({"lesion_share": 1.5}, "lesion_share"),
         ({"tolerance": -1.0}, "tolerance"),
     ],

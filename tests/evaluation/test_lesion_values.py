@@ -50,7 +50,7 @@ def test_the_tumour_of_the_training_labels_alone_is_lesion(tmp_path, tumour):
         assert scores.settings["cohort"]["lesions"] == 1
         assert scores.summary["ap"]["mean"] == 1
         assert (scores.settings["lesion_values"], scores.settings["least_grade"]) == ([tumour], None)
-        assert f"lesion: {tumour} in the true label maps, the class 'tumour'" in scores.notes
+        assert f"lesions: voxels of value {tumour} in the true label maps, the class 'tumour'" in scores.notes
 
 
 def test_values_that_were_given_win(tmp_path):
@@ -68,7 +68,7 @@ def test_labels_of_unknown_values_are_refused(tmp_path, capsys, missing):
     if missing == "class":
         for case in ("ill", "well"):
             (predictions / case / f"{case}_lesions.json").unlink()
-    with pytest.raises(UsageError, match="which values of the true label maps are lesion is not known") as error:
+    with pytest.raises(UsageError, match="unknown which values of the true label maps are lesions") as error:
         evaluate_detection(predictions, truth)
     assert "--least-grade" in error.value.fix
     words = ["evaluate", "detection", str(predictions), str(truth), "-o", str(tmp_path / "s.json")]
@@ -95,7 +95,7 @@ def test_lesion_files_keep_their_grades(tmp_path):
 
 def test_damaged_values(tmp_path):
     predictions, truth = two_patients(tmp_path, values={"tumour": ["three"]})
-    with pytest.raises(InputError, match="report of the prediction is damaged"):
+    with pytest.raises(InputError, match="prediction report is damaged"):
         evaluate_detection(predictions, truth)
 
 

@@ -245,7 +245,7 @@ class TestDescription:
         with pytest.raises(ModelError, match="'detection'"):
             self.build(task="detection")
         for missing in (None, [], "core"):
-            with pytest.raises(ModelError, match="no classes"):
+            with pytest.raises(ModelError, match="without classes"):
                 self.build(classes=missing)
         with pytest.raises(ModelError, match="makes 3 channels, and background and classes are 2"):
             self.build(classes=["core"])

@@ -7,7 +7,7 @@ import torch
 
 from medgen.methods.base import Shape
 from medgen.methods.catalogue import create, resolve
-from medgen.networks.alternate import statistics_of
+from medgen.networks.shadow_weights import statistics_of
 from medgen.recipe.settings import load_recipe
 from medgen.run.experiment import prepare, train
 from medgen.run.monitor.signals import Subset, measure

@@ -1,10 +1,9 @@
-"""The published generator and discriminator, layer by layer."""
+"""The published generator, layer by layer."""
 
 import pytest
 import torch
 from torch import nn
 
-from medgen.networks.discriminator import ContextAwareDiscriminator
 from medgen.networks.fcn import ContextAwareFCN
 from medgen.networks.generators import build_generator
 
@@ -46,26 +45,6 @@ def test_normalisation_has_no_learnt_scale():
     norms = [module for module in ContextAwareFCN(width=0.05).modules() if isinstance(module, nn.BatchNorm3d)]
     assert len(norms) == 8
     assert all(norm.weight is None for norm in norms)
-
-
-def test_discriminator_is_the_papers_with_a_linear_logit():
-    network = ContextAwareDiscriminator()
-    assert [layer.out_channels for layer in convolutions(network)] == [32, 64, 128, 256]
-    dense = [module for module in network.modules() if isinstance(module, nn.Linear)]
-    assert [(layer.in_features, layer.out_features) for layer in dense] == [(2048, 512), (512, 128), (128, 1)]
-    assert network.head[-1] is dense[-1]
-    logits = network(torch.randn(4, 1, 16, 16, 16))
-    assert logits.shape == (4, 1)
-    with torch.no_grad():
-        dense[-1].bias.fill_(-50.0)
-    assert (network(torch.randn(4, 1, 16, 16, 16)) < 0).all()  # the authors' ReLU would make this impossible
-
-
-def test_discriminator_takes_larger_patches_and_keeps_no_state():
-    network = ContextAwareDiscriminator(width=0.05)
-    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    assert network(torch.randn(2, 1, 32, 24, 16)).shape == (2, 1)
-    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
 
 
 def test_unet_keeps_the_size_and_says_what_it_divides_by():

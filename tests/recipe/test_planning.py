@@ -59,18 +59,18 @@ def test_patches_that_a_network_cannot_take(config, size, fitting, said):
     check_recipe(load_recipe(recipe, [f"patches.size=[{fitting}, {fitting}, {fitting}]"]))
 
 
-def test_an_adversary_alone_in_few_steps_is_doubted(caplog):
+def test_an_adversary_alone_in_few_steps_gives_a_warning(caplog):
     recipe = tiny_domains.recipe(method="adversarial_detector", config={})
 
-    def doubts(*overrides):
+    def warnings(*overrides):
         caplog.clear()
         check_recipe(load_recipe(recipe, ["patches.size=[32, 32, 4]", *overrides]))
         return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
 
-    (said,) = doubts("schedule.steps=400")
+    (said,) = warnings("schedule.steps=400")
     assert said.startswith("adversarial_weight is 1 in a training of 400 steps")
-    assert not doubts("schedule.steps=4000")
-    assert not doubts("schedule.steps=400", "config.adversarial_weight=0.99")
+    assert not warnings("schedule.steps=4000")
+    assert not warnings("schedule.steps=400", "config.adversarial_weight=0.99")
 
 
 def test_thick_slices_may_be_few_but_not_small():

@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from medgen.networks.alternate import Alternate, statistics_of
+from medgen.networks.shadow_weights import ShadowWeights, statistics_of
 
 
 def network() -> nn.Sequential:
@@ -16,7 +16,7 @@ def test_statistics_are_found():
 
 def test_a_pass_inside_the_block_updates_the_copies_alone():
     net = network()
-    other = Alternate(net, statistics_of(net))
+    other = ShadowWeights(net, statistics_of(net))
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     x = torch.randn(4, 1, 3, 3, 3) + 5
     with other.used_by(net):
@@ -28,7 +28,7 @@ def test_a_pass_inside_the_block_updates_the_copies_alone():
 
 def test_a_failure_inside_the_block_puts_the_tensors_back():
     net = network()
-    other, mean = Alternate(net, statistics_of(net)), net[1].running_mean
+    other, mean = ShadowWeights(net, statistics_of(net)), net[1].running_mean
     try:
         with other.used_by(net):
             raise RuntimeError
@@ -39,7 +39,7 @@ def test_a_failure_inside_the_block_puts_the_tensors_back():
 
 def test_a_teacher_follows_weights_and_gets_no_gradient():
     net = network()
-    teacher = Alternate(net, net.state_dict())
+    teacher = ShadowWeights(net, net.state_dict())
     assert list(teacher.parameters()) == []
     with torch.no_grad():
         net[0].weight.add_(1.0)
