@@ -21,7 +21,6 @@ from medgen.config import Config, build
 from medgen.errors import UsageError
 from medgen.methods.catalogue import method_names, resolve
 from medgen.recipe.settings import Recipe, load_recipe
-from medgen.sampling.batches import Adaptation, Labelled
 
 SUPERVISED = "segmentation"
 """The method of every regime that learns from labels alone."""
@@ -158,7 +157,7 @@ def choose_regimes(
 def _everything() -> list[str]:
     """The six, and every other method of medgen that segments."""
     others = [name for name in method_names() if name not in (SUPERVISED, ADVERSARIAL)]
-    return [*REGIMES, *(name for name in others if issubclass(resolve(name).batch_class, (Labelled, Adaptation)))]
+    return [*REGIMES, *(name for name in others if resolve(name).batch_class.task().labels)]
 
 
 def _adapts(method: str, allow_modules: Sequence[str] = ()) -> bool:

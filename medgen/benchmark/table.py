@@ -24,7 +24,7 @@ from medgen.metrics.statistics import (
     holm,
     summarise_runs,
 )
-from medgen.run.monitor import judge, kept_looks, read_looks
+from medgen.run.monitor import judge, kept_records, read_records
 
 Numbers = NDArray[np.float64]
 DICE = "dice"
@@ -144,8 +144,8 @@ def verdicts(runs: Sequence[Run]) -> dict[int, tuple[str, ...]]:
     """What the look at the kept weights of each run made of it, by seed; runs that were not looked at have none."""
     found: dict[int, tuple[str, ...]] = {}
     for run in runs:
-        if looks := read_looks(run.folder / "metrics.jsonl"):
-            kept = kept_looks(looks, run.recipe.schedule.keep)
+        if looks := read_records(run.folder / "metrics.jsonl"):
+            kept = kept_records(looks, run.recipe.schedule.keep)
             found[run.seed] = (*found.get(run.seed, ()), judge(kept).word)
     return found
 

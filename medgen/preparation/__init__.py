@@ -1,6 +1,6 @@
 """From a patient's files to what a network sees, and back; and the store that keeps it on disk."""
 
-from medgen.preparation.building import build_store
+from medgen.preparation.building import build_store, open_store
 from medgen.preparation.fingerprint import Fingerprint
 from medgen.preparation.patient import Preparation
 from medgen.preparation.prepared import Prepared
@@ -17,4 +17,5 @@ __all__ = [
     "Store",
     "StoredCase",
     "build_store",
+    "open_store",
 ]

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -79,6 +79,17 @@ def build_store(
             facts_of.cache_clear()
             lock.release()
     _report(progress, len(cases), len(cases), "prepared")
+    return open_store(cases, preparation, places)
+
+
+def open_store(cases: Sequence[Case], preparation: Preparation, places: Mapping[str, Path]) -> Store:
+    """Open what :func:`build_store` has built, reading no image.
+
+    Args:
+        cases: from the case table.
+        preparation: with which the store was built.
+        places: by name of the case, the folder of its arrays.
+    """
     stored = tuple(open_case(case, places[case.name]) for case in cases)
     train = [facts_of(case.folder)["fingerprint"] for case in stored if case.split == "train"]
     return Store(stored, replace(preparation, training=summarise(train)) if train else preparation)

@@ -92,7 +92,7 @@ class Schedule(Config):
     target domain gets its say, to compare with."""
     keep: Literal["best", "last", "health"] = "best"
     """Which weights become the model: those of the best validation, of the last step, or, for a method that adapts, of
-    the look that the health signals prefer; see :mod:`medgen.run.monitor.selection`, which is no default since its
+    the look that the health signals prefer; see :mod:`medgen.run.monitor.history`, which is no default since its
     worth is not shown. With ``best`` a method that adapts keeps the last: its validation has labels of the source
     domain only, on which adaptation does not get better."""
     save_every: PositiveInt = 1000

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import numpy as np
 
 from medgen.report.drawing import Theme, draw_curve, draw_legend, new_figure, style_axes
-from medgen.run.monitor import RULE, Look, judge, kept_looks, read_looks
+from medgen.run.monitor import RULE, MonitorRecord, judge, kept_records, read_records
 from medgen.run.monitor.verdict import TOLD_APART, distance, late_layers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Validations: TypeAlias = Sequence[Look]
+Validations: TypeAlias = Sequence[MonitorRecord]
 """The signals of each validation of a run, in the order of their steps."""
 
 CAPTION = (
@@ -51,14 +51,14 @@ class HealthPanel(NamedTuple):
 
 def read_validations(log: Path) -> Validations:
     """The signals of every validation in ``metrics.jsonl``; empty where there is no log or no monitor ran."""
-    return tuple(read_looks(log))
+    return tuple(read_records(log))
 
 
 def health_panel(validations: Validations, keep: str = "last") -> HealthPanel | None:
     """The verdict on the weights that were kept (``schedule.keep``); None where no monitor ran."""
     if not validations:
         return None
-    validations = kept_looks(validations, keep)
+    validations = kept_records(validations, keep)
     verdict = judge(validations)
     good = verdict.word in ("healthy", "warming up")
     return HealthPanel(verdict.word, verdict.reason, RULE, validations[-1].step + 1, good)

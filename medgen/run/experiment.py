@@ -15,13 +15,14 @@ from medgen.config import Config
 from medgen.errors import InputError, UsageError
 from medgen.files import folder_lock, remove_partial_files
 from medgen.methods.base import Method, Shape, stages_of
-from medgen.preparation import Preparation, Roles, Store, build_store
+from medgen.preparation import Preparation, Roles, Store, build_store, open_store
 from medgen.recipe.check import check_recipe, require_images
 from medgen.recipe.settings import Recipe, load_recipe, save_recipe
 from medgen.run.cascade import fit_cascade
-from medgen.run.manifest import write_facts
-from medgen.run.monitor.watch import require_selection
+from medgen.run.manifest import write_manifest
+from medgen.run.monitor.monitor import require_selection
 from medgen.run.session import Session
+from medgen.run.validations import on_validation
 from medgen.sampling.streams import visible
 from medgen.training.checkpoint import save_model
 from medgen.training.engine import Engine
@@ -102,10 +103,21 @@ def train(
         classes = _class_names(settings.data, prepared) if task.labels else ()
         outputs = task.channels(settings.data, len(classes))
         shape = Shape(len(settings.data.inputs), outputs, settings.patches.size)
-        session = Session(settings, folder, engine, metrics, stop, shape, prepared.preparation, allow_modules, progress)
+        session = Session(
+            settings,
+            folder,
+            engine,
+            metrics,
+            stop,
+            shape,
+            prepared.preparation,
+            on_validation,
+            allow_modules=allow_modules,
+            progress=progress,
+        )
         _train(session, config, prepared, classes)
         if engine.rank == 0:
-            write_facts(session, learnt, prepared, time.monotonic() - began)
+            write_manifest(session, learnt, prepared, time.monotonic() - began)
         engine.barrier()
     return folder
 
@@ -147,10 +159,13 @@ def prepare(
 def _prepare(settings: Recipe, cases: Sequence[Case], folder: Path, engine: Engine, progress: Progress | None) -> Store:
     """The store of the training and validation cases; process 0 builds it, the others find it built."""
     preparation = Preparation(settings.data, settings.preparation)
+    prepared: Store | None = None
     if engine.rank == 0:
-        build_store(cases, preparation, folder, workers=_preparers(), progress=progress)
-    engine.barrier()
-    prepared = build_store(cases, preparation, folder, workers=1)
+        prepared = build_store(cases, preparation, folder, workers=_preparers(), progress=progress)
+    # The places are hashes over the bytes of all images: process 0 has them already.
+    places = engine.gather({case.name: case.folder for case in prepared.cases} if prepared else None)[0]
+    if prepared is None:
+        prepared = open_store(cases, preparation, places)
     if engine.rank == 0:
         for case in prepared.cases:
             if case.notes:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
@@ -18,12 +16,8 @@ from torch.optim.swa_utils import AveragedModel
 from medgen.errors import ModelError, Preempted
 from medgen.files import sha256, write_json
 from medgen.methods.base import Method
-from medgen.run.monitor.looks import read_looks
-from medgen.run.monitor.selection import Choice, choose_look
-from medgen.run.monitor.snapshots import save_snapshot, snapshot_path
-from medgen.run.monitor.watch import Watch, steps_before_adaptation, watched_cases
+from medgen.run.keeping import Keep, OnValidation, weights_of
 from medgen.run.session import Part, Session, new_method
-from medgen.run.validation import validate
 from medgen.sampling.loading import patch_batches
 from medgen.sampling.patches import Patches
 from medgen.sampling.streams import StreamSource
@@ -52,11 +46,8 @@ class _State:
         decay = session.recipe.schedule.averaging
         self.average: AveragedModel | None = moving_average(self.method, decay) if decay else None
         self.step, self.seconds, self.clock = 0, 0.0, time.monotonic()
-        self.best: dict[str, Any] = {}
-        self.watch: Watch | None = None
-        self.look_at: int | None = None
-        keep = session.recipe.schedule.keep
-        self.keeps_best, self.keeps_healthy = keep == "best", keep == "health"
+        self.on_validation: OnValidation | None = session.validations(session, part, self.method)
+        self.keep = self.on_validation.keep if self.on_validation else Keep()
 
     @property
     def current(self) -> Method:
@@ -74,7 +65,7 @@ class _State:
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "average": None if self.average is None else self.average.state_dict(),
             "memory": memory,
-            "best": self.best,
+            "keep": self.keep.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any], engine: Engine) -> None:
@@ -82,22 +73,13 @@ class _State:
         saved = state.get("memory") or []
         for name, part in self.method.memory().items() if saved else ():
             part.load_state_dict(saved[engine.rank if len(saved) == engine.world else 0][name])
-        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.keep.load_state_dict(state["keep"])
         self.method.load_state_dict(state["method"])
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
-
-    def keep_if_best(self, value: float | None) -> None:
-        """Remember the weights when ``value`` is the lowest so far; without a number those of the end are kept."""
-        if (
-            value is not None
-            and math.isfinite(value)
-            and self.keeps_best
-            and (not self.best or value < self.best["value"])
-        ):
-            self.best = {"step": self.step, "value": value, "weights": _weights(self.current)}
 
 
 def fit(session: Session, part: Part) -> Method:
@@ -123,20 +105,15 @@ def fit(session: Session, part: Part) -> Method:
     if main:
         session.log.rewind(part.name, state.step)
     recipe = session.recipe
-    if (subset := watched_cases(session, part, type(state.method))) is not None:
-        state.look_at = steps_before_adaptation(recipe.schedule, state.method)
-        state.watch = Watch(session, part, subset) if main else None
     kind, inputs = state.method.batch_class, recipe.data.inputs
     source = StreamSource(kind, part.cases, recipe.patches, state.seed, part.contexts, inputs)
     with session.stop.listening(INTERRUPT):  # Ctrl-C waits for the end of the step, like SIGTERM
         for record in _records(session, state, source):
             _after_step(session, part, state, record, folder, source)
     method = state.current
-    if state.best:
-        method.load_state_dict(state.best["weights"])
-    healthy = _choose_by_health(session, part, folder, method) if state.keeps_healthy and part.held_out else None
+    chosen = state.keep.choose(method, folder)
     if main:
-        _finish(folder, method, state, healthy)
+        _finish(folder, method, state, chosen)
     session.engine.barrier()
     return method.eval()
 
@@ -181,16 +158,9 @@ def _after_step(session: Session, part: Part, state: _State, record: Record, fol
         session.log.write(part.name, record.step, losses=record.losses, learning_rate=record.learning_rate, **extra)
     if session.progress is not None and main:
         session.progress(state.step, schedule.steps, f"{part.name}  {_readable(record.losses)}")
-    if part.held_out and (state.step % schedule.validate_every == 0 or last or state.step == state.look_at):
-        watch = state.watch
-        validation = validate(state.current, part.held_out, part.contexts, session, watch.look if watch else None)
-        state.keep_if_best(validation.loss)
-        if main:
-            session.log.write(part.name, record.step, validation=validation.scores)
-            if schedule.snapshots or state.keeps_healthy:
-                save_snapshot(folder, state.step, _weights(state.current))
-        if watch is not None:
-            watch.check(state.current, record.step, validation.scores.get("dice"))
+    validations = state.on_validation
+    if validations and (state.step % schedule.validate_every == 0 or last or state.step == validations.extra):
+        validations(state.current, record.step)
     stop = not session.engine.everywhere(not session.stop.reason)
     if state.step % schedule.save_every == 0 or last or stop:
         content = state.state_dict(session.engine)
@@ -219,31 +189,11 @@ def _patches(source: Patches, step: int, batch: int) -> list[tuple[str, tuple[in
     return [source.describe(n) for n in range(step * batch, (step + 1) * batch)]
 
 
-def _choose_by_health(session: Session, part: Part, folder: Path, method: Method) -> int | None:
-    """Give ``method`` the weights of the look that the signals prefer; its step, None where the last weights stay.
-
-    The looks are read from the log, which is the same however often the run was stopped.
-    """
-    engine = session.engine
-    mine = choose_look(read_looks(session.log.path, part.name)) if engine.rank == 0 else None
-    choice: Choice = engine.gather(mine)[0]
-    step, reason = choice
-    if step is not None:
-        method.load_state_dict(load_weights(snapshot_path(folder, step + 1)))
-    if engine.rank == 0:
-        level, which = (logging.WARNING, "the last step") if step is None else (logging.INFO, f"step {step}")
-        log.log(level, "%s: the weights of %s are kept: %s", part.name, which, reason)
-    return step
-
-
-def _finish(folder: Path, method: Method, state: _State, healthy: int | None) -> None:
+def _finish(folder: Path, method: Method, state: _State, chosen: Mapping[str, Any]) -> None:
     """Write the weights and the note that this part is done; its checkpoints are no longer needed."""
     path = folder / "final.safetensors"
-    save_weights(path, _weights(method))
-    best = {"best_step": state.best["step"], "best_value": state.best["value"]} if state.best else {}
-    if healthy is not None:
-        best = {"healthy_step": healthy + 1}
-    content = {"steps": state.step, "seconds": state.seconds, "weights_sha256": sha256(path), **best}
+    save_weights(path, weights_of(method))
+    content = {"steps": state.step, "seconds": state.seconds, "weights_sha256": sha256(path), **chosen}
     write_json(folder / "done.json", content)
     for checkpoint in folder.glob("step-*.pt"):
         checkpoint.unlink()
@@ -276,13 +226,6 @@ def _kept(folder: Path) -> dict[str, Tensor] | None:
         return load_weights(folder / "final.safetensors", digest=digest)
     except (ModelError, ValueError, KeyError, TypeError):
         return None
-
-
-def _weights(method: Method) -> dict[str, Tensor]:
-    return {
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in method.state_dict().items()
-    }
 
 
 def _readable(losses: Mapping[str, float]) -> str:

@@ -1,4 +1,4 @@
-"""The facts of a run: ``run.json``."""
+"""The manifest of a run: ``run.json``."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import medgen
 from medgen.cases import Case
 from medgen.files import image_digest, sha256, write_json
 from medgen.preparation import Roles, Store
-from medgen.run.monitor.facts import adaptation_facts
+from medgen.run.monitor.history import adaptation_manifest
 from medgen.run.session import Session
 
 
-def write_facts(session: Session, cases: Sequence[Case], prepared: Store, seconds: float) -> None:
+def write_manifest(session: Session, cases: Sequence[Case], prepared: Store, seconds: float) -> None:
     """Write what ran where, for how long and on which bytes; no patient data and no absolute path.
 
     Args:
@@ -29,7 +29,7 @@ def write_facts(session: Session, cases: Sequence[Case], prepared: Store, second
     folder, settings, engine = session.folder, session.recipe, session.engine
     versions = {name: importlib.metadata.version(name) for name in ("torch", "monai", "numpy", "nibabel")}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    adaptation = adaptation_facts(folder, keep=settings.schedule.keep)
+    adaptation = adaptation_manifest(folder, keep=settings.schedule.keep)
     parts = [json.loads(path.read_text()) for path in folder.glob("checkpoints/*/done.json")]
     write_json(
         folder / "run.json",

@@ -10,6 +10,7 @@ from medgen.methods.base import Method, Shape
 from medgen.methods.catalogue import create
 from medgen.preparation import Preparation, StoredCase
 from medgen.recipe.settings import Recipe
+from medgen.run.keeping import Validations
 from medgen.training.engine import Engine
 from medgen.training.log import RunLog
 from medgen.training.stopping import StopRequest
@@ -30,6 +31,7 @@ class Session:
     stop: StopRequest
     shape: Shape
     preparation: Preparation
+    validations: Validations
     allow_modules: Sequence[str] = ()
     progress: Progress | None = None
 

@@ -27,7 +27,7 @@ from medgen.inference.model import load_model
 from medgen.phantom import make_adaptation_phantom
 from medgen.recipe.settings import load_recipe
 from medgen.run.experiment import train
-from medgen.run.monitor import rank_checkpoints, read_looks
+from medgen.run.monitor import rank_checkpoints, read_records
 from medgen.run.monitor.snapshots import list_snapshots, write_snapshot_model
 
 HERE = Path(__file__).parent
@@ -99,7 +99,7 @@ def rank(recipe: Path, plan: Path, cases: Path, out: Path, options: argparse.Nam
             scores.write(folder / "scores.json")
         truth[step] = json.loads((folder / "scores.json").read_text())["summary"]["dice"]["mean"]
         _say(step, mine.schedule.steps, f"dice on T {truth[step]:.3f}")
-    looks = [look for look in read_looks(run / "metrics.jsonl") if not look.warming_up]
+    looks = [look for look in read_records(run / "metrics.jsonl") if not look.warming_up]
     ranks = {name: found._asdict() for name, found in rank_checkpoints(looks, truth).items()}
     result = {"phantom": True, "row": RANKED, "dice_by_step": truth, "signals": ranks}
     write_json(out / "ranking.json", result)

@@ -341,7 +341,7 @@ def test_a_living_run_is_not_touched(cases, tmp_path):
     half.parent.mkdir()
     half.write_bytes(b"half a checkpoint")
     before = (run / "recipe.yaml").stat().st_ino
-    with folder_lock(run), pytest.raises(UsageError, match="another run is working"):
+    with folder_lock(run), pytest.raises(UsageError, match="another run is using"):
         train(tiny.RECIPE, cases, run, resume=True, device="cpu")
     assert half.read_bytes() == b"half a checkpoint"
     assert (run / "recipe.yaml").stat().st_ino == before

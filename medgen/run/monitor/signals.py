@@ -1,4 +1,4 @@
-"""What can be seen of an adaptation on held-out cases of both domains, without a label of the target."""
+"""What can be measured of an adaptation on held-out cases of both domains, without a label of the target."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class HasDiscriminator(Protocol):
 
 
 class Subset(NamedTuple):
-    """The held-out cases that every look of a run is taken at; the target's have no labels."""
+    """The held-out cases that every record of a run is taken from; the target's have no labels."""
 
     source: tuple[StoredCase, ...]
     target: tuple[StoredCase, ...]
@@ -85,12 +85,12 @@ def choose_subset(held_out: Sequence[StoredCase], config: HealthConfig, seed: in
     return Subset(*(tuple(cases[number] for number in chosen) for cases, chosen in zip(domains, drawn, strict=True)))
 
 
-def look_at(probabilities: NDArray[np.float32], case: StoredCase) -> CaseSignals:
+def case_signals(probabilities: NDArray[np.float32], case: StoredCase) -> CaseSignals:
     """The signals of a predicted case.
 
     Args:
         probabilities: (K, X, Y, Z) in [0, 1], background first.
-        case: whose mask says where to look.
+        case: whose mask says where to measure.
     """
     inside = np.asarray(case.mask) > 0
     found = (probabilities.argmax(axis=0) > 0) & inside
@@ -132,7 +132,7 @@ def measure(
         for number, case in enumerate(cases):
             if case.name not in known or name == "target":
                 probabilities = estimate(method, case, None, recipe, engine)
-                known[case.name] = look_at(probabilities, case)
+                known[case.name] = case_signals(probabilities, case)
                 if name == "target" and number < health.disturbed:
                     agreements.append(_agreement(method, case, probabilities, recipe, engine, seed=number))
         for field in CaseSignals._fields:

@@ -1,4 +1,4 @@
-"""The weights of every validation, for a pipeline that scores them afterwards (``schedule.snapshots``)."""
+"""The weights of every validation of a run, to be scored afterwards or to be chosen from."""
 
 from __future__ import annotations
 

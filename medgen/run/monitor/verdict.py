@@ -1,4 +1,4 @@
-"""From the looks of a run to one word, by rules that are printed with it."""
+"""From the records of a run to one word, by rules that are printed with it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from medgen.run.monitor.looks import WARMING_UP, Look
+from medgen.run.monitor.records import WARMING_UP, MonitorRecord
 
 LEAST_DICE = 0.1
 """Below this nothing was learnt that could be lost."""
@@ -28,7 +28,7 @@ small differences after an adaptation that worked, so it must not be nearer to c
 CLOSE = math.log(1.25)
 """Volumes or entropies within a quarter of each other are equal, for a few patients."""
 NEARER = 0.8
-"""A distance between the domains counts as less when this share of it is left; looks at a few patients scatter."""
+"""A distance between the domains counts as less when this share of it is left; records of a few patients scatter."""
 
 RULE = (
     f"COLLAPSED if the source Dice fell below {SOURCE_KEPT:.2f} of its best so far (that is at least {LEAST_DICE:g}),"
@@ -38,8 +38,8 @@ RULE = (
     f" tells the domains of unseen patients apart (lower end of the 95 % interval above {TOLD_APART:g}) while neither"
     f" volume nor entropy of the target came near the source's: within {math.expm1(CLOSE):.0%}, or to {NEARER:g} of the"
     f" distance (of logarithms) before. UNKNOWN while the source Dice is below {LEAST_DICE:g}, or where no probe could"
-    f" be measured (it takes two patients of each domain). HEALTHY otherwise. 'Before' is the last look before the"
-    f" target had a say, or the first one."
+    f" be measured (it takes two patients of each domain). HEALTHY otherwise. 'Before' is the last validation"
+    f" before adaptation begins, or the first one."
 )
 """The whole rule in words."""
 
@@ -50,8 +50,8 @@ class Verdict(NamedTuple):
     """What is to be thought of an adaptation.
 
     Attributes:
-        word: ``healthy``, ``not adapting`` or ``collapsed``; ``warming up`` before the target has a say, ``unknown``
-            where the looks do not suffice.
+        word: ``healthy``, ``not adapting`` or ``collapsed``; ``warming up`` before adaptation begins, ``unknown``
+            where the records do not suffice.
         reason: the numbers that decided.
     """
 
@@ -59,23 +59,23 @@ class Verdict(NamedTuple):
     reason: str
 
 
-def judge(looks: Sequence[Look]) -> Verdict:
-    """The verdict on the last of ``looks``, by :data:`RULE`.
+def judge(records: Sequence[MonitorRecord]) -> Verdict:
+    """The verdict on the last of ``records``, by :data:`RULE`.
 
     Args:
-        looks: of one run, in the order of their steps; one at least.
+        records: of one run, in the order of their steps; one at least.
     """
-    now, start = looks[-1], before_of(looks)
+    now, start = records[-1], before_of(records)
     if now.warming_up:
-        return Verdict(WARMING_UP, "the target domain has no say yet")
-    if lost := _lost(looks):
+        return Verdict(WARMING_UP, "adaptation has not begun yet")
+    if lost := _lost(records):
         return Verdict("collapsed", lost)
     if not now["source_dice"] >= LEAST_DICE:  # nor is it known, without labelled cases
         return Verdict("unknown", f"nothing is learnt yet: the source Dice is {now['source_dice']:.2f}")
     if unsure := _unsure(now):
         return Verdict("collapsed", unsure)
     if now is start:
-        return Verdict("unknown", "there is no earlier look to compare with")
+        return Verdict("unknown", "there is no earlier validation to compare with")
     if wrong := _volume_wrong(now):
         as_before = _volume_wrong(start) and (_ratio(now) > 1) == (_ratio(start) > 1)
         return Verdict("not adapting", f"{wrong}, as before") if as_before else Verdict("collapsed", wrong)
@@ -90,77 +90,79 @@ def judge(looks: Sequence[Look]) -> Verdict:
     return Verdict("healthy" if _measured(now) else "unknown", "; ".join(reasons))
 
 
-def before_of(looks: Sequence[Look]) -> Look:
-    """The look to compare with: the last one before the target domain had a say, or else the first."""
-    return next((look for look in reversed(looks) if look.warming_up), looks[0])
+def before_of(records: Sequence[MonitorRecord]) -> MonitorRecord:
+    """The record to compare with: the last one before adaptation begins, or else the first."""
+    return next((record for record in reversed(records) if record.warming_up), records[0])
 
 
-def distance(look: Look, signal: str) -> float:
-    """``|log(target / source)|`` of ``volume``, ``entropy`` or ``lesions``: 0 where the domains look alike."""
+def distance(record: MonitorRecord, signal: str) -> float:
+    """``|log(target / source)|`` of ``volume``, ``entropy`` or ``lesions``: 0 where the domains are alike."""
     least = {"volume": LEAST_VOLUME, "lesions": 1.0}.get(signal, 1e-6)
-    return abs(math.log((look[f"{signal}_target"] + least) / (look[f"{signal}_source"] + least)))
+    return abs(math.log((record[f"{signal}_target"] + least) / (record[f"{signal}_source"] + least)))
 
 
-def late_layers(look: Look) -> list[str]:
+def late_layers(record: MonitorRecord) -> list[str]:
     """The later half of the probed feature maps, with the middle one of an odd number."""
-    return look.layers[len(look.layers) // 2 :]
+    return record.layers[len(record.layers) // 2 :]
 
 
-def _lost(looks: Sequence[Look]) -> str:
-    now = looks[-1]["source_dice"]
-    best = max((look for look in looks if look["source_dice"] == look["source_dice"]), key=_dice_of, default=None)
+def _lost(records: Sequence[MonitorRecord]) -> str:
+    now = records[-1]["source_dice"]
+    best = max(
+        (record for record in records if record["source_dice"] == record["source_dice"]), key=_dice_of, default=None
+    )
     if best is None or _dice_of(best) < LEAST_DICE or not now < SOURCE_KEPT * _dice_of(best):
         return ""
     return f"the source Dice fell to {now:.2f} from {_dice_of(best):.2f} at step {best.step}"
 
 
-def _dice_of(look: Look) -> float:
-    return look["source_dice"]
+def _dice_of(record: MonitorRecord) -> float:
+    return record["source_dice"]
 
 
-def _unsure(now: Look) -> str:
+def _unsure(now: MonitorRecord) -> str:
     entropy = now["entropy_target"]
     return f"the mean entropy on the target is {entropy:.2f} of the maximum" if entropy > ENTROPY_HIGH else ""
 
 
-def _ratio(look: Look) -> float:
-    return (look["volume_target"] + LEAST_VOLUME) / (look["volume_source"] + LEAST_VOLUME)
+def _ratio(record: MonitorRecord) -> float:
+    return (record["volume_target"] + LEAST_VOLUME) / (record["volume_source"] + LEAST_VOLUME)
 
 
-def _volume_wrong(look: Look) -> str:
-    if 1 / VOLUME_FACTOR <= _ratio(look) <= VOLUME_FACTOR:
+def _volume_wrong(record: MonitorRecord) -> str:
+    if 1 / VOLUME_FACTOR <= _ratio(record) <= VOLUME_FACTOR:
         return ""
-    target, source = look["volume_target"], look["volume_source"]
+    target, source = record["volume_target"], record["volume_source"]
     return f"the predicted volume is {target:.2g} ml on a target case and {source:.2g} ml on a source case"
 
 
-def _told_apart(now: Look) -> str:
+def _told_apart(now: MonitorRecord) -> str:
     late = late_layers(now)
     if not late or not all(now[f"domain_accuracy_low/{layer}"] > TOLD_APART for layer in late):
         return ""
     return f"the domains are told apart in the late layers ({_accuracies(now)})"
 
 
-def _measured(now: Look) -> bool:
+def _measured(now: MonitorRecord) -> bool:
     return any(math.isfinite(now[f"domain_accuracy/{layer}"]) for layer in now.layers)
 
 
-def _not_told_apart(now: Look) -> str:
+def _not_told_apart(now: MonitorRecord) -> str:
     if not _measured(now):
         return "how well the domains are told apart was not measured"
     return f"the domains are not surely told apart ({_accuracies(now)})"
 
 
-def _accuracies(look: Look) -> str:
+def _accuracies(record: MonitorRecord) -> str:
     parts = (
-        f"{layer}: {look[f'domain_accuracy/{layer}']:.2f} "
-        f"[{look[f'domain_accuracy_low/{layer}']:.2f}, {look[f'domain_accuracy_high/{layer}']:.2f}]"
-        for layer in late_layers(look)
+        f"{layer}: {record[f'domain_accuracy/{layer}']:.2f} "
+        f"[{record[f'domain_accuracy_low/{layer}']:.2f}, {record[f'domain_accuracy_high/{layer}']:.2f}]"
+        for layer in late_layers(record)
     )
     return ", ".join(parts) or "not measured"
 
 
-def _came_near(now: Look, start: Look) -> str:
+def _came_near(now: MonitorRecord, start: MonitorRecord) -> str:
     near = []
     for signal in ("volume", "entropy"):
         left, had = distance(now, signal), distance(start, signal)

@@ -14,8 +14,8 @@ from medgen.methods.base import Predicts, Shape, Window
 from medgen.preparation import StoredCase
 from medgen.recipe.settings import HealthConfig, load_recipe
 from medgen.run.experiment import train
-from medgen.run.monitor import RULE, Look, adaptation_facts, judge, rank_checkpoints, read_looks
-from medgen.run.monitor.signals import choose_subset, look_at, measure
+from medgen.run.monitor import RULE, MonitorRecord, adaptation_manifest, judge, rank_checkpoints, read_records
+from medgen.run.monitor.signals import case_signals, choose_subset, measure
 from medgen.run.monitor.snapshots import list_snapshots, write_snapshot_model
 from medgen.sampling.batches import Labelled
 from medgen.training.checkpoint import load_stages, load_weights
@@ -83,7 +83,7 @@ def lines(run):
 
 
 def test_every_validation_of_a_run_is_looked_at(run):
-    looks = read_looks(run / "metrics.jsonl")
+    looks = read_records(run / "metrics.jsonl")
     assert [look.step for look in looks] == [1, 3, 5]
     assert [look.warming_up for look in looks] == [True, False, False]  # the adversary begins after 0.3 of 6 steps
     validated = {line["step"]: line["validation"]["dice"] for line in lines(run) if "validation" in line}
@@ -101,18 +101,18 @@ def test_every_validation_of_a_run_is_looked_at(run):
 
 def test_the_verdict_stands_in_the_facts_of_the_run_with_its_rule(run):
     said = json.loads((run / "run.json").read_text())["adaptation"]
-    assert said["verdict"] == judge(read_looks(run / "metrics.jsonl")).word == lines(run)[-1]["verdict"]
+    assert said["verdict"] == judge(read_records(run / "metrics.jsonl")).word == lines(run)[-1]["verdict"]
     assert said["rule"] == RULE
     assert said["before"]["step"] == 1
     assert said["signals"]["source_dice"] == lines(run)[-1]["health"]["source_dice"]
-    assert adaptation_facts(run / "nothing") is None
+    assert adaptation_manifest(run / "nothing") is None
 
 
 def test_looking_changes_no_weight(run, cases, tmp_path):
     blind = train(RECIPE, cases, tmp_path / "run", overrides=["schedule.health=null"], device="cpu")
     watched, other = (load_weights(each / "model" / "weights.safetensors") for each in (run, blind))
     assert all(torch.equal(watched[name], other[name]) for name in watched)
-    assert read_looks(blind / "metrics.jsonl") == []
+    assert read_records(blind / "metrics.jsonl") == []
     assert "adaptation" not in json.loads((blind / "run.json").read_text())
     assert list_snapshots(blind) == {}
 
@@ -136,8 +136,8 @@ def test_without_held_out_targets_it_is_said_and_nothing_is_watched(cases, tmp_p
     with table.open("w", newline="") as file:
         csv.writer(file).writerows(rows)
     blind = train(RECIPE, table, tmp_path / "run", overrides=["schedule.steps=1"], device="cpu")
-    assert "the health of the adaptation is not watched" in caplog.text
-    assert read_looks(blind / "metrics.jsonl") == []
+    assert "the health of the adaptation is not monitored" in caplog.text
+    assert read_records(blind / "metrics.jsonl") == []
 
 
 # What is seen: a method whose answers are known.
@@ -228,10 +228,10 @@ def test_the_same_cases_are_drawn(tmp_path):
 def test_entropy_counts_the_mask_alone(tmp_path):
     case = stored(tmp_path / "one", "one", "target", 0.0)
     even = np.full((2, 12, 12, 12), 0.5, np.float32)
-    assert look_at(even, case).entropy == pytest.approx(1.0)
+    assert case_signals(even, case).entropy == pytest.approx(1.0)
     sure = np.stack([np.ones((12, 12, 12), np.float32), np.zeros((12, 12, 12), np.float32)])
     sure[:, 0] = 0.5  # outside the mask
-    assert look_at(sure, case).entropy == pytest.approx(0.0, abs=1e-5)
+    assert case_signals(sure, case).entropy == pytest.approx(0.0, abs=1e-5)
 
 
 # What is thought of it.
@@ -247,8 +247,8 @@ START = {
 
 
 def verdict(now, start=None):
-    warm = Look(99, {**START, **(start or {})}, warming_up=True)
-    return judge([warm, Look(199, {**warm.signals, **now})])
+    warm = MonitorRecord(99, {**START, **(start or {})}, warming_up=True)
+    return judge([warm, MonitorRecord(199, {**warm.signals, **now})])
 
 
 @pytest.mark.parametrize(
@@ -279,9 +279,9 @@ def test_a_volume_that_was_wrong_before_is_no_collapse():
 
 
 def test_before_the_target_has_a_say_nothing_is_judged():
-    warm = Look(99, {**START, "volume_target": 0.0}, warming_up=True)
+    warm = MonitorRecord(99, {**START, "volume_target": 0.0}, warming_up=True)
     assert judge([warm]).word == "warming up"
-    assert judge([Look(99, START)]).word == "unknown"
+    assert judge([MonitorRecord(99, START)]).word == "unknown"
 
 
 def test_a_source_that_never_worked_cannot_collapse():
@@ -293,7 +293,7 @@ def test_a_source_that_never_worked_cannot_collapse():
 
 def test_signals_rank_checkpoints_by_the_truth():
     looks = [
-        Look(step, {**START, "source_dice": dice, "volume_target": volume, "agreement_target": math.nan})
+        MonitorRecord(step, {**START, "source_dice": dice, "volume_target": volume, "agreement_target": math.nan})
         for step, dice, volume in ((0, 0.4, 10.0), (1, 0.5, 20.0), (2, 0.6, 40.0), (3, 0.7, 80.0))
     ]
     ranks = rank_checkpoints(looks, {0: 0.5, 1: 0.4, 2: 0.2, 3: 0.1})
@@ -311,7 +311,7 @@ def test_the_domain_accuracy_that_ranks_is_that_of_the_late_layers():
     """The late layers, 2 and 3, are best at step 1 (0.75, 0.65, 0.70); the first one is worst there."""
     probed = ({"1": 0.0, "2": 0.9, "3": 0.6}, {"1": 1.0, "2": 0.6, "3": 0.7}, {"1": 0.9, "2": 0.7, "3": 0.7})
     looks = [
-        Look(step, {f"domain_accuracy/{layer}": value for layer, value in layers.items()})
+        MonitorRecord(step, {f"domain_accuracy/{layer}": value for layer, value in layers.items()})
         for step, layers in enumerate(probed)
     ]
     ranks = rank_checkpoints(looks, {0: 0.1, 1: 0.3, 2: 0.2})
@@ -319,7 +319,7 @@ def test_the_domain_accuracy_that_ranks_is_that_of_the_late_layers():
 
 
 def test_checkpoints_without_truth_are_left_out():
-    looks = [Look(step, {**START, "source_dice": step / 10}) for step in range(4)]
+    looks = [MonitorRecord(step, {**START, "source_dice": step / 10}) for step in range(4)]
     ranks = rank_checkpoints(looks, {1: 0.3, 2: 0.5, 3: math.nan})
     assert ranks["source Dice"].n == 2
     assert ranks["source Dice"].chosen == 2

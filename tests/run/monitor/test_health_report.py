@@ -9,7 +9,7 @@ import pytest
 from medgen.report import write_report
 from medgen.report.drawing import LIGHT
 from medgen.report.health import health_chart, health_panel
-from medgen.run.monitor import RULE, Look
+from medgen.run.monitor import RULE, MonitorRecord
 
 LAYERS = ("down1", "bottom", "up2")
 
@@ -24,7 +24,7 @@ def looks(*, agreement=0.5, discriminator=0.9):
             for end in ("", "_low", "_high"):
                 layers = LAYERS if name == "domain_accuracy" else ("",)
                 signals |= {f"{name}{end}" + (f"/{layer}" if layer else ""): value for layer in layers}
-        found.append(Look(100 * number + 99, signals, warming_up=number < 2))
+        found.append(MonitorRecord(100 * number + 99, signals, warming_up=number < 2))
     return found
 
 
@@ -44,7 +44,7 @@ def test_the_panel_says_the_verdict_with_its_numbers():
 
 def test_the_panel_is_about_the_weights_that_were_kept():
     seen = looks()
-    lost = Look(499, {**seen[-1].signals, "source_dice": 0.0})
+    lost = MonitorRecord(499, {**seen[-1].signals, "source_dice": 0.0})
     assert health_panel([*seen, lost]).word == "collapsed"
     assert health_panel([*seen, lost], keep="health").step == 400
 

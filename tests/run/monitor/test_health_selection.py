@@ -12,7 +12,7 @@ from medgen.benchmark.regimes import REGIMES, derive_recipe
 from medgen.errors import InputError, Preempted, UsageError
 from medgen.recipe.settings import load_recipe
 from medgen.run.experiment import train
-from medgen.run.monitor import SELECTION, Look, adaptation_facts, choose_look, kept_looks
+from medgen.run.monitor import SELECTION, MonitorRecord, adaptation_manifest, choose_record, kept_records
 from medgen.run.monitor.snapshots import list_snapshots
 from medgen.training.checkpoint import load_weights
 from tests.tiny_domains import recipe, write_domains
@@ -34,58 +34,58 @@ FORGOTTEN = {**GOOD, "source_dice": 0.3}
 
 def looks(*signals):
     """The first one from before the target had a say."""
-    return [Look(100 * number + 99, each, warming_up=number == 0) for number, each in enumerate(signals)]
+    return [MonitorRecord(100 * number + 99, each, warming_up=number == 0) for number, each in enumerate(signals)]
 
 
 # The rule.
 
 
 def test_the_best_mean_rank_is_chosen():
-    step, reason = choose_look(looks(BEFORE, WORSE, GOOD, WORSE))
+    step, reason = choose_record(looks(BEFORE, WORSE, GOOD, WORSE))
     assert step == 299
     # Source Dice and probes are equal (2 each); entropy, volume and agreement rank it 3 of 3: (2 + 3 + 3 + 3 + 2) / 5.
-    assert reason == "mean rank 2.6 of 3 looks that could be chosen"
+    assert reason == "mean rank 2.6 of 3 validations that could be chosen"
 
 
 def test_one_signal_does_not_outvote_the_others():
     sure = {**WORSE, "agreement_target": 1.0}
-    assert choose_look(looks(BEFORE, GOOD, sure)).step == 199
+    assert choose_record(looks(BEFORE, GOOD, sure)).step == 199
 
 
 def test_of_equals_the_last_is_chosen():
-    assert choose_look(looks(BEFORE, GOOD, WORSE, GOOD)).step == 399
+    assert choose_record(looks(BEFORE, GOOD, WORSE, GOOD)).step == 399
 
 
-def test_neither_a_collapsed_look_nor_one_from_before_is_chosen():
-    assert choose_look(looks({**GOOD, "agreement_target": 1.0}, WORSE, FORGOTTEN)).step == 199
-    assert choose_look(looks(BEFORE, DROWNED, WORSE)).step == 299
+def test_neither_a_collapsed_validation_nor_one_from_before_is_chosen():
+    assert choose_record(looks({**GOOD, "agreement_target": 1.0}, WORSE, FORGOTTEN)).step == 199
+    assert choose_record(looks(BEFORE, DROWNED, WORSE)).step == 299
 
 
 def test_a_signal_that_was_not_always_measured_has_no_say():
     unmeasured = {**GOOD, "agreement_target": math.nan}
     worse_but_agreeing = {**WORSE, "agreement_target": 1.0}
-    assert choose_look(looks(BEFORE, unmeasured, worse_but_agreeing)).step == 199
+    assert choose_record(looks(BEFORE, unmeasured, worse_but_agreeing)).step == 199
 
 
 @pytest.mark.parametrize(
     ("signals", "reason"),
     [
-        ((BEFORE, FORGOTTEN, DROWNED), "since the target had a say all 2 that there were are collapsed"),
-        ((BEFORE,), "no look can be chosen: since the target had a say there was none"),
+        ((BEFORE, FORGOTTEN, DROWNED), "since adaptation began, all 2 that there were are collapsed"),
+        ((BEFORE,), "no validation can be chosen: since adaptation began, there was none"),
         ((BEFORE, {}), "no signal was measured at all of them"),
     ],
 )
-def test_where_no_look_can_be_chosen_it_says_why(signals, reason):
-    found = choose_look(looks(*signals))
+def test_where_no_validation_can_be_chosen_it_says_why(signals, reason):
+    found = choose_record(looks(*signals))
     assert found.step is None
     assert reason in found.reason
-    assert kept_looks(looks(*signals), "health") == looks(*signals)
+    assert kept_records(looks(*signals), "health") == looks(*signals)
 
 
 def test_the_verdict_is_that_of_the_kept_weights():
     seen = looks(BEFORE, GOOD, FORGOTTEN)
-    assert kept_looks(seen, "health") == seen[:2]
-    assert kept_looks(seen, "last") == kept_looks(seen, "best") == seen
+    assert kept_records(seen, "health") == seen[:2]
+    assert kept_records(seen, "last") == kept_records(seen, "best") == seen
 
 
 # A run.
@@ -105,7 +105,7 @@ def cases(tmp_path_factory):
 def adapt(cases, run, monkeypatch, signals, **options):
     """A run whose looks see what is given, one after the other."""
     given = iter(signals)
-    monkeypatch.setattr("medgen.run.monitor.watch.measure", lambda *_, **__: next(given))
+    monkeypatch.setattr("medgen.run.monitor.monitor.measure", lambda *_, **__: next(given))
     return train(recipe(**CHANGES), cases, run, device="cpu", store=cases.parent / "store", **options)
 
 
@@ -129,7 +129,7 @@ def chosen(cases, tmp_path, monkeypatch):
     return adapt(cases, tmp_path / "chosen", monkeypatch, (BEFORE, WORSE, GOOD, WORSE))
 
 
-def test_the_weights_of_the_chosen_look_become_the_model(chosen):
+def test_the_weights_of_the_chosen_validation_become_the_model(chosen):
     snapshots = list_snapshots(chosen)
     assert list(snapshots) == [1, 3, 5, 7]
     assert same(model(chosen), load_weights(snapshots[5]))
@@ -142,14 +142,14 @@ def test_the_facts_are_about_the_kept_weights(chosen):
     assert said["kept"] == {
         "by": "health",
         "step": 5,
-        "reason": "mean rank 2.6 of 3 looks that could be chosen",
+        "reason": "mean rank 2.6 of 3 validations that could be chosen",
         "rule": SELECTION,
     }
     assert said["step"] == 5
     assert said["signals"]["volume_target"] == 11.0
     assert said["verdict"] == "healthy"
-    assert "kept" not in adaptation_facts(chosen, keep="last")
-    assert adaptation_facts(chosen, keep="last")["step"] == 7
+    assert "kept" not in adaptation_manifest(chosen, keep="last")
+    assert adaptation_manifest(chosen, keep="last")["step"] == 7
 
 
 def test_a_resumed_run_chooses_the_same(cases, chosen, tmp_path, monkeypatch):
@@ -165,9 +165,9 @@ def test_a_resumed_run_chooses_the_same(cases, chosen, tmp_path, monkeypatch):
     assert facts(run) == facts(chosen)
 
 
-def test_without_a_look_to_choose_the_last_weights_are_kept_and_it_is_said(cases, tmp_path, monkeypatch, caplog):
+def test_without_a_validation_to_choose_the_last_weights_are_kept_and_it_is_said(cases, tmp_path, monkeypatch, caplog):
     run = adapt(cases, tmp_path / "run", monkeypatch, (BEFORE, FORGOTTEN, DROWNED, FORGOTTEN))
-    why = "no look can be chosen: since the target had a say all 3 that there were are collapsed"
+    why = "no validation can be chosen: since adaptation began, all 3 that there were are collapsed"
     assert f"stage0: the weights of the last step are kept: {why}" in caplog.text
     assert same(model(run), load_weights(list_snapshots(run)[7]))
     said = facts(run)

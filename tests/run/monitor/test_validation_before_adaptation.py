@@ -12,8 +12,8 @@ from medgen.methods.base import Shape
 from medgen.methods.catalogue import create
 from medgen.recipe.settings import Schedule
 from medgen.run.experiment import train
-from medgen.run.monitor import read_looks
-from medgen.run.monitor.watch import steps_before_adaptation
+from medgen.run.monitor import read_records
+from medgen.run.monitor.monitor import steps_before_adaptation
 from medgen.training.checkpoint import load_weights
 from tests.tiny_domains import recipe, write_domains
 
@@ -50,20 +50,20 @@ def validated(run):
     return [line["step"] for line in lines if "validation" in line]
 
 
-def test_there_is_a_look_at_the_last_step_before_adaptation(run):
-    looks = read_looks(run / "metrics.jsonl")
+def test_there_is_a_validation_at_the_last_step_before_adaptation(run):
+    looks = read_records(run / "metrics.jsonl")
     assert [(look.step, look.warming_up) for look in looks] == [(2, True), (5, False)]
     assert json.loads((run / "run.json").read_text())["adaptation"]["before"]["step"] == 2
 
 
-def test_the_look_changes_no_weight(cases, run, tmp_path):
+def test_the_validation_changes_no_weight(cases, run, tmp_path):
     blind = adapt(cases, tmp_path / "run", health=False)
     assert validated(blind) == [5]
     assert same(weights(blind), weights(run))
 
 
 @pytest.mark.parametrize("after", [2, 3, 4])
-def test_stopped_around_the_look_the_run_goes_on_to_the_same(cases, run, tmp_path, after):
+def test_stopped_around_the_validation_the_run_goes_on_to_the_same(cases, run, tmp_path, after):
     def progress(done, _, what):
         if "stage" in what and done == after:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -76,7 +76,7 @@ def test_stopped_around_the_look_the_run_goes_on_to_the_same(cases, run, tmp_pat
 
 
 def test_where_the_target_has_a_say_from_the_first_step_there_is_none_before(cases, tmp_path):
-    looks = read_looks(adapt(cases, tmp_path / "run", begin=0.0) / "metrics.jsonl")
+    looks = read_records(adapt(cases, tmp_path / "run", begin=0.0) / "metrics.jsonl")
     assert [(look.step, look.warming_up) for look in looks] == [(5, False)]
 
 

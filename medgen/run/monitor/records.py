@@ -1,4 +1,4 @@
-"""What was seen at one validation, and where it is written."""
+"""What one validation measured, and where it is written."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Literal
 
 WARMING_UP: Literal["warming up"] = "warming up"
-"""The verdict while the method does not look at the target domain yet."""
+"""The verdict while the method does not use the target domain yet."""
 
 
 @dataclass(frozen=True)
-class Look:
+class MonitorRecord:
     """The signals of one validation.
 
     Args:
@@ -37,11 +37,11 @@ class Look:
         return [name.split("/", 1)[1] for name in self.signals if name.startswith("domain_accuracy/")]
 
 
-def read_looks(log: str | Path, part: str = "stage0") -> list[Look]:
-    """The looks in a ``metrics.jsonl``, in the order of their steps.
+def read_records(log: str | Path, part: str = "stage0") -> list[MonitorRecord]:
+    """The records in a ``metrics.jsonl``, in the order of their steps.
 
     Args:
-        log: the file; none at all is a run without looks.
+        log: the file; none at all is a run without records.
         part: the network they are of.
     """
     path, found = Path(log), {}
@@ -52,5 +52,7 @@ def read_looks(log: str | Path, part: str = "stage0") -> list[Look]:
             continue
         if record["part"] == part and "health" in record:
             signals = {name: math.nan if value is None else float(value) for name, value in record["health"].items()}
-            found[int(record["step"])] = Look(int(record["step"]), signals, record.get("verdict") == WARMING_UP)
+            found[int(record["step"])] = MonitorRecord(
+                int(record["step"]), signals, record.get("verdict") == WARMING_UP
+            )
     return [found[step] for step in sorted(found)]

@@ -1,4 +1,4 @@
-"""Looking at an adaptation while it is trained: what the loop calls at every validation."""
+"""The monitor of an adaptation: signals, verdict and log at every validation."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,33 +17,37 @@ from medgen.errors import InputError, UsageError
 from medgen.methods.base import Adapts, Method
 from medgen.preparation import StoredCase
 from medgen.recipe.settings import Schedule
-from medgen.run.monitor.looks import Look, read_looks
-from medgen.run.monitor.signals import CaseSignals, Subset, choose_subset, look_at, measure
+from medgen.run.keeping import Keep
+from medgen.run.monitor.history import Choice, choose_record
+from medgen.run.monitor.records import MonitorRecord, read_records
+from medgen.run.monitor.signals import CaseSignals, Subset, case_signals, choose_subset, measure
+from medgen.run.monitor.snapshots import snapshot_path
 from medgen.run.monitor.verdict import Verdict, judge
 from medgen.run.session import Part, Session
+from medgen.training.checkpoint import load_weights
 
 log = logging.getLogger(__name__)
 
 
-class Watch:
-    """The looks at one network of a run; its earlier ones are read from the log, so a resumed run goes on with them.
+class Monitor:
+    """The records of one network of a run; its earlier ones are read from the log, so a resumed run goes on with them.
 
     Args:
         session: the run.
         part: the network.
-        subset: the cases to look at.
+        subset: the cases to measure on.
     """
 
     def __init__(self, session: Session, part: Part, subset: Subset) -> None:
         self.session, self.part, self.subset = session, part, subset
         self._seen: dict[str, CaseSignals] = {}
-        self.looks = read_looks(session.log.path, part.name)
-        self.verdict: Verdict | None = judge(self.looks) if self.looks else None
+        self.records = read_records(session.log.path, part.name)
+        self.verdict: Verdict | None = judge(self.records) if self.records else None
 
-    def look(self, case: StoredCase, probabilities: NDArray[np.float32]) -> None:
+    def estimated(self, case: StoredCase, probabilities: NDArray[np.float32]) -> None:
         """Take note of a prediction that was made anyway."""
         if any(case.name == other.name for other in self.subset.source):
-            self._seen[case.name] = look_at(probabilities, case)
+            self._seen[case.name] = case_signals(probabilities, case)
 
     def check(self, method: Method, step: int, source_dice: float | None) -> Verdict:
         """Measure, judge and write a line; the weights and the random state stay as they are.
@@ -56,8 +61,8 @@ class Watch:
         dice = math.nan if source_dice is None else source_dice
         signals = measure(method, self.subset, recipe, engine, source_dice=dice, seen=self._seen)
         self._seen.clear()
-        self.looks.append(Look(step, signals, step < steps_before_adaptation(recipe.schedule, method)))
-        verdict = judge(self.looks)
+        self.records.append(MonitorRecord(step, signals, step < steps_before_adaptation(recipe.schedule, method)))
+        verdict = judge(self.records)
         self.session.log.write(self.part.name, step, health=signals, verdict=verdict.word)
         worse = verdict.word in ("collapsed", "not adapting")
         changed = self.verdict is None or verdict.word != self.verdict.word
@@ -67,22 +72,45 @@ class Watch:
         return verdict
 
 
-def watched_cases(session: Session, part: Part, method: type[Method]) -> Subset | None:
-    """The cases to look at, the same in all processes; None without a method that adapts, or cases of both domains."""
+class KeepHealthy(Keep):
+    """The weights of the validation that the signals prefer, by the rule :data:`~medgen.run.monitor.history.SELECTION`.
+
+    The records are read from the log, which is the same however often the run was stopped.
+    """
+
+    def __init__(self, session: Session, part: Part) -> None:
+        self._session, self._part = session, part
+
+    def choose(self, method: Method, checkpoints: Path) -> dict[str, Any]:
+        """Those of the chosen snapshot, or of the last step where none can be chosen."""
+        engine, name = self._session.engine, self._part.name
+        mine = choose_record(read_records(self._session.log.path, name)) if engine.rank == 0 else None
+        choice: Choice = engine.gather(mine)[0]
+        step, reason = choice
+        if step is not None:
+            method.load_state_dict(load_weights(snapshot_path(checkpoints, step + 1)))
+        if engine.rank == 0:
+            level, which = (logging.WARNING, "the last step") if step is None else (logging.INFO, f"step {step}")
+            log.log(level, "%s: the weights of %s are kept: %s", name, which, reason)
+        return {} if step is None else {"healthy_step": step + 1}
+
+
+def monitored_cases(session: Session, part: Part, method: type[Method]) -> Subset | None:
+    """The cases to measure on, the same in all processes; None without an adaptation, or without both domains."""
     health = session.recipe.schedule.health
     if health is None or not method.adapts() or not part.held_out:
         return None
     subset = choose_subset(part.held_out, health, session.recipe.seed)
     if subset is None and session.engine.rank == 0:
         log.warning(
-            "the health of the adaptation is not watched: it takes cases of split 'val' of both domains "
+            "the health of the adaptation is not monitored: it takes cases of split 'val' of both domains "
             "(those of the target need no labels)"
         )
     return subset
 
 
 def steps_before_adaptation(schedule: Schedule, method: Method) -> int:
-    """How many steps are done when the target domain gets its say: a look then is the one to compare with.
+    """How many steps are done when adaptation begins: the validation then is the one to compare with.
 
     Args:
         schedule: of the run.
@@ -102,7 +130,7 @@ def require_selection(method: type[Method], schedule: Schedule, cases: Sequence[
         where: the case table.
 
     Raises:
-        UsageError: the method does not adapt, or health is not watched.
+        UsageError: the method does not adapt, or health is not monitored.
         InputError: a domain has no held-out case.
     """
     if schedule.keep != "health":
@@ -114,7 +142,7 @@ def require_selection(method: type[Method], schedule: Schedule, cases: Sequence[
         )
     if schedule.health is None:
         raise UsageError(
-            "schedule.keep is 'health', and schedule.health is null, so nothing is looked at",
+            "schedule.keep is 'health', and schedule.health is null, so nothing is measured",
             fix="remove schedule.health from the recipe, or set schedule.keep to last",
         )
     held_out = {case.domain == TARGET for case in cases if case.split == "val"}

@@ -1,0 +1,49 @@
+"""What is done at each validation of a run: scores, the log, the weights to keep, snapshots, the monitor."""
+
+from __future__ import annotations
+
+from medgen.methods.base import Method
+from medgen.run.keeping import Keep, KeepBest, weights_of
+from medgen.run.monitor.monitor import KeepHealthy, Monitor, monitored_cases, steps_before_adaptation
+from medgen.run.monitor.snapshots import save_snapshot
+from medgen.run.session import Part, Session
+from medgen.run.validation import validate
+
+
+class PartValidations:
+    """The validations of one part; see :class:`~medgen.run.keeping.OnValidation`."""
+
+    def __init__(self, session: Session, part: Part, method: Method) -> None:
+        self._session, self._part = session, part
+        schedule, main = session.recipe.schedule, session.engine.rank == 0
+        self.keep = _keep(schedule.keep, session, part)
+        self._snapshots = main and (schedule.snapshots or isinstance(self.keep, KeepHealthy))
+        subset = monitored_cases(session, part, type(method))
+        self.extra = None if subset is None else steps_before_adaptation(schedule, method)
+        self._monitor = Monitor(session, part, subset) if subset is not None and main else None
+
+    def __call__(self, method: Method, step: int) -> None:
+        """Validate, log, keep, and let the monitor measure."""
+        session, part, monitor = self._session, self._part, self._monitor
+        found = validate(method, part.held_out, part.contexts, session, monitor.estimated if monitor else None)
+        self.keep.saw(step + 1, found.loss, method)
+        if session.engine.rank == 0:
+            session.log.write(part.name, step, validation=found.scores)
+        if self._snapshots:
+            save_snapshot(session.folder / "checkpoints" / part.name, step + 1, weights_of(method))
+        if monitor is not None:
+            monitor.check(method, step, found.scores.get("dice"))
+
+
+def on_validation(session: Session, part: Part, method: Method) -> PartValidations | None:
+    """What to do at the validations of a part; None where no case is held out."""
+    return PartValidations(session, part, method) if part.held_out else None
+
+
+def _keep(name: str, session: Session, part: Part) -> Keep:
+    match name:
+        case "best":
+            return KeepBest()
+        case "health":
+            return KeepHealthy(session, part)
+    return Keep()
