@@ -115,8 +115,7 @@ def _estimate(
         return within_memory(
             attempt,
             plan,
-            margin=first.window.margin,
-            multiple=first.window.multiple,
+            first.window,
             need=f"{size_text(body.shape)} voxels take {bytes_needed / 1e9:.2f} GB besides the network",
         )
     finally:

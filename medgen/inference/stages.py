@@ -98,9 +98,8 @@ def first_plan(
     stitch_on: torch.device | None = None,
 ) -> Plan:
     """The plan that the settings ask for; tiles are added up on the device unless another place is named."""
-    window = stages[0].window
-    size = settings.tile_size(patch, margin=window.margin, multiple=window.multiple, align=window.align)
-    return Plan(device, stitch_on or device, settings.batch, size)
+    x, y, z = settings.tile_size(patch, stages[0].window)
+    return Plan(device, stitch_on or device, settings.batch, (x, y, z))
 
 
 def run_stages(
@@ -127,15 +126,13 @@ def run_stages(
             stage.predict,
             inputs,
             size=plan.size,
-            margin=window.margin,
+            window=window,
             channels=stage.shape.outputs,
             blend=settings.blend,
-            overlap=settings.tile_overlap(window.margin, window.align),
+            overlap=settings.tile_overlap(window),
             mask=body,
             fill=values.outside[1],
             batch=plan.batch,
-            multiple=window.multiple,
-            align=window.align,
             device=plan.device,
             stitch_on=plan.stitch_on,
             progress=_named(progress, name if len(stages) > 1 else "prediction"),

@@ -19,7 +19,7 @@ from medgen.inference.memory import Plan, expected_need, free_bytes, thriftier, 
 from medgen.inference.model import LoadedModel, load_model
 from medgen.inference.reading import Reading
 from medgen.inference.stages import Stacked, predict_prepared
-from medgen.methods.base import Shape
+from medgen.methods.base import Shape, Window
 from medgen.methods.catalogue import create
 from medgen.recipe.prediction import InferenceConfig
 from medgen.training.checkpoint import save_model
@@ -269,7 +269,7 @@ class TestMemory:
 
         plan = Plan(self.GPU, self.GPU, 4, (80, 80, 80))
         with caplog.at_level(logging.WARNING):
-            result, notes = within_memory(attempt, plan, margin=8, multiple=1, need="")
+            result, notes = within_memory(attempt, plan, Window(margin=8), need="")
         assert result == "result"
         assert tried == [
             plan,
@@ -284,10 +284,10 @@ class TestMemory:
 
     def test_same_size_networks_keep_their_tile(self) -> None:
         plan = Plan(self.GPU, self.CPU, 1, (96, 96, 96))
-        step = thriftier(plan, margin=0, multiple=8)
+        step = thriftier(plan, Window(multiple=8))
         assert step is not None
         assert step[0] == Plan(self.CPU, self.CPU, 1, (96, 96, 96))
-        assert thriftier(step[0], margin=0, multiple=8) is None
+        assert thriftier(step[0], Window(multiple=8)) is None
 
     @pytest.mark.parametrize(
         "error",
@@ -301,7 +301,7 @@ class TestMemory:
             raise error
 
         with pytest.raises(MemoryExhausted, match=r"allocate.*needs 7 GB") as caught:
-            within_memory(attempt, Plan(self.CPU, self.CPU, 2, (32, 32, 32)), margin=0, multiple=1, need="needs 7 GB")
+            within_memory(attempt, Plan(self.CPU, self.CPU, 2, (32, 32, 32)), Window(), need="needs 7 GB")
         assert caught.value.exit_code == 5
 
     def test_other_errors_pass(self) -> None:
@@ -309,7 +309,7 @@ class TestMemory:
             raise RuntimeError("a size is wrong")
 
         with pytest.raises(RuntimeError, match="a size"):
-            within_memory(attempt, Plan(self.CPU, self.CPU, 2, (32, 32, 32)), margin=0, multiple=1, need="")
+            within_memory(attempt, Plan(self.CPU, self.CPU, 2, (32, 32, 32)), Window(), need="")
 
     def test_need_is_said_before_the_work(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
