@@ -135,7 +135,7 @@ class TestPreparedVolume:
         )
         np.testing.assert_allclose(result[:, 0, 0, 0], [0.5, 0.25, 0.25], atol=1e-6)
 
-    @pytest.mark.parametrize(("factor", "said"), [(3.0, "no probabilities"), (1e39, "not finite")])
+    @pytest.mark.parametrize(("factor", "said"), [(3.0, "was the softmax forgotten"), (1e39, "not finite")])
     def test_what_is_no_probability_is_refused(self, tmp_path: Path, factor: float, said: str) -> None:
         with pytest.raises(ModelError, match=said):
             make_segmenter(factor=factor).predict(save_patient(tmp_path))
@@ -385,7 +385,7 @@ def test_single_volume_of_one_input(tmp_path: Path) -> None:
     """A segmentation with one input takes a bare file, as a synthesis does."""
 
     class Threshold(Known):
-        def predict(self, image: torch.Tensor) -> torch.Tensor:
+        def predict(self, image: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
             lesion = (image[:, :, 2:-2, 2:-2, 2:-2] > 0.5).float()
             return torch.cat([1 - lesion, lesion], 1)
 

@@ -47,7 +47,7 @@ def two_lesions() -> dict[str, np.ndarray]:
 class Shy(Known):
     """Gives nine tenths of what lesions had to the background."""
 
-    def predict(self, image: Tensor) -> Tensor:
+    def predict(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
         core, rim = super().predict(image)[:, 1:].unbind(1)
         return torch.stack([1 - 0.1 * (core + rim), 0.1 * core, 0.1 * rim], dim=1)
 
@@ -178,7 +178,7 @@ class TestTogether:
         assert (tmp_path / there).read_bytes() == b"precious"
 
     def test_names(self) -> None:
-        files = files_of(Path("a/case_1_label.nii"), "label", probabilities=["core"], lesions=True)
+        files = files_of(Path("a/case_1_label.nii"), ["label"], probabilities=["core"], lesions=True)
         assert [file.as_posix() for file in files.all] == [
             "a/case_1_label.nii",
             "a/case_1_probability_core.nii",

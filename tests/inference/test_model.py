@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -17,7 +18,7 @@ from medgen.cases import Case
 from medgen.errors import InputError, MemoryExhausted, ModelError, UsageError
 from medgen.inference.memory import Plan, expected_need, free_bytes, thriftier, within_memory
 from medgen.inference.model import LoadedModel, load_model
-from medgen.inference.reading import Reading
+from medgen.inference.reading import ReadOptions, prepare_patient
 from medgen.inference.stages import Stacked, predict_prepared
 from medgen.methods.base import Shape, Window
 from medgen.methods.catalogue import create
@@ -84,7 +85,7 @@ class TestPrediction:
 
     def test_values_beyond_the_range_are_clipped_and_counted(self, tmp_path: Path) -> None:
         model, path = make_model(gains=[1e6]), save(head(), tmp_path / "t1.nii.gz")
-        prepared, _ = model._prepare({"t1": path}, Reading())
+        prepared, _ = prepare_patient({"t1": path}, ReadOptions(), model.preparation)
         result = model.predict(path)
         assert result.data.max() == pytest.approx(2000, abs=0.01)
         # 500 maps to 0, which no gain can move: the bright core and air at the edge of the body leave the range
@@ -95,7 +96,7 @@ class TestPrediction:
     def test_nan_from_a_stage_is_an_error_that_names_it(self, tmp_path: Path) -> None:
         model = make_model(gains=[1.0, 1.0])
         model.stages[1].gain.data.fill_(float("nan"))
-        with pytest.raises(ModelError, match="stage 2 of 2 gave") as caught:
+        with pytest.raises(ModelError, match="stage 2 of 2 returned") as caught:
             model.predict(save(head(), tmp_path / "t1.nii.gz"))
         assert caught.value.exit_code == 6
 
@@ -161,7 +162,7 @@ class TestWrongInput:
     def test_swapped_channels_are_noted(self, tmp_path: Path) -> None:
         model = make_model("t1", "t2")
         t1, t2 = save(head(value=200.0), tmp_path / "t1.nii.gz"), save(head(value=900.0), tmp_path / "t2.nii.gz")
-        prepared, _ = model._prepare({"t1": t1, "t2": t2}, Reading())
+        prepared, _ = prepare_patient({"t1": t1, "t2": t2}, ReadOptions(), model.preparation)
         training = {
             role: {"mean": list(numbers), "spread": [0.01] * len(numbers)}
             for role, numbers in prepared.fingerprint.items()
@@ -189,7 +190,7 @@ class TestLoading:
         save_model(tmp_path / "run" / "model", networks, description)
         model = load_model(tmp_path / "run", device="cpu")
         path = save(head((21, 22, 23)), tmp_path / "t1.nii.gz")
-        prepared, _ = model._prepare({"t1": path}, Reading())
+        prepared, _ = prepare_patient({"t1": path}, ReadOptions(), model.preparation)
         image = torch.from_numpy(prepared.image)[None]
         with torch.inference_mode():
             for network in networks:
@@ -327,7 +328,7 @@ class TestMemory:
             raise MemoryError("Unable to allocate 9 GiB")
 
         model, path = make_model(), save(head(), tmp_path / "t1.nii.gz")
-        monkeypatch.setattr(model, "_prepare", full)
+        monkeypatch.setattr("medgen.inference.model.prepare_patient", full)
         with pytest.raises(MemoryExhausted, match=r"19 x 23 x 17 voxels needs about 0\.1 GB") as caught:
             model.predict(path)
         assert caught.value.exit_code == 5
@@ -354,10 +355,11 @@ class TestMemory:
         save(image[:40, :40, :40], tmp_path / "small.nii", fine)
         code = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 from mean_model import make_model
 model = make_model()
-model.patch = (64, 64, 64)
+model.cascade = replace(model.cascade, patch=(64, 64, 64))
 folder = Path(sys.argv[1])
 model.predict_file(folder / "small.nii", folder / "small_ct.nii")
 def value(name):
@@ -378,13 +380,13 @@ print(value("VmHWM") - before)
         model = make_model()
         real = model.stages[0].predict
 
-        def starved(image: torch.Tensor) -> torch.Tensor:
+        def starved(image: torch.Tensor, generator: None) -> torch.Tensor:
             if len(image) > 1 or max(image.shape) > 14:
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return real(image)
 
         model.stages[0].predict = starved
-        model.settings = InferenceConfig(overlap=0.0, batch=3)
+        model.cascade = replace(model.cascade, settings=InferenceConfig(overlap=0.0, batch=3))
         result = model.predict(path)
         np.testing.assert_allclose(result.data, expected.data, atol=1e-3)
         assert sum("out of memory" in note for note in result.notes) == 2
