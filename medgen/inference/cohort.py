@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from medgen.cases import Case, read_cases
@@ -14,7 +13,7 @@ from medgen.errors import CasesFailed, StorageError, UsageError
 from medgen.files import folder_lock, remove_partial_files
 from medgen.inference.lesions import OnDetected
 from medgen.inference.model import LoadedModel, load_model
-from medgen.inference.reading import NanRule, ReadOptions
+from medgen.inference.options import NanRule, PredictOptions, ReadOptions
 from medgen.inference.report import (
     FAILED,
     REPORT,
@@ -27,7 +26,7 @@ from medgen.inference.report import (
     write_report,
 )
 from medgen.inference.sources import Inputs, parse_inputs
-from medgen.inference.writing import Written, output_name, split_name
+from medgen.inference.writing import output_name, split_name
 from medgen.methods.base import Direction
 from medgen.types import Progress, Split
 from medgen.volume import Geometry
@@ -133,49 +132,30 @@ def predict(
         StorageError: the disk is full or the folder cannot be written.
     """
     source, output = parse_inputs(inputs), Path(output)
-    options = ReadOptions(nan, geometry, frame, allow_missing_channel)
+    read = ReadOptions(nan, geometry, frame, allow_missing_channel)
+    options = PredictOptions(read, direction, seed, probabilities)
     if isinstance(source, Path) and source.suffix == ".csv":
         cases = read_cases(source).select(split=split)
         if not cases:
             raise UsageError(f"the table has no case of split '{split}'", where=source, fix="choose another --split")
         _require_folder_name(output)
         model = _load(run, ensemble, device, allow_modules)
-        predict_cohort(
-            model,
-            cases,
-            output,
-            read_options=options,
-            direction=direction,
-            seed=seed,
-            probabilities=probabilities,
-            overwrite=overwrite,
-            resume=resume,
-            progress=progress,
-        ).require_complete()
+        result = predict_cohort(model, cases, output, options, overwrite=overwrite, resume=resume, progress=progress)
+        result.require_complete()
         return output
     for option, given in (("--resume", resume), ("--split", split is not None)):
         if given:
             raise UsageError(f"{option} is for a case table, not for one patient", fix="leave it out, or give a .csv")
     model = _load(run, ensemble, device, allow_modules)
-    _require_one_image(model, direction)
+    _require_one_image(model, options)
     started = time.monotonic()
-    written = model.predict_file(
-        source,
-        output,
-        read_options=options,
-        direction=direction,
-        seed=seed,
-        probabilities=probabilities,
-        overwrite=overwrite,
-        progress=progress,
-    )
+    written = model.predict_file(source, output, options, overwrite=overwrite, progress=progress)
     for sentence in written.sentences:
         log.info(sentence)
     stem, _ = split_name(output)
     report = CaseReport(stem, "done", output.name, _since(started), written.notes, **content_of(written))
     # The report of a single volume stands beside it: ct.nii.gz has ct.prediction.json.
-    file = output.with_name(f"{stem}.{REPORT}")
-    write_report(file, model, options, {stem: report}, direction=direction, seed=seed)
+    write_report(output.with_name(f"{stem}.{REPORT}"), model, options, {stem: report})
     if on_detected and written.detected:
         on_detected(written.detected)
     return output
@@ -185,11 +165,8 @@ def predict_cohort(
     model: LoadedModel,
     cases: Sequence[Case],
     output: str | Path,
+    options: PredictOptions | None = None,
     *,
-    read_options: ReadOptions | None = None,
-    direction: Direction | None = None,
-    seed: int | None = None,
-    probabilities: bool = False,
     overwrite: bool = False,
     resume: bool = False,
     progress: Progress | None = None,
@@ -202,10 +179,7 @@ def predict_cohort(
         model: loaded once.
         cases: rows of a case table.
         output: the folder, which no other run may be using.
-        read_options: how images are read.
-        direction: of a model that translates, as for :func:`predict`.
-        seed: of a model with chance, as for :func:`predict`.
-        probabilities: of a segmentation, also write each class's map.
+        options: what is predicted, and how.
         overwrite: replace outputs that are there.
         resume: keep cases all of whose outputs are there (they are whole, because they are written atomically) and
             predict the rest.
@@ -219,22 +193,10 @@ def predict_cohort(
             model makes no such prediction.
         StorageError: the disk is full or the folder cannot be written: no case after this one could be kept either.
     """
-    output, options = Path(output), read_options or ReadOptions()
-    first = model.route(direction).makes[0]
-    names = {case.name: output_name(case, first) for case in cases}
-    wanted = {
-        case: model.files(output / name, direction=direction, probabilities=probabilities).all
-        for case, name in names.items()
-    }
-    work = partial(
-        model.predict_file,
-        read_options=options,
-        direction=direction,
-        seed=seed,
-        probabilities=probabilities,
-        # An interrupted case may have left some of its files: they are replaced.
-        overwrite=overwrite or resume,
-    )
+    output, options = Path(output), options or PredictOptions()
+    role = model.route(options.direction).makes[0]
+    names = {case.name: output_name(case, role) for case in cases}
+    wanted = {case: model.files(output / name, options).all for case, name in names.items()}
     with folder_lock(output):
         remove_partial_files(output)
         _require_free(output, wanted.values(), overwrite=overwrite, resume=resume)
@@ -248,8 +210,10 @@ def predict_cohort(
                 before = earlier.get(case.name, CaseReport(case.name, "kept"))
                 reports[case.name] = replace(before, status="kept", output=name, seconds=0.0, reason="")
             else:
-                reports[case.name] = _predict_case(work, case, output, name)
-            write_report(output / REPORT, model, options, reports, direction=direction, seed=seed)
+                # An interrupted case may have left some of its files: they are replaced.
+                replaced = overwrite or resume
+                reports[case.name] = _predict_case(model, case, output, name, options, overwrite=replaced)
+            write_report(output / REPORT, model, options, reports)
             write_failures(output / FAILED, reports)
         if progress:
             progress(len(cases), len(cases), "cases")
@@ -261,10 +225,12 @@ def _load(run: str | Path, ensemble: Sequence[str | Path], device: str, allow_mo
     return first.joined(others) if others else first
 
 
-def _predict_case(work: Callable[[Case, Path], Written], case: Case, output: Path, name: str) -> CaseReport:
+def _predict_case(
+    model: LoadedModel, case: Case, output: Path, name: str, options: PredictOptions, *, overwrite: bool
+) -> CaseReport:
     started = time.monotonic()
     try:
-        written = work(case, output / name)
+        written = model.predict_file(case, output / name, options, overwrite=overwrite)
     except StorageError:
         raise
     except Exception as error:  # whatever is wrong with one case, the others must finish
@@ -278,8 +244,8 @@ def _predict_case(work: Callable[[Case, Path], Written], case: Case, output: Pat
     return CaseReport(case.name, "done", name, _since(started), notes, **content_of(written))
 
 
-def _require_one_image(model: LoadedModel, direction: Direction | None) -> None:
-    makes = model.route(direction).makes
+def _require_one_image(model: LoadedModel, options: PredictOptions) -> None:
+    makes = model.route(options.direction).makes
     if len(makes) > 1:
         raise UsageError(
             f"the model makes {len(makes)} images of a patient ({', '.join(makes)}), and the output is one file",

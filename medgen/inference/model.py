@@ -20,7 +20,8 @@ from medgen.inference.images import clipped_note, images_on_own_grid
 from medgen.inference.labels import OnProbability, found_in, label_map
 from medgen.inference.lesions import Detected, OnDetected
 from medgen.inference.memory import memory_errors
-from medgen.inference.reading import MISSING, NanRule, ReadOptions, memory_need, prepare_patient, require_axial
+from medgen.inference.options import NanRule, PredictOptions, ReadOptions
+from medgen.inference.reading import MISSING, memory_need, prepare_patient, require_axial
 from medgen.inference.route import Route, route_of
 from medgen.inference.sources import Source, by_role
 from medgen.inference.stages import Cascade
@@ -101,10 +102,10 @@ class LoadedModel:
         """Role of what the model makes, e.g. ``"ct"``, or ``"label"`` for a segmentation; the first of several."""
         return self.task.made(self.preparation.roles)[0]
 
-    @property
-    def kind(self) -> Kind:
-        """How the target is written: ``label`` as uint8, ``hu`` as int16, anything without a unit as float32."""
-        return self.task.kind(self.preparation, self.target)
+    def kind_of(self, role: str) -> Kind:
+        """How a result is written: ``label`` as uint8, ``hu`` as int16, anything without a unit as float32."""
+        residual = role in self.preparation.config.residual
+        return "scalar" if residual else self.task.kind(self.preparation, role)
 
     @property
     def dropped(self) -> dict[str, float]:
@@ -178,38 +179,37 @@ class LoadedModel:
             ModelError: the network returned NaN or infinity, or a segmentation values that are no probabilities.
             MemoryExhausted: nothing that was tried fits into memory.
         """
-        options = ReadOptions(nan, geometry, frame, allow_missing_channel)
-        return self._predict(source, options, self.route(direction), seed, on_probability, on_detected, progress)
+        options = PredictOptions(ReadOptions(nan, geometry, frame, allow_missing_channel), direction, seed)
+        return self._predict(source, options, on_probability, on_detected, progress)
 
     def _predict(
         self,
         source: Source,
-        options: ReadOptions,
-        route: Route,
-        seed: int | None,
+        options: PredictOptions,
         on_probability: OnProbability | None,
         on_detected: OnDetected | None,
         progress: Progress | None,
     ) -> Volume:
+        route, read = self.route(options.direction), options.read
         if on_probability is not None:
             self._require_probabilities()
         if on_detected is not None:
             self._require_detection()
         dropped = {role: share for role, share in self.dropped.items() if role in route.reads}
-        images = by_role(source, route.reads, dropped=dropped, may_lack=options.allow_missing_channel)
+        images = by_role(source, route.reads, dropped=dropped, may_lack=read.allow_missing_channel)
         config = self.preparation.config
-        options = replace(options, geometry=options.geometry or config.geometry)
+        read = replace(read, geometry=read.geometry or config.geometry)
         outputs = len(route.makes) + len(self.classes) * min(2, len(self.members))
         if self.reads_slices:
-            require_axial(images[route.reads[0]], options)
-        need = memory_need(images.values(), options, spacing=config.spacing, outputs=outputs)
+            require_axial(images[route.reads[0]], read)
+        need = memory_need(images.values(), read, spacing=config.spacing, outputs=outputs)
         others = [member.preparation for member in self.members[1:]]
         cascades = [member.cascade for member in self.members]
         with memory_errors(need):
-            prepared, notes = prepare_patient(images, options, self.preparation, others, dropped)
+            prepared, notes = prepare_patient(images, read, self.preparation, others, dropped)
             image = prepared.image if len(prepared.image) else prepared.target
             assert image is not None
-            estimate, more = estimate_mean(cascades, image, prepared.body, route.request(seed), progress)
+            estimate, more = estimate_mean(cascades, image, prepared.body, route.request(options.seed), progress)
             del image
             prepared = replace(prepared, image=np.empty(0), target=None)  # going back needs the grids alone
             if self.task.labels:
@@ -226,11 +226,8 @@ class LoadedModel:
         self,
         source: Source,
         output: str | Path,
+        options: PredictOptions | None = None,
         *,
-        read_options: ReadOptions | None = None,
-        direction: Direction | None = None,
-        seed: int | None = None,
-        probabilities: bool = False,
         overwrite: bool = False,
         progress: Progress | None = None,
     ) -> Written:
@@ -242,24 +239,17 @@ class LoadedModel:
         Args:
             source: as for :meth:`predict`.
             output: a new name ending in ``.nii`` or ``.nii.gz``; of several images, that of the first.
-            read_options: how images are read.
-            direction: as for :meth:`predict`.
-            seed: as for :meth:`predict`.
-            probabilities: of a segmentation, also write each class's map as float32, under the names of
-                :meth:`files`.
+            options: what is predicted, and how.
             overwrite: replace what is there.
             progress: called with (done, total, what).
-
-        Returns:
-            The notes, and what was found.
 
         Raises:
             UsageError: a file exists and may not be overwritten, or is not named like NIfTI, or the model makes no
                 such prediction; raised before the work.
             StorageError: the disk is full or the folder cannot be written; no partial file is left.
         """
-        route = self.route(direction)
-        files = self.files(Path(output), direction=direction, probabilities=probabilities)
+        options = options or PredictOptions()
+        files = self.files(Path(output), options)
         require_writable(files, overwrite=overwrite)
         lesions: list[Detected] = []
 
@@ -268,9 +258,7 @@ class LoadedModel:
             write_volume(volume, files.probabilities[name], kind="scalar", overwrite=overwrite)
 
         on_probability = keep if files.probabilities else None
-        on_detected = lesions.append if files.lesions else None
-        options = read_options or ReadOptions()
-        volume = self._predict(source, options, route, seed, on_probability, on_detected, progress)
+        volume = self._predict(source, options, on_probability, lesions.append if files.lesions else None, progress)
         if lesions:
             missing = tuple(note for note in volume.notes if MISSING in note)
             lesions = [replace(lesions[0], notes=(*missing, *lesions[0].notes))]
@@ -279,25 +267,21 @@ class LoadedModel:
         if len(files.results) > 1:
             remove_results(files)
         for channel, (role, file) in zip(volume.data, files.results.items(), strict=True):
-            write_volume(volume.with_data(channel), file, kind=self._kind(role), overwrite=overwrite)
+            write_volume(volume.with_data(channel), file, kind=self.kind_of(role), overwrite=overwrite)
         found = found_in(volume, self.classes) if self.classes else {}
         return Written(volume.notes, found, lesions[0] if lesions else None)
 
-    def files(self, output: Path, *, direction: str | None = None, probabilities: bool = False) -> Files:
+    def files(self, output: Path, options: PredictOptions) -> Files:
         """The files that :meth:`predict_file` writes: see :func:`~medgen.inference.writing.files_of`.
 
         Raises:
             UsageError: the model makes no prediction, none in this direction, or no probabilities.
         """
-        if probabilities:
+        if options.probabilities:
             self._require_probabilities()
-        classes = self.classes if probabilities else ()
+        classes = self.classes if options.probabilities else ()
         lesions = self.cascade.settings.detection is not None
-        return files_of(output, self.route(direction).makes, probabilities=classes, lesions=lesions)
-
-    def _kind(self, role: str) -> Kind:
-        residual = role in self.preparation.config.residual
-        return "scalar" if residual else self.task.kind(self.preparation, role)
+        return files_of(output, self.route(options.direction).makes, probabilities=classes, lesions=lesions)
 
     def _require_probabilities(self) -> None:
         if not self.task.labels:

@@ -5,41 +5,22 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 from medgen.errors import InputError
 from medgen.inference.channels import is_constant
 from medgen.inference.memory import expected_need, free_bytes
+from medgen.inference.options import ReadOptions
 from medgen.inference.sources import Image
 from medgen.preparation import Preparation, Prepared
-from medgen.volume import Geometry, Grid, Volume, ras_grid, read_header, read_volume
+from medgen.volume import Grid, Volume, ras_grid, read_header, read_volume
 
-NanRule = Literal["error", "zero", "min", "median"]
 _THICK = 1.5  # times the second longest edge of a voxel: below, no direction is that of the slices
 _PLANES = {0: ("X (left to right)", "sagittal"), 1: ("Y (back to front)", "coronal")}
 MISSING = "no image, the channel is 0 throughout"
 """Note on a missing channel."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ReadOptions:
-    """How images are read, where the user overrides the model's own rule; None leaves it.
-
-    Attributes:
-        nan: what takes the place of voxels that are NaN or infinite.
-        geometry: which one to believe where sform and qform disagree.
-        frame: which frame of a 4D file, from 0.
-        allow_missing_channel: whether inputs that the model was trained to do without may be missing, or hold one
-            value throughout.
-    """
-
-    nan: NanRule | None = None
-    geometry: Geometry | None = None
-    frame: int | None = None
-    allow_missing_channel: bool = False
 
 
 def read_image(image: Image, options: ReadOptions) -> Volume:

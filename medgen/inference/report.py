@@ -19,9 +19,8 @@ from medgen.files import atomic_path, write_json
 from medgen.inference.labels import Found
 from medgen.inference.memory import out_of_memory
 from medgen.inference.model import LoadedModel
-from medgen.inference.reading import ReadOptions
+from medgen.inference.options import PredictOptions
 from medgen.inference.writing import Written
-from medgen.methods.base import Direction
 
 REPORT = "prediction.json"
 FAILED = "failed.csv"
@@ -62,15 +61,7 @@ def content_of(written: Written) -> dict[str, Any]:
     return {"found": written.found, "patient_score": score, "lesions": lesions}
 
 
-def write_report(
-    path: Path,
-    model: LoadedModel,
-    options: ReadOptions,
-    cases: Mapping[str, CaseReport],
-    *,
-    direction: Direction | None = None,
-    seed: int | None = None,
-) -> None:
+def write_report(path: Path, model: LoadedModel, options: PredictOptions, cases: Mapping[str, CaseReport]) -> None:
     """Write ``prediction.json``: versions, device, model, settings, and the state of each case."""
     device = model.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
@@ -92,9 +83,9 @@ def write_report(
                 "weights_sha256": model.hashes[0],
                 **({"ensemble_sha256": model.hashes[1:]} if model.hashes[1:] else {}),
             },
-            "read_options": asdict(options),
-            "direction": model.route(direction).direction,
-            "seed": seed,
+            "read_options": asdict(options.read),
+            "direction": model.route(options.direction).direction,
+            "seed": options.seed,
             "seconds": round(sum(case.seconds for case in cases.values()), 2),
             "cases": [_plain(case) for case in cases.values()],
         },

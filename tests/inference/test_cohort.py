@@ -19,7 +19,7 @@ from medgen.files import folder_lock
 from medgen.inference import cohort
 from medgen.inference.cohort import output_name, predict, predict_cohort
 from medgen.inference.model import LoadedModel
-from medgen.inference.reading import ReadOptions
+from medgen.inference.options import PredictOptions, ReadOptions
 from medgen.methods.base import Shape
 from medgen.training.checkpoint import save_model
 
@@ -80,10 +80,10 @@ class TestCohort:
         model = make_model()
         real = model.predict_file
 
-        def flaky(source: Case, output: Path, **options: object) -> object:
+        def flaky(source: Case, *arguments: object, **options: object) -> object:
             if source.name == "head_1":
                 raise ZeroDivisionError(f"in {source.images['t1']}")
-            return real(source, output, **options)
+            return real(source, *arguments, **options)
 
         monkeypatch.setattr(model, "predict_file", flaky)
         result = predict_cohort(model, cases, tmp_path / "out")
@@ -267,7 +267,7 @@ class TestPublicFunction:
         assert fresh.exists()
 
 
-def test_reading_is_reported(cases: list[Case], tmp_path: Path) -> None:
-    predict_cohort(make_model(), cases[:1], tmp_path, read_options=ReadOptions(nan="zero", geometry="sform"))
+def test_read_options_are_reported(cases: list[Case], tmp_path: Path) -> None:
+    predict_cohort(make_model(), cases[:1], tmp_path, PredictOptions(ReadOptions(nan="zero", geometry="sform")))
     report = json.loads((tmp_path / "prediction.json").read_text())
     assert report["read_options"] == {"nan": "zero", "geometry": "sform", "frame": None, "allow_missing_channel": False}

@@ -18,7 +18,8 @@ from medgen.cases import Case
 from medgen.errors import InputError, MemoryExhausted, ModelError, UsageError
 from medgen.inference.memory import Plan, expected_need, free_bytes, thriftier, within_memory
 from medgen.inference.model import LoadedModel, load_model
-from medgen.inference.reading import ReadOptions, prepare_patient
+from medgen.inference.options import ReadOptions
+from medgen.inference.reading import prepare_patient
 from medgen.inference.stages import Stacked, predict_prepared
 from medgen.methods.base import Shape, Window
 from medgen.methods.catalogue import create

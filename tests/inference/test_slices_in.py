@@ -11,7 +11,8 @@ from medgen.cases import Case
 from medgen.errors import InputError
 from medgen.inference.cohort import predict_cohort
 from medgen.inference.model import LoadedModel
-from medgen.inference.reading import ReadOptions, require_axial
+from medgen.inference.options import ReadOptions
+from medgen.inference.reading import require_axial
 from medgen.methods.base import Shape, Window
 from medgen.methods.catalogue import create
 from medgen.volume import Volume
