@@ -81,7 +81,7 @@ def memory_need(
     for grid in grids:
         if min(grid.shape) < 2:
             raise InputError(
-                f"the image has {size_text(grid.shape)} voxels: a single slice, and the model needs a volume",
+                f"the image has {size_text(grid.shape)} voxels: a single slice; prediction needs a volume",
                 where=grid.source or None,
                 fix="give all slices of the series",
             )

@@ -66,7 +66,9 @@ def route_of(stages: Sequence[Method], task: Task, roles: Roles, direction: str 
         return _translation(stages, task, roles, direction, place)
     if not isinstance(method, Predicts):
         raise UsageError(
-            f"this model makes no prediction; it can: {can}", where=place, fix="use it for that, or another model here"
+            f"this model makes no prediction; it can: {can}",
+            where=place,
+            fix="give a model that predicts or translates",
         )
     if direction is not None:
         raise UsageError(
