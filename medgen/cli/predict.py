@@ -37,7 +37,7 @@ def predict(
     """Predict one patient or a whole cohort, each on the patient's own grid.
 
     A case of a cohort that fails is reported, the others finish, and the
-    command exits 4. A model that looks for lesions (inference.detection in its
+    command exits 4. A model that detects lesions (inference.detection in its
     recipe) also writes a detection map and a list of lesions: beside
     p_label.nii.gz stand p_detection_map.nii.gz and p_lesions.json. Of one
     patient the list is shown.

@@ -116,11 +116,11 @@ def predict(
         ensemble: further runs, such as the other folds, whose images or probabilities are averaged with this one's;
             all are loaded once.
         allow_modules: modules outside medgen that the model may name as its method.
-        on_detected: for one patient and a model that looks for lesions, is given what was found.
+        on_detected: for one patient and a model that detects lesions, is called with them.
         progress: called with (done, total, what).
 
     Returns:
-        ``output``. A model that looks for lesions (``inference.detection``) writes ``<case>_detection_map.nii.gz`` and
+        ``output``. A model that detects lesions (``inference.detection``) writes ``<case>_detection_map.nii.gz`` and
         ``<case>_lesions.json`` beside each result.
 
     Raises:
@@ -173,7 +173,7 @@ def predict_cohort(
 ) -> CohortResult:
     """Predict cases one after the other into ``OUTPUT/<case>/<case>_<role>.nii.gz``.
 
-    The report and ``failed.csv`` are brought up to date after each case, so that they are true whenever the run ends.
+    The report and ``failed.csv`` are brought up to date after each case, so that they are right whenever the run ends.
 
     Args:
         model: loaded once.

@@ -1,4 +1,4 @@
-"""When memory runs out: thriftier ways to the same result, tried in turn, and numbers where none is left."""
+"""When memory runs out: thriftier ways to the same result, tried in turn, and the memory needed where none is left."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def within_memory(
         attempt: the work; it starts from the beginning each time.
         plan: the first to try.
         window: of the network.
-        need: what the work needs, for the message.
+        need: the memory needed, for the message.
 
     Returns:
         What ``attempt`` returned, and one note for each step down.
@@ -113,7 +113,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def memory_errors(need: str) -> Iterator[None]:
-    """Turn "out of memory" into a :class:`~medgen.errors.MemoryExhausted` that says what was needed."""
+    """Turn "out of memory" into a :class:`~medgen.errors.MemoryExhausted` with the memory that was needed."""
     try:
         yield
     except Exception as error:
@@ -134,7 +134,7 @@ def expected_need(voxels: float, inputs: int, outputs: int = 1) -> float:
 
 
 def free_bytes() -> float | None:
-    """Memory that this process may still take, or None where the system does not say."""
+    """Memory that this process may still take, or None where that is unknown."""
     known = []
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():

@@ -161,9 +161,9 @@ class LoadedModel:
             direction: of a model that translates: ``forward``, the default, makes the target from the inputs,
                 ``backward`` the inputs from the target.
             seed: of a model with chance, for one draw; None: the prediction without chance, e.g. the mean.
-            on_probability: for a segmentation, is given each class in order and its (1, X, Y, Z) float32 map in
+            on_probability: for a segmentation, is called with each class in order and its (1, X, Y, Z) float32 map in
                 [0, 1] on the grid of the first image.
-            on_detected: for a model that looks for lesions (``inference.detection``), is given what was found.
+            on_detected: for a model that detects lesions (``inference.detection``), is called with them.
             progress: called with (done, total, what).
 
         Returns:
@@ -233,7 +233,7 @@ class LoadedModel:
     ) -> Written:
         """Predict one patient into NIfTI files; CT as int16 HU, rounded; a label map as uint8.
 
-        A model that looks for lesions also writes ``<case>_detection_map.nii.gz`` and ``<case>_lesions.json``. The
+        A model that detects lesions also writes ``<case>_detection_map.nii.gz`` and ``<case>_lesions.json``. The
         result is written last, so where it stands, all files of the case do.
 
         Args:
@@ -289,7 +289,7 @@ class LoadedModel:
 
     def _require_detection(self) -> None:
         if self.cascade.settings.detection is None:
-            raise UsageError("the model looks for no lesions", fix="train it with inference.detection in its recipe")
+            raise UsageError("the model detects no lesions", fix="train it with inference.detection in its recipe")
 
 
 def load_model(run: str | Path, *, device: str = "auto", allow_modules: Sequence[str] = ()) -> LoadedModel:

@@ -39,7 +39,7 @@ class CaseReport:
         notes: decisions made on the way.
         reason: why it failed.
         found: of a label map, by class, how much of it there is.
-        patient_score: of a model that looks for lesions, the highest confidence, 0 where there is none.
+        patient_score: of a model that detects lesions, the highest confidence, 0 where there is none.
         lesions: of such a model, how many were found.
     """
 
@@ -132,7 +132,7 @@ def earlier_cases(path: Path, model: LoadedModel) -> dict[str, CaseReport]:
 
 
 def _plain(case: CaseReport) -> dict[str, Any]:
-    """A case as JSON; the fields on lesions are those of a model that looks for them."""
+    """A case as JSON; the fields on lesions are those of a model that detects them."""
     left_out = () if case.lesions is not None else ("patient_score", "lesions")
     return {name: value for name, value in asdict(case).items() if name not in left_out}
 

@@ -1,4 +1,4 @@
-"""Which images a prediction reads and which it makes: what the abilities of a method allow."""
+"""The images that a prediction reads and makes, as the abilities of a method allow."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class Request:
 
 
 class Stacked:
-    """Several (C, X, Y, Z) arrays as one with more channels; only what is cut out is read and joined."""
+    """Several (C, X, Y, Z) arrays as one with more channels; only the regions that are cut out are read and joined."""
 
     def __init__(self, *arrays: Array) -> None:
         self._arrays = arrays

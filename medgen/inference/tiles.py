@@ -85,7 +85,7 @@ def predict_tiles(
     Along an axis that is shorter than the tile, the tile shrinks to the volume, so a volume that fits is
     predicted in one piece. With a margin the tiles of an axis also shrink as far as their number allows, rather
     than doing the work of the last ones twice; without one they keep the size, because a same-size network that
-    normalises by its input (instance normalisation) is best fed with what it was trained on.
+    normalises by its input (instance normalisation) is best fed with the size of its training patches.
 
     Args:
         function: float32 (B, C, x, y, z) on ``device`` -> (B, K, x - 2 margin, y - 2 margin, z - 2 margin); with
@@ -111,7 +111,7 @@ def predict_tiles(
 
     Raises:
         UsageError: a tile that the margins eat up, an overlap outside [0, 1).
-        ModelError: ``function`` returned another shape than window and channels say.
+        ModelError: ``function`` returned a shape that contradicts window and channels.
     """
     shape = _checked_shape(image, mask, overlap)
     _require_room(size, window.margin, across)

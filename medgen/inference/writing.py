@@ -25,7 +25,7 @@ class Written:
     Attributes:
         notes: decisions made on the way.
         found: of a label map, by class, how much of it there is; empty for an image.
-        detected: the lesions, of a model that looks for them.
+        detected: the lesions, of a model that detects them.
     """
 
     notes: tuple[str, ...] = ()
@@ -50,7 +50,7 @@ class Files:
     Attributes:
         results: by role, the image or the label map.
         probabilities: by class, its map; empty where none are wanted.
-        detection_map: the confidence of the lesions, of a model that looks for them.
+        detection_map: the confidence of the lesions, of a model that detects them.
         lesions: their list.
     """
 
@@ -73,7 +73,7 @@ def files_of(output: Path, roles: Sequence[str], *, probabilities: Sequence[str]
         output: the first result.
         roles: of the results; where the name of the first ends in its role, the other names leave it out.
         probabilities: classes whose maps are wanted.
-        lesions: whether lesions are looked for.
+        lesions: whether lesions are detected.
 
     >>> " ".join(file.name for file in files_of(Path("p1/p1_label.nii.gz"), ["label"], lesions=True).all)
     'p1_label.nii.gz p1_detection_map.nii.gz p1_lesions.json'
@@ -136,9 +136,9 @@ def write_detected(detected: Detected, files: Files, model: Mapping[str, Any], *
     """Write the detection map and the list of lesions; a label map that stands there from before is removed first.
 
     Args:
-        detected: what was found.
-        files: where to; of a model that looks for lesions.
-        model: what is known of the model, for the list.
+        detected: the lesions.
+        files: of a model that detects lesions.
+        model: method and hashes, for the list.
         overwrite: replace what is there.
     """
     assert files.detection_map is not None
@@ -156,7 +156,7 @@ def remove_results(files: Files) -> None:
 
 
 def require_writable(files: Files, *, overwrite: bool) -> None:
-    """Refuse before the work what writing would refuse after it, and remove what a killed process left here.
+    """Refuse outputs that cannot be written before the work begins, and remove the files of a killed process.
 
     Raises:
         UsageError: the result is not named like NIfTI, or a file exists and may not be overwritten.

@@ -42,7 +42,7 @@ class DetectionConfig(Config):
     model_config = ConfigDict(populate_by_name=True)
 
     target_class: str = Field(alias="class", min_length=1)
-    """Name of the class whose probability is looked at, as in ``data.classes``. The key is ``class``."""
+    """Name of the class whose probability is searched for lesions, as in ``data.classes``. The key is ``class``."""
     threshold: Literal["dynamic"] | Annotated[float, Field(gt=0, lt=1)] = "dynamic"
     """``dynamic``: each lesion reaches down to its own highest probability divided by ``factor``. A number: everything
     connected from that probability on is one lesion."""
@@ -57,7 +57,7 @@ class DetectionConfig(Config):
     near: tuple[str, ...] = ()
     """Names of the classes that make up the organ, e.g. ``[peripheral zone, transition zone]``: lesions lie in the
     largest connected piece that these classes and the lesion's own make in the label map, and ``near_mm`` around it.
-    For a model that was trained in a mask around the organ and is shown what lies beyond. Empty: anywhere in the
+    For a model that was trained in a mask around the organ and predicts whole images. Empty: anywhere in the
     body; so too, with a note, where the label map has none of these classes."""
     near_mm: NonNegativeFloat = 5.0
     """mm around that piece."""
@@ -69,7 +69,7 @@ class DetectionConfig(Config):
 
 
 class InferenceConfig(Config):
-    """Tiles of prediction, and what is looked for in its result.
+    """Tiles of prediction, and how its result is cleaned and searched for lesions.
 
     Attributes:
         blend: weight of a tile's voxels where tiles overlap: ``gaussian`` (standard deviation an eighth of the
@@ -81,8 +81,8 @@ class InferenceConfig(Config):
             training patch, enlarged for networks with a margin, where a small tile wastes most of the work on it.
         batch: tiles that go through the network together.
         minimum_ml: of a label map, connected pieces (26 neighbours) of a class that are smaller than this many
-            millilitres become background; 0 keeps all. Probability maps and the validation of training are as the
-            network says.
+            millilitres become background; 0 keeps all. Probability maps and the validation during training are not
+            changed.
         detection: of a segmentation, the class in whose probability lesions are found; ``None``: none are. A
             prediction then has a detection map and a list of lesions besides.
     """

@@ -1,4 +1,4 @@
-"""A model that looks for lesions: its files, its words, what belongs together, and what a cohort does with them."""
+"""A model that detects lesions: its files and messages, for one patient, a cohort and an ensemble."""
 
 import json
 from pathlib import Path
@@ -93,7 +93,7 @@ class TestOnePatient:
         detector().predict(images, on_detected=found.append)
         assert [lesion.confidence for lesion in found[0].lesions] == pytest.approx([0.8, 0.6], abs=1e-5)
         assert found[0].regions == ("swollen rim", "")
-        with pytest.raises(UsageError, match="looks for no lesions"):
+        with pytest.raises(UsageError, match="detects no lesions"):
             LoadedModel(detector().stages, describe_classes(), torch.device("cpu")).predict(
                 images, on_detected=found.append
             )
@@ -112,7 +112,7 @@ class TestOnePatient:
         volume = detector(near=["swollen rim"]).predict(save_patient(tmp_path, images), on_detected=found.append)
         assert len(found[0].lesions) == 2
         assert volume.notes[-1] == found[0].notes[0] == (
-            "no voxel of swollen rim was found: lesions were looked for everywhere"
+            "no voxel of swollen rim was found: lesions were searched for everywhere"
         )  # fmt: skip
 
     def test_a_class_that_the_model_does_not_make(self) -> None:

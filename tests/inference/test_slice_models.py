@@ -105,9 +105,9 @@ def test_faults_are_named() -> None:
 
 
 def test_validation_during_training() -> None:
-    """What the recipe says of the plane is what the network sees: here the mean over a sagittal slice."""
+    """The plane is that of the recipe: the mean is taken over a sagittal slice."""
     changes = {"size": [12, 12], "plane": "sagittal", "augmentation": {}}
-    recipe = load_recipe(tiny.recipe(patches=changes, inference={"batch": 4}))
+    recipe = load_recipe(tiny.recipe(patches=changes))
     image = np.random.default_rng(0).uniform(-0.5, 0.5, (1, 6, 9, 8)).astype(np.float32)
     body = np.ones(image.shape[1:], bool)
     result = estimate_volume(slice_network(), image, body, None, recipe, Engine("cpu"))
