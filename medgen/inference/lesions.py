@@ -157,10 +157,10 @@ def _piece(mask: NDArray[np.bool_], lesion: Lesion, box: tuple[slice, ...]) -> N
     return np.asarray(pieces == pieces[peak])
 
 
-def _rounded(facts: dict[str, Any]) -> dict[str, Any]:
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
     """Millimetres and voxel places to a thousandth; a confidence as it stands in the map."""
     exact = {"confidence", "mean_probability"}
-    return {name: value if name in exact else _thousandth(value) for name, value in facts.items()}
+    return {name: value if name in exact else _thousandth(value) for name, value in values.items()}
 
 
 def _thousandth(value: Any) -> Any:

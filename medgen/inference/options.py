@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from medgen.errors import UsageError
 from medgen.methods.base import Direction
 from medgen.volume import Geometry
 
@@ -39,9 +40,18 @@ class PredictOptions:
             ``backward`` the inputs from the target.
         seed: of a model with chance, for one draw; None: the prediction without chance, e.g. the mean.
         probabilities: of a segmentation, whether the map of each class is written too.
+
+    Raises:
+        UsageError: the seed is negative or too large.
     """
 
     read: ReadOptions = ReadOptions()
     direction: Direction | None = None
     seed: int | None = None
     probabilities: bool = False
+
+    def __post_init__(self) -> None:
+        if self.seed is not None and not 0 <= self.seed < 2**63:
+            raise UsageError(
+                f"the seed must be at least 0 and below 2^63, got {self.seed}", fix="choose another --seed"
+            )

@@ -38,6 +38,11 @@ class TestSeed:
         assert abs(noisy(7) - noisy(8)).min() > 1e-4
         assert not noisy(None).any()
 
+    @pytest.mark.parametrize("seed", [-1, 2**63])
+    def test_seeds_are_whole_numbers_from_zero(self, seed: int) -> None:
+        with pytest.raises(UsageError, match=f"at least 0 and below .*, got {seed}"):
+            PredictOptions(seed=seed)
+
     def test_from_python_and_in_the_report(self, tmp_path: Path) -> None:
         model, path = make_toy(Noisy), save(head(), tmp_path / "t1.nii.gz")
         mean, draw = (model.predict(path, seed=seed).data[0, 4, 11, 8] for seed in (None, 7))
