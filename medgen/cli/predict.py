@@ -28,6 +28,8 @@ def predict(
     split: Split | None = None,
     probabilities: bool = False,
     allow_missing_channel: bool = False,
+    direction: Literal["forward", "backward"] | None = None,
+    seed: Annotated[int | None, Parameter(metavar="S")] = None,
     ensemble: Annotated[tuple[Path, ...], Parameter(name="--ensemble", metavar="RUN")] = (),
     device: str = "auto",
     allow_module: AllowModule = (),
@@ -35,7 +37,7 @@ def predict(
     """Predict one patient or a whole cohort, each on the patient's own grid.
 
     A case of a cohort that fails is reported, the others finish, and the
-    command exits 4. A model that looks for lesions (inference.detection in its
+    command exits 4. A model that detects lesions (inference.detection in its
     recipe) also writes a detection map and a list of lesions: beside
     p_label.nii.gz stand p_detection_map.nii.gz and p_lesions.json. Of one
     patient the list is shown.
@@ -48,6 +50,7 @@ def predict(
         medgen predict run -i cases.csv --split test -o predictions
         medgen predict run -i cases.csv -o predictions --probabilities
         medgen predict fold0 --ensemble fold1 -i cases.csv -o predictions
+        medgen predict translator --direction backward -i ct.nii.gz -o t1.nii.gz
 
     Args:
         run: the run folder, or its 'model' folder.
@@ -63,6 +66,10 @@ def predict(
         probabilities: of a segmentation, also write <case>_probability_<class>.nii.gz for each class.
         allow_missing_channel: predict also without an image that the model was
             trained to do without (channel dropout), or with an empty one.
+        direction: of a model that translates both ways: forward makes the target
+            from the inputs (default), backward the inputs from the target.
+        seed: of a model that can draw a result at random, the seed of the draw;
+            by default the prediction is made without chance.
         ensemble: a further run, such as another fold: probabilities or images
             are averaged; repeatable.
         device: 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.
@@ -86,6 +93,8 @@ def predict(
             split=split,
             probabilities=probabilities,
             allow_missing_channel=allow_missing_channel,
+            direction=direction,
+            seed=seed,
             ensemble=ensemble,
             device=device,
             allow_modules=allow_module,

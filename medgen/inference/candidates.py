@@ -57,7 +57,7 @@ class Lesion:
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """What was found in one patient.
+    """The lesions of one patient.
 
     Attributes:
         map: (X, Y, Z) float32, the confidence of a lesion in all of its voxels, 0 elsewhere; no two lesions touch.
@@ -133,7 +133,7 @@ def _checked(probability: NDArray[Any], inside: NDArray[Any] | None) -> Map:
 
 
 def _box(mask: Mask) -> tuple[slice, slice, slice] | None:
-    """The box around what is True; None where nothing is."""
+    """The box around the voxels that are True; None where there are none."""
     from scipy import ndimage
 
     boxes = ndimage.find_objects(mask.view(np.uint8))
@@ -151,7 +151,7 @@ def _fixed(values: Map, least: float, settings: DetectionConfig) -> list[Mask]:
 
 
 def _describe(piece: Mask, values: Map, first: Sequence[int], spacing: Sequence[float], affine: NDArray[Any]) -> Lesion:
-    """What there is to say about one piece of the box that begins at voxel ``first``."""
+    """Measures of one piece of the box that begins at voxel ``first``."""
     where = np.argwhere(piece)
     inside = values[piece]
     index = where + np.asarray(first)

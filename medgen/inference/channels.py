@@ -17,8 +17,8 @@ def dropped_in_training(description: Mapping[str, Any], roles: Sequence[str]) ->
     """By role, the share of training patches in which its channel was set to 0.
 
     Args:
-        description: the content of ``model.json``; the key ``channel_dropout`` is looked for in the method's config
-            and in the recipe's ``patches.augmentation``.
+        description: the content of ``model.json``; the key ``channel_dropout`` is searched in the method's config and
+            in the recipe's ``patches.augmentation``.
         roles: the inputs of the model, in the order of its channels.
 
     Returns:
@@ -39,7 +39,7 @@ def dropped_in_training(description: Mapping[str, Any], roles: Sequence[str]) ->
 
 
 def advice(missing: Collection[str], shares: Mapping[str, float], *, allowed: bool, give: str = "it") -> str:
-    """What a user whose patient lacks images can do.
+    """The way out for a patient without some of the images.
 
     Args:
         missing: roles without an image.

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from medgen.cases import Case, read_cases
 from medgen.errors import CasesFailed, StorageError, UsageError
 from medgen.files import folder_lock, remove_partial_files
 from medgen.inference.lesions import OnDetected
 from medgen.inference.model import LoadedModel, load_model
-from medgen.inference.reading import NanRule, Reading
+from medgen.inference.options import NanRule, PredictOptions, ReadOptions
 from medgen.inference.report import (
     FAILED,
     REPORT,
     CaseReport,
+    content_of,
     earlier_cases,
-    facts_of,
     reason_of,
     without_folders,
     write_failures,
     write_report,
 )
 from medgen.inference.sources import Inputs, parse_inputs
-from medgen.inference.writing import Written, output_name, split_name
+from medgen.inference.writing import output_name, split_name
+from medgen.methods.base import Direction
 from medgen.types import Progress, Split
 from medgen.volume import Geometry
 
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CohortResult:
-    """What became of a cohort.
+    """The result of a cohort.
 
     Attributes:
         output: the folder.
@@ -66,7 +66,7 @@ class CohortResult:
         raise CasesFailed(
             f"{len(self.failed)} of {len(self.cases)} cases failed: {', '.join(names)}",
             where=self.output / FAILED,
-            fix="mend these cases and run again with --resume; the others are done",
+            fix="mend these cases and run again with --resume; finished cases are skipped",
         )
 
 
@@ -84,6 +84,8 @@ def predict(
     split: Split | None = None,
     probabilities: bool = False,
     allow_missing_channel: bool = False,
+    direction: Direction | None = None,
+    seed: int | None = None,
     ensemble: Sequence[str | Path] = (),
     allow_modules: Sequence[str] = (),
     on_detected: OnDetected | None = None,
@@ -97,7 +99,7 @@ def predict(
             ``{role: file}``; or a case table (``.csv``).
         output: a name ending in ``.nii.gz`` for one patient; for a table the folder, which gets
             ``<case>/<case>_<role>.nii.gz``, ``prediction.json`` and, where cases failed, ``failed.csv``. The role of
-            a segmentation is that of its labels.
+            a segmentation is that of its labels. A model that makes several images takes a table alone.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
         overwrite: replace what is there.
         resume: keep the cases that are done and predict the rest (tables only).
@@ -108,51 +110,52 @@ def predict(
         probabilities: of a segmentation, also write ``<case>_probability_<class>.nii.gz`` for each class.
         allow_missing_channel: predict also where an input is missing, or holds one value throughout, that the model
             was trained to do without.
+        direction: of a model that translates: ``forward``, the default, makes the target from the inputs,
+            ``backward`` the inputs from the target.
+        seed: of a model with chance, for one draw; None: the prediction without chance.
         ensemble: further runs, such as the other folds, whose images or probabilities are averaged with this one's;
             all are loaded once.
         allow_modules: modules outside medgen that the model may name as its method.
-        on_detected: for one patient and a model that looks for lesions, is given what was found.
+        on_detected: for one patient and a model that detects lesions, is called with them.
         progress: called with (done, total, what).
 
     Returns:
-        ``output``. A model that looks for lesions (``inference.detection``) writes ``<case>_detection_map.nii.gz`` and
+        ``output``. A model that detects lesions (``inference.detection``) writes ``<case>_detection_map.nii.gz`` and
         ``<case>_lesions.json`` beside each result.
 
     Raises:
-        UsageError: the inputs, the device or the output do not allow it.
+        UsageError: the inputs, the device or the output do not allow it, or the model makes no such prediction.
         InputError: the image or the table is not usable.
         CasesFailed: some cases of a table failed; the others are done.
-        ModelError: the model is missing or damaged, or gave NaN.
+        ModelError: the model is missing or damaged, or returned NaN.
         MemoryExhausted: nothing that was tried fits into memory.
         StorageError: the disk is full or the folder cannot be written.
     """
     source, output = parse_inputs(inputs), Path(output)
-    reading = Reading(nan, geometry, frame, allow_missing_channel)
+    read = ReadOptions(nan, geometry, frame, allow_missing_channel)
+    options = PredictOptions(read, direction, seed, probabilities)
     if isinstance(source, Path) and source.suffix == ".csv":
         cases = read_cases(source).select(split=split)
         if not cases:
             raise UsageError(f"the table has no case of split '{split}'", where=source, fix="choose another --split")
         _require_folder_name(output)
         model = _load(run, ensemble, device, allow_modules)
-        predict_cohort(
-            model,
-            cases,
-            output,
-            probabilities=probabilities,
-            overwrite=overwrite,
-            resume=resume,
-            reading=reading,
-            progress=progress,
-        ).require_complete()
+        result = predict_cohort(model, cases, output, options, overwrite=overwrite, resume=resume, progress=progress)
+        result.require_complete()
         return output
     for option, given in (("--resume", resume), ("--split", split is not None)):
         if given:
             raise UsageError(f"{option} is for a case table, not for one patient", fix="leave it out, or give a .csv")
     model = _load(run, ensemble, device, allow_modules)
+    _require_one_image(model, options)
     started = time.monotonic()
-    options: dict[str, Any] = {"probabilities": probabilities, "overwrite": overwrite, **vars(reading)}
-    written = model.predict_file(source, output, progress=progress, **options)
-    _report_one(model, reading, output, written, time.monotonic() - started)
+    written = model.predict_file(source, output, options, overwrite=overwrite, progress=progress)
+    for sentence in written.sentences:
+        log.info(sentence)
+    stem, _ = split_name(output)
+    report = CaseReport(stem, "done", output.name, _since(started), written.notes, **content_of(written))
+    # The report of a single volume stands beside it: ct.nii.gz has ct.prediction.json.
+    write_report(output.with_name(f"{stem}.{REPORT}"), model, options, {stem: report})
     if on_detected and written.detected:
         on_detected(written.detected)
     return output
@@ -162,39 +165,38 @@ def predict_cohort(
     model: LoadedModel,
     cases: Sequence[Case],
     output: str | Path,
+    options: PredictOptions | None = None,
     *,
-    probabilities: bool = False,
     overwrite: bool = False,
     resume: bool = False,
-    reading: Reading | None = None,
     progress: Progress | None = None,
 ) -> CohortResult:
     """Predict cases one after the other into ``OUTPUT/<case>/<case>_<role>.nii.gz``.
 
-    The report and ``failed.csv`` are brought up to date after each case, so that they are true whenever the run ends.
+    The report and ``failed.csv`` are brought up to date after each case, so that they are right whenever the run ends.
 
     Args:
         model: loaded once.
         cases: rows of a case table.
         output: the folder, which no other run may be using.
-        probabilities: of a segmentation, also write each class's map.
+        options: what is predicted, and how.
         overwrite: replace outputs that are there.
         resume: keep cases all of whose outputs are there (they are whole, because they are written atomically) and
             predict the rest.
-        reading: what to override about reading images.
         progress: called with (cases done, cases in all, what).
 
     Returns:
-        How each case went. A failed case raises nothing here: see :meth:`CohortResult.require_complete`.
+        The state of each case. A failed case raises nothing here: see :meth:`CohortResult.require_complete`.
 
     Raises:
         UsageError: outputs exist and neither ``overwrite`` nor ``resume`` is set; another run is at work here; or the
-            model makes no probabilities.
+            model makes no such prediction.
         StorageError: the disk is full or the folder cannot be written: no case after this one could be kept either.
     """
-    output, reading = Path(output), reading or Reading()
-    names = {case.name: output_name(case, model.target) for case in cases}
-    wanted = {case: model.files(output / name, probabilities=probabilities).all for case, name in names.items()}
+    output, options = Path(output), options or PredictOptions()
+    role = model.route(options.direction).makes[0]
+    names = {case.name: output_name(case, role) for case in cases}
+    wanted = {case: model.files(output / name, options).all for case, name in names.items()}
     with folder_lock(output):
         remove_partial_files(output)
         _require_free(output, wanted.values(), overwrite=overwrite, resume=resume)
@@ -208,11 +210,10 @@ def predict_cohort(
                 before = earlier.get(case.name, CaseReport(case.name, "kept"))
                 reports[case.name] = replace(before, status="kept", output=name, seconds=0.0, reason="")
             else:
-                # What an interrupted case left of several files is no output yet.
-                again = overwrite or resume
-                options: dict[str, Any] = {"probabilities": probabilities, "overwrite": again, **vars(reading)}
-                reports[case.name] = _predict_case(model, case, output, name, options)
-            write_report(output / REPORT, model, reading, reports)
+                # An interrupted case may have left some of its files: they are replaced.
+                replaced = overwrite or resume
+                reports[case.name] = _predict_case(model, case, output, name, options, overwrite=replaced)
+            write_report(output / REPORT, model, options, reports)
             write_failures(output / FAILED, reports)
         if progress:
             progress(len(cases), len(cases), "cases")
@@ -224,13 +225,15 @@ def _load(run: str | Path, ensemble: Sequence[str | Path], device: str, allow_mo
     return first.joined(others) if others else first
 
 
-def _predict_case(model: LoadedModel, case: Case, output: Path, name: str, options: Mapping[str, Any]) -> CaseReport:
+def _predict_case(
+    model: LoadedModel, case: Case, output: Path, name: str, options: PredictOptions, *, overwrite: bool
+) -> CaseReport:
     started = time.monotonic()
     try:
-        written = model.predict_file(case, output / name, **options)
+        written = model.predict_file(case, output / name, options, overwrite=overwrite)
     except StorageError:
         raise
-    except Exception as error:  # whatever one case does, the others must finish; the report says what it was
+    except Exception as error:  # whatever is wrong with one case, the others must finish
         reason = reason_of(error, case.images)
         log.warning("case %s failed: %s", case.name, reason)
         log.debug("where case %s failed", case.name, exc_info=True)
@@ -238,16 +241,16 @@ def _predict_case(model: LoadedModel, case: Case, output: Path, name: str, optio
     notes = tuple(without_folders(note, case.images) for note in written.notes)
     for sentence in written.sentences:
         log.info("case %s: %s", case.name, without_folders(sentence, case.images))
-    return CaseReport(case.name, "done", name, _since(started), notes, **facts_of(written))
+    return CaseReport(case.name, "done", name, _since(started), notes, **content_of(written))
 
 
-def _report_one(model: LoadedModel, reading: Reading, output: Path, written: Written, seconds: float) -> None:
-    """The report of a single volume stands beside it: ``ct.nii.gz`` has ``ct.prediction.json``."""
-    for sentence in written.sentences:
-        log.info(sentence)
-    stem, _ = split_name(output)
-    report = CaseReport(stem, "done", output.name, round(seconds, 2), written.notes, **facts_of(written))
-    write_report(output.with_name(f"{stem}.{REPORT}"), model, reading, {stem: report})
+def _require_one_image(model: LoadedModel, options: PredictOptions) -> None:
+    makes = model.route(options.direction).makes
+    if len(makes) > 1:
+        raise UsageError(
+            f"the model makes {len(makes)} images of a patient ({', '.join(makes)}), and the output is one file",
+            fix="give a case table (.csv) as input and a folder as output",
+        )
 
 
 def _require_folder_name(output: Path) -> None:

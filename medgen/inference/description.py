@@ -1,18 +1,20 @@
-"""What ``model.json`` says that prediction needs, checked once."""
+"""The content of ``model.json`` that prediction needs, checked once."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from medgen.config import build
-from medgen.errors import ModelError
+from medgen.errors import ModelError, UsageError
 from medgen.inference.labels import classes_of
 from medgen.inference.lesions import require_classes
+from medgen.methods.base import Shape
 from medgen.preparation import Preparation
 from medgen.preparation.task import TASKS, Task
 from medgen.recipe.prediction import InferenceConfig
+from medgen.sampling.patches import PLANES
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,11 @@ class Description:
         task: what the model makes.
         classes: names of the classes of a segmentation, without the background.
         preparation: of its inputs, and back.
-        settings: how it is predicted with.
+        settings: of the tiles, and of the detection of lesions.
         patch: size of its training patch in voxels.
+        across: axis of a prepared volume across the slices that it reads; None for boxes.
+        weights: SHA-256 of the weights, where it is known.
+        source: where the model came from, for messages.
     """
 
     task: Task
@@ -32,10 +37,13 @@ class Description:
     preparation: Preparation
     settings: InferenceConfig
     patch: tuple[int, ...]
+    across: int | None = None
+    weights: str | None = None
+    source: str = ""
 
     @classmethod
-    def parse(cls, content: Mapping[str, Any], outputs: int) -> Description:
-        """Read it from the content of ``model.json``; ``outputs`` are the channels that the network makes.
+    def parse(cls, content: Mapping[str, Any], shape: Shape, source: str = "") -> Description:
+        """Read it from the content of ``model.json``; ``shape`` is that of the first network.
 
         Raises:
             ModelError: something is missing, or contradicts the network.
@@ -46,11 +54,59 @@ class Description:
             patch = tuple(int(edge) for edge in content["patches"])
         except (KeyError, TypeError) as error:
             raise ModelError(f"model.json lacks {error}", fix="copy the model folder again") from None
-        # Models from before there were segmentations do not say what they are.
+        # Models from before there were segmentations do not name their task.
         name = content.get("task", "synthesis")
         if name not in TASKS:
             raise ModelError(f"the model's task is {name!r}, which this medgen does not know", fix="use a newer medgen")
         task = TASKS[name]
-        classes = classes_of(content, outputs) if task.labels else ()
+        classes = classes_of(content, shape.outputs) if task.labels else ()
         require_classes(settings.detection, classes)
-        return cls(task, classes, preparation, settings, patch)
+        if len(patch) != shape.dimensions:
+            raise ModelError(
+                f"model.json has patches of {len(patch)} edges, and the network has {shape.dimensions} dimensions",
+                fix="copy the model folder again",
+            )
+        across = _across(content) if shape.dimensions == 2 else None
+        weights = content.get("weights_sha256")
+        return cls(task, classes, preparation, settings, patch, across, weights, source)
+
+
+def require_alike(models: Sequence[Description]) -> None:
+    """Refuse models whose results cannot be averaged.
+
+    Raises:
+        UsageError: two models differ in what they read, make or prepare, or one is there twice.
+    """
+    first = models[0]
+    for number, other in enumerate(models[1:], start=2):
+        for what, one, two in (
+            ("task", first.task.name, other.task.name),
+            ("inputs", first.preparation.roles.inputs, other.preparation.roles.inputs),
+            ("classes", first.classes, other.classes),
+            ("target", *(each.task.made(each.preparation.roles) for each in (first, other))),
+            *_preparations(first, other),
+        ):
+            if one != two:
+                raise UsageError(
+                    f"model {number} of the ensemble has {what} {_text(two)}, the first has {_text(one)}",
+                    where=other.source or None,
+                    fix="average runs of one recipe, such as its folds or seeds",
+                )
+    if len({model.weights for model in models}) < len(models):
+        raise UsageError("a model is in the ensemble twice", fix="name each run once")
+
+
+def _across(content: Mapping[str, Any]) -> int:
+    plane = ((content.get("recipe") or {}).get("patches") or {}).get("plane", "axial")
+    if plane not in PLANES:
+        raise ModelError(f"the model reads {plane!r} slices, which this medgen does not know", fix="use a newer medgen")
+    return PLANES[plane]
+
+
+def _preparations(first: Description, other: Description) -> list[tuple[str, object, object]]:
+    one, two = (model.preparation.config.model_dump(mode="json") for model in (first, other))
+    return [(f"preparation.{key}", one[key], two[key]) for key in one]
+
+
+def _text(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)

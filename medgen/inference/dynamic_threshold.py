@@ -14,7 +14,7 @@ Map = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 _REACH = 4
-"""Voxels on each side of a peak in which its piece is looked for first."""
+"""Voxels on each side of a peak that are labelled first to find its piece."""
 
 
 class _Piece(NamedTuple):

@@ -1,38 +1,83 @@
-"""From what a network made to the image that is written: the unit of the target, and air around the body."""
+"""From the estimate of a network to images in their units on the patient's own grid."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medgen.checks import AIR
-from medgen.inference.stages import Estimate
 from medgen.preparation import Preparation, Prepared
+from medgen.preparation.intensity import unit_to_window
+from medgen.preparation.settings import ZSCORE, IntensityConfig
 from medgen.preparation.task import IMAGE
 from medgen.volume import Volume
 
 
-def clipped_note(estimate: Estimate) -> tuple[str, ...]:
-    """How much of the body was beyond the model's range, where something was."""
-    if not estimate.clipped:
+def clipped_note(clipped: int, voxels: int) -> tuple[str, ...]:
+    """How much of the body was beyond the model's range, where anything was."""
+    if not clipped:
         return ()
-    share = estimate.clipped / max(1, estimate.voxels)
-    return (f"{estimate.clipped} voxels ({share:.2%} of the body) outside the model's range, clipped",)
+    return (f"{clipped} voxels ({clipped / max(1, voxels):.2%} of the body) outside the model's range, clipped",)
 
 
-def image_on_own_grid(data: NDArray[Any], prepared: Prepared, preparation: Preparation, *, hounsfield: bool) -> Volume:
-    """The image of a patient, on the grid of the first input.
+def images_on_own_grid(
+    data: NDArray[Any], roles: Sequence[str], prepared: Prepared, preparation: Preparation
+) -> tuple[Volume, tuple[str, ...]]:
+    """The images of a patient in their units, on the patient's own grid.
+
+    An image with a window goes back to its unit with it. A z-scored one, or one mapped by percentiles, has no unit that
+    is known for a new patient: it stays normalised. Outside the body stands air for CT, else the low end of the range,
+    and where there is none (z-scores) the smallest value inside.
 
     Args:
-        data: (1, X, Y, Z) float32 on the prepared grid, in the unit of the target; what lies outside the body is
-            overwritten here.
+        data: (K, X, Y, Z) float32 on the prepared grid, normalised; is overwritten.
+        roles: of the K images.
         prepared: the patient.
         preparation: of the model.
-        hounsfield: whether that unit is HU; -1024 then stands outside the body, else the low end of the range.
+
+    Returns:
+        (K, X, Y, Z) float32, and notes on voxels that were clipped and on images without a unit.
     """
-    outside = AIR if hounsfield else float(preparation.target_from_network(np.full(1, IMAGE.low))[0])
-    for x in range(data.shape[1]):  # a slab at a time: a mask of the whole volume would be one more
-        np.copyto(data[:, x], np.float32(outside), where=~prepared.body[x][None])
-    return preparation.restore(data, prepared, fill=outside)
+    volumes, notes = [], list[str]()
+    for channel, role in zip(data, roles, strict=True):
+        unit = unit_of(preparation, role)
+        if unit != ZSCORE:
+            clipped = _clip(channel)
+            notes += [f"{role}: {note}" for note in clipped_note(clipped, int(prepared.body.sum()))]
+        if unit.window:
+            channel[...] = unit_to_window(channel, *unit.window)
+        elif role != preparation.roles.target:
+            notes.append(f"{role} is in units of the normalised training images")
+        outside = _outside(unit, channel, prepared.body)
+        for x in range(len(channel)):  # a slab at a time: a mask of the whole volume would be one more
+            np.copyto(channel[x], np.float32(outside), where=~prepared.body[x])
+        volumes.append(preparation.restore(channel, prepared, fill=outside))
+    first = volumes[0]
+    return first if len(volumes) == 1 else first.with_data(np.concatenate([each.data for each in volumes])), tuple(
+        notes
+    )
+
+
+def unit_of(preparation: Preparation, role: str) -> IntensityConfig:
+    """How an image was normalised, and so how it goes back; the residual of an image has no unit."""
+    return ZSCORE if role in preparation.config.residual else preparation.intensity(role)
+
+
+def _clip(channel: NDArray[np.float32]) -> int:
+    """Clip to the range of images in place, slab by slab; the number of clipped voxels."""
+    clipped = 0
+    for slab in channel:
+        clipped += int(np.count_nonzero((slab < IMAGE.low) | (slab > IMAGE.high)))
+        np.clip(slab, IMAGE.low, IMAGE.high, out=slab)
+    return clipped
+
+
+def _outside(unit: IntensityConfig, channel: NDArray[np.float32], body: NDArray[np.bool_]) -> float:
+    if unit.hounsfield:
+        return AIR
+    if unit.window:
+        return float(unit_to_window(np.full(1, IMAGE.low), *unit.window)[0])
+    return IMAGE.low if unit.percentiles else float(channel.min(where=body, initial=np.inf))

@@ -1,4 +1,4 @@
-"""From class probabilities on the prepared grid to a label map on the patient's own, and what is in it."""
+"""From class probabilities on the prepared grid to a label map on the patient's own, and its content."""
 
 from __future__ import annotations
 
@@ -75,16 +75,16 @@ def label_map(
     on_probability: OnProbability | None = None,
     on_detected: OnDetected | None = None,
 ) -> tuple[Volume, tuple[str, ...]]:
-    """The label map of :func:`restore_label` as the settings want it, with what there is to say about it.
+    """The label map of :func:`restore_label` after the settings are applied, with notes.
 
     Args:
         probabilities: as for :func:`restore_label`.
         prepared: the patient.
         preparation: of the model.
         classes: their names.
-        settings: the smallest piece of a class, and the class in which lesions are looked for.
-        on_probability: is given the map of each class, in order.
-        on_detected: is given the lesions; None: they are not looked for.
+        settings: the smallest piece of a class, and the class in which lesions are detected.
+        on_probability: is called with the map of each class, in order.
+        on_detected: is called with the lesions; None: none are detected.
     """
     detection = settings.detection if on_detected else None
     kept: list[Volume] = []
@@ -126,7 +126,7 @@ def restore_label(
         prepared: the patient.
         preparation: of the model.
         classes: their names.
-        on_probability: is given the map of each class, in order; not of the background.
+        on_probability: is called with the map of each class, in order; not of the background.
 
     Returns:
         (1, X, Y, Z) on the grid of the first input, uint8 (uint16 above 255 classes): n for ``classes[n - 1]``, 0 for
@@ -161,7 +161,7 @@ def without_small(label: Volume, minimum_ml: float) -> Volume:
         part = values[box]
         pieces, _ = ndimage.label(part == index, CUBE)
         small = np.bincount(pieces.ravel()) < least - 1e-6  # a spacing in single precision must not decide
-        small[0] = False  # what is not of the class
+        small[0] = False  # the voxels of other classes
         part[small[pieces]] = 0
     return label.with_data(values)
 

@@ -1,4 +1,4 @@
-"""The lesions of one patient: where they are looked for, in which class they lie, and the files that tell of them."""
+"""The lesions of one patient: the region that is searched, the class around each, and their files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DETECTION_MAP, LESIONS = "detection_map", "lesions"
 NOTICE = "Research software: no diagnosis. What is listed may be harmless, and what is missed may not be."
 
 _AROUND = 3.0
-"""mm around a lesion in which the class it lies in is looked for: its own voxels are mostly labelled as lesion."""
+"""mm around a lesion in which the class around it is counted: its own voxels are mostly labelled as lesion."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class Detected:
         regions: for each lesion, the other class that most of the label map has in it and 3 mm around; "" for none.
         score: the patient's score, the highest confidence, or 0.
         settings: how they were found.
-        notes: what was decided on the way.
+        notes: decisions made on the way.
     """
 
     map: Volume
@@ -49,7 +49,7 @@ class Detected:
 
     @property
     def sentence(self) -> str:
-        """The result in a line."""
+        """The result in one line."""
         return f"{self.settings.target_class}: patient score {self.score:.3f}, lesions: {len(self.lesions)}"
 
     def rows(self) -> list[dict[str, Any]]:
@@ -84,14 +84,14 @@ def detect(probability: Volume, label: Volume, classes: Sequence[str], settings:
 
 
 def write_lesions(path: Path, detected: Detected, *, case: str, detection_map: str, model: Mapping[str, Any]) -> None:
-    """Write ``<case>_lesions.json``, atomically: all that a table of the lesions needs, and no patient data.
+    """Write ``<case>_lesions.json``, atomically; it holds no patient data.
 
     Args:
         path: the file.
-        detected: what was found.
+        detected: the lesions.
         case: name of the patient.
         detection_map: name of the file with the map.
-        model: what is known of the model: method, hashes, channels that were missing.
+        model: its method and hashes.
     """
     volume = detected.map
     write_json(
@@ -117,7 +117,7 @@ def write_lesions(path: Path, detected: Detected, *, case: str, detection_map: s
 def _near(
     label: Volume, classes: Sequence[str], settings: DetectionConfig
 ) -> tuple[NDArray[np.bool_] | None, tuple[str, ...]]:
-    """(X, Y, Z), the largest connected piece of the organ with what is around it; None: anywhere."""
+    """(X, Y, Z), the largest connected piece of the organ and its surroundings; None: anywhere."""
     from scipy import ndimage
 
     if not settings.near:
@@ -126,7 +126,7 @@ def _near(
     numbers = [1 + list(classes).index(name) for name in settings.near]
     if not np.isin(values, numbers).any():
         listed = ", ".join(settings.near)
-        return None, (f"no voxel of {listed} was found: lesions were looked for everywhere",)
+        return None, (f"no voxel of {listed} was found: lesions were searched for everywhere",)
     organ = np.isin(values, [*numbers, 1 + list(classes).index(settings.target_class)])
     pieces, _ = ndimage.label(organ, CUBE)
     sizes = np.bincount(pieces.ravel())
@@ -157,10 +157,10 @@ def _piece(mask: NDArray[np.bool_], lesion: Lesion, box: tuple[slice, ...]) -> N
     return np.asarray(pieces == pieces[peak])
 
 
-def _rounded(facts: dict[str, Any]) -> dict[str, Any]:
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
     """Millimetres and voxel places to a thousandth; a confidence as it stands in the map."""
     exact = {"confidence", "mean_probability"}
-    return {name: value if name in exact else _thousandth(value) for name, value in facts.items()}
+    return {name: value if name in exact else _thousandth(value) for name, value in values.items()}
 
 
 def _thousandth(value: Any) -> Any:
@@ -170,11 +170,13 @@ def _thousandth(value: Any) -> Any:
 
 
 def require_classes(detection: DetectionConfig | None, classes: Sequence[str]) -> None:
-    """Refuse a model whose lesions are looked for in, or near, a class that it does not make.
+    """Refuse a model that detects lesions in, or near, a class that it does not make.
 
     Raises:
         ModelError: there is no such class.
     """
     for name in (detection.target_class, *detection.near) if detection else ():
         if name not in classes:
-            raise ModelError(f"model.json looks for lesions in the class '{name}', which the model does not make")
+            raise ModelError(
+                f"model.json names the class '{name}' for the detection of lesions, and the model does not make it"
+            )

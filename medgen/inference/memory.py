@@ -1,4 +1,4 @@
-"""When memory runs out: thriftier ways to the same result, tried in turn, and numbers where none is left."""
+"""When memory runs out: thriftier ways to the same result, tried in turn, and the memory needed where none is left."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TypeVar
 import torch
 
 from medgen.errors import MemoryExhausted
+from medgen.methods.base import Window
 from medgen.recipe.prediction import round_up
 
 Result = TypeVar("Result")
@@ -36,7 +37,7 @@ class Plan:
         device: where the network runs.
         stitch_on: where the tiles are added up.
         batch: tiles that go through the network together.
-        size: largest edges of a tile's input in voxels.
+        size: largest edges of a tile's input in voxels; 1 across slices.
     """
 
     device: torch.device
@@ -45,23 +46,22 @@ class Plan:
     size: tuple[int, int, int]
 
 
-def thriftier(plan: Plan, *, margin: int, multiple: int) -> tuple[Plan, str] | None:
+def thriftier(plan: Plan, window: Window) -> tuple[Plan, str] | None:
     """The next plan that needs less memory, with a sentence on it; None where there is none.
 
     The tile is only halved for networks with a margin: a same-size network gives other values with another
-    tile, and the same patient must not get another image on a smaller GPU.
+    tile, and the same patient must not get another image on a smaller GPU. An exact tile stays as it is.
 
     Args:
         plan: the one that did not fit.
-        margin: voxels that the network loses on each side.
-        multiple: what the tile's edges must be divisible by.
+        window: of the network.
     """
     if plan.batch > 1:
         return replace(plan, batch=1), "one tile at a time"
     if plan.stitch_on != _CPU:
         return replace(plan, stitch_on=_CPU), "tiles added up in the memory of the CPU"
-    x, y, z = (round_up(max(edge // 2, 4 * margin), multiple) for edge in plan.size)
-    if margin and (x, y, z) < plan.size:
+    x, y, z = (min(edge, round_up(max(edge // 2, 4 * window.margin), window.multiple)) for edge in plan.size)
+    if window.margin and not window.exact and (x, y, z) != plan.size:
         return replace(plan, size=(x, y, z)), f"tiles of {x} x {y} x {z} voxels"
     if plan.device != _CPU:
         return replace(plan, device=_CPU), "the network on the CPU, which is slow"
@@ -69,16 +69,15 @@ def thriftier(plan: Plan, *, margin: int, multiple: int) -> tuple[Plan, str] | N
 
 
 def within_memory(
-    attempt: Callable[[Plan], Result], plan: Plan, *, margin: int, multiple: int, need: str
+    attempt: Callable[[Plan], Result], plan: Plan, window: Window, *, need: str
 ) -> tuple[Result, tuple[str, ...]]:
     """Call ``attempt`` with ever thriftier plans until one fits.
 
     Args:
         attempt: the work; it starts from the beginning each time.
         plan: the first to try.
-        margin: voxels that the network loses on each side.
-        multiple: what the tile's edges must be divisible by.
-        need: what the work needs, for the message.
+        window: of the network.
+        need: the memory needed, for the message.
 
     Returns:
         What ``attempt`` returned, and one note for each step down.
@@ -97,7 +96,7 @@ def within_memory(
         # Outside the handler: the traceback would keep the tensors that did fit alive.
         if plan.device.type == "cuda":
             torch.cuda.empty_cache()
-        step = thriftier(plan, margin=margin, multiple=multiple)
+        step = thriftier(plan, window)
         if step is None:
             raise MemoryExhausted(f"out of memory ({reason}); {need}", fix=_FIX)
         notes.append(f"out of memory on {plan.device}; went on with {step[1]}")
@@ -114,7 +113,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def memory_errors(need: str) -> Iterator[None]:
-    """Turn "out of memory" into a :class:`~medgen.errors.MemoryExhausted` that says what was needed."""
+    """Turn "out of memory" into a :class:`~medgen.errors.MemoryExhausted` with the memory that was needed."""
     try:
         yield
     except Exception as error:
@@ -135,7 +134,7 @@ def expected_need(voxels: float, inputs: int, outputs: int = 1) -> float:
 
 
 def free_bytes() -> float | None:
-    """Memory that this process may still take, or None where the system does not say."""
+    """Memory that this process may still take, or None where that is unknown."""
     known = []
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():

@@ -1,55 +1,36 @@
-"""A patient's images: what the user may override about reading them, and what their headers say about memory."""
+"""A patient's images: how they are read, and how much memory they need by their headers."""
 
 from __future__ import annotations
 
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 from medgen.errors import InputError
 from medgen.inference.channels import is_constant
 from medgen.inference.memory import expected_need, free_bytes
+from medgen.inference.options import ReadOptions
 from medgen.inference.sources import Image
 from medgen.preparation import Preparation, Prepared
-from medgen.volume import Geometry, Grid, Volume, ras_grid, read_header, read_volume
+from medgen.volume import Grid, Volume, ras_grid, read_header, read_volume
 
-NanRule = Literal["error", "zero", "min", "median"]
 _THICK = 1.5  # times the second longest edge of a voxel: below, no direction is that of the slices
 _PLANES = {0: ("X (left to right)", "sagittal"), 1: ("Y (back to front)", "coronal")}
 MISSING = "no image, the channel is 0 throughout"
-"""What is noted of a channel that the model does without."""
+"""Note on a missing channel."""
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Reading:
-    """What the user overrides about reading images; None leaves the model's own rule.
-
-    Attributes:
-        nan: what takes the place of voxels that are NaN or infinite.
-        geometry: which one to believe where sform and qform disagree.
-        frame: which frame of a 4D file, from 0.
-        allow_missing_channel: whether inputs that the model was trained to do without may be missing, or hold one
-            value throughout.
-    """
-
-    nan: NanRule | None = None
-    geometry: Geometry | None = None
-    frame: int | None = None
-    allow_missing_channel: bool = False
-
-
-def read_image(image: Image, reading: Reading) -> Volume:
+def read_image(image: Image, options: ReadOptions) -> Volume:
     """A file as a volume; a volume as it is."""
-    return image if isinstance(image, Volume) else read_volume(image, geometry=reading.geometry, frame=reading.frame)
+    return image if isinstance(image, Volume) else read_volume(image, geometry=options.geometry, frame=options.frame)
 
 
 def prepare_patient(
     images: Mapping[str, Image],
-    reading: Reading,
+    options: ReadOptions,
     preparation: Preparation,
     others: Sequence[Preparation] = (),
     dropped: Mapping[str, float] | None = None,
@@ -57,48 +38,50 @@ def prepare_patient(
     """Read and prepare one patient.
 
     Args:
-        images: by role.
-        reading: what the user overrides.
+        images: by role, those that the model reads.
+        options: how they are read.
         preparation: of the model.
         others: of the other models of an ensemble, which differ in their training sets alone.
         dropped: by role, inputs that the model was trained to do without, and in which share of the patches.
 
     Returns:
-        The patient, and what was decided or looks odd.
+        The patient, and notes on decisions and on what looks unlike the training images.
     """
-    if reading.nan is not None:
-        preparation = replace(preparation, config=preparation.config.model_copy(update={"nan": reading.nan}))
-    may_lack = (dropped or {}) if reading.allow_missing_channel else {}
-    volumes = {role: read_image(image, reading) for role, image in images.items()}
+    if options.nan is not None:
+        preparation = replace(preparation, config=preparation.config.model_copy(update={"nan": options.nan}))
+    may_lack = (dropped or {}) if options.allow_missing_channel else {}
+    volumes = {role: read_image(image, options) for role, image in images.items()}
     volumes = {role: each for role, each in volumes.items() if role not in may_lack or not is_constant(each)}
-    prepared = preparation.prepare_inputs(volumes, may_lack=may_lack)
+    prepared = preparation.prepare(volumes, may_lack=may_lack)
     absent = [role for role in may_lack if role not in volumes]
     missing = (f"{role}: {MISSING}, as in {may_lack[role]:.0%} of the training patches" for role in absent)
     notes = (note for volume in volumes.values() for note in volume.notes)
-    # A channel that is not there looks like nothing the model was trained on.
-    looks = {role: numbers for role, numbers in prepared.fingerprint.items() if role not in absent}
-    seen = replace(prepared, fingerprint=looks)
-    unlike = (note for each in (preparation, *others) for note in each.unlike_training(seen))
+    # The fingerprint of a missing channel is unlike any training image.
+    there = {role: numbers for role, numbers in prepared.fingerprint.items() if role not in absent}
+    compared = replace(prepared, fingerprint=there)
+    unlike = (note for each in (preparation, *others) for note in each.unlike_training(compared))
     return prepared, (*notes, *prepared.notes, *missing, *unlike)
 
 
-def memory_need(images: Iterable[Image], reading: Reading, *, spacing: Sequence[float] | None, outputs: int = 1) -> str:
+def memory_need(
+    images: Iterable[Image], options: ReadOptions, *, spacing: Sequence[float] | None, outputs: int = 1
+) -> str:
     """A sentence on the memory that the largest image will need, from the headers alone; a warning where it is short.
 
     Args:
         images: of one patient, the reference first.
-        reading: how they are read.
+        options: how they are read.
         spacing: voxel size in mm of the grid they are prepared on; None: their own.
         outputs: channels that the network makes.
 
     Raises:
         InputError: an image is a single slice.
     """
-    grids = [_grid(image, reading) for image in images]
+    grids = [_grid(image, options) for image in images]
     for grid in grids:
         if min(grid.shape) < 2:
             raise InputError(
-                f"the image has {size_text(grid.shape)} voxels: a single slice, and the model needs a volume",
+                f"the image has {size_text(grid.shape)} voxels: a single slice; prediction needs a volume",
                 where=grid.source or None,
                 fix="give all slices of the series",
             )
@@ -113,17 +96,17 @@ def memory_need(images: Iterable[Image], reading: Reading, *, spacing: Sequence[
     return text
 
 
-def require_axial(image: Image, reading: Reading) -> None:
+def require_axial(image: Image, options: ReadOptions) -> None:
     """Refuse an image whose slices are not stacked along Z, from its header alone.
 
     Args:
         image: the first input of a model that reads slices.
-        reading: how it is read.
+        options: how it is read.
 
     Raises:
         InputError: its voxels are clearly longest along another axis, the nearest one of the patient's.
     """
-    grid = _grid(image, reading)
+    grid = _grid(image, options)
     spacing = ras_grid(grid).spacing
     axis = spacing.index(max(spacing))
     if axis not in _PLANES or spacing[axis] <= _THICK * sorted(spacing)[1]:
@@ -146,7 +129,7 @@ def size_text(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape))
 
 
-def _grid(image: Image, reading: Reading) -> Grid:
+def _grid(image: Image, options: ReadOptions) -> Grid:
     if isinstance(image, Volume):
         return image.grid
-    return read_header(image, geometry=reading.geometry, frame=reading.frame)
+    return read_header(image, geometry=options.geometry, frame=options.frame)

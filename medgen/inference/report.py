@@ -1,4 +1,4 @@
-"""What a prediction leaves besides images: ``prediction.json`` and ``failed.csv``, without patient data or folders."""
+"""The reports beside the images: ``prediction.json`` and ``failed.csv``, without patient data or folders."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from medgen.files import atomic_path, write_json
 from medgen.inference.labels import Found
 from medgen.inference.memory import out_of_memory
 from medgen.inference.model import LoadedModel
-from medgen.inference.reading import Reading
+from medgen.inference.options import PredictOptions
 from medgen.inference.writing import Written
 
 REPORT = "prediction.json"
@@ -29,17 +29,17 @@ _PACKAGES = ("torch", "numpy", "nibabel", "monai")
 
 @dataclass(frozen=True)
 class CaseReport:
-    """How one case went.
+    """The state of one case.
 
     Attributes:
         case: its name.
         status: ``done``; ``kept``: it was there before; ``failed``.
-        output: the file, relative to the output folder; empty where it failed.
+        output: the file, relative to the output folder, of several images the first; empty where it failed.
         seconds: time taken.
-        notes: what was decided on the way.
+        notes: decisions made on the way.
         reason: why it failed.
         found: of a label map, by class, how much of it there is.
-        patient_score: of a model that looks for lesions, the highest confidence, 0 where there is none.
+        patient_score: of a model that detects lesions, the highest confidence, 0 where there is none.
         lesions: of such a model, how many were found.
     """
 
@@ -54,15 +54,15 @@ class CaseReport:
     lesions: int | None = None
 
 
-def facts_of(written: Written) -> dict[str, Any]:
-    """What a report says of the content of a prediction."""
+def content_of(written: Written) -> dict[str, Any]:
+    """The fields of a :class:`CaseReport` on the content of a prediction."""
     detected = written.detected
     score, lesions = (detected.score, len(detected.lesions)) if detected else (None, None)
     return {"found": written.found, "patient_score": score, "lesions": lesions}
 
 
-def write_report(path: Path, model: LoadedModel, reading: Reading, cases: Mapping[str, CaseReport]) -> None:
-    """Write ``prediction.json``: versions, device, model, settings, and how each case went."""
+def write_report(path: Path, model: LoadedModel, options: PredictOptions, cases: Mapping[str, CaseReport]) -> None:
+    """Write ``prediction.json``: versions, device, model, settings, and the state of each case."""
     device = model.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     write_json(
@@ -83,7 +83,9 @@ def write_report(path: Path, model: LoadedModel, reading: Reading, cases: Mappin
                 "weights_sha256": model.hashes[0],
                 **({"ensemble_sha256": model.hashes[1:]} if model.hashes[1:] else {}),
             },
-            "reading": asdict(reading),
+            "read_options": asdict(options.read),
+            "direction": model.route(options.direction).direction,
+            "seed": options.seed,
             "seconds": round(sum(case.seconds for case in cases.values()), 2),
             "cases": [_plain(case) for case in cases.values()],
         },
@@ -130,13 +132,13 @@ def earlier_cases(path: Path, model: LoadedModel) -> dict[str, CaseReport]:
 
 
 def _plain(case: CaseReport) -> dict[str, Any]:
-    """A case as JSON; only a model that looks for lesions has something to say about them."""
-    unsaid = () if case.lesions is not None else ("patient_score", "lesions")
-    return {name: value for name, value in asdict(case).items() if name not in unsaid}
+    """A case as JSON; the fields on lesions are those of a model that detects them."""
+    left_out = () if case.lesions is not None else ("patient_score", "lesions")
+    return {name: value for name, value in asdict(case).items() if name not in left_out}
 
 
 def _case(content: Mapping[str, Any]) -> CaseReport:
-    found = {name: Found(**facts) for name, facts in content.get("found", {}).items()}
+    found = {name: Found(**numbers) for name, numbers in content.get("found", {}).items()}
     return CaseReport(**{**content, "notes": tuple(content["notes"]), "found": found})
 
 
@@ -163,6 +165,6 @@ def without_folders(text: str, images: Mapping[str, Any]) -> str:
 
 
 def _place(path: Path, images: Mapping[str, Any]) -> str:
-    """What a file is called; a folder is called by its role, because it can carry a patient's name itself."""
+    """The name of a file; of a folder its role, because the name of a folder can be a patient's."""
     role = next((role for role, image in images.items() if Path(image) == path and path.is_dir()), None)
     return path.name if role is None else f"the series of {role}"

@@ -1,4 +1,4 @@
-"""What the user gives to be predicted: one image, an image for each role, a row or a whole case table."""
+"""The inputs of a prediction: one image, an image for each role, a row or a whole case table."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _named(
 
 
 def parse_inputs(inputs: Inputs) -> Path | dict[str, str | Path]:
-    """What ``--input`` says: one image, or an image for each role.
+    """The value of ``--input``: one image, or an image for each role.
 
     Args:
         inputs: a file, or the folder of a DICOM series; or ``role=file`` once for each role, or ``{role: file}``.

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from medgen.errors import ModelError
-from medgen.inference.memory import Plan
+from medgen.inference.memory import Plan, within_memory
+from medgen.inference.reading import size_text
 from medgen.inference.tiles import predict_tiles
-from medgen.methods.base import Method, Predicts
+from medgen.methods.base import Direction, Method, Predicts, Translates
 from medgen.preparation.task import IMAGE, ValueRange
 from medgen.recipe.prediction import InferenceConfig
 from medgen.types import Array, Progress
@@ -24,10 +27,10 @@ _ROUNDING = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """What the last stage made of a volume.
+    """The result of the last stage for one volume.
 
     Attributes:
-        data: (K, X, Y, Z) float32 in the range of the values asked for.
+        data: (K, X, Y, Z) float32 in the value range asked for.
         clipped: voxels inside the body that were outside that range; 0 for probabilities.
         voxels: voxels inside the body.
     """
@@ -37,8 +40,40 @@ class Estimate:
     voxels: int
 
 
+@dataclass(frozen=True)
+class Request:
+    """What is asked of the networks.
+
+    Attributes:
+        values: range of what they return.
+        direction: of a method that translates; any other has one direction alone.
+        seed: of every call of a network, so that no tile differs from another by its noise; None: without chance.
+    """
+
+    values: ValueRange = IMAGE
+    direction: Direction = "forward"
+    seed: int | None = None
+
+    def channels(self, stage: Method) -> tuple[int, int]:
+        """Channels that a network reads and makes."""
+        inputs, outputs = stage.shape.inputs, stage.shape.outputs
+        return (inputs, outputs) if self.direction == "forward" else (outputs, inputs)
+
+    def function(self, stage: Method) -> Callable[[Tensor], Tensor]:
+        """A network as a function of a batch of tiles."""
+
+        def call(tiles: Tensor) -> Tensor:
+            generator = None if self.seed is None else torch.Generator(tiles.device).manual_seed(self.seed)
+            if isinstance(stage, Translates):
+                return stage.predict(tiles, self.direction, generator)
+            assert isinstance(stage, Predicts)
+            return stage.predict(tiles, generator)
+
+        return call
+
+
 class Stacked:
-    """Several (C, X, Y, Z) arrays as one with more channels; only what is cut out is read and joined."""
+    """Several (C, X, Y, Z) arrays as one with more channels; only the regions that are cut out are read and joined."""
 
     def __init__(self, *arrays: Array) -> None:
         self._arrays = arrays
@@ -52,6 +87,105 @@ class Stacked:
         return np.concatenate([array[index] for array in self._arrays])
 
 
+@dataclass(frozen=True, eq=False)
+class Cascade:
+    """The networks of one model in their order, and how a prepared volume goes through them.
+
+    Attributes:
+        stages: in evaluation mode, on ``device``.
+        settings: of the tiles.
+        patch: size of the training patch in voxels, from which the tile follows where ``settings`` names none.
+        device: where the networks are.
+        across: axis of the prepared volume across the slices that the networks read; None for boxes.
+    """
+
+    stages: tuple[Method, ...]
+    settings: InferenceConfig
+    patch: tuple[int, ...]
+    device: torch.device
+    across: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise ValueError("a cascade has at least one stage")
+
+    def plan(self, *, stitch_on: torch.device | None = None) -> Plan:
+        """The plan that the settings ask for; tiles are added up on the device unless another place is named."""
+        edges = list(self.settings.tile_size(self.patch, self.stages[0].window))
+        if self.across is not None:
+            edges.insert(self.across, 1)
+        x, y, z = edges
+        return Plan(self.device, stitch_on or self.device, self.settings.batch, (x, y, z))
+
+    def predict(
+        self, image: Array, body: Array, request: Request, progress: Progress | None = None
+    ) -> tuple[Estimate, tuple[str, ...]]:
+        """:meth:`run` by the first of ever thriftier plans that fits into memory, with a note on each step down.
+
+        Raises:
+            MemoryExhausted: the thriftiest does not fit either.
+        """
+        first = self.stages[0]
+        bytes_needed = math.prod(body.shape) * 4 * (len(image) + 2 * request.channels(first)[1])
+
+        def attempt(plan: Plan) -> Estimate:
+            self._move(plan.device)
+            return self.run(image, body, plan, request, progress=progress)
+
+        try:
+            return within_memory(
+                attempt,
+                self.plan(),
+                first.window,
+                need=f"{size_text(body.shape)} voxels take {bytes_needed / 1e9:.2f} GB besides the network",
+            )
+        finally:
+            self._move(self.device)
+
+    def run(
+        self,
+        image: Array,
+        body: Array | None,
+        plan: Plan,
+        request: Request,
+        *,
+        context: Array | None = None,
+        progress: Progress | None = None,
+    ) -> Estimate:
+        """All stages by one plan; arguments and errors as for :func:`predict_prepared`."""
+        values, clipped = request.values, 0
+        for number, stage in enumerate(self.stages, start=1):
+            name = f"stage {number} of {len(self.stages)}" if len(self.stages) > 1 else "the network"
+            inputs: Any = image if context is None else Stacked(image, context)
+            reads, makes = request.channels(stage)
+            _require_channels(inputs.shape[0], reads, name)
+            context = predict_tiles(
+                request.function(stage),
+                inputs,
+                size=plan.size,
+                window=stage.window,
+                across=self.across,
+                channels=makes,
+                blend=self.settings.blend,
+                overlap=self.settings.tile_overlap(stage.window),
+                mask=body,
+                fill=values.outside[1],
+                batch=plan.batch,
+                device=plan.device,
+                stitch_on=plan.stitch_on,
+                progress=_named(progress, name if len(self.stages) > 1 else "prediction"),
+            )
+            _fill_first(context, body, values)
+            clipped = _into_range(context, values, name)
+        assert context is not None
+        voxels = context[0].size if body is None else int(np.count_nonzero(body))
+        return Estimate(context, clipped, voxels * len(context))
+
+    def _move(self, device: torch.device) -> None:
+        for stage in self.stages:
+            stage.to(device)
+
+
 def predict_prepared(
     stages: Sequence[Method],
     image: Array,
@@ -59,22 +193,26 @@ def predict_prepared(
     *,
     settings: InferenceConfig,
     patch: Sequence[int],
+    across: int | None = None,
     context: Array | None = None,
     values: ValueRange = IMAGE,
+    seed: int | None = None,
     device: str | torch.device = "cpu",
     progress: Progress | None = None,
 ) -> NDArray[np.float32]:
-    """Predict one volume of the store, or one prepared patient.
+    """Predict one volume of the store, or one prepared patient; forward, where the method translates.
 
     Args:
         stages: networks of the cascade in their order, on ``device`` and in evaluation mode. A single later
             stage can be run with the estimate before it as ``context``.
         image: (C, X, Y, Z), array or memory map.
         body: (X, Y, Z), non-zero where a result is wanted; None: everywhere.
-        settings: tiles.
-        patch: size of the training patch in voxels, from which the tile follows where ``settings`` names none.
+        settings: of the tiles.
+        patch: size of the training patch in voxels.
+        across: axis across the slices that the networks read; None for boxes.
         context: (K, X, Y, Z) as this function returns it, joined to ``image`` for the first of ``stages``.
-        values: what the networks make: ``IMAGE``, or ``PROBABILITIES`` for a segmentation.
+        values: range of what the networks make: ``IMAGE``, or ``PROBABILITIES`` for a segmentation.
+        seed: of every call of a network; None: prediction without chance.
         device: where the networks are.
         progress: called with (tiles done, tiles in all, what).
 
@@ -85,66 +223,9 @@ def predict_prepared(
     Raises:
         ModelError: a network returned NaN or infinity, another size than it declares, or logits for probabilities.
     """
-    plan = first_plan(stages, settings, patch, torch.device(device), stitch_on=torch.device("cpu"))
-    return run_stages(stages, image, body, plan, settings, context=context, values=values, progress=progress).data
-
-
-def first_plan(
-    stages: Sequence[Method],
-    settings: InferenceConfig,
-    patch: Sequence[int],
-    device: torch.device,
-    *,
-    stitch_on: torch.device | None = None,
-) -> Plan:
-    """The plan that the settings ask for; tiles are added up on the device unless another place is named."""
-    window = stages[0].window
-    size = settings.tile_size(patch, margin=window.margin, multiple=window.multiple, align=window.align)
-    return Plan(device, stitch_on or device, settings.batch, size)
-
-
-def run_stages(
-    stages: Sequence[Method],
-    image: Array,
-    body: Array | None,
-    plan: Plan,
-    settings: InferenceConfig,
-    *,
-    context: Array | None = None,
-    values: ValueRange = IMAGE,
-    progress: Progress | None = None,
-) -> Estimate:
-    """The whole cascade by one plan of memory; arguments as for :func:`predict_prepared`."""
-    if not stages:
-        raise ValueError("a cascade has at least one stage")
-    for number, stage in enumerate(stages, start=1):
-        name = f"stage {number} of {len(stages)}" if len(stages) > 1 else "the network"
-        inputs: Any = image if context is None else Stacked(image, context)
-        _require_channels(stage, inputs.shape[0], name)
-        assert isinstance(stage, Predicts)
-        window = stage.window
-        context = predict_tiles(
-            stage.predict,
-            inputs,
-            size=plan.size,
-            margin=window.margin,
-            channels=stage.shape.outputs,
-            blend=settings.blend,
-            overlap=settings.tile_overlap(window.margin, window.align),
-            mask=body,
-            fill=values.outside[1],
-            batch=plan.batch,
-            multiple=window.multiple,
-            align=window.align,
-            device=plan.device,
-            stitch_on=plan.stitch_on,
-            progress=_named(progress, name if len(stages) > 1 else "prediction"),
-        )
-        _fill_first(context, body, values)
-        clipped = _into_range(context, values, name)
-    assert context is not None
-    voxels = context[0].size if body is None else int(np.count_nonzero(body))
-    return Estimate(context, clipped, voxels * len(context))
+    cascade = Cascade(tuple(stages), settings, tuple(patch), torch.device(device), across)
+    plan = cascade.plan(stitch_on=torch.device("cpu"))
+    return cascade.run(image, body, plan, Request(values, seed=seed), context=context, progress=progress).data
 
 
 def _fill_first(estimate: NDArray[np.float32], body: Array | None, values: ValueRange) -> None:
@@ -170,23 +251,24 @@ def _into_range(estimate: NDArray[np.float32], values: ValueRange, name: str) ->
         np.clip(slab, values.low, values.high, out=slab)
     if wrong:
         raise ModelError(
-            f"{name} gave {wrong} voxels that are not finite numbers",
+            f"{name} returned {wrong} voxels that are not finite numbers",
             fix="the weights or the input are damaged: check the training log, and the input's range",
         )
     if not values.strict:
         return clipped
     if low < values.low - _ROUNDING or high > values.high + _ROUNDING:
         raise ModelError(
-            f"{name} gave numbers from {low:.3g} to {high:.3g}, which are no probabilities",
-            fix="the method's predict() must return the softmax of its logits: correct the method",
+            f"{name} returned values in [{low:.3g}, {high:.3g}]; probabilities must lie in [0, 1] "
+            "(was the softmax forgotten?)",
+            fix="return the softmax of the logits from the method's predict()",
         )
     return 0
 
 
-def _require_channels(stage: Method, channels: int, name: str) -> None:
-    if stage.shape.inputs != channels:
+def _require_channels(given: int, reads: int, name: str) -> None:
+    if given != reads:
         raise ModelError(
-            f"{name} reads {stage.shape.inputs} channels and was given {channels}",
+            f"{name} reads {reads} channels and was given {given}",
             fix="use the model with the inputs it was trained on",
         )
 

@@ -8,6 +8,8 @@ not depend on the mask.
 
 A network with sub-sampled pathways (DeepMedic) gives a voxel the value that the whole volume gives it where its
 output begins at a multiple of its sub-sampling factors: ``align``.
+
+A network of slices gets tiles of one voxel across its plane, in which it has no margin and tiles do not overlap.
 """
 
 from __future__ import annotations
@@ -24,11 +26,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medgen.errors import ModelError, UsageError
+from medgen.methods.base import Window
 from medgen.recipe.prediction import fitting_edge
 from medgen.types import Progress
 
 Blend = Literal["gaussian", "constant"]
 
+ANY_SIZE = Window()
+"""Of a network that takes any size and returns it."""
 SIGMA = 0.125
 """Standard deviation of the Gaussian blending weight as a fraction of the tile's output edge, as in MONAI."""
 
@@ -60,15 +65,14 @@ def predict_tiles(
     image: NDArray[Any],
     *,
     size: Sequence[int],
-    margin: int = 0,
+    window: Window = ANY_SIZE,
+    across: int | None = None,
     channels: int = 1,
     blend: Blend = "gaussian",
     overlap: float = 0.0,
     mask: NDArray[Any] | None = None,
     fill: float = 0.0,
     batch: int = 1,
-    multiple: int = 1,
-    align: int = 1,
     device: str | torch.device = "cpu",
     stitch_on: str | torch.device = "cpu",
     progress: Progress | None = None,
@@ -81,13 +85,15 @@ def predict_tiles(
     Along an axis that is shorter than the tile, the tile shrinks to the volume, so a volume that fits is
     predicted in one piece. With a margin the tiles of an axis also shrink as far as their number allows, rather
     than doing the work of the last ones twice; without one they keep the size, because a same-size network that
-    normalises by its input (instance normalisation) is best fed with what it was trained on.
+    normalises by its input (instance normalisation) is best fed with the size of its training patches.
 
     Args:
-        function: float32 (B, C, x, y, z) on ``device`` -> (B, K, x - 2 margin, y - 2 margin, z - 2 margin).
+        function: float32 (B, C, x, y, z) on ``device`` -> (B, K, x - 2 margin, y - 2 margin, z - 2 margin); with
+            ``across`` one axis less.
         image: (C, X, Y, Z), any real type, array or memory map.
-        size: largest input tile in voxels, three edges, rounded up to what ``multiple`` and ``align`` allow.
-        margin: voxels that ``function`` loses on each side.
+        size: largest input tile in voxels, three edges, rounded up to what ``window`` allows.
+        window: of the network; each tile of an exact one has the edges ``size``.
+        across: axis of ``image`` across the slices that ``function`` takes, along which ``size`` is 1; None for boxes.
         channels: K.
         blend: weight of a tile where tiles overlap.
         overlap: fraction of a tile's output that its neighbour covers again, 0 <= overlap < 1. At 0 and with
@@ -96,8 +102,6 @@ def predict_tiles(
         mask: (X, Y, Z), non-zero where a result is wanted. Only tiles that touch it are run.
         fill: value outside the mask.
         batch: tiles that go through ``function`` together.
-        multiple: what the input edges must be divisible by.
-        align: what the starts and the edges of the outputs must be divisible by (sub-sampled pathways).
         device: where ``function`` runs.
         stitch_on: where the tiles are added up; a GPU here spares copies and costs K volumes of its memory.
         progress: called with (tiles done, tiles in all, "tiles").
@@ -107,28 +111,25 @@ def predict_tiles(
 
     Raises:
         UsageError: a tile that the margins eat up, an overlap outside [0, 1).
-        ModelError: ``function`` returned another shape than margin and channels say.
+        ModelError: ``function`` returned a shape that contradicts window and channels.
     """
     shape = _checked_shape(image, mask, overlap)
-    _require_room(size, margin)
-    tile = [
-        tile_edge(edge, length, margin=margin, multiple=multiple, overlap=overlap, align=align)
-        for edge, length in zip(size, shape, strict=True)
-    ]
-    output = [edge - 2 * margin for edge in tile]
-    axes = [
-        axis_spans(length, edge, overlap=overlap, blend=blend, abut=margin > 0 and overlap == 0, align=align)
-        for length, edge in zip(shape, output, strict=True)
-    ]
+    _require_room(size, window.margin, across)
+    axes, tile, lost = [], [], []
+    for axis, (edge, length) in enumerate(zip(size, shape, strict=True)):
+        here, shared = (ANY_SIZE, 0.0) if axis == across else (window, overlap)
+        tile.append(tile_edge(edge, length, here, overlap=shared))
+        axes.append(axis_spans(length, tile[-1] - 2 * here.margin, here, overlap=shared, blend=blend))
+        lost.append(here.margin)
     tiles = [spans for spans in product(*axes) if mask is None or _touches(mask, spans)]
     result = torch.zeros((channels, *shape), dtype=torch.float32, device=stitch_on)
     with torch.inference_mode():
         for first in range(0, len(tiles), batch):
             group = tiles[first : first + batch]
-            inputs = np.stack([read_tile(image, [span.start - margin for span in spans], tile) for spans in group])
-            outputs = function(torch.from_numpy(inputs).to(device))
-            if outputs.shape != (len(group), channels, *output):
-                raise _wrong_shape(inputs.shape, tuple(outputs.shape), (len(group), channels, *output), margin)
+            places = [[span.start - margin for span, margin in zip(spans, lost, strict=True)] for spans in group]
+            inputs = torch.from_numpy(np.stack([read_tile(image, place, tile) for place in places])).to(device)
+            expected = (len(group), channels, *(edge - 2 * margin for edge, margin in zip(tile, lost, strict=True)))
+            outputs = _run(function, inputs, expected, across, window.margin)
             for spans, values in zip(group, outputs, strict=True):
                 _add(result, spans, values)
             if progress:
@@ -136,23 +137,24 @@ def predict_tiles(
     return _fill_outside(result.cpu().numpy(), mask, fill)
 
 
-def tile_edge(edge: int, length: int, *, margin: int, multiple: int, overlap: float, align: int = 1) -> int:
+def tile_edge(edge: int, length: int, window: Window, *, overlap: float) -> int:
     """Edge of the input tile along one axis, at most ``edge`` rounded up to what the network can take.
 
     Args:
-        edge: the largest wanted.
+        edge: the largest wanted; of an exact window, the one that is taken.
         length: voxels of the volume along the axis.
-        margin: voxels that the network loses on each side.
-        multiple: what the edge must be divisible by.
+        window: of the network.
         overlap: fraction of a tile's output shared with the next tile.
-        align: what the edge of the output must be divisible by.
 
-    >>> tile_edge(80, 50, margin=8, multiple=1, overlap=0), tile_edge(80, 130, margin=8, multiple=1, overlap=0)
-    (66, 60)
+    >>> [tile_edge(80, length, Window(margin=8), overlap=0) for length in (50, 130)]
+    [66, 60]
     """
+    if window.exact:
+        return edge
+    margin, multiple, align = window.margin, window.multiple, window.align
 
     def fit(wanted: int) -> int:
-        return fitting_edge(wanted, margin=margin, multiple=multiple, align=align)
+        return fitting_edge(wanted, window)
 
     largest = fit(edge)
     # Two multiples at least: at one, the innermost feature map is a single voxel, which instance
@@ -166,9 +168,7 @@ def tile_edge(edge: int, length: int, *, margin: int, multiple: int, overlap: fl
     return next(fewest, largest)
 
 
-def axis_spans(
-    length: int, output: int, *, overlap: float, blend: Blend, abut: bool, align: int = 1
-) -> tuple[Span, ...]:
+def axis_spans(length: int, output: int, window: Window, *, overlap: float, blend: Blend) -> tuple[Span, ...]:
     """Cover ``length`` voxels with tiles of ``output`` voxels.
 
     The last tile is shifted back to end at the border. An aligned one cannot be: it hangs over the border.
@@ -176,25 +176,25 @@ def axis_spans(
     Args:
         length: voxels of the volume along the axis.
         output: voxels of a tile's output along the axis.
+        window: of the network; with a margin and without overlap each voxel belongs to one tile alone.
         overlap: fraction of ``output`` shared with the next tile.
         blend: shape of the weights before they are made to sum to 1.
-        abut: give each voxel to one tile alone.
-        align: what the starts must be divisible by.
     """
+    align = window.align
     if output >= length:
         return (Span(0 if align > 1 else -((output - length) // 2), 0, length, torch.ones(length)),)
     starts = _starts(length, output, overlap, align)
     highs = [min(start + output, length) for start in starts]
-    if abut:
+    if window.margin > 0 and overlap == 0:
         lows = [0, *highs[:-1]]
         return tuple(
             Span(start, low, high, torch.ones(high - low)) for start, low, high in zip(starts, lows, highs, strict=True)
         )
-    window = _window(output, blend)
+    weight = _weight(output, blend)
     total = np.zeros(starts[-1] + output)
     for start in starts:
-        total[start : start + output] += window
-    shares = (window / total[start : start + output] for start in starts)
+        total[start : start + output] += weight
+    shares = (weight / total[start : start + output] for start in starts)
     return tuple(
         Span(start, start, high, torch.from_numpy(share[: high - start].astype(np.float32)))
         for start, high, share in zip(starts, highs, shares, strict=True)
@@ -223,8 +223,8 @@ def _checked_shape(image: NDArray[Any], mask: NDArray[Any] | None, overlap: floa
     return image.shape[1:]
 
 
-def _require_room(size: Sequence[int], margin: int) -> None:
-    if min(size) <= 2 * margin:
+def _require_room(size: Sequence[int], margin: int, across: int | None) -> None:
+    if min(edge for axis, edge in enumerate(size) if axis != across) <= 2 * margin:
         raise UsageError(
             f"the tile {tuple(size)} is not larger than the network's two margins of {margin} voxels",
             fix=f"set inference.size above {2 * margin}, for example {[10 * margin] * 3}",
@@ -240,12 +240,12 @@ def _starts(length: int, output: int, overlap: float, align: int) -> list[int]:
     return [*range(0, length - output, step), -(-(length - output) // step) * step]
 
 
-def _window(edge: int, blend: Blend) -> NDArray[np.float64]:
+def _weight(edge: int, blend: Blend) -> NDArray[np.float64]:
     if blend == "constant":
         return np.ones(edge)
     distance = np.arange(edge, dtype=np.float64) - (edge - 1) / 2
-    weight: NDArray[np.float64] = np.exp(-0.5 * (distance / (SIGMA * edge)) ** 2)
-    return weight
+    bell: NDArray[np.float64] = np.exp(-0.5 * (distance / (SIGMA * edge)) ** 2)
+    return bell
 
 
 def _region(spans: Sequence[Span]) -> tuple[slice, ...]:
@@ -270,8 +270,18 @@ def _fill_outside(result: NDArray[np.float32], mask: NDArray[Any] | None, fill: 
     return result
 
 
-def _wrong_shape(given: Sequence[int], got: Sequence[int], expected: Sequence[int], margin: int) -> ModelError:
-    return ModelError(
-        f"the network turned {tuple(given)} into {tuple(got)}, expected {tuple(expected)}",
-        fix=f"its margin is declared as {margin} voxels: correct the method's margin, multiple or channels",
-    )
+def _run(
+    function: Callable[[Tensor], Tensor], inputs: Tensor, expected: tuple[int, ...], across: int | None, margin: int
+) -> Tensor:
+    """``function`` of some tiles, of which a network of slices sees two axes; (B, K, x, y, z) as ``expected``."""
+    if across is None:
+        outputs = function(inputs)
+    else:
+        outputs = function(inputs.squeeze(2 + across))
+        outputs = outputs.unsqueeze(2 + across) if outputs.dim() == 4 else outputs
+    if outputs.shape != expected:
+        raise ModelError(
+            f"the network turned {tuple(inputs.shape)} into {tuple(outputs.shape)}, expected {expected}",
+            fix=f"its margin is declared as {margin} voxels: correct the method's window or channels",
+        )
+    return outputs

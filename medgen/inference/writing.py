@@ -1,4 +1,4 @@
-"""The files of one prediction: what they are called, whether they may be written, and what to say besides."""
+"""The files of one prediction: their names, whether they may be written, and the notes beside them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medgen.cases import Case
+from medgen.cases import Case, columns_of
 from medgen.errors import UsageError
 from medgen.inference.labels import Found
 from medgen.inference.lesions import DETECTION_MAP, LESIONS, Detected, write_lesions
@@ -20,12 +20,12 @@ _STALE_SECONDS = 3600.0
 
 @dataclass(frozen=True)
 class Written:
-    """What there is to say about one prediction besides its files.
+    """The content of one prediction in words and numbers.
 
     Attributes:
-        notes: what was decided on the way.
+        notes: decisions made on the way.
         found: of a label map, by class, how much of it there is; empty for an image.
-        detected: the lesions, of a model that looks for them.
+        detected: the lesions, of a model that detects them.
     """
 
     notes: tuple[str, ...] = ()
@@ -45,16 +45,16 @@ class Written:
 
 @dataclass(frozen=True)
 class Files:
-    """The files of one prediction. They belong together: the result is written last, so where it stands all do.
+    """The files of one prediction. They belong together: results are written last, so where they stand all do.
 
     Attributes:
-        result: the image or the label map.
+        results: by role, the image or the label map.
         probabilities: by class, its map; empty where none are wanted.
-        detection_map: the confidence of the lesions, of a model that looks for them.
+        detection_map: the confidence of the lesions, of a model that detects them.
         lesions: their list.
     """
 
-    result: Path
+    results: Mapping[str, Path]
     probabilities: Mapping[str, Path] = field(default_factory=dict)
     detection_map: Path | None = None
     lesions: Path | None = None
@@ -63,26 +63,29 @@ class Files:
     def all(self) -> tuple[Path, ...]:
         """Every one of them."""
         more = (self.detection_map, self.lesions)
-        return (self.result, *self.probabilities.values(), *(file for file in more if file is not None))
+        return (*self.results.values(), *self.probabilities.values(), *(file for file in more if file is not None))
 
 
-def files_of(output: Path, role: str, *, probabilities: Sequence[str] = (), lesions: bool = False) -> Files:
-    """What a prediction is written to, from the name of its result.
+def files_of(output: Path, roles: Sequence[str], *, probabilities: Sequence[str] = (), lesions: bool = False) -> Files:
+    """The files of a prediction, from the name of its first result.
 
     Args:
-        output: the result.
-        role: of the result; where its name ends in that, the other names leave it out.
+        output: the first result.
+        roles: of the results; where the name of the first ends in its role, the other names leave it out.
         probabilities: classes whose maps are wanted.
-        lesions: whether lesions are looked for.
+        lesions: whether lesions are detected.
 
-    >>> " ".join(file.name for file in files_of(Path("p1/p1_label.nii.gz"), "label", lesions=True).all)
+    >>> " ".join(file.name for file in files_of(Path("p1/p1_label.nii.gz"), ["label"], lesions=True).all)
     'p1_label.nii.gz p1_detection_map.nii.gz p1_lesions.json'
+    >>> " ".join(file.name for file in files_of(Path("p1/p1_t1.nii.gz"), ["t1", "ge|swi"]).all)
+    'p1_t1.nii.gz p1_ge-swi.nii.gz'
     """
     stem, ending = split_name(output)
-    case = stem.removesuffix(f"_{role}")
+    first, *others = roles
+    case = stem.removesuffix(f"_{_named(first)}")
     return Files(
-        output,
-        {name: probability_file(output, role, name) for name in probabilities},
+        {first: output} | {role: output.with_name(f"{case}_{_named(role)}{ending}") for role in others},
+        {name: probability_file(output, first, name) for name in probabilities},
         output.with_name(f"{case}_{DETECTION_MAP}{ending}") if lesions else None,
         output.with_name(f"{case}_{LESIONS}.json") if lesions else None,
     )
@@ -109,7 +112,7 @@ def output_name(case: Case, role: str) -> str:
     """
     if Path(case.name).name != case.name:
         raise UsageError(f"the case name '{case.name}' cannot name a folder", fix="use letters, digits, '_' and '-'")
-    return f"{case.name}/{case.name}_{role.replace('|', '-')}.nii.gz"
+    return f"{case.name}/{case.name}_{_named(role)}.nii.gz"
 
 
 def probability_file(output: Path, role: str, name: str) -> Path:
@@ -133,26 +136,32 @@ def write_detected(detected: Detected, files: Files, model: Mapping[str, Any], *
     """Write the detection map and the list of lesions; a label map that stands there from before is removed first.
 
     Args:
-        detected: what was found.
-        files: where to; of a model that looks for lesions.
-        model: what is known of the model, for the list.
+        detected: the lesions.
+        files: of a model that detects lesions.
+        model: method and hashes, for the list.
         overwrite: replace what is there.
     """
     assert files.detection_map is not None
     assert files.lesions is not None
-    files.result.unlink(missing_ok=True)
+    remove_results(files)
     write_volume(detected.map, files.detection_map, kind="scalar", overwrite=overwrite)
     case = files.lesions.name.removesuffix(f"_{LESIONS}.json")
     write_lesions(files.lesions, detected, case=case, detection_map=files.detection_map.name, model=model)
 
 
+def remove_results(files: Files) -> None:
+    """Remove the results of an earlier run before any other file of the case is replaced: they mark it as whole."""
+    for file in files.results.values():
+        file.unlink(missing_ok=True)
+
+
 def require_writable(files: Files, *, overwrite: bool) -> None:
-    """Refuse before the work what writing would refuse after it, and remove what a killed process left here.
+    """Refuse outputs that cannot be written before the work begins, and remove the files of a killed process.
 
     Raises:
         UsageError: the result is not named like NIfTI, or a file exists and may not be overwritten.
     """
-    output = files.result
+    output = next(iter(files.results.values()))
     if not output.name.endswith((".nii", ".nii.gz")):
         raise UsageError("one volume is written as NIfTI", where=output, fix="end the output's name in .nii.gz")
     for file in files.all:
@@ -161,3 +170,8 @@ def require_writable(files: Files, *, overwrite: bool) -> None:
     for left in output.parent.glob(".partial-*") if output.parent.is_dir() else ():
         if time.time() - left.stat().st_mtime > _STALE_SECONDS:
             left.unlink(missing_ok=True)
+
+
+def _named(role: str) -> str:
+    """A role as part of a file name."""
+    return "-".join(columns_of(role))

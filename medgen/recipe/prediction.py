@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveInt, SerializerFunctionWrapHandler, model_serializer
 
 from medgen.config import Config
-from medgen.errors import ModelError
+from medgen.errors import ModelError, UsageError
+
+if TYPE_CHECKING:  # the settings are read without torch
+    from medgen.methods.base import Window
 
 Edge = Annotated[int, Field(ge=1)]
 
@@ -39,7 +42,7 @@ class DetectionConfig(Config):
     model_config = ConfigDict(populate_by_name=True)
 
     target_class: str = Field(alias="class", min_length=1)
-    """Name of the class whose probability is looked at, as in ``data.classes``. The key is ``class``."""
+    """Name of the class whose probability is searched for lesions, as in ``data.classes``. The key is ``class``."""
     threshold: Literal["dynamic"] | Annotated[float, Field(gt=0, lt=1)] = "dynamic"
     """``dynamic``: each lesion reaches down to its own highest probability divided by ``factor``. A number: everything
     connected from that probability on is one lesion."""
@@ -54,7 +57,7 @@ class DetectionConfig(Config):
     near: tuple[str, ...] = ()
     """Names of the classes that make up the organ, e.g. ``[peripheral zone, transition zone]``: lesions lie in the
     largest connected piece that these classes and the lesion's own make in the label map, and ``near_mm`` around it.
-    For a model that was trained in a mask around the organ and is shown what lies beyond. Empty: anywhere in the
+    For a model that was trained in a mask around the organ and predicts whole images. Empty: anywhere in the
     body; so too, with a note, where the label map has none of these classes."""
     near_mm: NonNegativeFloat = 5.0
     """mm around that piece."""
@@ -66,7 +69,7 @@ class DetectionConfig(Config):
 
 
 class InferenceConfig(Config):
-    """Tiles of prediction, and what is looked for in its result.
+    """Tiles of prediction, and how its result is cleaned and searched for lesions.
 
     Attributes:
         blend: weight of a tile's voxels where tiles overlap: ``gaussian`` (standard deviation an eighth of the
@@ -74,72 +77,83 @@ class InferenceConfig(Config):
         overlap: least fraction of a tile's output that the next tile covers again, from 0 to below 1. ``None``:
             0.5 for networks whose output is as large as their input, 0.25 for those that lose a margin, 0 for those
             whose tiles are aligned and so equal the whole volume. At 0 the tiles of the last two abut.
-        size: largest edges of a tile's input in voxels. ``None``: the size of the training patch, enlarged for
-            networks with a margin, where a small tile wastes most of the work on it.
+        size: largest edges of a tile's input in voxels, as many as the training patch has. ``None``: the size of the
+            training patch, enlarged for networks with a margin, where a small tile wastes most of the work on it.
         batch: tiles that go through the network together.
         minimum_ml: of a label map, connected pieces (26 neighbours) of a class that are smaller than this many
-            millilitres become background; 0 keeps all. Probability maps and the validation of training are as the
-            network says.
+            millilitres become background; 0 keeps all. Probability maps and the validation during training are not
+            changed.
         detection: of a segmentation, the class in whose probability lesions are found; ``None``: none are. A
             prediction then has a detection map and a list of lesions besides.
     """
 
     blend: Literal["gaussian", "constant"] = "gaussian"
     overlap: Annotated[float, Field(ge=0, lt=1)] | None = None
-    size: tuple[Edge, Edge, Edge] | None = None
+    size: Annotated[tuple[Edge, ...], Field(min_length=2, max_length=3)] | None = None
     batch: Annotated[int, Field(ge=1)] = 1
     minimum_ml: NonNegativeFloat = 0.0
     detection: DetectionConfig | None = None
 
-    def tile_size(
-        self, patch: Sequence[int], *, margin: int = 0, multiple: int = 1, align: int = 1
-    ) -> tuple[int, int, int]:
+    def tile_size(self, patch: Sequence[int], window: Window) -> tuple[int, ...]:
         """Edges of a tile's input in voxels that the network can take.
 
         Args:
-            patch: the size of the training patch, three voxel counts.
-            margin: voxels that the network loses on each side.
-            multiple: what the network's input must be divisible by.
-            align: what the network's output must be divisible by.
+            patch: the size of the training patch, two or three voxel counts.
+            window: of the network; an exact one takes the training patch and nothing else.
 
-        >>> InferenceConfig().tile_size((32, 32, 32), margin=8)
+        Raises:
+            UsageError: ``size`` does not fit the training patch.
+
+        >>> from medgen.methods.base import Window
+        >>> InferenceConfig().tile_size((32, 32, 32), Window(margin=8))
         (80, 80, 80)
-        >>> InferenceConfig(size=(40, 40, 24)).tile_size((32, 32, 32), multiple=16)
+        >>> InferenceConfig(size=(40, 40, 24)).tile_size((32, 32, 32), Window(multiple=16))
         (48, 48, 32)
         """
-        margins = VALID_SIZE_IN_MARGINS if align == 1 else ALIGNED_SIZE_IN_MARGINS
-        wanted = self.size or tuple(max(edge, margins * margin) for edge in patch)
-        x, y, z = (fitting_edge(edge, margin=margin, multiple=multiple, align=align) for edge in wanted)
-        return x, y, z
+        size = self.size
+        if size is not None and size != tuple(patch) and (window.exact or len(size) != len(patch)):
+            needed = f"{list(patch)} exactly" if window.exact else f"{len(patch)} edges"
+            raise UsageError(
+                f"inference.size is {list(size)}; the tiles of this network must have {needed}",
+                fix="leave inference.size out: it follows from the training patch",
+            )
+        if window.exact:
+            return tuple(patch)
+        margins = VALID_SIZE_IN_MARGINS if window.align == 1 else ALIGNED_SIZE_IN_MARGINS
+        wanted = size or [max(edge, margins * window.margin) for edge in patch]
+        return tuple(fitting_edge(edge, window) for edge in wanted)
 
-    def tile_overlap(self, margin: int = 0, align: int = 1) -> float:
-        """The overlap in force for a network with this margin and alignment.
+    def tile_overlap(self, window: Window) -> float:
+        """The overlap in force for a network with this window.
 
-        >>> InferenceConfig().tile_overlap(), InferenceConfig().tile_overlap(8), InferenceConfig().tile_overlap(26, 3)
-        (0.5, 0.25, 0.0)
+        >>> from medgen.methods.base import Window
+        >>> windows = Window(), Window(margin=8), Window(margin=26, align=3)
+        >>> [InferenceConfig().tile_overlap(window) for window in windows]
+        [0.5, 0.25, 0.0]
         """
         if self.overlap is not None:
             return self.overlap
-        if align > 1:
+        if window.align > 1:
             return 0.0
-        return VALID_OVERLAP if margin else SAME_SIZE_OVERLAP
+        return VALID_OVERLAP if window.margin else SAME_SIZE_OVERLAP
 
 
-def fitting_edge(edge: int, *, margin: int = 0, multiple: int = 1, align: int = 1) -> int:
+def fitting_edge(edge: int, window: Window) -> int:
     """The smallest edge, ``edge`` or above, of an input that a network can take and that leaves an output.
 
     Args:
         edge: voxels that are wanted.
-        margin: voxels that the network loses on each side.
-        multiple: what the edge must be divisible by.
-        align: what the edge of the output must be divisible by.
+        window: of the network; not an exact one.
 
     Raises:
         ModelError: no edge fits.
 
-    >>> fitting_edge(60, margin=26, align=3), fitting_edge(20, margin=0, multiple=8), fitting_edge(5, margin=4)
-    (61, 24, 9)
+    >>> from medgen.methods.base import Window
+    >>> windows = Window(margin=26, align=3), Window(multiple=8), Window(margin=4)
+    >>> [fitting_edge(edge, window) for edge, window in zip((60, 20, 5), windows, strict=True)]
+    [61, 24, 9]
     """
+    margin, multiple, align = window.margin, window.multiple, window.align
     smallest = max(edge, 2 * margin + 1)
     for candidate in range(smallest, smallest + multiple * align):
         if candidate % multiple == 0 and (candidate - 2 * margin) % align == 0:

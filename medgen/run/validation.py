@@ -86,6 +86,7 @@ def estimate_volume(
             body,
             settings=recipe.inference,
             patch=recipe.patches.size,
+            across=recipe.patches.across,
             context=context,
             values=network.batch_class.task().values,
             device=engine.device,

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medgen.inference.tiles import predict_tiles
+from medgen.methods.base import Window
 from medgen.networks.deepmedic import DeepMedic, PresetName
 from medgen.recipe.prediction import InferenceConfig
 
@@ -124,7 +125,8 @@ def training_step(net: DeepMedic, output: int, clock: Clock) -> Callable[[], Non
 def segmentation(net: DeepMedic, clock: Clock) -> Callable[[], None]:
     """A volume by tiles, as ``medgen predict`` does it."""
     image = np.random.default_rng(0).normal(size=(CHANNELS, VOLUME, VOLUME, VOLUME)).astype(np.float32)
-    size = InferenceConfig().tile_size((1, 1, 1), margin=net.margin, align=net.align)
+    window = Window(margin=net.margin, align=net.align)
+    size = InferenceConfig().tile_size((1, 1, 1), window)
 
     def predict(tile: Tensor) -> Tensor:
         with clock.autocast():
@@ -132,9 +134,7 @@ def segmentation(net: DeepMedic, clock: Clock) -> Callable[[], None]:
         return logits.float().softmax(1)
 
     def run() -> None:
-        predict_tiles(
-            predict, image, size=size, margin=net.margin, align=net.align, channels=CLASSES, device=clock.device
-        )
+        predict_tiles(predict, image, size=size, window=window, channels=CLASSES, device=clock.device)
 
     return run
 

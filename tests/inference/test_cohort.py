@@ -19,7 +19,7 @@ from medgen.files import folder_lock
 from medgen.inference import cohort
 from medgen.inference.cohort import output_name, predict, predict_cohort
 from medgen.inference.model import LoadedModel
-from medgen.inference.reading import Reading
+from medgen.inference.options import PredictOptions, ReadOptions
 from medgen.methods.base import Shape
 from medgen.training.checkpoint import save_model
 
@@ -78,14 +78,14 @@ class TestCohort:
         self, cases: list[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         model = make_model()
-        real = model.predict
+        real = model.predict_file
 
-        def flaky(source: Case, **options: object) -> object:
+        def flaky(source: Case, *arguments: object, **options: object) -> object:
             if source.name == "head_1":
                 raise ZeroDivisionError(f"in {source.images['t1']}")
-            return real(source, **options)
+            return real(source, *arguments, **options)
 
-        monkeypatch.setattr(model, "predict", flaky)
+        monkeypatch.setattr(model, "predict_file", flaky)
         result = predict_cohort(model, cases, tmp_path / "out")
         assert result.cases[1].reason == "a bug in medgen: ZeroDivisionError: in head_1.nii.gz"
         assert len(result.failed) == 1
@@ -267,7 +267,7 @@ class TestPublicFunction:
         assert fresh.exists()
 
 
-def test_reading_is_reported(cases: list[Case], tmp_path: Path) -> None:
-    predict_cohort(make_model(), cases[:1], tmp_path, reading=Reading(nan="zero", geometry="sform"))
+def test_read_options_are_reported(cases: list[Case], tmp_path: Path) -> None:
+    predict_cohort(make_model(), cases[:1], tmp_path, PredictOptions(ReadOptions(nan="zero", geometry="sform")))
     report = json.loads((tmp_path / "prediction.json").read_text())
-    assert report["reading"] == {"nan": "zero", "geometry": "sform", "frame": None, "allow_missing_channel": False}
+    assert report["read_options"] == {"nan": "zero", "geometry": "sform", "frame": None, "allow_missing_channel": False}

@@ -17,6 +17,7 @@ from medgen.errors import ModelError, UsageError
 from medgen.inference.cohort import predict, predict_cohort
 from medgen.inference.labels import Found, found_in, restore_label, without_small
 from medgen.inference.model import LoadedModel
+from medgen.inference.options import PredictOptions
 from medgen.inference.stages import predict_prepared
 from medgen.methods.base import Shape
 from medgen.preparation import Preparation, Prepared
@@ -28,6 +29,7 @@ from medgen.volume import Grid, Volume
 TRUTH = np.zeros((19, 23, 17), np.uint8)
 TRUTH[8:10, 10:14, 7:10] = 1  # 0.8 core against 0.2 background
 TRUTH[10:12, 10:14, 7:10] = 2  # 0.64 rim, 0.16 core, 0.2 background
+MAPS = PredictOptions(probabilities=True)
 BRAIN = np.zeros(TRUTH.shape, bool)
 BRAIN[3:-3, 3:-3, 3:-3] = True
 
@@ -45,7 +47,7 @@ class TestLabelMap:
     def test_hand_computed_classes(self, tmp_path: Path) -> None:
         model = make_segmenter()
         label = model.predict(save_patient(tmp_path))
-        assert (model.task.name, model.classes, model.target, model.kind) == (
+        assert (model.task.name, model.classes, model.target, model.kind_of("ct")) == (
             "segmentation", ("core", "swollen rim"), "label", "label",
         )  # fmt: skip
         assert label.data.dtype == np.uint8
@@ -78,7 +80,7 @@ class TestLabelMap:
         self, tmp_path: Path, affine: np.ndarray, spacing: list[float] | None
     ) -> None:
         sources = save_patient(tmp_path, affine=affine)
-        make_segmenter(spacing=spacing).predict_file(sources, tmp_path / "label.nii.gz", probabilities=True)
+        make_segmenter(spacing=spacing).predict_file(sources, tmp_path / "label.nii.gz", MAPS)
         source = nibabel.load(sources["flair"])
         for name in ("label", "label_probability_core", "label_probability_swollen-rim"):
             written = nibabel.load(tmp_path / f"{name}.nii.gz")
@@ -135,7 +137,7 @@ class TestPreparedVolume:
         )
         np.testing.assert_allclose(result[:, 0, 0, 0], [0.5, 0.25, 0.25], atol=1e-6)
 
-    @pytest.mark.parametrize(("factor", "said"), [(3.0, "no probabilities"), (1e39, "not finite")])
+    @pytest.mark.parametrize(("factor", "said"), [(3.0, "was the softmax forgotten"), (1e39, "not finite")])
     def test_what_is_no_probability_is_refused(self, tmp_path: Path, factor: float, said: str) -> None:
         with pytest.raises(ModelError, match=said):
             make_segmenter(factor=factor).predict(save_patient(tmp_path))
@@ -239,7 +241,7 @@ class TestDescription:
     def test_models_from_before_are_syntheses(self) -> None:
         model = make_model()
         assert "task" not in describe(["t1"])
-        assert (model.task.name, model.classes, model.target, model.kind) == ("synthesis", (), "ct", "hu")
+        assert (model.task.name, model.classes, model.target, model.kind_of("ct")) == ("synthesis", (), "ct", "hu")
 
     def test_faults_are_named(self) -> None:
         with pytest.raises(ModelError, match="'detection'"):
@@ -287,23 +289,23 @@ class TestCohort:
 
     def test_probabilities(self, cases: list[Case], tmp_path: Path) -> None:
         out = tmp_path / "out"
-        predict_cohort(make_segmenter(), cases, out, probabilities=True)
+        predict_cohort(make_segmenter(), cases, out, MAPS)
         assert names(out) == self.EVERYTHING
         core = nibabel.load(out / "p1/p1_probability_core.nii.gz")
         assert core.get_data_dtype() == np.float32
         assert core.get_fdata()[8, 11, 8] == pytest.approx(0.8, abs=1e-5)
         with pytest.raises(UsageError, match=r"6 outputs exist"):
-            predict_cohort(make_segmenter(), cases, out, probabilities=True)
+            predict_cohort(make_segmenter(), cases, out, MAPS)
 
     def test_resume_completes_what_an_interruption_left(self, cases: list[Case], tmp_path: Path) -> None:
         out = tmp_path / "out"
         predict_cohort(make_segmenter(), cases, out)
         (out / "p2/p2_label.nii.gz").unlink()
         (out / "p2/p2_probability_core.nii.gz").write_bytes(b"of the killed run")
-        result = predict_cohort(make_segmenter(), cases, out, probabilities=True, resume=True)
+        result = predict_cohort(make_segmenter(), cases, out, MAPS, resume=True)
         assert [case.status for case in result.cases] == ["done", "done"]  # p1 had no probabilities yet
         assert names(out) == self.EVERYTHING
-        predict_cohort(make_segmenter(), cases, tmp_path / "whole", probabilities=True)
+        predict_cohort(make_segmenter(), cases, tmp_path / "whole", MAPS)
         for name in self.EVERYTHING:
             assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
@@ -312,7 +314,7 @@ class TestCohort:
     ) -> None:
         """Overwriting fails at the second map: the old label map must not pass for that of the new first one."""
         out, model = tmp_path / "out", make_segmenter()
-        predict_cohort(model, cases[:1], out, probabilities=True)
+        predict_cohort(model, cases[:1], out, MAPS)
         from medgen.inference import model as module
 
         real = module.write_volume
@@ -323,15 +325,15 @@ class TestCohort:
             return real(volume, path, **options)
 
         monkeypatch.setattr(module, "write_volume", failing)
-        result = predict_cohort(model, cases[:1], out, probabilities=True, overwrite=True)
+        result = predict_cohort(model, cases[:1], out, MAPS, overwrite=True)
         assert result.cases[0].status == "failed"
         assert not (out / "p1/p1_label.nii.gz").exists()
 
     def test_an_image_has_no_probabilities(self, cases: list[Case], tmp_path: Path) -> None:
         for call in (
             lambda: make_model().predict(cases[0], on_probability=print),
-            lambda: make_model().predict_file(cases[0], tmp_path / "ct.nii.gz", probabilities=True),
-            lambda: predict_cohort(make_model(), cases, tmp_path / "out", probabilities=True),
+            lambda: make_model().predict_file(cases[0], tmp_path / "ct.nii.gz", MAPS),
+            lambda: predict_cohort(make_model(), cases, tmp_path / "out", MAPS),
         ):
             with pytest.raises(UsageError, match="not probabilities"):
                 call()
@@ -385,7 +387,7 @@ def test_single_volume_of_one_input(tmp_path: Path) -> None:
     """A segmentation with one input takes a bare file, as a synthesis does."""
 
     class Threshold(Known):
-        def predict(self, image: torch.Tensor) -> torch.Tensor:
+        def predict(self, image: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
             lesion = (image[:, :, 2:-2, 2:-2, 2:-2] > 0.5).float()
             return torch.cat([1 - lesion, lesion], 1)
 

@@ -1,4 +1,4 @@
-"""A model that looks for lesions: its files, its words, what belongs together, and what a cohort does with them."""
+"""A model that detects lesions: its files and messages, for one patient, a cohort and an ensemble."""
 
 import json
 from pathlib import Path
@@ -47,7 +47,7 @@ def two_lesions() -> dict[str, np.ndarray]:
 class Shy(Known):
     """Gives nine tenths of what lesions had to the background."""
 
-    def predict(self, image: Tensor) -> Tensor:
+    def predict(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
         core, rim = super().predict(image)[:, 1:].unbind(1)
         return torch.stack([1 - 0.1 * (core + rim), 0.1 * core, 0.1 * rim], dim=1)
 
@@ -93,7 +93,7 @@ class TestOnePatient:
         detector().predict(images, on_detected=found.append)
         assert [lesion.confidence for lesion in found[0].lesions] == pytest.approx([0.8, 0.6], abs=1e-5)
         assert found[0].regions == ("swollen rim", "")
-        with pytest.raises(UsageError, match="looks for no lesions"):
+        with pytest.raises(UsageError, match="detects no lesions"):
             LoadedModel(detector().stages, describe_classes(), torch.device("cpu")).predict(
                 images, on_detected=found.append
             )
@@ -112,7 +112,7 @@ class TestOnePatient:
         volume = detector(near=["swollen rim"]).predict(save_patient(tmp_path, images), on_detected=found.append)
         assert len(found[0].lesions) == 2
         assert volume.notes[-1] == found[0].notes[0] == (
-            "no voxel of swollen rim was found: lesions were looked for everywhere"
+            "no voxel of swollen rim was found: lesions were searched for everywhere"
         )  # fmt: skip
 
     def test_a_class_that_the_model_does_not_make(self) -> None:
@@ -178,7 +178,7 @@ class TestTogether:
         assert (tmp_path / there).read_bytes() == b"precious"
 
     def test_names(self) -> None:
-        files = files_of(Path("a/case_1_label.nii"), "label", probabilities=["core"], lesions=True)
+        files = files_of(Path("a/case_1_label.nii"), ["label"], probabilities=["core"], lesions=True)
         assert [file.as_posix() for file in files.all] == [
             "a/case_1_label.nii",
             "a/case_1_probability_core.nii",

@@ -13,7 +13,7 @@ from medgen.errors import InputError, UsageError
 from medgen.inference.channels import dropped_in_training
 from medgen.inference.cohort import predict_cohort
 from medgen.inference.model import LoadedModel
-from medgen.inference.reading import Reading
+from medgen.inference.options import PredictOptions, ReadOptions
 from medgen.inference.sources import Image, by_role
 from medgen.methods.base import Shape
 
@@ -102,11 +102,11 @@ class TestAllowed:
         images = save_patient(tmp_path / "in")
         whole = Case("whole", "test", None, images)
         part = Case("part", "test", None, {"flair": images["flair"]})
-        reading = Reading(allow_missing_channel=True)
-        result = predict_cohort(trained(), [whole, part], tmp_path / "out", reading=reading)
+        options = PredictOptions(ReadOptions(allow_missing_channel=True))
+        result = predict_cohort(trained(), [whole, part], tmp_path / "out", options)
         assert not result.failed
         report = json.loads((tmp_path / "out" / "prediction.json").read_text())
-        assert report["reading"]["allow_missing_channel"] is True
+        assert report["read_options"]["allow_missing_channel"] is True
         assert [any("t2: no image" in note for note in case["notes"]) for case in report["cases"]] == [False, True]
 
     def test_every_member_of_an_ensemble_must_allow_it(self, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -17,9 +18,10 @@ from medgen.cases import Case
 from medgen.errors import InputError, MemoryExhausted, ModelError, UsageError
 from medgen.inference.memory import Plan, expected_need, free_bytes, thriftier, within_memory
 from medgen.inference.model import LoadedModel, load_model
-from medgen.inference.reading import Reading
+from medgen.inference.options import ReadOptions
+from medgen.inference.reading import prepare_patient
 from medgen.inference.stages import Stacked, predict_prepared
-from medgen.methods.base import Shape
+from medgen.methods.base import Shape, Window
 from medgen.methods.catalogue import create
 from medgen.recipe.prediction import InferenceConfig
 from medgen.training.checkpoint import save_model
@@ -84,7 +86,7 @@ class TestPrediction:
 
     def test_values_beyond_the_range_are_clipped_and_counted(self, tmp_path: Path) -> None:
         model, path = make_model(gains=[1e6]), save(head(), tmp_path / "t1.nii.gz")
-        prepared, _ = model._prepare({"t1": path}, Reading())
+        prepared, _ = prepare_patient({"t1": path}, ReadOptions(), model.preparation)
         result = model.predict(path)
         assert result.data.max() == pytest.approx(2000, abs=0.01)
         # 500 maps to 0, which no gain can move: the bright core and air at the edge of the body leave the range
@@ -95,7 +97,7 @@ class TestPrediction:
     def test_nan_from_a_stage_is_an_error_that_names_it(self, tmp_path: Path) -> None:
         model = make_model(gains=[1.0, 1.0])
         model.stages[1].gain.data.fill_(float("nan"))
-        with pytest.raises(ModelError, match="stage 2 of 2 gave") as caught:
+        with pytest.raises(ModelError, match="stage 2 of 2 returned") as caught:
             model.predict(save(head(), tmp_path / "t1.nii.gz"))
         assert caught.value.exit_code == 6
 
@@ -161,7 +163,7 @@ class TestWrongInput:
     def test_swapped_channels_are_noted(self, tmp_path: Path) -> None:
         model = make_model("t1", "t2")
         t1, t2 = save(head(value=200.0), tmp_path / "t1.nii.gz"), save(head(value=900.0), tmp_path / "t2.nii.gz")
-        prepared, _ = model._prepare({"t1": t1, "t2": t2}, Reading())
+        prepared, _ = prepare_patient({"t1": t1, "t2": t2}, ReadOptions(), model.preparation)
         training = {
             role: {"mean": list(numbers), "spread": [0.01] * len(numbers)}
             for role, numbers in prepared.fingerprint.items()
@@ -189,7 +191,7 @@ class TestLoading:
         save_model(tmp_path / "run" / "model", networks, description)
         model = load_model(tmp_path / "run", device="cpu")
         path = save(head((21, 22, 23)), tmp_path / "t1.nii.gz")
-        prepared, _ = model._prepare({"t1": path}, Reading())
+        prepared, _ = prepare_patient({"t1": path}, ReadOptions(), model.preparation)
         image = torch.from_numpy(prepared.image)[None]
         with torch.inference_mode():
             for network in networks:
@@ -269,7 +271,7 @@ class TestMemory:
 
         plan = Plan(self.GPU, self.GPU, 4, (80, 80, 80))
         with caplog.at_level(logging.WARNING):
-            result, notes = within_memory(attempt, plan, margin=8, multiple=1, need="")
+            result, notes = within_memory(attempt, plan, Window(margin=8), need="")
         assert result == "result"
         assert tried == [
             plan,
@@ -284,10 +286,10 @@ class TestMemory:
 
     def test_same_size_networks_keep_their_tile(self) -> None:
         plan = Plan(self.GPU, self.CPU, 1, (96, 96, 96))
-        step = thriftier(plan, margin=0, multiple=8)
+        step = thriftier(plan, Window(multiple=8))
         assert step is not None
         assert step[0] == Plan(self.CPU, self.CPU, 1, (96, 96, 96))
-        assert thriftier(step[0], margin=0, multiple=8) is None
+        assert thriftier(step[0], Window(multiple=8)) is None
 
     @pytest.mark.parametrize(
         "error",
@@ -301,7 +303,7 @@ class TestMemory:
             raise error
 
         with pytest.raises(MemoryExhausted, match=r"allocate.*needs 7 GB") as caught:
-            within_memory(attempt, Plan(self.CPU, self.CPU, 2, (32, 32, 32)), margin=0, multiple=1, need="needs 7 GB")
+            within_memory(attempt, Plan(self.CPU, self.CPU, 2, (32, 32, 32)), Window(), need="needs 7 GB")
         assert caught.value.exit_code == 5
 
     def test_other_errors_pass(self) -> None:
@@ -309,7 +311,7 @@ class TestMemory:
             raise RuntimeError("a size is wrong")
 
         with pytest.raises(RuntimeError, match="a size"):
-            within_memory(attempt, Plan(self.CPU, self.CPU, 2, (32, 32, 32)), margin=0, multiple=1, need="")
+            within_memory(attempt, Plan(self.CPU, self.CPU, 2, (32, 32, 32)), Window(), need="")
 
     def test_need_is_said_before_the_work(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -327,7 +329,7 @@ class TestMemory:
             raise MemoryError("Unable to allocate 9 GiB")
 
         model, path = make_model(), save(head(), tmp_path / "t1.nii.gz")
-        monkeypatch.setattr(model, "_prepare", full)
+        monkeypatch.setattr("medgen.inference.model.prepare_patient", full)
         with pytest.raises(MemoryExhausted, match=r"19 x 23 x 17 voxels needs about 0\.1 GB") as caught:
             model.predict(path)
         assert caught.value.exit_code == 5
@@ -354,10 +356,11 @@ class TestMemory:
         save(image[:40, :40, :40], tmp_path / "small.nii", fine)
         code = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 from mean_model import make_model
 model = make_model()
-model.patch = (64, 64, 64)
+model.cascade = replace(model.cascade, patch=(64, 64, 64))
 folder = Path(sys.argv[1])
 model.predict_file(folder / "small.nii", folder / "small_ct.nii")
 def value(name):
@@ -378,13 +381,13 @@ print(value("VmHWM") - before)
         model = make_model()
         real = model.stages[0].predict
 
-        def starved(image: torch.Tensor) -> torch.Tensor:
+        def starved(image: torch.Tensor, generator: None) -> torch.Tensor:
             if len(image) > 1 or max(image.shape) > 14:
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return real(image)
 
         model.stages[0].predict = starved
-        model.settings = InferenceConfig(overlap=0.0, batch=3)
+        model.cascade = replace(model.cascade, settings=InferenceConfig(overlap=0.0, batch=3))
         result = model.predict(path)
         np.testing.assert_allclose(result.data, expected.data, atol=1e-3)
         assert sum("out of memory" in note for note in result.notes) == 2

@@ -11,7 +11,8 @@ from medgen.cases import Case
 from medgen.errors import InputError
 from medgen.inference.cohort import predict_cohort
 from medgen.inference.model import LoadedModel
-from medgen.inference.reading import Reading, require_axial
+from medgen.inference.options import ReadOptions
+from medgen.inference.reading import require_axial
 from medgen.methods.base import Shape, Window
 from medgen.methods.catalogue import create
 from medgen.volume import Volume
@@ -49,10 +50,10 @@ def oriented(spacing: tuple[float, float, float], order: tuple[int, int, int]) -
 def test_the_direction_is_that_of_the_patient(spacing, message, order) -> None:
     volume = Volume(np.zeros((1, 4, 5, 6), np.float32), oriented(spacing, order))
     if not message:
-        require_axial(volume, Reading())
+        require_axial(volume, ReadOptions())
         return
     with pytest.raises(InputError, match=message) as caught:
-        require_axial(volume, Reading())
+        require_axial(volume, ReadOptions())
     assert "axial series" in caught.value.fix
 
 

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from medgen.errors import ModelError, UsageError
 from medgen.inference.tiles import axis_spans, predict_tiles, read_tile
+from medgen.methods.base import Window
 from medgen.recipe.prediction import InferenceConfig, fitting_edge
 
 
@@ -41,16 +42,14 @@ class TestSameSize:
     @pytest.mark.parametrize("shape", [(20, 17, 31), (16, 16, 16), (33, 12, 16)])
     def test_constant_blending_equals_monai(self, shape: tuple[int, ...], overlap: float) -> None:
         network, image = same_size_network(2, 3), noise(2, *shape)
-        ours = predict_tiles(
-            network, image, size=(12, 12, 12), margin=0, channels=3, blend="constant", overlap=overlap, batch=3
-        )
+        ours = predict_tiles(network, image, size=(12, 12, 12), channels=3, blend="constant", overlap=overlap, batch=3)
         with torch.inference_mode():
             theirs = sliding_window_inference(torch.from_numpy(image)[None], 12, 3, network, overlap, "constant")
         np.testing.assert_allclose(ours, theirs[0].numpy(), atol=1e-5)
 
     def test_gaussian_blending_equals_monai_with_the_same_weights(self) -> None:
         network, image = same_size_network(), noise(1, 23, 29, 18)
-        ours = predict_tiles(network, image, size=(12, 12, 12), margin=0, blend="gaussian", overlap=0.5)
+        ours = predict_tiles(network, image, size=(12, 12, 12), blend="gaussian", overlap=0.5)
         distance = (np.arange(12) - 5.5) / (0.125 * 12)
         line = np.exp(-0.5 * distance**2)
         weight = torch.from_numpy(line[:, None, None] * line[:, None] * line).float()
@@ -64,7 +63,7 @@ class TestSameSize:
         """MONAI floors its map at 1e-3, so in 3D a tile's corner counts as much as its neighbour's inside."""
         network, image = same_size_network(), noise(1, 36, 36, 36)
         truth = whole(network, image, 0)
-        ours = predict_tiles(network, image, size=(12, 12, 12), margin=0, blend="gaussian", overlap=0.5)
+        ours = predict_tiles(network, image, size=(12, 12, 12), blend="gaussian", overlap=0.5)
         with torch.inference_mode():
             theirs = sliding_window_inference(torch.from_numpy(image)[None], 12, 1, network, 0.5, "gaussian")[0]
         assert np.abs(ours - truth).mean() < np.abs(theirs.numpy() - truth).mean()
@@ -77,7 +76,7 @@ class TestSameSize:
             calls.append(tuple(tile.shape))
             return network(tile)
 
-        result = predict_tiles(spy, image, size=(12, 12, 12), margin=0)
+        result = predict_tiles(spy, image, size=(12, 12, 12))
         assert calls == [(1, 1, 7, 5, 11)]
         np.testing.assert_allclose(result, network(torch.from_numpy(image)[None])[0].detach().numpy(), atol=1e-6)
 
@@ -92,7 +91,7 @@ class TestSameSize:
             return tile + 0 * functional.interpolate(small, scale_factor=8.0)
 
         image = noise(1, *shape)
-        result = predict_tiles(unet_like, image, size=(30, 30, 30), margin=0, multiple=8, overlap=0.5)
+        result = predict_tiles(unet_like, image, size=(30, 30, 30), window=Window(multiple=8), overlap=0.5)
         np.testing.assert_allclose(result, image, atol=1e-6)
         assert all(edge % 8 == 0 and edge <= 32 for edge in seen)
 
@@ -103,7 +102,14 @@ class TestValidConvolutions:
     def test_equals_the_whole_volume(self, shape: tuple[int, ...], blend: str, overlap: float) -> None:
         network, image = valid_network(2, 2), noise(2, *shape)
         result = predict_tiles(
-            network, image, size=(14, 15, 16), margin=3, channels=2, blend=blend, overlap=overlap, batch=4
+            network,
+            image,
+            size=(14, 15, 16),
+            window=Window(margin=3),
+            channels=2,
+            blend=blend,
+            overlap=overlap,
+            batch=4,
         )
         np.testing.assert_allclose(result, whole(network, image, 3), atol=1e-5)
 
@@ -113,7 +119,9 @@ class TestValidConvolutions:
         def number(tile: torch.Tensor) -> torch.Tensor:
             return torch.full((1, 1, *(n - 6 for n in tile.shape[2:])), float(next(counter)))
 
-        result = predict_tiles(number, noise(1, 4, 4, 10), size=(10, 10, 10), margin=3, overlap=0.0, multiple=2)
+        result = predict_tiles(
+            number, noise(1, 4, 4, 10), size=(10, 10, 10), window=Window(margin=3, multiple=2), overlap=0.0
+        )
         assert result[0, 0, 0].tolist() == [0] * 4 + [1] * 4 + [2] * 2
 
     def test_authors_stride_averaging(self) -> None:
@@ -123,7 +131,9 @@ class TestValidConvolutions:
         def constant(tile: torch.Tensor) -> torch.Tensor:
             return torch.full((1, 1, *(n - 2 for n in tile.shape[2:])), next(values))
 
-        result = predict_tiles(constant, noise(1, 1, 1, 6), size=(6, 6, 6), margin=1, blend="constant", overlap=0.5)
+        result = predict_tiles(
+            constant, noise(1, 1, 1, 6), size=(6, 6, 6), window=Window(margin=1), blend="constant", overlap=0.5
+        )
         assert result[0, 0, 0].tolist() == [10, 10, 15, 15, 20, 20]
 
     def test_tiles_shrink_as_far_as_their_number_allows(self) -> None:
@@ -134,7 +144,9 @@ class TestValidConvolutions:
             return tile[:, :, 3:-3, 3:-3, 3:-3]
 
         image = noise(1, 1, 1, 31)
-        result = predict_tiles(spy, image, size=(16, 16, 16), margin=3)  # output 10: 4 tiles, of 8 rather than 10
+        result = predict_tiles(
+            spy, image, size=(16, 16, 16), window=Window(margin=3)
+        )  # output 10: 4 tiles, of 8 rather than 10
         np.testing.assert_array_equal(result, image)
         assert seen == [14] * 4
 
@@ -142,7 +154,7 @@ class TestValidConvolutions:
         """MONAI reads a smaller output as a zoom: without an error the shape and the places are wrong."""
         network, image = valid_network(), noise(1, 26, 26, 26)
         expected = whole(network, image, 3)
-        ours = predict_tiles(network, image, size=(16, 16, 16), margin=3)
+        ours = predict_tiles(network, image, size=(16, 16, 16), window=Window(margin=3))
         np.testing.assert_allclose(ours, expected, atol=1e-5)
         with torch.inference_mode():
             padded = functional.pad(torch.from_numpy(image)[None], [3] * 6, mode="replicate")
@@ -169,16 +181,23 @@ class TestAligned:
             places = np.minimum(np.arange(length) // 3 * 3 + 1, length - 1)  # edge voxels repeated
             expected = np.take(expected, places, axis)
         result = predict_tiles(
-            self.middles, image, size=(16, 15, 17), margin=3, align=3, overlap=overlap, blend="constant", batch=2
+            self.middles,
+            image,
+            size=(16, 15, 17),
+            window=Window(margin=3, align=3),
+            overlap=overlap,
+            blend="constant",
+            batch=2,
         )
         np.testing.assert_allclose(result, expected, atol=1e-6)
 
     def test_the_last_tile_hangs_over_the_border(self) -> None:
-        spans = axis_spans(10, 6, overlap=0.0, blend="constant", abut=True, align=3)
+        valid, aligned = Window(margin=3, align=3), Window(align=3)
+        spans = axis_spans(10, 6, valid, overlap=0.0, blend="constant")
         assert [(span.start, span.low, span.high) for span in spans] == [(0, 0, 6), (6, 6, 10)]
-        spans = axis_spans(10, 6, overlap=0.5, blend="gaussian", abut=False, align=3)
+        spans = axis_spans(10, 6, aligned, overlap=0.5, blend="gaussian")
         assert [(span.start, span.low, span.high) for span in spans] == [(0, 0, 6), (3, 3, 9), (6, 6, 10)]
-        assert axis_spans(4, 6, overlap=0.0, blend="constant", abut=True, align=3)[0].start == 0
+        assert axis_spans(4, 6, valid, overlap=0.0, blend="constant")[0].start == 0
 
     def test_only_tiles_that_touch_the_mask_inside_the_volume(self) -> None:
         mask = np.zeros((1, 1, 14), bool)
@@ -190,18 +209,18 @@ class TestAligned:
             return self.middles(tile)
 
         image = np.arange(14, dtype=np.float32).reshape(1, 1, 1, 14)
-        result = predict_tiles(spy, image, size=(9, 9, 12), margin=3, align=3, mask=mask, fill=-1)
+        result = predict_tiles(spy, image, size=(9, 9, 12), window=Window(margin=3, align=3), mask=mask, fill=-1)
         assert seen == [12]  # of the tiles at 0, 6 and 12
         assert result[0, 0, 0].tolist() == [-1] * 12 + [13, 13]
 
     def test_edges_fit_both_the_multiple_and_the_alignment(self) -> None:
-        assert fitting_edge(20, margin=2, multiple=4, align=3) == 28  # 24 within the margins
+        assert fitting_edge(20, Window(margin=2, multiple=4, align=3)) == 28  # 24 within the margins
         with pytest.raises(ModelError, match="divisible by 4"):
-            fitting_edge(20, margin=1, multiple=4, align=4)
-        settings = InferenceConfig()
-        assert settings.tile_size((61, 61, 70), margin=26, align=3) == (106, 106, 106)
-        assert settings.tile_overlap(26, 3) == 0
-        assert InferenceConfig(overlap=0.2).tile_overlap(26, 3) == 0.2
+            fitting_edge(20, Window(margin=1, multiple=4, align=4))
+        settings, window = InferenceConfig(), Window(margin=26, align=3)
+        assert settings.tile_size((61, 61, 70), window) == (106, 106, 106)
+        assert settings.tile_overlap(window) == 0
+        assert InferenceConfig(overlap=0.2).tile_overlap(window) == 0.2
 
 
 class TestMask:
@@ -215,10 +234,8 @@ class TestMask:
             calls.append(tile.shape[0])
             return network(tile)
 
-        everything = predict_tiles(network, image, size=(8, 8, 8), margin=0, blend="gaussian", overlap=0.5)
-        result = predict_tiles(
-            spy, image, size=(8, 8, 8), margin=0, blend="gaussian", overlap=0.5, mask=mask, fill=-1.0, batch=4
-        )
+        everything = predict_tiles(network, image, size=(8, 8, 8), blend="gaussian", overlap=0.5)
+        result = predict_tiles(spy, image, size=(8, 8, 8), blend="gaussian", overlap=0.5, mask=mask, fill=-1.0, batch=4)
         np.testing.assert_allclose(result[0][mask], everything[0][mask], atol=1e-6)
         assert np.all(result[0][~mask] == -1)
         assert sum(calls) == 2 * 2 * 3  # starts 0 and 4 along x and y, 0, 4 and 8 along z; 125 tiles without the mask
@@ -234,9 +251,10 @@ class TestMask:
 class TestBookkeeping:
     def test_weights_of_an_axis_sum_to_one(self) -> None:
         for length, output, overlap in [(31, 8, 0.5), (32, 8, 0.25), (29, 7, 0.9), (5, 8, 0.5), (31, 8, 0.0)]:
-            for abut, align in [(False, 1), (True, 1), (False, 3), (overlap == 0, 3)]:
+            for margin, align in [(0, 1), (2, 1), (0, 3), (2, 3)]:
                 total = np.zeros(length)
-                for span in axis_spans(length, output, overlap=overlap, blend="gaussian", abut=abut, align=align):
+                window = Window(margin=margin, align=align)
+                for span in axis_spans(length, output, window, overlap=overlap, blend="gaussian"):
                     total[span.low : span.high] += span.weight.numpy()
                 np.testing.assert_allclose(total, 1, atol=1e-6)
 
@@ -261,13 +279,13 @@ class TestBookkeeping:
 
     def test_wrong_margin_is_named(self) -> None:
         with pytest.raises(ModelError, match="margin") as caught:
-            predict_tiles(valid_network(), noise(1, 20, 20, 20), size=(12, 12, 12), margin=2)
+            predict_tiles(valid_network(), noise(1, 20, 20, 20), size=(12, 12, 12), window=Window(margin=2))
         assert "(1, 1, 11, 11, 11)" in caught.value.what
         assert "2 voxels" in caught.value.fix
 
     def test_tile_inside_the_margins(self) -> None:
         with pytest.raises(UsageError, match="margins of 3"):
-            predict_tiles(valid_network(), noise(1, 9, 9, 9), size=(6, 9, 9), margin=3)
+            predict_tiles(valid_network(), noise(1, 9, 9, 9), size=(6, 9, 9), window=Window(margin=3))
         with pytest.raises(UsageError, match="overlap"):
             predict_tiles(same_size_network(), noise(1, 9, 9, 9), size=(6, 9, 9), overlap=1.0)
 
@@ -278,5 +296,5 @@ def test_settings_import_no_torch() -> None:
 
 
 def test_default_tile_of_a_small_patch_is_larger_than_its_margins() -> None:
-    assert InferenceConfig().tile_size((8, 8, 8), margin=4, multiple=16) == (48, 48, 48)
-    assert InferenceConfig(size=(4, 4, 4)).tile_size((8, 8, 8), margin=4) == (9, 9, 9)
+    assert InferenceConfig().tile_size((8, 8, 8), Window(margin=4, multiple=16)) == (48, 48, 48)
+    assert InferenceConfig(size=(4, 4, 4)).tile_size((8, 8, 8), Window(margin=4)) == (9, 9, 9)

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from medgen.errors import UsageError
 from medgen.inference.tiles import predict_tiles
+from medgen.methods.base import Window
 from medgen.networks.deepmedic import PRESETS, DeepMedic
 
 
@@ -269,9 +270,8 @@ def whole_volume(net, image):
 
 def tiled(net, image, output, *, align, **options):
     size = [output + 2 * net.margin] * 3
-    return predict_tiles(
-        lambda x: net(x).softmax(1), image, size=size, margin=net.margin, channels=2, align=align, **options
-    )
+    window = Window(margin=net.margin, align=align)
+    return predict_tiles(lambda x: net(x).softmax(1), image, size=size, window=window, channels=2, **options)
 
 
 class TestDenseInference:
