@@ -14,7 +14,7 @@ from medgen.benchmark.regimes import (
 from medgen.benchmark.runs import titles_of
 from medgen.errors import UsageError
 from medgen.methods.catalogue import method_names, resolve
-from medgen.preparation.task import SEGMENTATION, resolve
+from medgen.preparation.task import SEGMENTATION
 from medgen.recipe.settings import load_recipe
 
 BASE = load_recipe(RECIPE, ["config.adversarial_weight=0.2", "patches.size=[24,24,24]"])

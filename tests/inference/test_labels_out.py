@@ -247,7 +247,7 @@ class TestDescription:
         with pytest.raises(ModelError, match="'detection'"):
             self.build(task="detection")
         for missing in (None, [], "core"):
-            with pytest.raises(ModelError, match="without classes"):
+            with pytest.raises(ModelError, match="names no classes"):
                 self.build(classes=missing)
         with pytest.raises(ModelError, match="makes 3 channels, and background and classes are 2"):
             self.build(classes=["core"])
