@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -116,6 +116,7 @@ def check_cases(
     resample_target: bool = False,
     geometry: Geometry | None = None,
     allow_nan: bool = False,
+    lacking: Callable[[Case], Collection[str]] | None = None,
     progress: Progress | None = None,
 ) -> tuple[Fault, ...]:
     """Look for everything that would spoil training: each image is read once, one at a time.
@@ -137,6 +138,8 @@ def check_cases(
             then a warning.
         geometry: which one the preparation believes where sform and qform disagree; None makes it a fault.
         allow_nan: whether the preparation replaces NaN and infinity; some of them are then a warning.
+        lacking: roles that a case lacks for the method that will learn from it, e.g. by
+            :func:`medgen.sampling.streams.lacking`; by default all of the above are wanted of each case.
         progress: called with the number of cases done, their total and the name of the next.
 
     Returns:
@@ -161,21 +164,30 @@ def check_cases(
     for done, case in enumerate(table.cases):
         if progress:
             progress(done, len(table.cases), case.name)
-        faults += _missing_roles(case, plan, labels, mask)
+        faults += _missing_roles(case, plan, labels, mask, lacking)
         faults += _case_faults(case, plan, seen)
     if progress:
         progress(len(table.cases), len(table.cases), "")
     return tuple(faults)
 
 
-def _missing_roles(case: Case, plan: _Plan, labels: str | None, mask: str | None) -> Iterator[Fault]:
+def _missing_roles(
+    case: Case,
+    plan: _Plan,
+    labels: str | None,
+    mask: str | None,
+    lacking: Callable[[Case], Collection[str]] | None,
+) -> Iterator[Fault]:
     inputs = set(plan.inputs)
-    for role in (*plan.required, None if case.domain == "target" else labels, mask):
-        if role and not is_optional(role) and case.path(role) is None:
-            # A test case without its truth can be predicted, only not scored.
-            severity: Severity = (
-                "warning" if case.split == "test" and not inputs.issuperset(_names([role])) else "error"
-            )
+    wanted = (*plan.required, None if case.domain == "target" else labels, mask)
+    needed = set(wanted if lacking is None else lacking(case))
+    for role in wanted:
+        if not role or is_optional(role) or case.path(role) is not None:
+            continue
+        # A test case without its truth can be predicted, only not scored.
+        of_truth = case.split == "test" and not inputs.issuperset(_names([role]))
+        severity: Severity = "warning" if of_truth else "error"
+        if of_truth or role in needed:
             yield Fault(case.name, role, "the table has no image for this role", "add it or remove the case", severity)
 
 

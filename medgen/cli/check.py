@@ -64,10 +64,13 @@ def _from_recipe(path: Path) -> dict[str, Any]:
     from medgen.preparation import Preparation
     from medgen.recipe.check import check_recipe
     from medgen.recipe.settings import load_recipe
+    from medgen.sampling.streams import lacking
 
     recipe = load_recipe(path)
+    wants: dict[str, Any] = {}
     if "." not in recipe.method:  # a method outside medgen is imported only by a command that has --allow-module
-        check_recipe(recipe, where=path)
+        kind, _ = check_recipe(recipe, where=path)
+        wants = {"lacking": lambda case: lacking(case, kind.batch_class, recipe.data)}
     data, rules = recipe.data, Preparation(recipe.data, recipe.preparation)
     images = (*data.inputs, *([data.target] if data.target else []))
     return {
@@ -79,6 +82,7 @@ def _from_recipe(path: Path) -> dict[str, Any]:
         "resample_target": recipe.preparation.resample_target,
         "geometry": recipe.preparation.geometry,
         "allow_nan": recipe.preparation.nan != "error",
+        **wants,
     }
 
 

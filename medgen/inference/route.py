@@ -8,17 +8,9 @@ from typing import get_args
 
 from medgen.errors import UsageError
 from medgen.inference.stages import Request
-from medgen.methods.base import Direction, Encodes, HasDensity, Method, Predicts, Samples, Translates
+from medgen.methods.base import Direction, Method, Predicts, Translates, abilities_of
 from medgen.preparation.settings import Roles
 from medgen.preparation.task import NORMALISED, Task, ValueRange
-
-_ABILITIES = {
-    "predict": Predicts,
-    "translate": Translates,
-    "sample": Samples,
-    "encode": Encodes,
-    "compute densities": HasDensity,
-}
 
 
 @dataclass(frozen=True)
@@ -42,11 +34,6 @@ class Route:
         return Request(self.values, self.direction or "forward", seed)
 
 
-def abilities_of(method: Method) -> tuple[str, ...]:
-    """What a trained method is good for, as verbs."""
-    return tuple(name for name, ability in _ABILITIES.items() if isinstance(method, ability))
-
-
 def route_of(stages: Sequence[Method], task: Task, roles: Roles, direction: str | None, where: str = "") -> Route:
     """What a model reads and makes in a direction.
 
@@ -61,7 +48,7 @@ def route_of(stages: Sequence[Method], task: Task, roles: Roles, direction: str 
         UsageError: the model makes no prediction, has no direction, or not this one.
     """
     method, place = stages[0], where or None
-    can = ", ".join(abilities_of(method)) or "nothing"
+    can = ", ".join(abilities_of(type(method))) or "nothing"
     if isinstance(method, Translates):
         return _translation(stages, task, roles, direction, place)
     if not isinstance(method, Predicts):

@@ -238,7 +238,7 @@ ABILITIES: dict[str, type] = {
     "translate": Translates,
     "sample": Samples,
     "encode": Encodes,
-    "density": HasDensity,
+    "compute densities": HasDensity,
 }
 """What can be done with a trained method, in a word each."""
 

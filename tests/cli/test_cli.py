@@ -317,6 +317,19 @@ def test_check_follows_the_recipe(capsys, patient):
     assert patient.check(capsys, geometry="sform") == (0, [])
 
 
+def test_check_asks_of_a_case_what_its_method_needs(capsys, patient):
+    """One side of an unpaired set is enough; a method for pairs wants both."""
+    (patient.folder / "planning.nii").unlink()
+    table = patient.folder / "cases.csv"
+    rows = table.read_text().splitlines()
+    column = rows[0].split(",").index("planning")
+    bare = [",".join("" if n == column else x for n, x in enumerate(row.split(","))) for row in rows[1:]]
+    table.write_text("\n".join([rows[0], *bare]) + "\n")
+    assert patient.check(capsys) == (3, ["error\tplanning"])
+    patient.recipe["method"] = "cyclegan"
+    assert patient.check(capsys) == (0, [])
+
+
 def test_check_looks_at_the_recipe_itself(capsys, patient):
     file = patient.folder / "recipe.yaml"
     file.write_text(json.dumps({"method": "supervised", **patient.recipe, "patches": {"size": [3, 3, 3]}}))
