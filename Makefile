@@ -29,7 +29,7 @@ help:
 	@echo "make clean   remove what these made, but not $(VENV)"
 	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) WORKERS=$(WORKERS) OUT=$(OUT)"
 
-demo: $(VENV)/.with-report
+demo: $(VENV)/.with-medgen
 	$(BIN)/medgen demo --out $(OUT)
 
 test: $(VENV)/.with-dev
@@ -60,15 +60,15 @@ $(VENV)/bin/python:
 		echo "the virtual environment could not be made."; \
 		echo "  do: install Python's venv module (on Debian and Ubuntu: apt install python3-venv)"; exit 1; }
 
-$(VENV)/.with-report: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/.with-medgen: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing medgen into $(VENV); the first time this downloads torch"
-	$(PIP) -e '.[report]'
+	$(PIP) -e .
 	@touch $@
 
 $(VENV)/.with-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing medgen and its development tools into $(VENV); the first time this downloads torch"
 	$(PIP) -e '.[dev]'
-	@touch $(VENV)/.with-report $@
+	@touch $(VENV)/.with-medgen $@
 
 $(DOCSTRINGS)/.done: constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m venv $(DOCSTRINGS)

@@ -31,7 +31,6 @@ def write_report(
 
     Raises:
         InputError: there is nothing to report, or a file is damaged.
-        UsageError: matplotlib is not installed.
         StorageError: the disk is full or the folder cannot be written.
     """
     from medgen.files import atomic_path

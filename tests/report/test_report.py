@@ -3,14 +3,13 @@ import io
 import json
 import math
 import re
-import sys
 
 import nibabel
 import numpy as np
 import pytest
 from PIL import Image
 
-from medgen.errors import InputError, UsageError
+from medgen.errors import InputError
 from medgen.files import write_json
 from medgen.metrics.statistics import summarise
 from medgen.report import write_report
@@ -211,12 +210,6 @@ def test_a_damaged_file_of_scores_is_named(tmp_path, content):
     with pytest.raises(InputError) as error:
         read_scores(path)
     assert error.value.where == path
-
-
-def test_without_matplotlib_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(UsageError, match=r"pip install 'medgen\[report\]'"):
-        new_figure(1, 1, background="white")
 
 
 def test_the_picture_is_in_radiological_convention():
