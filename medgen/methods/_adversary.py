@@ -1,9 +1,9 @@
-"""A segmenter with an adversary: the discriminator of domains on its feature maps (Kamnitsas et al. 2017)."""
+"""An adversary of a segmenter: the discriminator of domains on its feature maps (Kamnitsas et al. 2017)."""
 
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
@@ -12,13 +12,12 @@ from torch.optim import Optimizer
 
 from medgen.errors import UsageError
 from medgen.losses.domain import domain_cross_entropy
-from medgen.methods._domains import DomainStatistics, Passed, Share, StatisticsName, joined, ramp, require_order
-from medgen.methods._segmentation import SegmentationConfig, Segmenter
-from medgen.methods.base import Adapts, Shape, Window
+from medgen.methods._domains import DomainStatistics, Outputs, Share, StatisticsName, joined, ramp, require_order
+from medgen.methods._segmentation import Network, SegmentationConfig, new_optimizer, window_of
+from medgen.methods.base import Window
 from medgen.networks.discriminators import DomainDiscriminator
 from medgen.networks.segmenters import MAP_STRIDE, SegmentationUNet
 from medgen.networks.shadow_weights import statistics_of
-from medgen.sampling.batches import Adaptation, Batch
 
 
 class AdversaryConfig(SegmentationConfig):
@@ -34,7 +33,7 @@ class AdversaryConfig(SegmentationConfig):
     full: Share = 1.0
     """Share of the training from which alpha is at its largest; epoch 35 of 35."""
     discriminator_begin: Share = 0.0
-    """Share of the training at which the discriminator starts to learn; before it no target image is looked at. From
+    """Share of the training at which the discriminator starts to learn; before it no target image is used. From
     it on, ``shared`` batch statistics are those of both domains, whatever alpha is."""
     discriminator_width: PositiveInt = 100
     discriminator_depth: PositiveInt = 4
@@ -53,40 +52,42 @@ class AdversaryConfig(SegmentationConfig):
         return self
 
 
-class AdversarialSegmenter(Segmenter, Adapts):
-    """What the methods with an adversary share; their losses and the order of their steps stand in their own files."""
+class DomainAdversary:
+    """A discriminator of domains on feature maps of a segmenter, and how strongly the segmenter works against it.
 
-    batch_class: ClassVar[type[Batch]] = Adaptation
-    config: AdversaryConfig
-    statistics: DomainStatistics
+    The discriminator is registered by the method, whose weights are named after its own parts.
 
-    def __init__(self, config: AdversaryConfig, shape: Shape) -> None:
-        super().__init__(config, shape)
-        self.layers = config.layers or self.network.layers
-        if unknown := [name for name in self.layers if name not in self.network.layers]:
+    Args:
+        config: layers, discriminator and schedule of alpha.
+        network: the segmenter.
+
+    Attributes:
+        layers: feature maps that the discriminator sees.
+        discriminator: of the domain of a voxel.
+    """
+
+    def __init__(self, config: AdversaryConfig, network: Network) -> None:
+        self.config, self.network = config, network
+        self.layers = config.layers or network.layers
+        if unknown := [name for name in self.layers if name not in network.layers]:
             raise UsageError(
-                f"the network has no layer '{unknown[0]}'", fix=f"choose from: {', '.join(self.network.layers)}"
+                f"the network has no layer '{unknown[0]}'", fix=f"choose from: {', '.join(network.layers)}"
             )
         self.discriminator = DomainDiscriminator(
-            sum(self.network.widths[name] for name in self.layers),
+            sum(network.widths[name] for name in self.layers),
             width=config.discriminator_width,
             depth=config.discriminator_depth,
             padding=config.discriminator_padding,
         )
-        self.statistics = DomainStatistics(self.network, config.statistics)
 
     @property
     def window(self) -> Window:
         """That of the network; the discriminator must have a voxel left of the smallest patch."""
-        stride = MAP_STRIDE if isinstance(self.network, SegmentationUNet) else 1
-        unit = max(self.network.multiple, self.network.align)
-        judged = stride * (2 * self.discriminator.margin + 1)
-        return self.window_of(2 * self.network.margin + unit * math.ceil(judged / unit))
-
-    def optimizers(self) -> dict[str, Optimizer]:
-        """The discriminator's optimiser, and the segmenter's."""
-        rate = self.config.discriminator_learning_rate
-        return {"discriminator": self.optimizer_of(self.discriminator, rate), **super().optimizers()}
+        network = self.network
+        stride = MAP_STRIDE if isinstance(network, SegmentationUNet) else 1
+        unit = max(network.multiple, network.align)
+        needed = stride * (2 * self.discriminator.margin + 1)
+        return window_of(self.config, network, 2 * network.margin + unit * math.ceil(needed / unit))
 
     @property
     def target_begins(self) -> float:
@@ -101,7 +102,11 @@ class AdversarialSegmenter(Segmenter, Adapts):
         touched = config.statistics != "source" and statistics_of(self.network)
         return config.discriminator_begin if touched else config.begin
 
-    def judges(self, progress: float) -> bool:
+    def optimizer(self) -> Optimizer:
+        """That of the discriminator."""
+        return new_optimizer(self.config, self.discriminator, self.config.discriminator_learning_rate)
+
+    def learns(self, progress: float) -> bool:
         """Whether the discriminator is trained when a share ``progress`` of the training is done."""
         return progress >= self.config.discriminator_begin and self.config.adversarial_weight > 0
 
@@ -109,19 +114,23 @@ class AdversarialSegmenter(Segmenter, Adapts):
         """The weight of the adversary when a share ``progress`` of the training is done."""
         return self.config.adversarial_weight * ramp(progress, self.config.begin, self.config.full)
 
-    def judged(self, source: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Halves of the discriminator's cross-entropy, from the joined maps of each domain."""
-        return domain_cross_entropy(self.discriminator(torch.cat([source, target])), len(source))
+    def domain_loss(self, outputs: Outputs) -> dict[str, Tensor]:
+        """``L_adv`` for the discriminator: its cross-entropy of the domain, half of it for each."""
+        return self._cross_entropy(outputs.source_maps.detach(), outputs.target_maps.detach())
 
-    def resisted(self, passed: Passed, progress: float) -> dict[str, Tensor]:
-        """``-alpha L_adv``: what the segmenter adds to its loss; empty while alpha is 0."""
+    def adversarial_loss(self, outputs: Outputs, progress: float) -> dict[str, Tensor]:
+        """``-alpha L_adv`` for the segmenter; empty while alpha is 0."""
         if not (alpha := self.alpha(progress)):
             return {}
-        return {name: -alpha * loss for name, loss in self.judged(passed.source_maps, passed.target_maps).items()}
+        losses = self._cross_entropy(outputs.source_maps, outputs.target_maps)
+        return {name: -alpha * loss for name, loss in losses.items()}
 
-    def domain_logits(self, image: Tensor, *, of_target: bool) -> Tensor:
-        """What the discriminator says ``(B, 2, x, y, z)`` of patches ``(B, C, X, Y, Z)`` of one domain."""
-        with self.statistics.of(self.network, target=of_target):
+    def domain_logits(self, statistics: DomainStatistics, image: Tensor, *, of_target: bool) -> Tensor:
+        """Logits ``(B, 2, x, y, z)`` of the discriminator for patches ``(B, C, X, Y, Z)`` of one domain."""
+        with statistics.of_domain(self.network, target=of_target):
             logits, maps = self.network.features(image, self.layers)
-        judgement: Tensor = self.discriminator(joined(logits, maps.values()))
-        return judgement
+        domain: Tensor = self.discriminator(joined(logits, maps.values()))
+        return domain
+
+    def _cross_entropy(self, source: Tensor, target: Tensor) -> dict[str, Tensor]:
+        return domain_cross_entropy(self.discriminator(torch.cat([source, target])), len(source))

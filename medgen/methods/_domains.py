@@ -10,14 +10,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from medgen.networks.deepmedic import DeepMedic
-from medgen.networks.segmenters import SegmentationUNet
+from medgen.methods._segmentation import Network
 from medgen.networks.shadow_weights import ShadowWeights, statistics_of
 
 Share = Annotated[float, Field(ge=0, le=1)]
 """A share of the training, in [0, 1]."""
 StatisticsName = Literal["shared", "source", "target"]
-Network = DeepMedic | SegmentationUNet
 
 
 def ramp(progress: float, begin: float, full: float) -> float:
@@ -44,8 +42,8 @@ def require_order(**shares: float) -> None:
         raise ValueError(f"the shares must be in order: {' <= '.join(shares)}")
 
 
-class Passed(NamedTuple):
-    """What a network made of a batch of each domain: logits, and the maps of the named layers joined by channel.
+class Outputs(NamedTuple):
+    """Outputs of a network for a batch of each domain: logits, and the maps of the named layers joined by channel.
 
     Attributes:
         source: logits (B, K, x, y, z).
@@ -61,7 +59,7 @@ class Passed(NamedTuple):
 
 
 class DomainStatistics(ShadowWeights):
-    """Running statistics of the target domain, and how batch normalisation sees two domains.
+    """Running statistics of the target domain, and how batch normalisation treats two domains.
 
     ``shared``: both in one batch, one set of statistics. ``source`` and ``target``: each domain is normalised by
     itself, and has running statistics of its own; the name says whose are used for prediction.
@@ -75,31 +73,31 @@ class DomainStatistics(ShadowWeights):
         super().__init__(network, () if mode == "shared" else statistics_of(network))
         self.mode = mode
 
-    def both(self, network: Network, source: Tensor, target: Tensor, layers: Sequence[str] = ()) -> Passed:
+    def forward_both(self, network: Network, source: Tensor, target: Tensor, layers: Sequence[str] = ()) -> Outputs:
         """Pass patches of both domains ``(B, C, X, Y, Z)`` through ``network``."""
         if self.mode == "shared":
             logits, maps = network.features(torch.cat([source, target]), layers)
             all_maps, first = joined(logits, maps.values()), len(source)
-            return Passed(logits[:first], logits[first:], all_maps[:first], all_maps[first:])
+            return Outputs(logits[:first], logits[first:], all_maps[:first], all_maps[first:])
         logits, maps = network.features(source, layers)
         with self.used_by(network):
             others, other_maps = network.features(target, layers)
-        return Passed(logits, others, joined(logits, maps.values()), joined(others, other_maps.values()))
+        return Outputs(logits, others, joined(logits, maps.values()), joined(others, other_maps.values()))
 
-    def alone(self, network: Network, source: Tensor) -> Tensor:
+    def forward_source(self, network: Network, source: Tensor) -> Tensor:
         """Logits of source patches ``(B, C, X, Y, Z)``; until target patches pass, both domains have one set."""
         logits: Tensor = network(source)
         if self.mode != "shared":
             self.follow(network, decay=0.0)
         return logits
 
-    def of(self, network: nn.Module, *, target: bool) -> AbstractContextManager[None]:
+    def of_domain(self, network: nn.Module, *, target: bool) -> AbstractContextManager[None]:
         """Inside the block ``network`` has the running statistics of one domain."""
         return self.used_by(network) if target else nullcontext()
 
-    def kept(self, network: nn.Module) -> AbstractContextManager[None]:
+    def for_prediction(self, network: nn.Module) -> AbstractContextManager[None]:
         """Inside the block ``network`` has the running statistics that prediction uses."""
-        return self.of(network, target=self.mode == "target")
+        return self.of_domain(network, target=self.mode == "target")
 
 
 def joined(logits: Tensor, maps: Iterable[Tensor]) -> Tensor:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.optim import Adam
 
 from medgen.config import Config
 from medgen.losses.image import gradient_difference, mean_absolute, mean_squared
-from medgen.methods.base import Method, Predicts, Shape, Window
+from medgen.methods.base import Shape, Window
 from medgen.networks.generators import Generator, Norm, build_generator
 from medgen.sampling.batches import Paired, centre
 
@@ -39,7 +38,7 @@ class PairedConfig(Config):
     gradient_difference_power: float = Field(default=2.0, ge=1)
     """alpha of the gradient difference loss; below 1 its slope has no bound."""
     region: Literal["patch", "mask"] = "patch"
-    """Where the reconstruction losses look: the whole patch (published) or its voxels inside the mask."""
+    """Voxels that the reconstruction losses cover: the whole patch (published) or those inside the mask."""
     learning_rate: PositiveFloat = 1e-4
     """Adam; the paper has 1e-6 over 500,000 steps."""
     beta1: float = Field(default=0.5, ge=0, lt=1)
@@ -52,30 +51,12 @@ class PairedConfig(Config):
     """Inner folds whose held-out predictions are the training context of the next stage."""
 
 
-class Translator(Method, Predicts):
-    """A method whose prediction is one pass through its generator.
-
-    It bends the rule that Method is subclassed once: what is shared is no training, only what a generator fixes (its
-    margin, its divisor, its output), and holding it as a part would leave the same three members in every method.
-    """
-
-    batch_class = Paired
-
-    def __init__(self, config: PairedConfig, shape: Shape) -> None:
-        super().__init__(config, shape)
-        self.generator, self._margin, self._multiple = build_generator(
-            config.generator, shape.inputs, shape.outputs, preset=config.preset, width=config.width, norm=config.norm
-        )
-
-    @property
-    def window(self) -> Window:
-        """A margin of 8 for the FCN; sides divisible by 8 for the U-Net."""
-        return Window(self._margin, self._multiple)
-
-    def predict(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The generator's estimate, in the range of the targets."""
-        estimate: Tensor = self.generator(image)
-        return estimate
+def new_generator(config: PairedConfig, shape: Shape) -> tuple[nn.Module, Window]:
+    """The generator, and its window: a margin of 8 for the FCN; sides divisible by 8 for the U-Net."""
+    generator, margin, multiple = build_generator(
+        config.generator, shape.inputs, shape.outputs, preset=config.preset, width=config.width, norm=config.norm
+    )
+    return generator, Window(margin, multiple)
 
 
 def adam(module: nn.Module, config: PairedConfig) -> Adam:

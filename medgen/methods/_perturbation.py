@@ -1,4 +1,4 @@
-"""Random changes of the intensities of a batch, on its device: what a segmenter must not care about."""
+"""Random changes of the intensities of a batch, on its device, to which a segmenter should be invariant."""
 
 from __future__ import annotations
 

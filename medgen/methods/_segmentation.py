@@ -1,25 +1,23 @@
-"""What the segmentation methods share: the network, the supervised loss, the published way to train it."""
+"""What the segmentation methods share: settings, network, optimiser, window, supervised loss and prediction."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from medgen.cases import TARGET
 from medgen.config import Config
 from medgen.losses.segmentation import cross_entropy, focal, soft_dice, weight_penalties
-from medgen.methods._domains import DomainStatistics, Network
 from medgen.methods._optimizers import NesterovRMSprop
-from medgen.methods.base import Method, Predicts, Shape, Window
-from medgen.networks.segmenters import Slices, build_segmenter
-from medgen.networks.shadow_weights import without_shadow_statistics
-from medgen.sampling.batches import Batch, Labelled, centre
+from medgen.methods.base import Shape, Window
+from medgen.networks.deepmedic import DeepMedic
+from medgen.networks.segmenters import SegmentationUNet, Slices, build_segmenter
+from medgen.sampling.batches import centre
+
+Network = DeepMedic | SegmentationUNet
 
 
 class SegmentationConfig(Config):
@@ -61,84 +59,53 @@ class SegmentationConfig(Config):
         return self
 
 
-class Segmenter(Method, Predicts):
-    """A network that labels voxels; subclasses say how it learns.
+def new_network(config: SegmentationConfig, shape: Shape) -> Network:
+    """The network that the settings describe."""
+    return build_segmenter(
+        config.network,
+        shape.inputs,
+        shape.outputs,
+        preset=config.preset,
+        width=config.width,
+        norm=config.norm or ("batch" if config.network == "deepmedic" else "instance"),
+        dropout=config.dropout,
+        slices=config.slices,
+    )
 
-    Like the base of the methods for pairs, it shares no training: what the network fixes (margin, divisor, alignment),
-    its supervised loss and its optimiser.
+
+def new_optimizer(config: SegmentationConfig, module: nn.Module, learning_rate: float | None = None) -> Optimizer:
+    """An optimiser of the kind in ``config`` for one network; with its learning rate, where none is given."""
+    rate = learning_rate or config.learning_rate
+    if config.optimizer == "adam":
+        return Adam(module.parameters(), rate)
+    return NesterovRMSprop(module.parameters(), rate, momentum=config.momentum)
+
+
+def window_of(config: SegmentationConfig, network: Network, minimum: int = 0) -> Window:
+    """The context and sub-sampling of DeepMedic's pathways, or the levels of the U-Net.
+
+    Args:
+        config: says how thick the slices are; where they are, a patch may have one slice.
+        network: of these settings.
+        minimum: voxels of the smallest side that something else asks for, such as a discriminator.
     """
+    least = max(network.multiple, 2 * network.margin + network.align, network.minimum, minimum)
+    smallest = least if config.slices == "thin" else (least, least, 1)
+    return Window(network.margin, network.multiple, network.align, smallest)
 
-    batch_class: ClassVar[type[Batch]] = Labelled
-    learns = "segmenter/cross_entropy"
-    config: SegmentationConfig
-    statistics: DomainStatistics | None
 
-    def __init__(self, config: SegmentationConfig, shape: Shape) -> None:
-        super().__init__(config, shape)
-        self.network = new_network(config, shape)
-        self.statistics = None
+def supervised(config: SegmentationConfig, network: nn.Module, logits: Tensor, label: Tensor) -> dict[str, Tensor]:
+    """The weighted losses of logits ``(B, K, x, y, z)`` against a label ``(B, 1, X, Y, Z)``, and the penalties.
 
-    @property
-    def window(self) -> Window:
-        """The context and sub-sampling of DeepMedic's pathways, or the levels of the U-Net."""
-        return self.window_of(0)
-
-    def window_of(self, minimum: int) -> Window:
-        """The window of the network where the smallest side is at least ``minimum``; one slice where they are thick."""
-        network = self.network
-        least = max(network.multiple, 2 * network.margin + network.align, network.minimum, minimum)
-        smallest = least if self.config.slices == "thin" else (least, least, 1)
-        return Window(network.margin, network.multiple, network.align, smallest)
-
-    def optimizers(self) -> dict[str, Optimizer]:
-        """The segmenter's optimiser."""
-        return {"segmenter": self.optimizer_of(self.network)}
-
-    def optimizer_of(self, module: nn.Module, learning_rate: float | None = None) -> Optimizer:
-        """An optimiser of the recipe's kind for one network."""
-        config, rate = self.config, learning_rate or self.config.learning_rate
-        if config.optimizer == "adam":
-            return Adam(module.parameters(), rate)
-        return NesterovRMSprop(module.parameters(), rate, momentum=config.momentum)
-
-    def supervised(self, logits: Tensor, label: Tensor, network: nn.Module | None = None) -> dict[str, Tensor]:
-        """The weighted losses of logits ``(B, K, x, y, z)`` against a label ``(B, 1, X, Y, Z)``, and the penalties.
-
-        Args:
-            logits: raw.
-            label: cut to the size of the logits.
-            network: whose weights are penalised; by default :attr:`network`.
-        """
-        config = self.config
-        penalties = weight_penalties(_convolutions(network or self.network), l1=config.l1, l2=config.l2)
-        return label_losses(config, logits, centre(label, logits)) | penalties
-
-    def deployed(self) -> AbstractContextManager[None]:
-        """Inside the block :attr:`network` is what prediction uses: for some methods a teacher, or other statistics."""
-        return nullcontext() if self.statistics is None else self.statistics.kept(self.network)
-
-    def on_domain(self, domain: str | None) -> AbstractContextManager[None]:
-        """Inside the block :meth:`predict` and :meth:`features` are for images of one domain.
-
-        A model that predicts with the statistics of the target domain is wrong about images of the source. For those
-        its weights get the statistics of the source; everything else is as prediction does it.
-
-        Args:
-            domain: ``target``; any other is the labelled one.
-        """
-        of_target = self.statistics is not None and self.statistics.mode == "target"
-        return without_shadow_statistics(self) if of_target and domain != TARGET else nullcontext()
-
-    def predict(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Class probabilities ``(B, K, X - 2m, Y - 2m, Z - 2m)`` in [0, 1]; channel 0 is background."""
-        with self.deployed():
-            logits: Tensor = self.network(image)
-        return logits.float().softmax(dim=1)
-
-    def features(self, image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Logits ``(B, K, x, y, z)`` and all feature maps ``(B, C, x, y, z)`` by name, as prediction computes them."""
-        with self.deployed():
-            return self.network.features(image, self.network.layers)
+    Args:
+        config: which losses.
+        network: whose weights are penalised.
+        logits: raw.
+        label: cut to the size of the logits.
+    """
+    convolutions = (parameter for parameter in network.parameters() if parameter.dim() == 5)
+    penalties = weight_penalties(convolutions, l1=config.l1, l2=config.l2)
+    return label_losses(config, logits, centre(label, logits)) | penalties
 
 
 def label_losses(
@@ -162,19 +129,12 @@ def label_losses(
     return losses
 
 
-def new_network(config: SegmentationConfig, shape: Shape) -> Network:
-    """The network that the settings describe."""
-    return build_segmenter(
-        config.network,
-        shape.inputs,
-        shape.outputs,
-        preset=config.preset,
-        width=config.width,
-        norm=config.norm or ("batch" if config.network == "deepmedic" else "instance"),
-        dropout=config.dropout,
-        slices=config.slices,
-    )
+def pseudo_label_loss(config: SegmentationConfig, logits: Tensor, label: Tensor, weight: Tensor) -> Tensor:
+    """The sum of the weighted losses with a label that a network made; arguments as for :func:`label_losses`."""
+    return torch.stack(list(label_losses(config, logits, label, weight).values())).sum()
 
 
-def _convolutions(network: nn.Module) -> Iterator[Tensor]:
-    return (parameter for parameter in network.parameters() if parameter.dim() == 5)
+def probabilities(network: nn.Module, image: Tensor) -> Tensor:
+    """Class probabilities ``(B, K, X - 2m, Y - 2m, Z - 2m)`` in [0, 1]; channel 0 is background."""
+    logits: Tensor = network(image)
+    return logits.float().softmax(dim=1)

@@ -1,9 +1,9 @@
-"""A teacher: the moving average of a segmenter's weights, and what a student learns from it without labels."""
+"""A teacher: the moving average of a segmenter's weights, and the consistency of the student with it."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
@@ -12,10 +12,9 @@ from torch import Tensor, nn
 from medgen.losses.consistency import confident, mean_squared, sharpened, soft_cross_entropy
 from medgen.methods._domains import DomainStatistics, Share, StatisticsName, require_order
 from medgen.methods._perturbation import PerturbationConfig, perturb
-from medgen.methods._segmentation import SegmentationConfig, Segmenter, label_losses
-from medgen.methods.base import Adapts, Shape
+from medgen.methods._segmentation import SegmentationConfig, probabilities, pseudo_label_loss
 from medgen.networks.shadow_weights import ShadowWeights
-from medgen.sampling.batches import Adaptation, Batch, centre
+from medgen.sampling.batches import Adaptation, centre
 
 
 class TeacherConfig(SegmentationConfig):
@@ -27,8 +26,8 @@ class TeacherConfig(SegmentationConfig):
     predict_with: Literal["teacher", "student"] = "teacher"
     """Whose weights the model predicts with."""
     perturbation: PerturbationConfig = PerturbationConfig()
-    """What is done to the target patches that the student sees. Published are noise and affine maps; changes of
-    contrast are the difference between the domains that adaptation is for."""
+    """Random changes of the target patches of the student. Published are noise and affine maps; changes of contrast are
+    the difference between the domains that adaptation is for."""
     statistics: StatisticsName = "shared"
     """Batch normalisation: statistics of both domains in one batch; or each domain by itself, with those of the
     source or of the target domain kept for the teacher and for prediction."""
@@ -81,63 +80,46 @@ class Teacher(nn.Module):
         self.state = ShadowWeights(network, network.state_dict())
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
-    def follow(self, network: nn.Module) -> None:
+    def follow(self, network: nn.Module, statistics: DomainStatistics) -> None:
         """Move towards the student, which has just stepped; at first fast, so that its random start is forgotten.
 
         With ``schedule.accumulate`` this happens after each micro-batch: a step then counts as often as it has those.
+
+        Args:
+            network: the student.
+            statistics: of both domains; the teacher follows those that prediction uses.
         """
         self.steps += 1
-        self.state.follow(network, min(self.decay, 1 - 1 / (int(self.steps) + 1)))
+        with statistics.for_prediction(network):
+            self.state.follow(network, min(self.decay, 1 - 1 / (int(self.steps) + 1)))
 
     def probabilities(self, network: nn.Module, image: Tensor) -> Tensor:
         """The teacher's class probabilities (B, K, x, y, z) of ``image``."""
         with self.used_by(network):
-            return probabilities(network, image)
+            return detached_probabilities(network, image)
 
     def used_by(self, network: nn.Module) -> AbstractContextManager[None]:
         """Inside the block ``network`` is the teacher."""
         return self.state.used_by(network)
 
 
-class Student(Segmenter, Adapts):
-    """A segmenter with a teacher; what it learns from it stands in the subclasses."""
-
-    batch_class: ClassVar[type[Batch]] = Adaptation
-    config: TeacherConfig
-    statistics: DomainStatistics
-
-    def __init__(self, config: TeacherConfig, shape: Shape) -> None:
-        super().__init__(config, shape)
-        self.statistics = DomainStatistics(self.network, config.statistics)
-        self.teacher = Teacher(self.network, config.decay)
-
-    def deployed(self) -> AbstractContextManager[None]:
-        """As the teacher, or as the student with the statistics that are kept."""
-        return self.teacher.used_by(self.network) if self.config.predict_with == "teacher" else super().deployed()
-
-
 @torch.no_grad()
-def probabilities(network: nn.Module, image: Tensor) -> Tensor:
-    """Class probabilities (B, K, x, y, z) of ``image``, without dropout and by running statistics, to learn from."""
+def detached_probabilities(network: nn.Module, image: Tensor) -> Tensor:
+    """Class probabilities (B, K, x, y, z) to learn from: without gradient and dropout, by running statistics."""
     training = network.training
-    logits: Tensor = network.eval()(image)
+    probability = probabilities(network.eval(), image)
     network.train(training)
-    return logits.float().softmax(dim=1)
+    return probability
 
 
-def patches_of_student(config: TeacherConfig, batch: Adaptation) -> tuple[Tensor, Tensor]:
-    """What the student sees of both domains: the target's patches perturbed, the source's where that is asked for."""
-    return patches_of_source(config, batch), perturb(batch.target, batch.target_mask, config.perturbation)
+def student_patches(config: TeacherConfig, batch: Adaptation) -> tuple[Tensor, Tensor]:
+    """Patches of both domains for the student: the target's perturbed, the source's as by :func:`source_patches`."""
+    return source_patches(config, batch), perturb(batch.target, batch.target_mask, config.perturbation)
 
 
-def patches_of_source(config: TeacherConfig, batch: Adaptation) -> Tensor:
-    """The labelled patches, perturbed where that is asked for."""
+def source_patches(config: TeacherConfig, batch: Adaptation) -> Tensor:
+    """The labelled patches, perturbed where ``config.perturb_source`` is set."""
     return perturb(batch.source, batch.mask, config.perturbation) if config.perturb_source else batch.source
-
-
-def labelled_by_another(config: SegmentationConfig, logits: Tensor, label: Tensor, weight: Tensor) -> Tensor:
-    """The segmenter's own losses with a label ``(B, 1, x, y, z)`` that counts by a weight ``(B, 1, x, y, z)``."""
-    return torch.stack(list(label_losses(config, logits, label, weight).values())).sum()
 
 
 def consistency(config: ConsistencyConfig, logits: Tensor, probability: Tensor, mask: Tensor) -> Tensor:
@@ -157,4 +139,4 @@ def consistency(config: ConsistencyConfig, logits: Tensor, probability: Tensor, 
         return mean_squared(logits, probability, weight)
     if config.consistency == "cross_entropy":
         return soft_cross_entropy(logits, sharpened(probability, config.temperature), weight)
-    return labelled_by_another(config, logits, probability.argmax(dim=1, keepdim=True), weight)
+    return pseudo_label_loss(config, logits, probability.argmax(dim=1, keepdim=True), weight)

@@ -9,7 +9,7 @@ with ``adversarial_weight`` w. At 0 this is plain supervised training, weight fo
 place of the voxel-wise loss, as in the paper. D minimises ``BCE(D(x, y), 1) + BCE(D(x, S(x)), 0)`` and steps first.
 
 **Soft against hard.** A drawn map is 0 or 1, a prediction is not, so D could tell them apart without looking at
-anatomy. ``gap`` says what is done about it:
+anatomy. ``gap`` chooses the remedy:
 
 | gap                | drawn map                                   | predicted map                                  |
 |--------------------|---------------------------------------------|------------------------------------------------|
@@ -19,7 +19,7 @@ anatomy. ``gap`` says what is done about it:
 | `straight_through` | one-hot                                     | arg-max with the gradient of the probabilities |
 
 In a scaled map the other classes shrink in proportion to the prediction (Luc et al. 2016, arXiv 1611.08408, sec. 3.3).
-Softening narrows the gap and does not close it: a drawn map is never unsure. Only ``straight_through`` closes it.
+Softening narrows the gap and does not close it: a drawn map is never uncertain. Only ``straight_through`` closes it.
 
 What the paper leaves open to us (we know its abstract, not its tables of settings): w, the gap, the sizes of D, its
 learning rate, patches and schedule. They are settings; each says why it is what it is.
@@ -27,17 +27,25 @@ learning rate, patches and schedule. They are settings; each says why it is what
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
+import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 from torch.optim import Optimizer
 
 from medgen.losses.adversarial import binary_cross_entropy
 from medgen.losses.segmentation import one_hot, scaled_one_hot, straight_through
-from medgen.methods._segmentation import SegmentationConfig, Segmenter
-from medgen.methods.base import Shape, Update, Window
+from medgen.methods._segmentation import (
+    SegmentationConfig,
+    new_network,
+    new_optimizer,
+    probabilities,
+    supervised,
+    window_of,
+)
+from medgen.methods.base import Method, Predicts, Shape, Update, Window
 from medgen.networks.discriminators import LabelDiscriminator
 from medgen.networks.segmenters import SLICE_STRIDES, Slices
 from medgen.sampling.batches import Labelled
@@ -80,14 +88,17 @@ class Config(SegmentationConfig):
         )
 
 
-class AdversarialDetector(Segmenter):
-    """The discriminator steps first, then the segmenter is judged by the new discriminator."""
+class AdversarialDetector(Method, Predicts):
+    """The discriminator steps first, then the segmenter works against the new discriminator."""
 
     config_class = Config
+    batch_class = Labelled
+    learns = "segmenter/cross_entropy"
     config: Config
 
     def __init__(self, config: Config, shape: Shape) -> None:
         super().__init__(config, shape)
+        self.network = new_network(config, shape)
         heights = (*SLICE_STRIDES[config.slices], *[1] * 3)[: config.discriminator_depth]
         self.discriminator = (
             LabelDiscriminator(
@@ -100,21 +111,22 @@ class AdversarialDetector(Segmenter):
     @property
     def window(self) -> Window:
         """That of the network; the discriminator must have some places left of the smallest patch."""
-        return self.window_of(2 << self.config.discriminator_depth)
+        return window_of(self.config, self.network, 2 << self.config.discriminator_depth)
 
     def optimizers(self) -> dict[str, Optimizer]:
         """One for each network; without an adversary there is no second."""
-        optimizers = super().optimizers()
+        config, optimizers = self.config, {"segmenter": new_optimizer(self.config, self.network)}
         if self.discriminator is not None:
-            rate = self.config.discriminator_learning_rate
-            optimizers["discriminator"] = self.optimizer_of(self.discriminator, rate)
+            rate = config.discriminator_learning_rate
+            optimizers["discriminator"] = new_optimizer(config, self.discriminator, rate)
         return optimizers
 
     def updates(self, batch: Labelled, progress: float) -> Iterator[Update]:
         """``BCE(D(x, y), 1) + BCE(D(x, S(x)), 0)``, then the weighted sum of the segmenter's losses."""
-        weight, logits = self.config.adversarial_weight, self.network(batch.source)
+        config, logits = self.config, self.network(batch.source)
+        weight, losses = config.adversarial_weight, supervised(config, self.network, logits, batch.label)
         if self.discriminator is None:
-            yield Update("segmenter", self.supervised(logits, batch.label))
+            yield Update("segmenter", losses)
             return
         probability = logits.float().softmax(dim=1)
         drawn, predicted = self._drawn(batch.label, probability.detach()), self._predicted(probability)
@@ -125,15 +137,21 @@ class AdversarialDetector(Segmenter):
                 "predicted": binary_cross_entropy(self.discriminator(batch.source, predicted.detach()), real=False),
             },
         )
-        # The discriminator has just stepped: the segmenter is judged by the new one.
-        judged = binary_cross_entropy(self.discriminator(batch.source, predicted), real=True)
-        losses = {"adversarial": weight * judged}
-        if weight < 1:
-            losses |= {name: (1 - weight) * loss for name, loss in self.supervised(logits, batch.label).items()}
-        yield Update("segmenter", losses)
+        # The discriminator has just stepped: the segmenter works against the new one.
+        adversarial = binary_cross_entropy(self.discriminator(batch.source, predicted), real=True)
+        mixture = {name: (1 - weight) * loss for name, loss in losses.items()} if weight < 1 else {}
+        yield Update("segmenter", {"adversarial": weight * adversarial, **mixture})
+
+    def predict(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Class probabilities ``(B, K, X, Y, Z)`` in [0, 1]; channel 0 is background."""
+        return probabilities(self.network, image)
+
+    def exported(self) -> Sequence[str]:
+        """What prediction needs."""
+        return ("network",)
 
     def _drawn(self, label: Tensor, probability: Tensor) -> Tensor:
-        """The expert's map (B, K, X, Y, Z) as the discriminator is shown it."""
+        """The expert's map (B, K, X, Y, Z) as the discriminator sees it."""
         config, exact = self.config, one_hot(label, probability.shape[1])
         match config.gap:
             case "scaled":

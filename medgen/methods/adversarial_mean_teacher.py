@@ -9,13 +9,18 @@ learn to see the perturbation.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 
-from medgen.methods._adversary import AdversarialSegmenter, AdversaryConfig
-from medgen.methods._domains import ramp
-from medgen.methods._teacher import ConsistencyConfig, Teacher, consistency, patches_of_source, patches_of_student
-from medgen.methods.base import Shape, Update
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from medgen.methods._adversary import AdversaryConfig, DomainAdversary
+from medgen.methods._domains import DomainStatistics, ramp
+from medgen.methods._prediction import Monitored, Predictor
+from medgen.methods._segmentation import new_network, new_optimizer, supervised
+from medgen.methods._teacher import ConsistencyConfig, Teacher, consistency, source_patches, student_patches
+from medgen.methods.base import Adapts, Method, Predicts, Shape, Update, Window
 from medgen.sampling.batches import Adaptation
 
 
@@ -26,43 +31,70 @@ class Config(AdversaryConfig, ConsistencyConfig):
     """Whether the labelled patches are changed as those of the target are."""
 
 
-class AdversarialMeanTeacher(AdversarialSegmenter):
+class AdversarialMeanTeacher(Method, Predicts, Adapts, Monitored):
     """Discriminator, then student, then teacher."""
 
     config_class = Config
+    batch_class = Adaptation
+    learns = "segmenter/cross_entropy"
     config: Config
 
     def __init__(self, config: Config, shape: Shape) -> None:
         super().__init__(config, shape)
+        self.network = new_network(config, shape)
+        self.adversary = DomainAdversary(config, self.network)
+        self.discriminator = self.adversary.discriminator
+        self.statistics = DomainStatistics(self.network, config.statistics)
         self.teacher = Teacher(self.network, config.decay)
+        predicts = self.teacher if config.predict_with == "teacher" else None
+        self.predictor = Predictor(self.network, self.statistics, predicts)
+
+    @property
+    def window(self) -> Window:
+        """That of the network and the discriminator."""
+        return self.adversary.window
 
     @property
     def target_begins(self) -> float:
-        """When the first of the two has a say."""
-        return min(super().target_begins, self.config.consistency_starts)
+        """When the first of adversary and consistency begins."""
+        return min(self.adversary.target_begins, self.config.consistency_starts)
+
+    def optimizers(self) -> dict[str, Optimizer]:
+        """The discriminator's and the segmenter's."""
+        segmenter = new_optimizer(self.config, self.network)
+        return {"discriminator": self.adversary.optimizer(), "segmenter": segmenter}
 
     def updates(self, batch: Adaptation, progress: float) -> Iterator[Update]:
-        """Discriminator: cross-entropy of the domain; student: ``L_seg - alpha L_adv + w L_consistency``."""
-        config = self.config
+        """Discriminator: ``L_adv``; student: ``L_seg - alpha L_adv + w L_consistency``; then the teacher follows."""
+        adversary, config = self.adversary, self.config
         weight = config.consistency_weight * ramp(progress, config.consistency_begin, config.consistency_full)
-        if not weight and not self.judges(progress):
-            logits = self.statistics.alone(self.network, patches_of_source(config, batch))
-            yield Update("segmenter", self.supervised(logits, batch.label))
+        if not weight and not adversary.learns(progress):
+            logits = self.statistics.forward_source(self.network, source_patches(config, batch))
+            yield Update("segmenter", supervised(config, self.network, logits, batch.label))
         else:
-            passed = self.statistics.both(self.network, *patches_of_student(config, batch), self.layers)
-            if self.judges(progress):
-                yield Update("discriminator", self.judged(passed.source_maps.detach(), passed.target_maps.detach()))
-            losses = self.supervised(passed.source, batch.label) | self.resisted(passed, progress)
+            patches = student_patches(config, batch)
+            outputs = self.statistics.forward_both(self.network, *patches, adversary.layers)
+            if adversary.learns(progress):
+                yield Update("discriminator", adversary.domain_loss(outputs))
+            losses = supervised(config, self.network, outputs.source, batch.label)
+            losses |= adversary.adversarial_loss(outputs, progress)
             if weight:
                 expected = self.teacher.probabilities(self.network, batch.target)
-                losses["consistency"] = weight * consistency(config, passed.target, expected, batch.target_mask)
+                losses["consistency"] = weight * consistency(config, outputs.target, expected, batch.target_mask)
             yield Update("segmenter", losses)
-        with self.statistics.kept(self.network):
-            self.teacher.follow(self.network)
+        self.teacher.follow(self.network, self.statistics)
 
-    def deployed(self) -> AbstractContextManager[None]:
-        """As the teacher, or as the student with the statistics that are kept."""
-        return self.teacher.used_by(self.network) if self.config.predict_with == "teacher" else super().deployed()
+    def predict(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Class probabilities ``(B, K, X - 2m, Y - 2m, Z - 2m)`` in [0, 1]; channel 0 is background."""
+        return self.predictor.probabilities(image)
+
+    def exported(self) -> Sequence[str]:
+        """What prediction needs."""
+        return self.predictor.parts
+
+    def domain_logits(self, image: Tensor, *, of_target: bool) -> Tensor:
+        """Logits of the discriminator, as in training, for the monitor."""
+        return self.adversary.domain_logits(self.statistics, image, of_target=of_target)
 
 
 METHOD = AdversarialMeanTeacher

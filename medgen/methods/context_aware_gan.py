@@ -1,7 +1,7 @@
 """Context-aware GAN for MR to CT (Nie et al. 2017, https://arxiv.org/abs/1612.05362).
 
 A fully convolutional generator G is trained with a voxel-wise loss, the gradient difference loss and an adversary D
-that judges CT patches; an auto-context cascade (``stages``) repeats this with the estimate of the stage before as a
+that classifies CT patches; an auto-context cascade (``stages``) repeats this with the estimate of the stage before as a
 second input channel. The cascade itself is trained by :mod:`medgen.run.cascade`; this file is one stage.
 
 Two published forms, chosen by ``preset``:
@@ -18,16 +18,18 @@ the mean, so their 0.05 corresponds to ``adversarial_weight: 2.4e-5, gradient_di
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Literal
 
+import torch
 from pydantic import NonNegativeFloat
+from torch import Tensor
 from torch.optim import Optimizer
 
 from medgen.losses.adversarial import binary_cross_entropy
-from medgen.methods._paired import PairedConfig, Reduction, Translator, adam, reconstruction
-from medgen.methods.base import Shape, Update, Window
+from medgen.methods._paired import PairedConfig, Reduction, adam, new_generator, reconstruction
+from medgen.methods.base import Method, Predicts, Shape, Update, Window
 from medgen.networks.discriminators import ContextAwareDiscriminator
 from medgen.sampling.batches import Paired, centre
 
@@ -43,15 +45,17 @@ class Config(PairedConfig):
     """How the reconstruction losses are reduced; by default the preset's: mean (paper) or sum (code)."""
 
 
-class ContextAwareGAN(Translator):
-    """One stage: the discriminator steps first, then the generator is judged by the new discriminator."""
+class ContextAwareGAN(Method, Predicts):
+    """One stage: the discriminator steps first, then the generator works against the new discriminator."""
 
     config_class = Config
+    batch_class = Paired
     learns = "generator/mse"
     config: Config
 
     def __init__(self, config: Config, shape: Shape) -> None:
         super().__init__(config, shape)
+        self.generator, self._window = new_generator(config, shape)
         weight, reduction = PRESETS[config.preset]
         self.adversarial_weight = weight if config.adversarial_weight is None else config.adversarial_weight
         self.reduction: Reduction = config.reduction or reduction
@@ -60,7 +64,7 @@ class ContextAwareGAN(Translator):
     @property
     def window(self) -> Window:
         """That of the generator; the discriminator halves its patch four times, so it must have 16 voxels a side."""
-        return replace(super().window, minimum=16 + 2 * super().window.margin)
+        return replace(self._window, minimum=16 + 2 * self._window.margin)
 
     def optimizers(self) -> dict[str, Optimizer]:
         """Adam for each network."""
@@ -79,15 +83,19 @@ class ContextAwareGAN(Translator):
                 "fake": binary_cross_entropy(self.discriminator(fake.detach()), real=False),
             },
         )
-        # The discriminator has just stepped: the generator is judged by the new one.
-        judged = binary_cross_entropy(self.discriminator(fake), real=True)
-        yield Update(
-            "generator",
-            {
-                "adversarial": self.adversarial_weight * judged,
-                **reconstruction(fake, batch, self.config, self.reduction),
-            },
-        )
+        # The discriminator has just stepped: the generator works against the new one.
+        adversarial = self.adversarial_weight * binary_cross_entropy(self.discriminator(fake), real=True)
+        losses = reconstruction(fake, batch, self.config, self.reduction)
+        yield Update("generator", {"adversarial": adversarial, **losses})
+
+    def predict(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """The generator's estimate, in the range of the targets."""
+        estimate: Tensor = self.generator(image)
+        return estimate
+
+    def exported(self) -> Sequence[str]:
+        """What prediction needs."""
+        return ("generator",)
 
 
 METHOD = ContextAwareGAN

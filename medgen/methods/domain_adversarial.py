@@ -11,10 +11,17 @@ are drawn uniformly in the mask.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from medgen.methods._adversary import AdversarialSegmenter, AdversaryConfig
-from medgen.methods.base import Update
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from medgen.methods._adversary import AdversaryConfig, DomainAdversary
+from medgen.methods._domains import DomainStatistics
+from medgen.methods._prediction import Monitored, Predictor
+from medgen.methods._segmentation import new_network, new_optimizer, supervised
+from medgen.methods.base import Adapts, Method, Predicts, Shape, Update, Window
 from medgen.sampling.batches import Adaptation
 
 
@@ -22,22 +29,61 @@ class Config(AdversaryConfig):
     """Settings of domain-adversarial training."""
 
 
-class DomainAdversarial(AdversarialSegmenter):
+class DomainAdversarial(Method, Predicts, Adapts, Monitored):
     """The discriminator steps first, then the segmenter works against the new discriminator."""
 
     config_class = Config
+    batch_class = Adaptation
+    learns = "segmenter/cross_entropy"
     config: Config
 
+    def __init__(self, config: Config, shape: Shape) -> None:
+        super().__init__(config, shape)
+        self.network = new_network(config, shape)
+        self.adversary = DomainAdversary(config, self.network)
+        self.discriminator = self.adversary.discriminator
+        self.statistics = DomainStatistics(self.network, config.statistics)
+        self.predictor = Predictor(self.network, self.statistics)
+
+    @property
+    def window(self) -> Window:
+        """That of the network and the discriminator."""
+        return self.adversary.window
+
+    @property
+    def target_begins(self) -> float:
+        """When the adversary begins."""
+        return self.adversary.target_begins
+
+    def optimizers(self) -> dict[str, Optimizer]:
+        """The discriminator's and the segmenter's."""
+        segmenter = new_optimizer(self.config, self.network)
+        return {"discriminator": self.adversary.optimizer(), "segmenter": segmenter}
+
     def updates(self, batch: Adaptation, progress: float) -> Iterator[Update]:
-        """Discriminator: cross-entropy of the domain; segmenter: ``L_seg - alpha L_adv``."""
-        if not self.judges(progress):
-            logits = self.statistics.alone(self.network, batch.source)
-            yield Update("segmenter", self.supervised(logits, batch.label))
+        """Discriminator: ``L_adv``, the cross-entropy of the domain; segmenter: ``L_seg - alpha L_adv``."""
+        adversary, config = self.adversary, self.config
+        if not adversary.learns(progress):
+            logits = self.statistics.forward_source(self.network, batch.source)
+            yield Update("segmenter", supervised(config, self.network, logits, batch.label))
             return
-        passed = self.statistics.both(self.network, batch.source, batch.target, self.layers)
-        yield Update("discriminator", self.judged(passed.source_maps.detach(), passed.target_maps.detach()))
+        outputs = self.statistics.forward_both(self.network, batch.source, batch.target, adversary.layers)
+        yield Update("discriminator", adversary.domain_loss(outputs))
         # The discriminator has just stepped: the segmenter works against the new one.
-        yield Update("segmenter", self.supervised(passed.source, batch.label) | self.resisted(passed, progress))
+        losses = supervised(config, self.network, outputs.source, batch.label)
+        yield Update("segmenter", losses | adversary.adversarial_loss(outputs, progress))
+
+    def predict(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Class probabilities ``(B, K, X - 2m, Y - 2m, Z - 2m)`` in [0, 1]; channel 0 is background."""
+        return self.predictor.probabilities(image)
+
+    def exported(self) -> Sequence[str]:
+        """What prediction needs."""
+        return self.predictor.parts
+
+    def domain_logits(self, image: Tensor, *, of_target: bool) -> Tensor:
+        """Logits of the discriminator, as in training, for the monitor."""
+        return self.adversary.domain_logits(self.statistics, image, of_target=of_target)
 
 
 METHOD = DomainAdversarial

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
-from medgen.methods._paired import PairedConfig, Translator, adam, reconstruction
-from medgen.methods.base import Update
+from medgen.methods._paired import PairedConfig, adam, new_generator, reconstruction
+from medgen.methods.base import Method, Predicts, Shape, Update, Window
 from medgen.sampling.batches import Paired
 
 
@@ -19,12 +21,22 @@ class Config(PairedConfig):
     """Settings of the supervised baseline; the losses are means over voxels."""
 
 
-class Supervised(Translator):
+class Supervised(Method, Predicts):
     """Minimise the voxel-wise distance and, by its weight, the gradient difference."""
 
     config_class = Config
+    batch_class = Paired
     learns = "generator/mse"
     config: Config
+
+    def __init__(self, config: Config, shape: Shape) -> None:
+        super().__init__(config, shape)
+        self.generator, self._window = new_generator(config, shape)
+
+    @property
+    def window(self) -> Window:
+        """That of the generator."""
+        return self._window
 
     def optimizers(self) -> dict[str, Optimizer]:
         """Adam for the generator."""
@@ -34,6 +46,11 @@ class Supervised(Translator):
         """One step of the generator."""
         estimate = self.generator(batch.source)
         yield Update("generator", reconstruction(estimate, batch, self.config, "mean"))
+
+    def predict(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """The generator's estimate, in the range of the targets."""
+        estimate: Tensor = self.generator(image)
+        return estimate
 
 
 METHOD = Supervised

@@ -1,8 +1,8 @@
 """Two networks, two views: with the channel that differs between the domains, and without; both must agree.
 
-With the channel a network makes, on a new scanner, the errors of a contrast that it does not know; without it, those
-of who cannot see what the channel shows. These are errors in different places, so a class is predicted only as far
-as both networks see it. No image of the new scanner is looked at; ``co_training`` learns from those as well.
+On a new scanner, the network with the channel errs because the new contrast is unknown to it; the network without it,
+because information is missing. These errors are in different places, so a class is predicted only as far as both
+networks agree. No image of the new scanner is used; ``co_training`` learns from those as well.
 
 The rule is medgen's; nothing about it is published. Two networks take twice the time of one.
 """
@@ -11,8 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from medgen.methods._views import TwoViews, ViewsConfig
-from medgen.methods.base import Update
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from medgen.methods._segmentation import new_network, new_optimizer, supervised, window_of
+from medgen.methods._views import Views, ViewsConfig
+from medgen.methods.base import Method, Predicts, Shape, Update, Window
 from medgen.sampling.batches import Labelled
 
 
@@ -20,16 +25,38 @@ class Config(ViewsConfig):
     """Settings of the two views."""
 
 
-class ViewAgreement(TwoViews):
+class ViewAgreement(Method, Predicts):
     """Both networks learn from the same labels."""
 
     config_class = Config
+    batch_class = Labelled
+    learns = "segmenter/cross_entropy"
     config: Config
+
+    def __init__(self, config: Config, shape: Shape) -> None:
+        super().__init__(config, shape)
+        self.network = new_network(config, shape)
+        self.views = Views(config, shape, self.network)
+        self.second = self.views.second
+
+    @property
+    def window(self) -> Window:
+        """That of the network."""
+        return window_of(self.config, self.network)
+
+    def optimizers(self) -> dict[str, Optimizer]:
+        """One for each network."""
+        networks = {"segmenter": self.network, "second": self.second}
+        return {name: new_optimizer(self.config, network) for name, network in networks.items()}
 
     def updates(self, batch: Labelled, progress: float) -> Iterator[Update]:
         """One step of each network."""
-        for name, network in self.views:
-            yield Update(name, self.supervised(network(self.seen_by(name, batch.source)), batch.label, network))
+        for name, network, image in self.views.of(batch.source):
+            yield Update(name, supervised(self.config, network, network(image), batch.label))
+
+    def predict(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Class probabilities ``(B, K, X - 2m, Y - 2m, Z - 2m)`` in [0, 1] as far as both networks agree on them."""
+        return self.views.probabilities(image)
 
 
 METHOD = ViewAgreement

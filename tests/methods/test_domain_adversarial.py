@@ -31,14 +31,14 @@ def pair(side: int, size: int = 2) -> Adaptation:
 def test_alpha_is_zero_then_rises_linearly_and_stays():
     found = method(adversarial_weight=0.06, begin=0.2, full=0.8)
     expected = {0.0: 0.0, 0.2: 0.0, 0.5: 0.03, 0.8: 0.06, 0.99: 0.06}
-    assert {progress: found.alpha(progress) for progress in expected} == pytest.approx(expected)
+    assert {progress: found.adversary.alpha(progress) for progress in expected} == pytest.approx(expected)
 
 
 def test_the_published_schedule_is_the_default():
     found = method()
-    assert found.alpha(10 / 35) == 0
-    assert found.alpha(1.0) == pytest.approx(0.05)
-    assert found.layers == ("4", "6", "8", "10")
+    assert found.adversary.alpha(10 / 35) == 0
+    assert found.adversary.alpha(1.0) == pytest.approx(0.05)
+    assert found.adversary.layers == ("4", "6", "8", "10")
 
 
 def test_the_segmenter_minimises_its_loss_less_alpha_times_that_of_the_stepped_discriminator():

@@ -40,11 +40,11 @@ def test_prediction_is_what_both_networks_agree_on_and_the_second_lacks_the_chan
         assert torch.allclose(found.predict(x)[:, 1], torch.minimum(first[:, 1], second[:, 1]))
         other = x.clone()
         other[:, 1] += 1
-        assert torch.equal(found.second(found.seen_by("second", other)), found.second(found.seen_by("second", x)))
+        assert torch.equal(found.second(found.views.of(other)[1][2]), found.second(found.views.of(x)[1][2]))
 
 
 def test_by_default_the_last_channel_is_hidden():
-    assert method().kept == [0, 1]
+    assert method().views.kept == [0, 1]
 
 
 def test_the_first_network_is_that_of_supervised_training():

@@ -146,7 +146,7 @@ def test_the_published_schedule():
     assert halved == [17 * epoch, 22 * epoch, 27 * epoch, 30 * epoch, 33 * epoch]
     assert rates[-1] == 1 / 32
     method = create(recipe.method, recipe.config, Shape(5, 2))
-    alphas = {number: method.alpha(number / 35) for number in (9.99, 22.5, 35)}
+    alphas = {number: method.adversary.alpha(number / 35) for number in (9.99, 22.5, 35)}
     assert alphas == pytest.approx({9.99: 0.0, 22.5: 0.025, 35: 0.05}, abs=1e-6)
     first, *_, last = [layer for layer in method.discriminator.modules() if isinstance(layer, nn.Conv3d)]
     assert first.weight.shape == (100, 130 + 130 + 150, 3, 3, 3)  # layers 4, 6 and 8 of both pathways, and 10

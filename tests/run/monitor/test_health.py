@@ -18,7 +18,7 @@ from medgen.run.monitor import RULE, MonitorRecord, adaptation_manifest, judge, 
 from medgen.run.monitor.signals import case_signals, choose_subset, measure
 from medgen.run.monitor.snapshots import list_snapshots, write_snapshot_model
 from medgen.sampling.batches import Labelled
-from medgen.training.checkpoint import load_stages, load_weights
+from medgen.training.checkpoint import exported_state, load_stages, load_weights
 from medgen.training.engine import Engine
 from medgen.volume import Volume, write_volume
 
@@ -124,8 +124,8 @@ def test_snapshots_are_the_weights_of_each_validation(run, tmp_path):
     (middle,), _ = load_stages(folder)
     (last,), _ = load_stages(run)
     kept = load_weights(snapshots[3])
-    assert all(torch.equal(tensor, kept[name]) for name, tensor in middle.state_dict().items())
-    assert any(not torch.equal(tensor, kept[name]) for name, tensor in last.state_dict().items())
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in exported_state(middle).items())
+    assert any(not torch.equal(tensor, kept[name]) for name, tensor in exported_state(last).items())
     with pytest.raises(InputError, match="no snapshot of step 4"):
         write_snapshot_model(run, 4, tmp_path / "none")
 
