@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from medgen.demo import run_demo
     from medgen.evaluation import evaluate
     from medgen.inference.cohort import predict
+    from medgen.inference.encoding import encode
+    from medgen.inference.generation import sample
     from medgen.inference.model import load_model
     from medgen.methods.catalogue import list_methods
     from medgen.phantom import make_adaptation_phantom, make_head_phantom, make_prostate_phantom
@@ -31,6 +33,7 @@ __all__ = [
     "Fault",
     "Volume",
     "check_cases",
+    "encode",
     "evaluate",
     "from_bids",
     "from_msd",
@@ -48,6 +51,7 @@ __all__ = [
     "repair_volume",
     "run_benchmark",
     "run_demo",
+    "sample",
     "train",
     "write_cases",
     "write_report",
@@ -71,6 +75,8 @@ _HOMES = {
     "medgen.evaluation": ("evaluate",),
     "medgen.run.experiment": ("prepare", "train"),
     "medgen.inference.cohort": ("predict",),
+    "medgen.inference.encoding": ("encode",),
+    "medgen.inference.generation": ("sample",),
     "medgen.inference.model": ("load_model",),
     "medgen.methods.catalogue": ("list_methods",),
     "medgen.phantom": ("make_adaptation_phantom", "make_head_phantom", "make_prostate_phantom"),

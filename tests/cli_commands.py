@@ -18,6 +18,8 @@ COMMANDS = {
     "prepare": "RECIPE --cases --store --set",
     "train": "RECIPE --cases --out --set --resume --max-minutes --device --devices --nodes --precision --allow-module",
     "predict": "RUN --input -i --output -o --overwrite --resume --nan --geometry --frame --probabilities --device",
+    "sample": "RUN --output -o --count --seed --temperature --device --overwrite --allow-module",
+    "latent encode": "RUN --input -i --output -o --patches --seed --split --device --overwrite --allow-module",
     "evaluate synthesis": "PREDICTIONS REFERENCES --output -o",
     "evaluate segmentation": "PREDICTIONS REFERENCES --output -o --role --classes --split --domain --tolerance",
     "evaluate detection": "PREDICTIONS REFERENCES --output -o --compare --role --least-grade --tumour --split",

@@ -19,6 +19,7 @@ from medgen.cli.demo import demo
 from medgen.cli.evaluate import app as evaluate
 from medgen.cli.failures import exit_code_of
 from medgen.cli.fix import fix
+from medgen.cli.latent import app as latent
 from medgen.cli.models import models
 from medgen.cli.output import library_notes
 from medgen.cli.parameters import DEFAULTS
@@ -26,6 +27,7 @@ from medgen.cli.phantom import app as phantom
 from medgen.cli.predict import predict
 from medgen.cli.prepare import prepare
 from medgen.cli.report import report
+from medgen.cli.sample import sample
 from medgen.cli.train import train
 
 HELP = """3D medical images: CT from MR in HU, prostate cancer in MR, lesions on
@@ -58,6 +60,8 @@ app.command(fix, sort_key=4.5)
 app.command(prepare, sort_key=5)
 app.command(train, sort_key=6)
 app.command(predict, sort_key=7)
+app.command(sample, sort_key=7.3)
+app.command(latent)
 app.command(evaluate)
 app.command(benchmark, sort_key=9)
 app.command(report, sort_key=10)

@@ -61,6 +61,12 @@ class PatchConfig(Config):
         """The axis that slices are cut across; None for boxes."""
         return PLANES[self.plane] if len(self.size) == 2 else None
 
+    def placed(self, place: Sequence[int], shape: Sequence[int]) -> list[int]:
+        """The centre of a patch at a voxel that was drawn; a centred one keeps of it the height of its slice alone."""
+        if self.sampling != "centred":
+            return list(place)
+        return [drawn if axis == self.across else shape[axis] // 2 for axis, drawn in enumerate(place)]
+
     @property
     def box(self) -> tuple[int, int, int]:
         """Voxels along x, y and z; 1 across a slice."""
@@ -156,9 +162,7 @@ class PatchSource:
         place = [
             int(each) for each in np.unravel_index(int(candidates[generator.integers(len(candidates))]), case.shape)
         ]
-        if self.config.sampling == "centred":
-            across = self.config.across
-            place = [middle if axis == across else case.shape[axis] // 2 for axis, middle in enumerate(place)]
+        place = self.config.placed(place, case.shape)
         x, y, z = (middle + self._moved(edge, generator) for middle, edge in zip(place, self.config.box, strict=True))
         return case, (x, y, z)
 

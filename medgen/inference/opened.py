@@ -1,0 +1,92 @@
+"""A trained model opened for something other than prediction: drawing samples, or encoding images."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medgen.config import build
+from medgen.errors import UsageError
+from medgen.inference.description import Description
+from medgen.methods.base import Method, abilities_of
+from medgen.sampling.augmentation import AugmentationConfig
+from medgen.sampling.patches import PatchConfig
+from medgen.training.checkpoint import load_stages
+from medgen.training.engine import parse_device
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model on its device.
+
+    Attributes:
+        method: the last network of the cascade, in evaluation mode.
+        content: of ``model.json``.
+        known: the checked part of it.
+        device: where the network is.
+        run: name of the run folder, without its path.
+        where: the folder as it was given, for messages.
+    """
+
+    method: Method
+    content: Mapping[str, Any]
+    known: Description
+    device: torch.device
+    run: str
+    where: str
+
+    @property
+    def patches(self) -> PatchConfig:
+        """Size, plane and place of the training patches, without augmentation and without labels."""
+        saved = (self.content.get("recipe") or {}).get("patches") or {}
+        config = build(PatchConfig, {**saved, "size": list(self.method.shape.size)})
+        plain = {
+            "sampling": "centred" if config.sampling == "centred" else "uniform",
+            "augmentation": AugmentationConfig(),
+            "transfer": None,
+        }
+        return config.model_copy(update=plain)
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Which model it is, for the JSON file beside a result."""
+        return {"method": self.content["method"], "weights_sha256": self.content["weights_sha256"]}
+
+    def lacks(self, what: str) -> UsageError:
+        """The error for a model that cannot do ``what``; it names what the model can do."""
+        can = ", ".join(abilities_of(type(self.method))) or "nothing"
+        return UsageError(
+            f"the model cannot {what}; its method '{self.content['method']}' can: {can}",
+            where=self.where,
+            fix="give another model, or use the command for what it can do",
+        )
+
+
+def open_model(run: str | Path, device: str, allow_modules: Sequence[str]) -> Opened:
+    """Load what ``medgen train`` wrote.
+
+    Args:
+        run: the run folder, or its ``model`` folder.
+        device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+        allow_modules: modules outside medgen that the model may name as its method.
+
+    Raises:
+        UsageError: there is no such device here.
+        ModelError: something is missing, damaged, of a newer format, or names a module that was not allowed.
+    """
+    kind, index = parse_device(device)
+    place = torch.device(kind if index is None else f"{kind}:{index}")
+    if device == "auto":
+        log.info("running on %s", place)
+    stages, content = load_stages(Path(run), place, allow_modules=allow_modules)
+    folder = Path(run).resolve()
+    name = folder.parent.name if folder.name == "model" else folder.name
+    known = Description.parse(content, stages[0].shape, str(run))
+    return Opened(stages[-1], content, known, place, name, str(run))

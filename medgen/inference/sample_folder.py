@@ -1,0 +1,88 @@
+"""The folder that holds samples: what it is called inside, and how it appears whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from medgen.errors import UsageError
+from medgen.files import storage_errors
+
+MANIFEST, SHEET, RAW = "samples.json", "contact_sheet.png", "samples.npz"
+_SAMPLE = re.compile(r"sample_\d{4,}_.+\.(nii\.gz|png)")
+
+
+def sample_file(number: int, name: str, ending: str) -> str:
+    """What a sample is called.
+
+    >>> sample_file(7, "t1", ".nii.gz")
+    'sample_0007_t1.nii.gz'
+    """
+    return f"sample_{number:04d}_{name}{ending}"
+
+
+def require_free(folder: Path, *, overwrite: bool) -> None:
+    """Refuse a folder that cannot be made, or replaced.
+
+    Raises:
+        UsageError: it is a file; or it is not empty, and ``overwrite`` is not set or it holds other things than
+            samples, which are never deleted.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError("samples go into a folder, and this is a file", where=folder, fix="give -o a folder")
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if not names:
+        return
+    if not overwrite:
+        raise UsageError("the folder is not empty", where=folder, fix="choose another folder, or --overwrite")
+    others = [name for name in names if name not in (MANIFEST, SHEET, RAW) and not _SAMPLE.fullmatch(name)]
+    if others or MANIFEST not in names:
+        what = f"'{others[0]}'" if others else f"samples without {MANIFEST}"
+        raise UsageError(
+            f"the folder holds {what}, which 'medgen sample' did not write and will not delete",
+            where=folder,
+            fix="choose another folder",
+        )
+
+
+@contextmanager
+def new_folder(folder: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Give a temporary folder beside ``folder``; rename it to that at a clean exit, and remove it at any other.
+
+    Raises:
+        UsageError: see :func:`require_free`.
+        StorageError: the disk is full or the folder cannot be written; nothing is left behind.
+    """
+    place = folder.resolve()
+    with storage_errors(folder):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=place.parent))
+    try:
+        with storage_errors(folder):
+            yield temporary
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o777 & ~umask)  # mkdtemp makes 0700; a result follows the user's umask
+            require_free(folder, overwrite=overwrite)  # once more: another run may have ended meanwhile
+            _rename(temporary, place)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _rename(new: Path, place: Path) -> None:
+    """Give ``new`` the name ``place``; what stood there is deleted when that has succeeded."""
+    aside = new.with_name(f"{new.name}-before")
+    if place.exists():
+        place.rename(aside)
+    try:
+        new.rename(place)
+    except OSError:
+        if aside.exists():
+            aside.rename(place)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)

@@ -1,0 +1,37 @@
+"""Methods outside medgen whose samples and codes can be checked by hand, and models of them on disk."""
+
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from medgen.methods.base import Shape
+from medgen.training.checkpoint import save_model
+
+NOISE, MEANS = "toy_samplers.noise", "toy_samplers.means"
+
+
+def save_toy(
+    run: Path,
+    name: str,
+    *,
+    inputs: Sequence[str] = ("t1",),
+    size: Sequence[int] = (8, 10, 6),
+    plane: str = "axial",
+    config: dict[str, Any] | None = None,
+    mask: str | None = None,
+    **preparation: Any,
+) -> Path:
+    """A run folder with a model, as training leaves it; ``preparation`` are keys of the recipe."""
+    kind = import_module(name).METHOD
+    method = kind(kind.config_class(**(config or {})), Shape(len(inputs), len(inputs), tuple(size)))
+    description = {
+        "method": name,
+        "task": "generation",
+        "preparation": {"roles": {"inputs": list(inputs), "mask": mask}, "config": {"spacing": None, **preparation}},
+        "inference": {},
+        "patches": list(size),
+        "recipe": {"patches": {"size": list(size), "plane": plane, "augmentation": {"flip": ["x"]}}},
+    }
+    save_model(run / "model", [method], description)
+    return run
