@@ -40,7 +40,8 @@ class Config(Settings):
     levels: int = Field(default=3, ge=1, le=6)
     """Halvings of the grid."""
     beta: NonNegativeFloat = 1.0
-    """Weight of the KL term; 1 is the bound."""
+    """Weight of the KL term; 1 is the bound. Of few training images the codes then fill only parts of the prior, and
+    samples look like nothing: on ten phantom heads 40 made heads (``pipelines/generation``)."""
     learning_rate: PositiveFloat = 1e-3
     """Adam."""
 

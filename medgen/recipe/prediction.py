@@ -127,9 +127,10 @@ class InferenceConfig(Config):
         """The overlap in force for a network with this window.
 
         >>> from medgen.methods.base import Window
-        >>> windows = Window(), Window(margin=8), Window(margin=26, align=3)
-        >>> [InferenceConfig().tile_overlap(window) for window in windows]
-        [0.5, 0.25, 0.0]
+        >>> InferenceConfig().tile_overlap(Window())
+        0.5
+        >>> InferenceConfig().tile_overlap(Window(margin=8))
+        0.25
         """
         if self.overlap is not None:
             return self.overlap
@@ -149,9 +150,10 @@ def fitting_edge(edge: int, window: Window) -> int:
         ModelError: no edge fits.
 
     >>> from medgen.methods.base import Window
-    >>> windows = Window(margin=26, align=3), Window(multiple=8), Window(margin=4)
-    >>> [fitting_edge(edge, window) for edge, window in zip((60, 20, 5), windows, strict=True)]
-    [61, 24, 9]
+    >>> fitting_edge(60, Window(margin=26, align=3))
+    61
+    >>> fitting_edge(20, Window(multiple=8))
+    24
     """
     margin, multiple, align = window.margin, window.multiple, window.align
     smallest = max(edge, 2 * margin + 1)

@@ -42,8 +42,8 @@ class LearningRate(Config):
         0.1
         >>> LearningRate(kind="cosine").factor(0.5)
         0.5
-        >>> [LearningRate(kind="linear", hold=0.5).factor(progress) for progress in (0.4, 0.75)]
-        [1.0, 0.5]
+        >>> LearningRate(kind="linear", hold=0.5).factor(0.75)
+        0.5
         """
         value = 1.0
         rise = min(1.0, progress / self.warmup) if self.warmup else 1.0
