@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 from medgen.cli.parameters import DEFAULTS, AllowModule, Output
 from medgen.types import Split
 
-app = App(name="latent", help="Latent codes of images.", sort_key=7.6, default_parameter=DEFAULTS)
+app = App(name="latent", help="Turn images into latent codes.", sort_key=7.6, default_parameter=DEFAULTS)
 
 
 @app.command
@@ -49,9 +49,8 @@ def encode(
         run: the run folder, or its 'model' folder.
         cases: the case table.
         output: the file to write, named .csv or .npz.
-        patches: how many patches to draw from each case, uniformly in its mask
-            as in training; patch n depends on the case, the seed and n alone.
-        seed: of --patches.
+        patches: how many to draw from each case, uniformly in its mask; patch n depends on case, seed and n alone.
+        seed: of the places of --patches.
         split: only the cases of this split.
         overwrite: replace what is there.
         device: 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.

@@ -42,10 +42,8 @@ def sample(
         output: the folder to make; it appears when all samples are done.
         count: how many samples.
         seed: another seed gives other samples.
-        temperature: factor on the standard deviation of the latent noise;
-            below 1 images are less varied and mostly cleaner.
-        overwrite: replace the samples of an earlier run; a folder that holds
-            anything else is left alone.
+        temperature: factor on the standard deviation of the latent noise; below 1 images are less varied.
+        overwrite: replace the samples of an earlier run; a folder that holds anything else is refused.
         device: 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.
         allow_module: a module outside medgen that the model may name as its method; repeatable.
     """

@@ -21,7 +21,7 @@ MOST = 64
 _BACKGROUND, _TEXT, _QUIET = "#0c0e11", "#e8ebee", "#9aa5ae"
 _WIDTH, _WIDEST_TILE, _NARROWEST = 10.0, 2.4, 6.4
 """Inches: of the tiles of a sheet together, of one tile at most, of a sheet at least."""
-_TOP, _BOTTOM, _GAP, _LABEL = 0.72, 0.42, 0.05, 0.26
+_TOP, _BOTTOM, _GAP, _LABEL = 0.72, 0.42, 0.09, 0.26
 """Inches: for the title, the footer, between tiles, and above a row with a label."""
 _SHAPE = 1.3
 """Width over height that the grid of tiles comes close to."""
@@ -55,8 +55,8 @@ def grey(values: Array, window: tuple[float, float]) -> Array:
 
 
 def side_by_side(pictures: Sequence[Array]) -> Array:
-    """Pictures of one sample, (rows, columns) each, in one with a gap between them."""
-    gap = np.full((pictures[0].shape[0], max(1, pictures[0].shape[1] // 32)), np.nan)
+    """Pictures of one sample, (rows, columns) each, in one with a narrow gap between them."""
+    gap = np.full((pictures[0].shape[0], max(1, pictures[0].shape[1] // 64)), np.nan)
     joined = [part for picture in pictures for part in (gap, picture)]
     return np.concatenate(joined[1:], axis=1)
 
@@ -112,7 +112,8 @@ def _draw(figure: Figure, picture: Array, box: tuple[float, float, float, float]
     axes = figure.add_axes((left / width, 1 - (top + high) / height, wide / width, high / height))
     axes.set_axis_off()
     axes.imshow(picture, cmap="gray", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
-    axes.text(0.03, 0.97, number, transform=axes.transAxes, color=_TEXT, size=7, va="top", alpha=0.8)
+    behind = {"facecolor": _BACKGROUND, "edgecolor": "none", "pad": 1.5}  # readable on white, too
+    axes.text(0, 1, number, transform=axes.transAxes, color=_TEXT, size=7, va="top", bbox=behind)
 
 
 def _write(figure: Figure, left: float, top: float, text: str, *, size: float, colour: str, weight: str = "") -> None:

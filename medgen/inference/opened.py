@@ -19,6 +19,13 @@ from medgen.sampling.patches import PatchConfig
 from medgen.training.checkpoint import load_stages
 from medgen.training.engine import parse_device
 
+_COMMANDS = {
+    "predict": "medgen predict",
+    "translate": "medgen predict",
+    "sample": "medgen sample",
+    "encode": "medgen latent encode",
+}
+
 log = logging.getLogger(__name__)
 
 
@@ -61,11 +68,12 @@ class Opened:
 
     def lacks(self, what: str) -> UsageError:
         """The error for a model that cannot do ``what``; it names what the model can do."""
-        can = ", ".join(abilities_of(type(self.method))) or "nothing"
+        can = abilities_of(type(self.method))
+        commands = " or ".join(dict.fromkeys(f"'{_COMMANDS[each]}'" for each in can if each in _COMMANDS))
         return UsageError(
-            f"the model cannot {what}; its method '{self.content['method']}' can: {can}",
+            f"the model cannot {what}; its method '{self.content['method']}' can: {', '.join(can) or 'nothing'}",
             where=self.where,
-            fix="give another model, or use the command for what it can do",
+            fix=f"use {commands}, or give another model" if commands else "give another model",
         )
 
 

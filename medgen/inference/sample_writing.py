@@ -132,7 +132,7 @@ def _write_volumes(folder: Path, drawn: Iterable[Array], model: Opened, drawing:
     windows = [_window(shown) for shown in zip(*axial, strict=True)]
     main = _view("axial", axial, windows, spacing[1] / spacing[0])
     below = _view("coronal", coronal, windows, spacing[2] / spacing[0]) if drawing.count <= _FEW else None
-    _sheet(folder, main, below, f"middle slices; {_SIDES['axial']}", model, drawing)
+    _sheet(folder, main, below, f"middle slices, {_SIDES['axial']}", model, drawing)
     return {"spacing_mm": spacing, "roles": _roles(channels, windows, outside / drawing.count), "files": files}
 
 
@@ -190,15 +190,14 @@ def _view(name: str, samples: Sequence[Sequence[Array]], windows: Sequence[Limit
 
 
 def _sheet(folder: Path, main: View, below: View | None, sides: str, model: Opened, drawing: Drawing) -> None:
-    roles = " | ".join(channel.role for channel in channels_of(model))
-    shown = len(main.pictures)
-    number = f"{shown} samples" if shown == drawing.count else f"the first {shown} of {drawing.count} samples"
+    roles = " and ".join(channel.role for channel in channels_of(model))
+    shown, number = len(main.pictures), "1 sample" if drawing.count == 1 else f"{drawing.count} samples"
     write_contact_sheet(
         folder / SHEET,
         main,
         below,
-        title=f"{model.run}: {number}, seed {drawing.seed}",
-        subtitle=f"{roles}, temperature {drawing.temperature:g}. {main.name.capitalize()} {sides}.",
+        title=f"{model.run}: {f'the first {shown} of ' if shown < drawing.count else ''}{number}, seed {drawing.seed}",
+        subtitle=f"{roles}, temperature {drawing.temperature:g}; {main.name}, {sides}",
         footer="Images made by a model, of no patient. Research use only.",
     )
 

@@ -14,7 +14,7 @@ from medgen.sampling.batches import Images
 class NoiseConfig(Config):
     level: float = 0.25
     spread: float = 0.1
-    fails_from: float = 1e9
+    fails_from: float = 100.0
     """Samples whose first random number is larger are NaN."""
 
 
