@@ -57,6 +57,8 @@ def as_user_error(error: Exception) -> MedgenError | None:
     if _out_of_memory(error):
         what = f"out of memory: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
         return MemoryExhausted(what, fix="use a smaller patch, batch or volume, or a device with more memory")
+    if isinstance(error, RuntimeError) and "closed by peer" in str(error):  # Gloo, where another process has ended
+        return MedgenError("another process of this run has failed", fix="see its error message above")
     if isinstance(error, OSError):
         return _storage_error(error)
     return None

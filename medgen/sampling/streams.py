@@ -4,8 +4,9 @@ A batch class declares its streams (:mod:`medgen.sampling.batches`); the roles t
 that preparation is given and the patches follow from them.
 
 **Labels that nobody may see.** :func:`visible` takes the label map away from every row whose streams neither learn nor
-place patches by labels: the unlabelled domain of an adaptation, both sides of an unpaired translation. The file is not
-opened, so the store has no labels of such a case, and sampling, validation and the monitor cannot use what it lacks.
+place patches by labels, like every other image that they do not read: from the unlabelled domain of an adaptation, from
+both sides of an unpaired translation. The file is not opened, so the store has no labels of such a case, and sampling,
+validation and the monitor cannot use what it lacks.
 """
 
 from __future__ import annotations
@@ -29,10 +30,18 @@ _CROP = {"image": "source", "target": "target", "mask": "mask", "label": "label"
 
 
 def visible(case: Case, kind: type[Batch], roles: Roles) -> Case:
-    """The row of the table without its label where no stream of its own may see it."""
-    if roles.labels is None or any(stream.sees_labels for stream in _streams_of(case, kind, roles)):
+    """The row of the table with the images that its streams read, and without a label that none of them may see."""
+    streams = _streams_of(case, kind, roles)
+    arrays = {array for stream in streams for array in stream.fields.values()}
+    read: list[tuple[str | None, bool]] = [(role, "image" in arrays) for role in roles.inputs]
+    read += [(roles.target, "target" in arrays), (roles.labels, any(stream.sees_labels for stream in streams))]
+    kept, hidden = (
+        {column for role, seen in read if role and seen is wanted for column in columns_of(role)}
+        for wanted in (True, False)
+    )
+    hidden -= kept
+    if not hidden & case.images.keys():
         return case
-    hidden = columns_of(roles.labels)
     return replace(case, images={name: path for name, path in case.images.items() if name not in hidden})
 
 

@@ -172,7 +172,7 @@ def _from_stack(stack: Stack, dtype: DTypeLike | None, *, fill_gaps: bool, resam
     if made:
         how = "taken from the nearest" if dtype is None else "interpolated linearly between their neighbours"
         named = ", ".join(f"{each.slice} ({each.mm:.1f} mm)" for each in made)
-        notes += (f"{len(made)} of {len(places)} slices {how}; of the third axis, from 0: {named}",)
+        notes += (f"{len(made)} of {len(places)} slices {how} (index along the third axis, from 0): {named}",)
     x, y, step = grid.spacing
     smallest = step * float(np.diff(stack.heights).min() / (heights[1] - heights[0]))
     shape = (*grid.shape[:2], len(stack.slices))

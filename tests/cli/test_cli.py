@@ -13,7 +13,7 @@ from cli_commands import COMMANDS, lines_of, parse
 import medgen
 from medgen import errors
 from medgen.cli import app, main
-from medgen.cli.failures import without_folders
+from medgen.cli.failures import as_user_error, without_folders
 from medgen.cli.output import show_table
 from medgen.cli.progress import PlainLines, progress_display
 
@@ -449,3 +449,9 @@ def test_what_the_library_decided_is_said_on_stderr_and_not_left_behind(capsys):
     captured = capsys.readouterr()
     assert captured.err == "note: the image looks unlike any the model was trained on\nwarning: case p03 failed\n"
     assert captured.out == ""
+
+
+def test_a_process_that_waited_for_another_is_no_bug():
+    waited = RuntimeError("[pair.cc:553] Connection closed by peer [127.0.0.1]:37248. This is typically caused by ...")
+    assert "another process of this run has failed" in str(as_user_error(waited))
+    assert as_user_error(RuntimeError("anything else")) is None

@@ -96,6 +96,6 @@ def test_the_command(capsys, tmp_path):
     assert settings["cases"] == {"train": 1, "val": 0, "test": 0}
     assert (settings["native_diffusion"], settings["seed"]) == (True, 7)
     code, _, err = run(str(tmp_path / "two"), "--subjects", "3", "--test", "2")
-    assert (code, "--subjects splits" in err) == (2, True)
+    assert (code, "give either --subjects" in err) == (2, True)
     code, _, err = run(str(tmp_path / "two"), "--train", "0", "--test", "0")
     assert (code, "0 train, 0 val, 0 test" in err) == (2, True)

@@ -79,6 +79,16 @@ def test_the_row_loses_a_label_that_may_not_be_seen_and_nothing_else(kind):
     assert visible(spelt, Labelled, Roles(inputs=("t1",), labels="label|seg")) is spelt
 
 
+def test_a_row_keeps_the_images_of_its_own_streams(tmp_path):
+    """A case with one of two inputs and a target is of the target's side alone, so its input is not prepared."""
+    roles = Roles(inputs=("t1", "t2"), target="ct")
+    images = {name: Path(f"/{name}.nii") for name in ("t2", "ct", "pd")}
+    assert visible(Case("a", "train", None, images), Unpaired, roles).images.keys() == {"ct", "pd"}
+    whole = Case("b", "train", None, images | {"t1": Path("/t1.nii")})
+    assert visible(whole, Unpaired, roles) is whole
+    assert visible(whole, Images, roles).images.keys() == {"t1", "t2", "pd"}
+
+
 def test_a_supervised_method_must_be_told_which_labels_of_two_domains_it_may_see(tmp_path):
     table = write_domains(tmp_path / "data")
     with pytest.raises(UsageError, match=r"two domains(.|\n)*data\.domains"):

@@ -74,7 +74,7 @@ class TestGaps:
         # ORIGIN is 30 mm high and the slices 3 mm apart: 30 + 4 * 3 and 30 + 7 * 3.
         assert [tuple(each) for each in repaired.interpolated] == [(4, 42.0), (7, 51.0)]
         assert repaired.volume.notes == (
-            "2 of 10 slices interpolated linearly between their neighbours; of the third axis, from 0: "
+            "2 of 10 slices interpolated linearly between their neighbours (index along the third axis, from 0): "
             "4 (42.0 mm), 7 (51.0 mm)",
         )
         whole = read_volume(write_series(tmp_path / "whole", ramp((6, 5, 10)))[0].parent)
