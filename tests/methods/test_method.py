@@ -1,11 +1,14 @@
-"""Which code a name may load."""
+"""Which code a name may load, and that a copy of a method has parts of its own."""
 
+import copy
 import sys
 
 import pytest
+import torch
 
 from medgen.errors import ModelError, UsageError
-from medgen.methods.catalogue import resolve
+from medgen.methods.base import Shape
+from medgen.methods.catalogue import create, resolve
 
 
 def test_a_typo_names_the_nearest_method():
@@ -27,3 +30,17 @@ def test_a_foreign_module_is_not_imported_unless_allowed(tmp_path, monkeypatch):
 def test_an_allowed_module_that_is_not_installed():
     with pytest.raises(UsageError, match="not installed"):
         resolve("no_such_lab.method", allow_modules=["no_such_lab.method"])
+
+
+@pytest.mark.parametrize("name", ["adversarial_mean_teacher", "co_training", "entropy_minimisation"])
+def test_a_copy_predicts_with_its_own_weights(name):
+    """As ``schedule.averaging`` makes one: the parts that hold no weights must refer to the networks of the copy."""
+    method = create(name, {"network": "unet", "width": 0.25}, Shape(2, 2)).eval()
+    image = torch.randn(1, 2, 16, 16, 16)
+    with torch.no_grad():
+        before = method.predict(image)
+        other = copy.deepcopy(method)
+        for tensor in (*other.parameters(), *other.buffers()):
+            tensor.zero_()
+        assert torch.equal(method.predict(image), before)
+        assert not torch.allclose(other.predict(image), before)
