@@ -1,4 +1,4 @@
-"""Training regimes compared by DSC on an unlabelled domain: regimes x seeds x folds become one table."""
+"""Comparison of training regimes by Dice (DSC) on a target domain: regimes x seeds x folds become one table."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import logging
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +44,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What a benchmark found so far.
+    """Results of a benchmark so far.
 
     Attributes:
         output: the folder, with ``benchmark.json``, ``.csv``, ``.md``, ``.png`` and ``.svg``.
-        rows: of the table; regimes without a scored seed have none.
+        rows: rows of the table; a regime without a completely scored seed has none.
         failed: runs without scores.
-        stopped: why runs are left; empty where none are.
+        stopped: the reason why runs are unfinished; empty if all are finished.
     """
 
     output: Path
@@ -60,22 +59,24 @@ class Benchmark:
     stopped: str
 
     def require_complete(self) -> None:
-        """Raise where runs failed or are left.
+        """Raise an error if runs failed or are unfinished.
 
         Raises:
             CasesFailed: runs failed.
-            Preempted: it was stopped, and the same call goes on.
+            Preempted: the benchmark was stopped; the same call continues it.
         """
         if self.failed:
             first = self.failed[0]
             raise CasesFailed(
-                f"{len(self.failed)} runs have no scores; {first.run}: {first.reason}",
+                f"{len(self.failed)} run{'s' * (len(self.failed) > 1)} failed; {first.run}: {first.reason}",
                 where=self.output,
-                fix="mend what it says and run the same command again; what is done is kept",
+                fix="correct this and run the same command again; finished runs are skipped",
             )
         if self.stopped:
             raise Preempted(
-                f"stopped by {self.stopped}; runs are left", where=self.output, fix="run the same command again"
+                f"stopped by {self.stopped} before all runs were finished",
+                where=self.output,
+                fix="run the same command again to continue",
             )
 
 
@@ -97,33 +98,33 @@ def run_benchmark(
     table_only: bool = False,
     progress: Progress | None = None,
 ) -> Benchmark:
-    """Train, predict and score every regime under every seed, and compare them; what is done is not done again.
+    """Train, predict and score every regime with every seed, and compare the regimes; finished runs are skipped.
 
     Args:
-        recipe: of a segmentation; every regime gets its budget, patches, preparation and network.
-        cases: the case table with a column ``domain``; every target case that is tested on needs a label.
-        out: the folder to write, or to go on with.
-        regimes: of :data:`REGIMES`, of the plan, or methods by name; ``all``. By default the plan's, or the six.
-        plan: rows with titles, seeds and settings of their own, and which of them are references of the tests; or
-            the file that has them.
-        seeds: trainings of each regime, with seeds ``recipe.seed``, ``recipe.seed + 1``, ...
-        folds: of the target domain where it has no test cases; see :func:`make_folds`.
-        workers: runs at a time.
-        overrides: ``key=value`` changes every regime, ``REGIME:key=value`` one.
-        shifted: the input that differs between the domains, where none is spelt ``a|b``.
-        max_minutes: save the state and stop after this long.
+        recipe: recipe of a segmentation; every regime uses its budget, patches, preparation and network.
+        cases: case table with a column ``domain``; every target case to test on needs a label.
+        out: output folder; if it holds this benchmark already, the benchmark is continued.
+        regimes: names from :data:`REGIMES`, from the plan, or of methods; or ``all``. By default those of the plan,
+            or the six.
+        plan: rows with their own titles, seeds and settings, and the references of the tests; or a file with them.
+        seeds: number of training runs of each regime, with seeds ``recipe.seed``, ``recipe.seed + 1``, ...
+        folds: number of folds of the target domain if it has no test cases; see :func:`make_folds`.
+        workers: number of runs at the same time.
+        overrides: ``key=value`` changes the recipe in every regime, ``REGIME:key=value`` in one.
+        shifted: the input that differs between the domains; not needed if the recipe has an input ``a|b``.
+        max_minutes: save the state and stop after this time.
         device: as for :func:`medgen.train`.
         allow_modules: modules outside medgen that may be named as methods.
-        table_only: start nothing, tabulate what is there.
-        progress: called with (runs done, runs, what).
+        table_only: train nothing, and make the table of the finished runs.
+        progress: called with (runs done, number of runs, what is running).
 
     Returns:
         The table, as written to ``out``; see :meth:`Benchmark.require_complete`.
 
     Raises:
-        UsageError: the recipe, the plan or the folder does not allow this benchmark.
-        InputError: the cases do not suffice.
-        KeyboardInterrupt: Ctrl-C; runs at work have saved their state.
+        UsageError: the recipe, the plan or the folder does not fit this benchmark.
+        InputError: the cases are not sufficient.
+        KeyboardInterrupt: Ctrl-C; active runs have saved their state.
         StorageError: the disk is full or the folder cannot be written.
     """
     _require_positive(seeds=seeds, workers=workers)
@@ -137,7 +138,7 @@ def run_benchmark(
         run.require_same()
     titles = titles_of(base, chosen, shifted)
     study = _Study(base, table, chosen, runs, titles, rows.references if rows else REFERENCES, out)
-    if table_only:  # files appear whole, so this may be asked while another process does the runs
+    if table_only:  # safe while another process does the runs, because files are written atomically
         return study.write(Outcome())
     with folder_lock(out):
         outcome = run_all(
@@ -155,7 +156,7 @@ def run_benchmark(
 
 @dataclass(frozen=True)
 class _Study:
-    """What is compared, whose results can be written at any time."""
+    """The comparison; its results can be written at any time."""
 
     base: Recipe
     table: CaseTable
@@ -166,19 +167,17 @@ class _Study:
     out: Path
 
     def write(self, outcome: Outcome) -> Benchmark:
-        """Write the table of the runs that are done, and its figure."""
+        """Write the table of the finished runs, and its figure."""
         found, facts = tabulate(self.runs, self.titles, references=self.references), self._facts(outcome)
         write_results(found, facts, self.out)
-        if found and find_spec("matplotlib"):
+        if found:
             from medgen.benchmark.figure import write_figure
 
             write_figure(found, self.out, phantom=facts["phantom"])
-        elif found:  # hours of training must not end in an error about a picture
-            log.warning("no figure, because matplotlib is not installed: pip install 'medgen[report]'")
         return Benchmark(self.out, found, tuple(outcome.failed), outcome.stopped)
 
     def _facts(self, outcome: Outcome) -> dict[str, Any]:
-        """What a reader must know beside the numbers; no path of this machine."""
+        """Metadata of the table; contains no path of this machine."""
         phantom = (self.table.path.parent / "phantom.json").is_file()
         first = self.runs[0]
         source = first.tested.get(SOURCE, ())
@@ -189,7 +188,7 @@ class _Study:
             "machine": f"{platform.system()} {platform.machine()}",
             "phantom": phantom,
             "unit": "fractions; distances in mm, volumes in ml",
-            "statistics": "means over cases, then seeds; bootstrap of seeds and cases with 2000 draws, seed 0",
+            "statistics": "mean over cases, then over seeds; bootstrap over seeds and cases, 2000 draws, seed 0",
             "folds": first.fold.count,
             "source_split": splits[source[0].name] if source else None,
             "cases": {"name": self.table.path.name, "sha256": sha256(self.table.path)},
@@ -209,7 +208,7 @@ class _Study:
         }
 
     def _split_hashes(self) -> dict[str, dict[str, str]]:
-        """By regime and fold; the seeds differ in none of them."""
+        """Hashes of the splits by regime and fold; they are the same for all seeds."""
         return {
             f"{regime.name}/fold{run.fold.number}": {k: v for k, v in run.hashes.items() if k != "settings"}
             for regime in self.regimes
@@ -229,4 +228,4 @@ class _Study:
 def _require_positive(**numbers: int) -> None:
     for name, number in numbers.items():
         if number < 1:
-            raise UsageError(f"there cannot be {number} {name}", fix=f"choose --{name} of at least 1")
+            raise UsageError(f"--{name} must be at least 1, got {number}", fix=f"choose a larger --{name}")

@@ -1,4 +1,4 @@
-"""The benchmark in one picture: a row a regime, every case a dot in each, joined by lines, with means and intervals."""
+"""Figure of a benchmark: one row per regime, one dot per case, lines that join the dots of a case, means, intervals."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ _INCHES_A_ROW = 0.52
 
 
 def dots(rows: Sequence[Row], theme: Theme = LIGHT, *, phantom: bool = False) -> Figure:
-    """Dice on the target domain: a row for each regime, one line down a case (mean of its seeds) through all of them.
+    """Draw the Dice on the target domain: one row per regime; each case is a dot (mean of its seeds), joined by a line.
 
     Args:
-        rows: in the order of the table; with two or more a line joins the dots of a case.
+        rows: rows in the order of the table; with two or more, a line joins the dots of a case.
         theme: colours.
-        phantom: whether the patients are virtual, which the picture then says.
+        phantom: whether the patients are virtual; the title then says so.
     """
     cases = rows[0].target.cases
     values = np.stack([_by_case(row, cases) for row in rows], axis=1) * 100
     figure = new_figure(9.0, 0.95 + _INCHES_A_ROW * len(rows), background=theme.background)
     axes = figure.subplots()
-    # Above each other where they would hide each other; the same place in every regime, so that lines stay straight.
+    # Dots are spread vertically so that they do not overlap. A case has the same offset in every row, so that lines
+    # stay straight.
     offsets = np.linspace(-0.32, 0.04, len(cases))[np.argsort(np.argsort(np.nan_to_num(values).mean(axis=1)))]
     places = np.arange(len(rows))
     for case, offset in zip(values, offsets, strict=True):
@@ -47,7 +48,7 @@ def dots(rows: Sequence[Row], theme: Theme = LIGHT, *, phantom: bool = False) ->
     _style(axes, rows, theme)
     kind = "Phantom: " if phantom else ""
     axes.set_title(
-        f"{kind}{len(cases)} cases of T. Dot: a case, mean of its seeds. Diamond: mean, 95 % interval. Tick: a seed.",
+        f"{kind}{len(cases)} cases of T. Dot: case (mean of seeds). Diamond: mean, 95 % interval. Tick: seed.",
         fontsize=8.5,
         color=theme.quiet,
         loc="left",
@@ -73,13 +74,13 @@ def write_figure(rows: Sequence[Row], out: Path, *, phantom: bool = False) -> li
 
 
 def _by_case(row: Row, cases: Sequence[str]) -> NDArray[np.float64]:
-    """The mean over seeds of each case."""
+    """The mean of each case over seeds."""
     order = [row.target.cases.index(case) for case in cases]
     return finite_means(row.target.values[DICE][:, order], axis=0)
 
 
 def _mean(axes: Axes, row: Row, place: int, colour: str, theme: Theme) -> None:
-    """Mean and interval below the dots, every seed's mean as a tick, and the numbers at the right edge."""
+    """Draw mean and interval below the dots, the mean of every seed as a tick, and the numbers at the right edge."""
     summary = row.metrics[DICE]
     below = place + 0.2
     low, high = (100 * edge for edge in summary["ci95"])
@@ -110,5 +111,5 @@ def _style(axes: Axes, rows: Sequence[Row], theme: Theme) -> None:
 
 
 def _wrapped(title: str) -> str:
-    """Two lines at most: a row is no higher."""
+    """Wrap a title into at most two lines, the height of a row."""
     return "\n".join(textwrap.wrap(title, 38, max_lines=2, placeholder=" …"))

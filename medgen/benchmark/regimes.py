@@ -1,7 +1,7 @@
-"""Training regimes: whose images train, whose labels are seen, by which method, with which channels.
+"""Training regimes: the domains whose images and labels are used, the method, and the channels.
 
-The six of Kamnitsas et al. 2017 (table 1) stand in :data:`REGIMES`. A regime turns the recipe and the case table of the
-user into those of one run. A label that a regime must not see is not in the table of its run at all.
+:data:`REGIMES` holds the six of Kamnitsas et al. 2017 (table 1). A regime turns the recipe and the case table of the
+user into those of one run. Labels that a regime must not use are left out of the table of its run.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from medgen.methods.catalogue import method_names, resolve
 from medgen.recipe.settings import Recipe, load_recipe
 
 SUPERVISED = "segmentation"
-"""The method of every regime that learns from labels alone."""
+"""The method of every regime that uses labelled cases only."""
 ADVERSARIAL = "domain_adversarial"
 """The method of the regime ``adapted``."""
 SOURCE_ONLY, WITHOUT_SHIFTED, ADAPTED, TARGET_ONLY = "source_only", "without_shifted", "adapted", "target_only"
 REFERENCES = (SOURCE_ONLY, WITHOUT_SHIFTED)
-"""Regimes that every other one is tested against, unless a plan names others."""
+"""The references: every other regime is tested against these, unless a plan names others."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,15 @@ class Regime:
     """One row of the table.
 
     Attributes:
-        name: of its folder.
-        title: of its row; ``{shifted}`` and ``{channels}`` become names of the shifted channel.
-        labelled: domains whose cases train with their labels.
-        unlabelled: domains whose images train without.
-        method: that trains.
-        shifted: what becomes of the input that differs between the domains: ``kept`` as one channel, ``dropped``, or a
-            channel for each column (``separate``), 0 throughout where a case has none.
-        overrides: ``key=value`` changes to the recipe, after everything else.
-        seeds: how many; None takes the number of the benchmark.
+        name: name of its folder.
+        title: title of its row; ``{shifted}`` and ``{channels}`` are replaced by the names of the shifted channel.
+        labelled: domains whose images are used with their labels.
+        unlabelled: domains whose images are used without labels.
+        method: the training method.
+        shifted: use of the input that differs between the domains: ``kept`` as one channel, ``dropped``, or one
+            channel for each column (``separate``), which is 0 everywhere for a case without this image.
+        overrides: ``key=value`` changes to the recipe, applied last.
+        seeds: number of seeds; None means the number of the benchmark.
     """
 
     name: str
@@ -73,10 +73,10 @@ REGIMES = {
 
 
 class Row(Config):
-    """What a plan says of one regime."""
+    """Settings of one regime in a plan."""
 
     like: str | None = None
-    """The regime or method that it varies; by default the one it is named after."""
+    """The regime or method that this row varies; by default the one with the same name."""
     title: str | None = None
     seeds: PositiveInt | None = None
     set: dict[str, Any] = {}
@@ -88,16 +88,16 @@ class Plan(Config):
 
     regimes: dict[str, Row]
     references: tuple[str, ...] = REFERENCES
-    """Rows that every other one is tested against; of those named here each must be a row of the plan."""
+    """Rows that every other row is tested against; each must be a row of the plan."""
 
     @field_validator("references")
     @classmethod
     def _rows_named_once(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        rows = info.data.get("regimes", names)  # wrong rows have an error of their own
+        rows = info.data.get("regimes", names)  # errors in the rows are reported elsewhere
         if unknown := [name for name in names if name not in rows]:
-            raise ValueError(f"'{unknown[0]}' is no row of the plan; its rows are {', '.join(rows)}")
+            raise ValueError(f"'{unknown[0]}' is not a row of the plan; its rows are {', '.join(rows)}")
         if len(set(names)) < len(names):
-            raise ValueError("a row is named twice")
+            raise ValueError("a row is listed twice")
         return names
 
 
@@ -105,19 +105,20 @@ def load_plan(path: str | Path) -> Plan:
     """Read a plan.
 
     Raises:
-        UsageError: no such file, not YAML, an unknown key, a reference that is no row.
+        UsageError: the file is missing or not YAML, a key is unknown, or a reference is not a row.
     """
     path = Path(path)
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UsageError("there is no such plan", where=path, fix="check the path") from None
+        raise UsageError("the plan does not exist", where=path, fix="check the path") from None
     except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
-        raise UsageError(f"the plan is not YAML: {' '.join(str(error).split())}", where=path, fix="mend it") from None
+        what = f"the plan is not YAML: {' '.join(str(error).split())}"
+        raise UsageError(what, where=path, fix="correct the file") from None
     regimes = values.get("regimes") if isinstance(values, dict) else None
     if not isinstance(regimes, dict) or not regimes:
         raise UsageError("the plan names no regime", where=path, fix="begin it with: regimes: {source_only: {}}")
-    rows = {name: row or {} for name, row in regimes.items()}  # 'source_only:' with nothing behind it is a row too
+    rows = {name: row or {} for name, row in regimes.items()}  # 'source_only:' with nothing after it is a row too
     return build(Plan, {**values, "regimes": rows}, where=path)
 
 
@@ -131,31 +132,32 @@ def choose_regimes(
     """The regimes to run, in order.
 
     Args:
-        names: of regimes, of rows of the plan, or of methods; ``all`` is the six and every other method
-            that segments. By
-            default all rows of the plan, or the six.
-        plan: rows with titles, seeds and settings of their own.
+        names: names of regimes, of rows of the plan, or of methods; ``all`` means the six and every other
+            segmentation method. By default all rows of the plan, or the six.
+        plan: rows with their own titles, seeds and settings.
         overrides: ``NAME:key=value`` changes the recipe of one regime.
         allow_modules: methods outside medgen that may be named.
 
     Raises:
-        UsageError: a name that nothing has, a name given twice, an override of a regime that is not run.
+        UsageError: a name is unknown or given twice, or an override is for a regime that is not run.
     """
     rows = plan.regimes if plan else {}
     wanted = [each for name in names or rows or REGIMES for each in (_everything() if name == "all" else [name])]
     if twice := {name for name in wanted if wanted.count(name) > 1}:
-        raise UsageError(f"the regime '{min(twice)}' is named twice", fix="name each once")
+        raise UsageError(f"the regime '{min(twice)}' is listed twice", fix="list each regime once")
     chosen = {name: _planned(name, rows.get(name), allow_modules) for name in wanted}
     for override in overrides:
         name, _, change = override.partition(":")
         if name not in chosen:
-            raise UsageError(f"'{override}' changes a regime that is not run", fix=f"run: {', '.join(chosen)}")
+            raise UsageError(
+                f"'{override}' is for a regime that is not run", fix=f"choose one of these regimes: {', '.join(chosen)}"
+            )
         chosen[name] = replace(chosen[name], overrides=(*chosen[name].overrides, change))
     return tuple(chosen.values())
 
 
 def _everything() -> list[str]:
-    """The six, and every other method of medgen that segments."""
+    """The six regimes, and every other segmentation method of medgen."""
     others = [name for name in method_names() if name not in (SUPERVISED, ADVERSARIAL)]
     return [*REGIMES, *(name for name in others if resolve(name).batch_class.task().labels)]
 
@@ -168,68 +170,74 @@ def _planned(name: str, row: Row | None, allow_modules: Sequence[str]) -> Regime
     row = row or Row()
     base = _regime(row.like or name, allow_modules)
     if Path(name).name != name or name.startswith("."):
-        raise UsageError(f"the regime '{name}' cannot name a folder", fix="use letters, digits and '_'")
+        raise UsageError(
+            f"the regime name '{name}' is not usable as a folder name", fix="use letters, digits and '_' only"
+        )
     changes = tuple(f"{key}={json.dumps(value)}" for key, value in row.set.items())  # JSON is YAML
     title = row.title or (base.title if row.like in (None, name) else f"{base.title}: {name.replace('_', ' ')}")
     return replace(base, name=name, title=title, seeds=row.seeds, overrides=changes)
 
 
 def _regime(name: str, allow_modules: Sequence[str]) -> Regime:
-    """One of the six, or a method as a regime: S with its labels, and T without where the method adapts."""
+    """One of the six, or a method as a regime: source with labels and, if the method adapts, target without labels."""
     if name in REGIMES:
         return REGIMES[name]
     if name not in method_names() and name not in allow_modules:
         known = [*REGIMES, *method_names()]
         near = get_close_matches(name, known, 1)
         fix = f"did you mean '{near[0]}'?" if near else f"choose from: {', '.join(known)}"
-        raise UsageError(f"there is no regime or method '{name}'", fix=fix)
+        raise UsageError(f"unknown regime or method '{name}'", fix=fix)
     unlabelled = ("target",) if _adapts(name, allow_modules) else ()
     title = f"train on S, {name.replace('_', ' ')}" + (" with T unlabelled" if unlabelled else "")
     return Regime(name, title, unlabelled=unlabelled, method=name)
 
 
 def shifted_input(recipe: Recipe, wanted: str | None = None) -> str | None:
-    """The input that differs between the domains: the one spelt with ``|``, unless ``wanted`` names another.
+    """The input that differs between the domains: ``wanted``, or else the input whose name contains ``|``.
 
     Raises:
-        UsageError: ``wanted`` is no input, or several inputs are spelt with ``|``.
+        UsageError: ``wanted`` is not an input, or several names contain ``|``.
     """
     inputs = recipe.data.inputs
     if wanted is not None:
         if wanted not in inputs:
-            raise UsageError(f"'{wanted}' is no input of the recipe", fix=f"choose from: {', '.join(inputs)}")
+            raise UsageError(
+                f"--shifted '{wanted}' is not an input of the recipe", fix=f"choose from: {', '.join(inputs)}"
+            )
         return wanted
-    spelt = [role for role in inputs if "|" in role]
-    if len(spelt) > 1:
-        raise UsageError(f"several inputs may be the shifted one: {', '.join(spelt)}", fix="add --shifted with one")
-    return spelt[0] if spelt else None
+    alternatives = [role for role in inputs if "|" in role]
+    if len(alternatives) > 1:
+        listed = ", ".join(alternatives)
+        raise UsageError(f"several inputs could be the shifted one: {listed}", fix="choose one with --shifted")
+    return alternatives[0] if alternatives else None
 
 
 def derive_recipe(base: Recipe, regime: Regime, *, shifted: str | None, seed: int) -> Recipe:
     """The recipe of one run.
 
-    Budget, patches and preparation are those of ``base``. Of its ``config``, keys that the supervised method knows
-    (network, learning rate, ...) go to every regime; the others only to regimes of the recipe's own method.
+    Budget, patches and preparation are those of ``base``. The keys of its ``config`` that the supervised method also
+    has (network, learning rate, ...) apply to every regime; the others apply only to regimes with the method of
+    ``base``.
 
     Args:
-        base: of the user.
-        regime: what to change.
+        base: recipe of the user.
+        regime: the changes.
         shifted: see :func:`shifted_input`.
-        seed: added to that of ``base``.
+        seed: added to the seed of ``base``.
 
     Raises:
-        UsageError: the regime changes the shifted channel and there is none, or an override is wrong.
+        UsageError: the regime changes the shifted channel but there is none, or an override is wrong.
     """
     values = base.model_dump(mode="json")
     values |= {"method": regime.method, "seed": base.seed + seed}
     if regime.method != base.method:
         shared = resolve(SUPERVISED).config_class.model_fields
         values["config"] = {key: value for key, value in base.config.items() if key in shared}
-    if not regime.unlabelled:  # what learns nothing from the images of T cannot take over their intensities
+    if not regime.unlabelled:  # intensities can be transferred only if images of the target domain are used
         values["patches"]["transfer"] = None
-        if values["schedule"]["keep"] == "health":  # nor has it an adaptation whose health could choose
+        if values["schedule"]["keep"] == "health":  # and without adaptation there is no health to select weights by
             values["schedule"]["keep"] = "best"
-    values["data"]["domains"] = None  # the table of the run holds what it may learn from
+    values["data"]["domains"] = None  # the table of the run already holds only the cases that it may use
     if regime.shifted != "kept":
         replacements = _replacements(regime, shifted)
         values["data"]["inputs"] = _replaced(base.data.inputs, str(shifted), replacements)
@@ -247,26 +255,26 @@ def derive_recipe(base: Recipe, regime: Regime, *, shifted: str | None, seed: in
 def _replacements(regime: Regime, shifted: str | None) -> list[str]:
     if shifted is None:
         raise UsageError(
-            f"the regime '{regime.name}' is about the input that differs between the domains, and none is known",
-            fix="spell it 'ge|swi' in data.inputs, or name it with --shifted, or leave the regime out",
+            f"the regime '{regime.name}' needs to know which input differs between the domains",
+            fix="name it with --shifted, or write it as 'ge|swi' in data.inputs, or omit the regime",
         )
     columns = columns_of(shifted)
     if regime.shifted == "dropped":
         return []
     if len(columns) < 2:
         raise UsageError(
-            f"'{shifted}' is one column, which cannot become different channels",
-            fix=f"leave the regime '{regime.name}' out",
+            f"'{shifted}' is a single column and cannot be split into two channels",
+            fix=f"omit the regime '{regime.name}'",
         )
     return [f"{column}?" for column in columns]
 
 
 def _replaced(inputs: Sequence[str], shifted: str, replacements: Sequence[str]) -> list[str]:
-    """The inputs with others in the place of the shifted one; at the end, where an optional one would come first."""
+    """The inputs with the shifted one replaced in place; at the end if it was first, as optional inputs cannot be."""
     place = inputs.index(shifted)
     before, after = inputs[:place], inputs[place + 1 :]
     if not before and not after:
-        raise UsageError(f"'{shifted}' is the only input", fix="leave the regimes that change it out")
+        raise UsageError(f"'{shifted}' is the only input", fix="omit the regimes that drop or split it")
     return [*before, *replacements, *after] if before else [*after, *replacements]
 
 
@@ -285,7 +293,7 @@ def titled(regime: Regime, shifted: str | None) -> str:
 
 
 def notes_of(base: Recipe, regimes: Sequence[Regime]) -> dict[str, str]:
-    """What a regime leaves out of the user's recipe, as an addition to its title."""
+    """Additions to titles of regimes that leave out a part of the user's recipe."""
     if base.patches.transfer is None:
         return {}
     return {regime.name: " (no transfer)" for regime in regimes if not regime.unlabelled}

@@ -16,7 +16,7 @@ from medgen.metrics.resampling import mean_of
 from medgen.run.monitor import RULE
 
 _SHOWN = {"recall": "recall", "precision": "precision", "hd95": "HD95, mm", "lesion_f1": "lesion F1"}
-"""Metrics beside the Dice, and how the table calls them; all but distances are shown in percent."""
+"""Metrics besides the Dice and their headings; all but distances are shown in percent."""
 _MILLIMETRES = {"hd95"}
 _NONE = "–"
 HEADING = (
@@ -31,7 +31,7 @@ HEADING = (
 
 
 def cells(rows: Sequence[Row]) -> list[tuple[str, ...]]:
-    """The rows of the table as text, without the heading: shares in percent, mean (sd over cases)."""
+    """The rows of the table as text, without the heading: mean (standard deviation over cases), in percent."""
     return [
         (
             row.title,
@@ -89,7 +89,7 @@ def write_results(rows: Sequence[Row], facts: Mapping[str, Any], out: Path) -> N
 
 
 def as_dict(row: Row) -> dict[str, Any]:
-    """All of a row as plain values; shares are fractions, and every seed's number of every case is there."""
+    """A row as plain values, including the scores of every case with every seed; nothing is in percent."""
     return {
         "regime": row.name,
         "title": row.title,
@@ -153,7 +153,7 @@ def _case_lines(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _csv(lines: Sequence[Mapping[str, Any]]) -> str:
-    """All lines under the union of their keys; a number that does not exist is an empty cell."""
+    """CSV of all lines, with the union of their keys as columns; an undefined number is an empty cell."""
     text = io.StringIO()
     columns = list(dict.fromkeys(key for line in lines for key in line))
     writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -165,7 +165,7 @@ def _csv(lines: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _summary(rows: Sequence[Row], facts: Mapping[str, Any]) -> str:
-    """What the numbers are."""
+    """A paragraph that defines the numbers of the table."""
     cases = len(rows[0].target.cases)
     source = len(rows[0].source.cases) if rows[0].source else 0
     kind = "virtual patients (phantom)" if facts.get("phantom") else "patients"
@@ -173,14 +173,14 @@ def _summary(rows: Sequence[Row], facts: Mapping[str, Any]) -> str:
     on_source = f" S: {source} {kind} (split {facts['source_split']})." if source else ""
     return (
         f"T: {cases} {kind}{folds}.{on_source} DSC, recall, precision and lesion F1 in %. Mean over cases, then over "
-        "seeds; in brackets the standard deviation over cases, each the mean of its seeds. Intervals: 95 %, bootstrap "
-        "that draws seeds and cases. Gap closed: (DSC − that of training on S) / (that of training on T − that of "
-        "training on S), in %."
+        "seeds; in brackets the standard deviation over cases, after averaging each case over its seeds. Intervals: "
+        "95 %, bootstrap over seeds and cases. Gap closed, in %: (DSC − DSC of training on S) / (DSC of training on T "
+        "− DSC of training on S)."
     )
 
 
 def _remarks(rows: Sequence[Row], facts: Mapping[str, Any]) -> list[str]:
-    """What else a reader must know of the runs."""
+    """Remarks on the runs."""
     lines = [f"{key}: {value}" for key, value in facts["budget"].items()]
     for row in rows:
         changes = facts["regimes"][row.name]
@@ -191,14 +191,14 @@ def _remarks(rows: Sequence[Row], facts: Mapping[str, Any]) -> list[str]:
         if len(row.target.seeds) < row.wanted:
             lines.append(f"{row.title}: only {len(row.target.seeds)} of {row.wanted} seeds")
         if len(row.target.seeds) == 1:
-            lines.append(f"{row.title}: one seed, so its interval knows cases alone")
+            lines.append(f"{row.title}: one seed, so its interval covers the variation over cases only")
         if failed := row.metrics[DICE]["n_failed"]:
-            lines.append(f"{row.title}: {failed} predictions have no DSC and are in no mean")
+            lines.append(f"{row.title}: {failed} predictions have no DSC and are left out of the means")
     lines += [f"failed: {each['run']}: {each['reason']}" for each in facts["failed"]]
     if facts["runs"]["done"] < facts["runs"]["all"]:
-        lines.append(f"{facts['runs']['done']} of {facts['runs']['all']} runs are done")
+        lines.append(f"{facts['runs']['done']} of {facts['runs']['all']} runs are finished")
     if facts["stopped"]:
-        lines.append(f"stopped by {facts['stopped']}: run the command again to go on")
+        lines.append(f"stopped by {facts['stopped']}: run the same command again to continue")
     return lines
 
 
@@ -208,7 +208,7 @@ def _grid(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _health(rows: Sequence[Row], seeds: Sequence[int]) -> list[str]:
-    """The verdicts, where there are some."""
+    """The section of health verdicts; empty if there are none."""
     looked_at = [row for row in rows if row.health]
     if not looked_at:
         return []
@@ -226,16 +226,16 @@ def _by_seed(row: Row, seeds: Sequence[int]) -> tuple[str, ...]:
 
 
 def _differences(rows: Sequence[Row], references: Sequence[str]) -> list[str]:
-    """The differences from the references, where there are some."""
+    """The section of differences from the references; empty if there are none."""
     titles = {row.name: row.title for row in rows}
     present = _present(references, rows)
     if not present or len(rows) == 1:
         return []
     words = (
         "## Differences of the DSC on T\n\nPercentage points with the 95 % interval; p of the paired Wilcoxon test "
-        "over cases (each the mean of its seeds), corrected by Holm within a column. The interval draws cases and "
-        "seeds; p takes the seeds as they are, so it can be small where the interval reaches 0 and other seeds might "
-        "turn the difference round."
+        "over cases (each averaged over its seeds), corrected by Holm within a column. The interval covers the "
+        "variation over cases and seeds, p over cases only. So p can be small although the interval includes 0; other "
+        "seeds might then reverse the difference."
     )
     heading = [text for name in present for text in (f"against “{titles[name]}”", "p")]
     return [words, _grid(("regime", *heading), difference_cells(rows, references))]
@@ -273,7 +273,7 @@ def _gap(row: Row) -> str:
 
 
 def _p(value: float) -> str:
-    """A p-value as it is read.
+    """A p-value as text.
 
     >>> _p(0.00003), _p(0.0312), _p(0.5)
     ('< 0.001', '0.031', '0.50')

@@ -1,4 +1,4 @@
-"""Runs in processes of their own, a few at a time, each with its share of the cores; what is done is not done again."""
+"""Running of the unfinished runs, each in its own process with its share of the cores, a few at a time."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ log = logging.getLogger(__name__)
 
 LOG = "worker.log"
 WORKER = (sys.executable, "-m", "medgen.benchmark.worker")
-"""The command that does one run."""
+"""The command for one run."""
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
 _PATIENCE = 120.0
-"""Seconds in which a worker that was told to stop must have saved its state."""
+"""Seconds that a worker has for saving its state after it was asked to stop."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Failure:
     """A run without scores.
 
     Attributes:
-        run: its name.
-        folder: relative to that of the benchmark.
-        reason: what went wrong and what to do.
+        run: name of the run.
+        folder: its folder, relative to that of the benchmark.
+        reason: the error and the fix.
     """
 
     run: str
@@ -47,11 +47,11 @@ class Failure:
 
 @dataclass
 class Outcome:
-    """What became of the runs.
+    """Failed and unfinished runs.
 
     Attributes:
-        failed: those without scores.
-        stopped: why not all were started or finished; empty where they were.
+        failed: runs without scores.
+        stopped: the reason why runs are unfinished; empty if all were finished or failed.
     """
 
     failed: list[Failure] = field(default_factory=list)
@@ -69,26 +69,26 @@ def run_all(
     progress: Progress | None = None,
     after_each: Callable[[Outcome], object] | None = None,
 ) -> Outcome:
-    """Do all runs that are not done.
+    """Do all runs that are not finished.
 
-    One that fails does not stop the others. When the time is up, or on SIGTERM, no other is started and those at work
-    save their state, from which the next call goes on.
+    A failed run does not stop the others. When the time is up, or on SIGTERM, no further run is started and the active
+    runs save their state; the next call continues from it.
 
     Args:
-        runs: in the order to start them.
-        out: folder of the benchmark; gets ``store/``.
-        workers: runs at a time; each process gets an equal share of the cores.
+        runs: runs in the order of their start.
+        out: folder of the benchmark; its ``store/`` is written.
+        workers: number of runs at the same time; each process gets an equal share of the cores.
         device: as for ``train``.
         allow_modules: modules outside medgen that the recipe may name.
-        max_minutes: from now.
-        progress: called with (runs done, runs, what).
-        after_each: called when a run has its scores and others are left, e.g. to show what there is.
+        max_minutes: time limit, from now.
+        progress: called with (runs done, number of runs, what is running).
+        after_each: called when a run has its scores and others are unfinished, e.g. to write an intermediate table.
 
     Returns:
-        What failed.
+        The failed runs.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C; the runs at work have saved their state.
+        KeyboardInterrupt: Ctrl-C; the active runs have saved their state.
     """
     waiting = [run for run in runs if not run.done]
     pool = _Pool(out, len(runs), len(runs) - len(waiting), workers, device, allow_modules, progress)
@@ -110,18 +110,18 @@ def run_all(
 
 
 def environment(workers: int) -> dict[str, str]:
-    """Environment of one of ``workers`` processes: as many threads as its share of the cores."""
+    """Environment of one of ``workers`` processes, which sets the number of threads to its share of the cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return {**os.environ, **dict.fromkeys(_THREADS, str(max(1, cores // workers))), "OMP_WAIT_POLICY": "PASSIVE"}
 
 
 class _Worker:
-    """A process at work on a run, and the thread that hears what it says."""
+    """The process of a run, and the thread that reads its messages."""
 
     def __init__(self, run: Run, command: Sequence[str], environment: dict[str, str], heard: queue.Queue[Any]) -> None:
         self.run, self.error = run, ""
         with (run.folder / LOG).open("a") as log_file:
-            # A session of its own: Ctrl-C reaches this process alone, which then lets its workers save.
+            # The worker gets its own session, so that Ctrl-C reaches this process only, which then stops its workers.
             self.process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=log_file, env=environment, text=True, start_new_session=True
             )
@@ -132,13 +132,13 @@ class _Worker:
         for line in stream:
             try:
                 heard.put((self, json.loads(line)))
-            except json.JSONDecodeError:  # a library that prints is no reason to stop
+            except json.JSONDecodeError:  # some library printed a line
                 log.debug("%s: %s", self.run.name, line.rstrip())
         heard.put((self, None))
 
 
 class _Pool:
-    """The processes at work."""
+    """The active processes."""
 
     def __init__(
         self,
@@ -160,13 +160,13 @@ class _Pool:
         self._say("benchmark")
 
     def start(self, run: Run) -> None:
-        """Begin, or go on with, a run."""
+        """Start or continue a run."""
         if not (run.folder / FACTS).is_file():
             run.write()
         self.working.append(_Worker(run, [*self._command, str(run.folder)], self._environment, self._heard))
 
     def listen(self, seconds: float) -> bool:
-        """Wait for the next word of a worker, but not longer than ``seconds``; whether a run got its scores."""
+        """Wait up to ``seconds`` for the next message of a worker; return whether a run has got its scores."""
         try:
             worker, content = self._heard.get(timeout=seconds)
         except queue.Empty:
@@ -193,12 +193,12 @@ class _Pool:
             log.warning("%s failed: %s", run.name, reason)
 
     def stop(self) -> None:
-        """Ask all to save their state and end."""
+        """Ask all processes to save their state and end."""
         for worker in self.working:
             worker.process.terminate()
 
     def end(self) -> None:
-        """Leave no process behind."""
+        """Stop all processes and wait for them."""
         self.stop()
         deadline = time.monotonic() + _PATIENCE
         for worker in self.working:
@@ -214,6 +214,6 @@ class _Pool:
 
 
 def _reason(what: str, where: str | None, fix: str) -> str:
-    """An error on one line, without the folders of this machine: results are shown to others."""
+    """An error on one line, without folders of this machine, because results are shared."""
     place = f"in {Path(where).name}" if where else ""
     return "; ".join(each for each in (what, place, fix) if each)

@@ -1,4 +1,4 @@
-"""The runs of a benchmark: regimes x seeds x folds, each a folder that says what belongs in it."""
+"""The runs of a benchmark: regimes x seeds x folds, each with a folder that also records its settings and cases."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from medgen.run.experiment import FREE_TO_CHANGE
 FACTS = "benchmark_run.json"
 TRAINING_TABLE = "cases.csv"
 SCORES = {TARGET: "scores.json", SOURCE: "scores_source.json"}
-"""Files of the scores of a run by the domain of the cases."""
+"""Score files of a run, by domain of the test cases."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training run and what is scored of it.
+    """One training run and its test cases.
 
     Attributes:
         regime: its row of the table.
-        seed: from 0; not yet added to that of the recipe.
-        fold: which cases it is tested on.
-        folder: of the run.
-        recipe: that it is trained with.
-        training: rows of its case table.
-        tested: by domain the cases that it is tested on; no ``source`` where none is left for it.
-        hashes: of its splits, and over all that its numbers depend on (``settings``).
+        seed: from 0; the offset to the seed of the recipe.
+        fold: determines the test cases.
+        folder: folder of the run.
+        recipe: recipe of the training.
+        training: training and validation cases.
+        tested: test cases by domain; without the key ``source`` if no source cases are left for testing.
+        hashes: hashes of its splits, and as ``settings`` a hash over everything that its scores depend on.
     """
 
     regime: Regime
@@ -51,40 +51,40 @@ class Run:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """A readable name."""
         fold = f", fold {self.fold.number}" if self.fold.count > 1 else ""
         return f"{self.regime.name}, seed {self.seed}{fold}"
 
     @property
     def done(self) -> bool:
-        """Whether all its scores are there, under these settings."""
+        """Whether all its scores exist and were made with these settings."""
         facts = read_facts(self.folder)
         return bool(facts.get("finished")) and self._same(facts)
 
     def require_same(self) -> None:
-        """Refuse a folder with a run of other settings, whose numbers would be taken for these.
+        """Refuse a folder that holds a run with other settings, so that their scores cannot be confused.
 
         Raises:
-            UsageError: there is one.
+            UsageError: the folder holds such a run.
         """
         facts = read_facts(self.folder)
         if facts and not self._same(facts):
             raise UsageError(
-                f"the folder has {self.regime.name}, seed {self.seed} with another recipe or other cases",
+                f"the folder holds {self.regime.name}, seed {self.seed}, with another recipe or other cases",
                 where=self.folder,
-                fix="choose another --out, or remove this folder to do the run again",
+                fix="choose another --out, or remove this folder to repeat the run",
             )
 
     def _same(self, facts: Mapping[str, Any]) -> bool:
-        """Whether a run was made with this recipe and these cases; a key that was not known then had its default."""
+        """Whether a run was made with this recipe and these cases; keys added since then had their default."""
         try:
             before = load_recipe(facts["recipe"])
-        except UsageError:  # it has a key that is not known any more
+        except UsageError:  # the recipe has a key that no longer exists
             return False
         return digest([_binding(before), facts["splits"]]) == self.hashes["settings"]
 
     def write(self) -> None:
-        """Write the case tables of the run and what belongs in its folder."""
+        """Write the case tables of the run and the record of its settings."""
         write_cases(self.training, self.folder / TRAINING_TABLE)
         for domain, cases in self.tested.items():
             write_cases(cases, self.folder / test_table(domain))
@@ -103,12 +103,12 @@ class Run:
 
 
 def test_table(domain: str) -> str:
-    """Name of the table of the cases that a run is tested on."""
+    """File name of the table of test cases."""
     return f"test_{domain}.csv"
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
-    """What stands in the folder of a run; empty where there is none."""
+    """Read the record in the folder of a run; empty if there is none."""
     path = folder / FACTS
     if not path.is_file():
         return {}
@@ -127,25 +127,25 @@ def plan_runs(
     shifted: str | None = None,
     allow_modules: Sequence[str] = (),
 ) -> tuple[Run, ...]:
-    """All runs, those of the first seed first: a benchmark that is cut short has every row once.
+    """Plan all runs, ordered by seed, so that a benchmark that is stopped early has every regime at least once.
 
     Args:
         base: recipe of the user.
-        table: of the user.
+        table: case table of the user.
         regimes: see :func:`~medgen.benchmark.regimes.choose_regimes`.
         out: folder of the benchmark.
-        seeds: of a regime that has no number of its own.
+        seeds: number of seeds of a regime that sets none itself.
         folds: see :func:`~medgen.benchmark.splits.make_folds`.
-        shifted: input that differs between the domains, if the recipe does not spell it with ``|``.
+        shifted: the input that differs between the domains; not needed if the recipe has an input ``a|b``.
         allow_modules: modules outside medgen that may be named as methods.
 
     Raises:
-        UsageError: the recipe does not segment, a regime cannot be made from it, or a method does not know a setting.
-        InputError: the cases do not suffice.
+        UsageError: the recipe is not for segmentation, a regime does not fit it, or a method lacks a setting.
+        InputError: the cases are not sufficient.
     """
     if base.data.labels is None:
         raise UsageError(
-            "the recipe names no labels, and a benchmark compares segmentations", fix="add data.labels to the recipe"
+            "a benchmark compares segmentations, but the recipe names no labels", fix="add data.labels to the recipe"
         )
     _require_settings(base, allow_modules)
     channel = shifted_input(base, shifted)
@@ -164,13 +164,13 @@ def plan_runs(
 
 
 def titles_of(base: Recipe, regimes: Sequence[Regime], shifted: str | None = None) -> dict[str, str]:
-    """What the table calls each regime."""
+    """Title of each regime in the table."""
     channel, notes = shifted_input(base, shifted), notes_of(base, regimes)
     return {regime.name: titled(regime, channel) + notes.get(regime.name, "") for regime in regimes}
 
 
 def _require_settings(recipe: Recipe, allow_modules: Sequence[str]) -> None:
-    """Find a misspelt key before the first run, and not in the last one."""
+    """Report a misspelt key before the first run rather than in the last one."""
     build(resolve(recipe.method, allow_modules=allow_modules).config_class, recipe.config)
 
 
@@ -185,7 +185,7 @@ def _run(
         for path in case.images.values():
             if not path.exists():
                 raise InputError(
-                    f"case '{case.name}' names a file that is not there", where=path, fix="check the case table"
+                    f"a file of case '{case.name}' does not exist", where=path, fix="correct the path in the case table"
                 )
             if path not in hashes:
                 hashes[path] = image_digest(path)
@@ -209,7 +209,7 @@ def _run(
 
 
 def _binding(recipe: Recipe) -> dict[str, Any]:
-    """The recipe without the keys that do not change the result."""
+    """The recipe without keys that do not affect the result."""
     values = recipe.model_dump(mode="json")
     values["schedule"] = {key: value for key, value in values["schedule"].items() if key not in FREE_TO_CHANGE}
     return values

@@ -1,4 +1,4 @@
-"""Which cases each run of a benchmark trains on and which it is tested on, as case tables of its own."""
+"""Training and test cases of each run of a benchmark, as case tables of the run."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ DEFAULT_FOLDS = 5
 
 @dataclass(frozen=True)
 class Fold:
-    """One way of dividing the cases.
+    """One division of the cases.
 
     Attributes:
-        number: from 0.
-        count: of folds.
-        target: cases of the target domain to be tested on; no regime trains on them in any way.
-        source: cases of the source domain to be tested on; may be empty.
+        number: number of the fold, from 0.
+        count: number of folds.
+        target: test cases of the target domain; no regime uses them in training, not even their images.
+        source: test cases of the source domain; may be empty.
     """
 
     number: int
@@ -37,25 +37,26 @@ class Fold:
 
     @property
     def held_out(self) -> frozenset[str]:
-        """Patients that training must not see; a case without one goes by its own name."""
+        """Patients that training must not use; a case without a patient counts as one, under its own name."""
         return frozenset(_patient(case) for case in (*self.target, *self.source) if case.split == "test")
 
 
 def make_folds(table: CaseTable, folds: int | None = None) -> tuple[Fold, ...]:
-    """Divide the target domain.
+    """Divide the target domain into folds.
 
-    With target cases of split ``test`` there is one fold, which tests on them. Without, the training cases of the
-    target domain are dealt out by the rank of their patients' SHA-256, and each is tested on once, by networks that saw
-    neither its images nor its label. Validation cases stay what they are. Source cases of split ``test`` are scored
-    too; without such, those of split ``val``, which have chosen the weights and flatter them.
+    If there are target cases of split ``test``, there is one fold, which tests on them. If not, the training cases of
+    the target domain are divided by the rank of their patients' SHA-256; each is tested once, by networks that were
+    trained with neither its images nor its label. Validation cases remain validation cases. Source cases of split
+    ``test`` are scored too. If there are none, those of split ``val`` are scored; their scores are optimistic, because
+    the weights were selected on them.
 
     Args:
-        table: of the user.
-        folds: how many; by default 1 with test cases, else 5.
+        table: case table of the user.
+        folds: number of folds; by default 1 with test cases, else 5.
 
     Raises:
-        InputError: a domain is empty, or its cases cannot be divided at all.
-        UsageError: several folds of a table that has test cases; more folds than patients; one fold without test cases.
+        InputError: a domain is empty, or its cases cannot be divided.
+        UsageError: several folds, but the table has test cases; more folds than patients; one fold without test cases.
     """
     _require_domains(table)
     source = table.select(split="test", domain=SOURCE) or table.select(split="val", domain=SOURCE)
@@ -63,9 +64,9 @@ def make_folds(table: CaseTable, folds: int | None = None) -> tuple[Fold, ...]:
         if folds not in (None, 1):
             found = f"{len(tested)} target case{'' if len(tested) == 1 else 's'}"
             raise UsageError(
-                f"the table has {found} of split 'test', so there is one fold and not {folds}",
+                f"--folds is {folds}, but the table has {found} of split 'test', which are the only fold",
                 where=table.path,
-                fix="leave --folds out, or give what is of split 'test' the split 'train'",
+                fix="omit --folds, or change the split of these cases to 'train'",
             )
         return (Fold(0, 1, tested, source),)
     training = table.select(split="train", domain=TARGET)
@@ -81,16 +82,16 @@ def make_folds(table: CaseTable, folds: int | None = None) -> tuple[Fold, ...]:
 
 
 def training_cases(table: CaseTable, regime: Regime, fold: Fold, roles: Roles) -> tuple[Case, ...]:
-    """The rows that a run trains on and validates with; labels that the regime must not see are not in them.
+    """The training and validation cases of a run, without the labels that its regime must not use.
 
     Args:
-        table: of the user.
-        regime: whose images and whose labels.
-        fold: what is held out.
-        roles: of the run's recipe; other columns are left out.
+        table: case table of the user.
+        regime: determines whose images and whose labels are used.
+        fold: the held-out cases.
+        roles: roles of the run's recipe; other columns are left out.
 
     Raises:
-        InputError: a case lacks an image or a label that the run learns from, or nothing is left to train on.
+        InputError: a case lacks an image or a label that the run needs, or no training case is left.
     """
     cases = [case for case in table.cases if case.split != "test" and _patient(case) not in fold.held_out]
     for domain in (*regime.labelled, *regime.unlabelled):
@@ -98,9 +99,9 @@ def training_cases(table: CaseTable, regime: Regime, fold: Fold, roles: Roles) -
             raise InputError(
                 f"the regime '{regime.name}' has no {domain} case to train on",
                 where=table.path,
-                fix=f"add {domain} cases of patients other than those of fold {fold.number}, who are held out"
+                fix=f"add {domain} cases of patients who are not held out in fold {fold.number}"
                 if fold.count > 1
-                else f"give {domain} cases the split 'train', or choose regimes without them with --regimes",
+                else f"give {domain} cases the split 'train', or choose other regimes with --regimes",
             )
     rows = []
     for case in cases:
@@ -113,29 +114,29 @@ def training_cases(table: CaseTable, regime: Regime, fold: Fold, roles: Roles) -
         roles,
         Adaptation,  # the rows of the target domain have no labels in the table of the run
         where=table.path,
-        who=f"cases that the regime '{regime.name}' learns from",
-        fix="add them, take the cases out of the table, or choose other regimes with --regimes",
+        who=f"training cases of the regime '{regime.name}'",
+        fix="add them, remove the cases from the table, or choose other regimes with --regimes",
     )
     return tuple(rows)
 
 
 def tested_cases(cases: Sequence[Case], roles: Roles, where: Path) -> tuple[Case, ...]:
-    """The rows of the table that predictions are scored against.
+    """The test cases, with the references of their predictions.
 
     Raises:
-        InputError: some have no label to be scored against, or lack an image to be predicted from.
+        InputError: a case lacks its label or an input image.
     """
     rows = tuple(_tested(_with_columns(case, roles, labels=True)) for case in cases)
-    require_images(rows, roles, Labelled, where=where, who="cases to be tested on")
+    require_images(rows, roles, Labelled, where=where, who="test cases")
     return rows
 
 
 def split_hash(cases: Iterable[Case], hashes: Mapping[Path, str]) -> str:
-    """SHA-256 of who is in a split with which images: equal hashes prove equal data, whatever the folders.
+    """SHA-256 over the cases of a split and their images: equal hashes prove equal data, whatever the folders.
 
     Args:
-        cases: of the split, in any order.
-        hashes: SHA-256 of every file that they name.
+        cases: cases of the split, in any order.
+        hashes: SHA-256 of every file in these cases.
     """
     return digest(sorted(_row(case, hashes) for case in cases))
 
@@ -158,12 +159,12 @@ def _with_columns(case: Case, roles: Roles, *, labels: bool) -> Case:
 
 
 def _labelled(case: Case) -> Case:
-    """In the table of a run the domain ``target`` marks cases without labels: one that has them gets none."""
+    """Remove the domain of a labelled target case: in the table of a run, ``target`` means "without labels"."""
     return replace(case, domain=None) if case.domain == TARGET else case
 
 
 def _patient(case: Case) -> str:
-    """Whose studies stay together."""
+    """The patient, whose studies must stay in one fold."""
     return case.patient or case.name
 
 
@@ -172,39 +173,41 @@ def _tested(case: Case) -> Case:
 
 
 def _require_divisible(patients: int, folds: int, where: Path, *, chosen: bool) -> None:
-    """Refuse folds without a patient to test on, or without one to train on."""
+    """Refuse folds without a test patient or without a training patient."""
     if patients < 2:
-        one = "there is one target patient of split 'train', who cannot both train and be tested on"
+        one = "there is only one target patient of split 'train', too few for cross-validation"
         raise InputError(
-            one if patients else "no target case has the split 'train' or 'test', so none can be tested on",
+            one if patients else "no target case has the split 'train' or 'test', so there are no test cases",
             where=where,
             fix="add target patients of split 'train', or target cases of split 'test'",
         )
     possible = "2" if patients == 2 else f"from 2 to {patients}"
-    testing = "give target cases the split 'test', which makes one fold"
+    testing = "give some target cases the split 'test'"
     if folds < 2:
         raise UsageError(
-            f"there cannot be {folds} fold{'' if folds == 1 else 's'}, as no target case has the split 'test'",
+            f"--folds must be at least 2, because no target case has the split 'test'; got {folds}",
             where=where,
             fix=f"choose --folds {possible}, or {testing}",
         )
     if folds > patients:
         raise UsageError(
-            f"{patients} target patients cannot be divided into {folds} folds{'' if chosen else ', the default'}",
+            f"{patients} target patients cannot be divided into {folds} folds{'' if chosen else ' (the default)'}",
             where=where,
             fix=f"choose --folds {possible}, or {testing}",
         )
 
 
 def _require_domains(table: CaseTable) -> None:
-    if homeless := [case.name for case in table.cases if case.domain is None]:
+    if missing := [case.name for case in table.cases if case.domain is None]:
         raise InputError(
-            f"case '{homeless[0]}' has no domain",
+            f"case '{missing[0]}' has no domain",
             where=table.path,
             fix="write 'source' or 'target' into the column 'domain' of every case",
         )
     for domain in (SOURCE, TARGET):
         if not table.select(domain=domain):
             raise InputError(
-                f"no case has the domain '{domain}'", where=table.path, fix="a benchmark compares two domains"
+                f"no case has the domain '{domain}'",
+                where=table.path,
+                fix=f"add {domain} cases; a benchmark needs source and target",
             )

@@ -1,4 +1,4 @@
-"""From the scores of all runs to statements about regimes: means, intervals, paired tests, the share of the gap."""
+"""Statistics of the regimes from the scores of all runs: means, intervals, paired tests, share of the gap closed."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ DICE = "dice"
 
 @dataclass(frozen=True)
 class Scored:
-    """The numbers of one regime on the cases of one domain.
+    """The scores of one regime on the test cases of one domain.
 
     Attributes:
-        seeds: those that have scores for all cases.
-        cases: names.
-        values: metric to ``(seeds, cases)``; NaN where a case failed or a metric does not apply.
+        seeds: seeds that have scores for all cases.
+        cases: names of the cases.
+        values: by metric ``(seeds, cases)``; NaN if a case failed or the metric does not apply.
     """
 
     seeds: tuple[int, ...]
@@ -50,16 +50,17 @@ class Row:
     """One regime in the table.
 
     Attributes:
-        name: of the regime.
-        title: for people.
-        wanted: how many seeds it was to have.
+        name: name of the regime.
+        title: readable title.
+        wanted: planned number of seeds.
         target: scores on the target domain.
-        source: scores on the source domain, where cases are left for it.
-        metrics: of the target domain, by metric.
-        source_metrics: of the source domain, by metric.
-        gap: share of the gap between training on S and training on T, where both are there; these two have none.
-        against: by reference the difference of the Dice, with ``p_holm``.
-        health: by seed the verdict on each fold, made without labels of T; of methods that adapt.
+        source: scores on the source domain, if it has test cases.
+        metrics: summaries on the target domain, by metric.
+        source_metrics: summaries on the source domain, by metric.
+        gap: share of the gap between training on S and on T that is closed; None for these two regimes, and if one of
+            them has no scores.
+        against: by reference the difference in Dice, with ``p_holm``.
+        health: by seed the health verdict of each fold, made without labels of T; only for methods that adapt.
     """
 
     name: str
@@ -84,15 +85,15 @@ def tabulate(
 ) -> tuple[Row, ...]:
     """The rows of all regimes that have scores, in the order of ``titles``.
 
-    A seed counts once all its folds are scored. All means are over cases, then over seeds.
+    A seed is included when all its folds are scored. All means are over cases first, then over seeds.
 
     Args:
-        runs: of the benchmark, done or not.
-        titles: by regime.
-        references: regimes that every other one is tested against; Holm's correction is made within each. One
-            without scores is left out.
-        seed: of the bootstrap.
-        draws: bootstrap samples.
+        runs: runs of the benchmark, finished or not.
+        titles: titles by regime.
+        references: regimes that every other one is tested against, with Holm's correction within each reference. A
+            reference without scores is left out.
+        seed: random seed of the bootstrap.
+        draws: number of bootstrap samples.
     """
     rows: list[Row] = []
     for name, title in titles.items():
@@ -117,11 +118,11 @@ def tabulate(
 
 
 def collect(runs: Sequence[Run], domain: str) -> Scored | None:
-    """The scores of one regime; None where no seed has all of them.
+    """The scores of one regime; None if no seed has scores of all folds.
 
     Args:
-        runs: of the regime.
-        domain: of the cases. Source cases are tested in every fold, and their scores averaged over the folds.
+        runs: runs of the regime.
+        domain: domain of the test cases. Source cases are tested in every fold, and their scores are averaged.
     """
     tables: dict[int, dict[str, dict[str, float]]] = {}
     for number in sorted({run.seed for run in runs}):
@@ -141,7 +142,7 @@ def collect(runs: Sequence[Run], domain: str) -> Scored | None:
 
 
 def verdicts(runs: Sequence[Run]) -> dict[int, tuple[str, ...]]:
-    """What the look at the kept weights of each run made of it, by seed; runs that were not looked at have none."""
+    """Health verdicts of the kept weights, by seed; a run without health monitoring has none."""
     found: dict[int, tuple[str, ...]] = {}
     for run in runs:
         if looks := read_records(run.folder / "metrics.jsonl"):
@@ -151,7 +152,7 @@ def verdicts(runs: Sequence[Run]) -> dict[int, tuple[str, ...]]:
 
 
 def _cases(path: Path) -> dict[str, dict[str, float]]:
-    """Case to metric to number; null becomes NaN."""
+    """Scores by case and metric; null becomes NaN."""
     rows = json.loads(path.read_text())["cases"]
     return {
         row["case"]: {name: np.nan if value is None else float(value) for name, value in row.items() if name != "case"}
@@ -160,7 +161,7 @@ def _cases(path: Path) -> dict[str, dict[str, float]]:
 
 
 def _averaged(folds: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
-    """All cases of all folds; one that is scored in several gets the mean of what is finite."""
+    """Scores of the cases of all folds; a case in several folds gets the mean of its finite scores."""
     found: dict[str, dict[str, list[float]]] = {}
     for fold in folds:
         for case, row in fold.items():
@@ -174,7 +175,7 @@ def _summaries(scored: Scored, seed: int, draws: int) -> dict[str, RunSummary]:
 
 
 def _compared(rows: Sequence[Row], references: Sequence[str], seed: int, draws: int) -> tuple[Row, ...]:
-    """The rows with their share of the gap and their differences from the references."""
+    """The rows, completed by the share of the gap closed and the differences from the references."""
     by_name = {row.name: row for row in rows}
     against: dict[str, dict[str, dict[str, Any]]] = {row.name: {} for row in rows}
     for reference in references:
@@ -202,7 +203,7 @@ def _compared(rows: Sequence[Row], references: Sequence[str], seed: int, draws: 
 
 
 def _dice(*rows: Row) -> list[list[Numbers]]:
-    """The Dice of several regimes on the cases of the first, in its order."""
+    """The Dice of several regimes on the cases of the first regime, in its order."""
     cases = rows[0].target.cases
     tables = []
     for row in rows:

@@ -1,7 +1,8 @@
-"""One run of a benchmark in a process of its own: train, predict the test cases, score them.
+"""One run of a benchmark in its own process: train, predict the test cases, score them.
 
-``python -m medgen.benchmark.worker RUN`` is started by :mod:`medgen.benchmark.running`, which has written what the run
-is into its folder. It speaks one JSON object a line on standard output: progress, or the error that ended it.
+:mod:`medgen.benchmark.running` writes a description of the run into its folder and starts
+``python -m medgen.benchmark.worker RUN``. The worker writes one JSON object per line to standard output: its progress,
+or the error that ended it.
 """
 
 from __future__ import annotations
@@ -38,18 +39,18 @@ def execute(
     allow_modules: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> None:
-    """Do, or go on with, the run that ``folder`` describes.
+    """Start or continue the run described in ``folder``.
 
     Args:
-        folder: with the tables and facts that :meth:`~medgen.benchmark.runs.Run.write` makes.
-        store: of prepared volumes, shared by all runs.
+        folder: folder with the files that :meth:`~medgen.benchmark.runs.Run.write` made.
+        store: folder of prepared volumes, shared by all runs.
         device: as for ``train``.
         allow_modules: modules outside medgen that the recipe may name.
         progress: called with (done, total, what).
     """
     facts = read_facts(folder)
     recipe = load_recipe(facts["recipe"])
-    if not (folder / "run.json").is_file():  # written when the training has ended
+    if not (folder / "run.json").is_file():  # this file is written at the end of the training
         train(
             recipe,
             folder / TRAINING_TABLE,
@@ -71,7 +72,7 @@ def execute(
 def _score(
     folder: Path, recipe: Recipe, domain: str, device: str, allow_modules: Sequence[str], progress: Progress | None
 ) -> None:
-    """Predict and score the cases of one domain; a case that cannot be predicted is counted as failed."""
+    """Predict and score the test cases of one domain; a case that cannot be predicted counts as failed."""
     table, predictions = folder / test_table(domain), folder / "predictions" / domain
     model = load_model(folder, device=device, allow_modules=allow_modules)
     predict_cohort(model, read_cases(table).cases, predictions, resume=True, progress=progress)
@@ -82,7 +83,7 @@ def _score(
 
 
 class _Lines:
-    """Progress as lines of JSON, at most one a second."""
+    """Progress as lines of JSON, at most one per second."""
 
     def __init__(self) -> None:
         self._last = float("-inf")
@@ -94,13 +95,13 @@ class _Lines:
 
 
 def say(content: dict[str, Any]) -> None:
-    """Write one line to whoever started this process."""
+    """Write one line of JSON to the parent process."""
     sys.stdout.write(json.dumps(content) + "\n")
     sys.stdout.flush()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one run; gives the exit code that ``medgen train`` would."""
+    """Do one run and return an exit code, as ``medgen train`` does."""
     parser = argparse.ArgumentParser()
     parser.add_argument("run", type=Path)
     parser.add_argument("--store", type=Path, required=True)
@@ -122,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # whoever started this process is gone; what is saved will be found again
+    except BrokenPipeError:  # the parent process has ended; the next call continues from the saved state
         return 75
     except Exception as error:
         traceback.print_exc()  # into the log of the run

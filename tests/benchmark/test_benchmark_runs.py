@@ -66,7 +66,7 @@ def test_failed_runs_are_listed_with_their_reasons(table, tmp_path, monkeypatch)
     assert result.failed[0].reason == "it fell over; in t1.nii.gz; lift it up"
     assert result.failed[0].folder == "runs/both/seed0"
     assert (0, 2, "both, seed 0: 1/9 working") in told
-    with pytest.raises(CasesFailed, match="2 runs have no scores; both, seed 0: it fell over"):
+    with pytest.raises(CasesFailed, match="2 runs failed; both, seed 0: it fell over"):
         result.require_complete()
     assert json.loads((tmp_path / "out" / "benchmark.json").read_text())["failed"][1]["run"] == "target_only, seed 0"
 
@@ -181,7 +181,7 @@ def test_time_that_is_up_starts_nothing_and_can_go_on(table, tmp_path):
     result = run_benchmark(RECIPE, table, tmp_path / "out", regimes=["both"], seeds=1, max_minutes=0)
     assert (result.rows, result.stopped) == ((), "the limit in minutes")
     assert "No run has scores yet" in (tmp_path / "out" / "benchmark.md").read_text()
-    with pytest.raises(Preempted, match="runs are left"):
+    with pytest.raises(Preempted, match="before all runs were finished"):
         result.require_complete()
 
 
@@ -238,7 +238,7 @@ def test_the_references_of_a_plan_reach_the_table(table, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("wrong", [{"seeds": 0}, {"workers": 0}])
 def test_numbers_are_positive(table, tmp_path, wrong):
-    with pytest.raises(UsageError, match="there cannot be 0"):
+    with pytest.raises(UsageError, match="must be at least 1, got 0"):
         run_benchmark(RECIPE, table, tmp_path / "out", **wrong)
 
 

@@ -36,7 +36,7 @@ def test_test_cases_make_one_fold():
     (fold,) = make_folds(WHOLE)
     assert [case.name for case in fold.target] == ["t3", "t4"]
     assert [case.name for case in fold.source] == ["s3"]
-    with pytest.raises(UsageError, match="one fold and not 3"):
+    with pytest.raises(UsageError, match="which are the only fold"):
         make_folds(WHOLE, 3)
 
 
@@ -62,10 +62,16 @@ def test_without_test_cases_every_target_case_is_tested_once_and_never_trained_o
     [
         (7, 8, UsageError, "7 target patients cannot be divided into 8 folds", "choose --folds from 2 to 7, or"),
         (2, 3, UsageError, "2 target patients cannot be divided into 3 folds", "choose --folds 2, or"),
-        (3, None, UsageError, "3 target patients cannot be divided into 5 folds, the default", "from 2 to 3, or"),
-        (7, 1, UsageError, "there cannot be 1 fold, as no target case has the split 'test'", "from 2 to 7, or"),
-        (7, 0, UsageError, "there cannot be 0 folds, as", "from 2 to 7, or"),
-        (1, None, InputError, "there is one target patient of split 'train'", "add target patients of split 'train'"),
+        (3, None, UsageError, "3 target patients cannot be divided into 5 folds (the default)", "from 2 to 3, or"),
+        (
+            7,
+            1,
+            UsageError,
+            "--folds must be at least 2, because no target case has the split 'test'; got 1",
+            "from 2 to 7, or",
+        ),
+        (7, 0, UsageError, "--folds must be at least 2, because", "from 2 to 7, or"),
+        (1, None, InputError, "there is only one target patient of split 'train'", "add target patients of split 'train'"),
         (0, 2, InputError, "no target case has the split 'train' or 'test'", "add target patients of split 'train'"),
     ],
 )
@@ -93,7 +99,7 @@ def test_folds_are_not_advised_where_there_are_none_and_fewer_do_not_help():
     (fold,) = [fold for fold in make_folds(shared, 2) if fold.held_out == {"p0"}]
     with pytest.raises(InputError, match="no source case to train on") as caught:
         training_cases(shared, REGIMES["adapted"], fold, BASE.data)
-    assert caught.value.fix == f"add source cases of patients other than those of fold {fold.number}, who are held out"
+    assert caught.value.fix == f"add source cases of patients who are not held out in fold {fold.number}"
 
 
 def test_studies_of_a_patient_stay_in_one_fold_of_both_domains():
@@ -189,7 +195,7 @@ def test_a_missing_label_is_told_where_it_is_learnt_from():
     bare = lacking("t0", "label")
     fold = make_folds(bare)[0]
     assert len(training_cases(bare, REGIMES["adapted"], fold, BASE.data)) == 6
-    said = r"cases that the regime 'both' learns from have no image for label in 1 of 6 \(t0\)"
+    said = r"training cases of the regime 'both' have no image for label in 1 of 6 \(t0\)"
     with pytest.raises(InputError, match=said) as caught:
         training_cases(bare, REGIMES["both"], fold, BASE.data)
     assert "--regimes" in caught.value.fix
@@ -222,9 +228,9 @@ def test_a_case_to_be_tested_on_needs_a_label_and_the_inputs_of_the_regime_and_n
     bare = lacking("t3", "swi", "mask").select(split="test", domain="target")
     assert len(splits.tested_cases(bare, roles["without_shifted"], WHOLE.path)) == 2
     assert len(splits.tested_cases(bare, roles["both_separate"], WHOLE.path)) == 2  # its channels may be missing
-    with pytest.raises(InputError, match=r"to be tested on have no image for ge\|swi in 1 of 2 \(t3\)"):
+    with pytest.raises(InputError, match=r"test cases have no image for ge\|swi in 1 of 2 \(t3\)"):
         splits.tested_cases(bare, roles["source_only"], WHOLE.path)
-    with pytest.raises(InputError, match=r"to be tested on have no image for label in 1 of 2 \(t4\)"):
+    with pytest.raises(InputError, match=r"test cases have no image for label in 1 of 2 \(t4\)"):
         plan_runs(BASE, lacking("t4", "label"), choose_regimes(["adapted"]), tmp_path, seeds=1)
 
 
@@ -250,7 +256,7 @@ def test_a_recipe_without_labels_is_refused(tmp_path):
 
 
 def test_a_missing_file_is_told(tmp_path):
-    with pytest.raises(InputError, match="'s0' names a file that is not there"):
+    with pytest.raises(InputError, match="a file of case 's0' does not exist"):
         plan_runs(BASE, WHOLE, choose_regimes(["source_only"]), tmp_path, seeds=1)
 
 

@@ -148,7 +148,7 @@ def test_markdown_says_what_it_shows(rows):
         "train on T: one seed",
         "failed: adapted, seed 2: it fell over",
         "steps: 7",
-        "5 of 7 runs are done",
+        "5 of 7 runs are finished",
     ):
         assert words in text
     timed = {**FACTS["regimes"], "adapted": {"overrides": [], "seconds": [{"training": 90}, {"training": 30}]}}

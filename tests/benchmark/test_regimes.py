@@ -91,16 +91,16 @@ def test_an_optional_input_never_comes_first():
 def test_the_shifted_channel_is_found_or_asked_for():
     assert shifted_input(BASE) == "ge|swi"
     assert shifted_input(BASE, "t1") == "t1"
-    with pytest.raises(UsageError, match="is no input"):
+    with pytest.raises(UsageError, match="is not an input"):
         shifted_input(BASE, "flair")
     with pytest.raises(UsageError, match="several inputs"):
         shifted_input(load_recipe(RECIPE, ["data.inputs=['t1|t2', 'ge|swi']"]))
     plain = load_recipe(RECIPE, ["data.inputs=[t1, ge]"])
     assert shifted_input(plain) is None
     assert derive_recipe(plain, REGIMES["source_only"], shifted=None, seed=0).data.inputs == ("t1", "ge")
-    with pytest.raises(UsageError, match="none is known"):
+    with pytest.raises(UsageError, match="needs to know which input differs"):
         derive_recipe(plain, REGIMES["without_shifted"], shifted=None, seed=0)
-    with pytest.raises(UsageError, match="one column"):
+    with pytest.raises(UsageError, match="a single column"):
         derive_recipe(plain, REGIMES["both_separate"], shifted="ge", seed=0)
 
 
@@ -156,9 +156,9 @@ def test_a_plan_names_its_references(tmp_path):
 @pytest.mark.parametrize(
     ("names", "overrides", "said"),
     [
-        (["adaptd"], [], "no regime or method 'adaptd'"),
-        (["both", "both"], [], "named twice"),
-        (["both"], ["adapted:seed=1"], "changes a regime that is not run"),
+        (["adaptd"], [], "unknown regime or method 'adaptd'"),
+        (["both", "both"], [], "listed twice"),
+        (["both"], ["adapted:seed=1"], "is for a regime that is not run"),
     ],
 )
 def test_wrong_names_are_told(names, overrides, said):
@@ -174,8 +174,8 @@ def test_wrong_names_are_told(names, overrides, said):
         ("regimes: [", "not YAML"),
         ("regimes: {both: {sed: 2}}", "unknown key"),
         ("regimes: {both: {seeds: 0}}", "seeds"),
-        ("{regimes: {both: {}}, references: [adapted]}", "'adapted' is no row of the plan; its rows are both"),
-        ("{regimes: {both: {}}, references: [both, both]}", "named twice"),
+        ("{regimes: {both: {}}, references: [adapted]}", "'adapted' is not a row of the plan; its rows are both"),
+        ("{regimes: {both: {}}, references: [both, both]}", "listed twice"),
     ],
 )
 def test_a_wrong_plan_is_told(tmp_path, text, said):
@@ -184,7 +184,7 @@ def test_a_wrong_plan_is_told(tmp_path, text, said):
     with pytest.raises(UsageError, match=said) as told:
         load_plan(path)
     assert told.value.where == path
-    with pytest.raises(UsageError, match="no such plan"):
+    with pytest.raises(UsageError, match="the plan does not exist"):
         load_plan(tmp_path / "other.yaml")
-    with pytest.raises(UsageError, match="cannot name a folder"):
+    with pytest.raises(UsageError, match="not usable as a folder name"):
         choose_regimes(plan=Plan.model_validate({"regimes": {"../up": {"like": "both"}}}))
