@@ -71,7 +71,7 @@ def test_without_test_cases_every_target_case_is_tested_once_and_never_trained_o
             "from 2 to 7, or",
         ),
         (7, 0, UsageError, "--folds must be at least 2, because", "from 2 to 7, or"),
-        (1, None, InputError, "there is only one target patient of split 'train'", "add target patients of split 'train'"),
+        (1, None, InputError, "there is only one target patient of split", "add target patients of split 'train'"),
         (0, 2, InputError, "no target case has the split 'train' or 'test'", "add target patients of split 'train'"),
     ],
 )
