@@ -1,7 +1,7 @@
 """The contract of everything that is trained: the updates it asks for, and what can be done with it afterwards.
 
-A method yields its updates; the one training loop does the rest. What a trained method is good for it says by the
-abilities that it inherits: :class:`Predicts`, :class:`Translates`, :class:`Samples`, :class:`Encodes` and
+A method yields its updates; the one training loop does the rest. What can be done with a trained method follows from
+the abilities that it inherits: :class:`Predicts`, :class:`Translates`, :class:`Samples`, :class:`Encodes` and
 :class:`HasDensity`. Commands, inference and the contract test ask ``isinstance`` and never for a name.
 """
 

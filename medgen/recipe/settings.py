@@ -61,26 +61,26 @@ class LearningRate(Config):
 
 
 class HealthConfig(Config):
-    """How an adaptation is watched at every validation; see :mod:`medgen.run.monitor`."""
+    """How an adaptation is monitored at every validation; see :mod:`medgen.run.monitor`."""
 
     cases: PositiveInt = 4
     """Held-out cases of each domain; the target's are predicted whole. Intervals need four or more."""
     disturbed: PositiveInt = 2
-    """Of the target's, how many are predicted again as a disturbed copy, which costs as much once more."""
+    """Target cases among them that are predicted a second time after a perturbation, at the same cost."""
     segments: PositiveInt = 32
-    """Of each domain, over these cases, of the size of the training patches, drawn uniformly from the mask."""
+    """Training-size patches of each domain, drawn uniformly from the masks of these cases, for the domain probe."""
 
 
 class Schedule(Config):
-    """How long to train, on how much at a time, and how often to look."""
+    """Length of the training, batch size, learning rate, validation and checkpoints."""
 
     steps: PositiveInt = 20000
     batch: PositiveInt = 10
-    """Patches a step, over all processes and micro-batches together."""
+    """Patches per step, over all processes and micro-batches together."""
     accumulate: PositiveInt = 1
-    """Micro-batches that a batch is cut into, to save memory. The step is that of the whole batch for one network that
-    does not look across its batch (no batch normalisation). Of several networks none steps before all micro-batches
-    are done, so each is judged by the others as they were before the step, and not by those that have just stepped."""
+    """Micro-batches per batch, to save memory. For one network without batch normalisation the step equals that of the
+    whole batch. With several networks, none steps before all micro-batches are done, so the loss of each is computed
+    with the others as they were before the step."""
     precision: Literal["32", "bf16"] = "32"
     learning_rate: LearningRate = LearningRate()
     clip: PositiveFloat | None = None
@@ -88,21 +88,21 @@ class Schedule(Config):
     averaging: float | None = Field(default=None, gt=0, lt=1)
     """Decay of the exponential moving average of the weights that is validated and kept, e.g. 0.999."""
     validate_every: PositiveInt = 1000
-    """Steps. Where the health of an adaptation is watched there is one validation more, at the last step before the
-    target domain gets its say, to compare with."""
+    """Steps between validations. A monitored adaptation is validated once more before it begins, as the baseline of its
+    monitor."""
     keep: Literal["best", "last", "health"] = "best"
-    """Which weights become the model: those of the best validation, of the last step, or, for a method that adapts, of
-    the look that the health signals prefer; see :mod:`medgen.run.monitor.history`, which is no default since its
-    worth is not shown. With ``best`` a method that adapts keeps the last: its validation has labels of the source
-    domain only, on which adaptation does not get better."""
+    """Which weights become the model. ``best``: those of the validation with the best score. ``last``: those of the last
+    step. ``health``, for a method that adapts: those of the validation that the monitor prefers, see
+    :mod:`medgen.run.monitor.history`; it is not the default, since its benefit is not shown. With ``best`` a method
+    that adapts keeps the last: only the source domain has labels, and adaptation does not improve its score."""
     save_every: PositiveInt = 1000
     workers: NonNegativeInt = 0
-    """Processes that cut patches; 0 cuts them in the training process."""
+    """Processes that load patches; 0 loads them in the training process."""
     health: HealthConfig | None = HealthConfig()
-    """For a method that adapts; null does not look."""
+    """The monitor of a method that adapts; null switches it off."""
     snapshots: bool = False
-    """Keep the weights of every validation below ``checkpoints/<part>/snapshots``, to be scored afterwards; done too
-    where ``keep`` is ``health``."""
+    """Keep the weights of every validation in ``checkpoints/<part>/snapshots``, to score them afterwards; always on if
+    ``keep`` is ``health``."""
     tensorboard: bool = False
     """Also write TensorBoard events (needs the extra ``tensorboard``)."""
 

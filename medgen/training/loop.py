@@ -50,7 +50,7 @@ def train(
     Updates that come as a tuple are all differentiated on one graph before any of them steps.
 
     With one micro-batch each optimiser steps as soon as its update was asked for. With several, all of them step at
-    the end, each by the mean of its gradients: every network was judged by the others as they were before the step.
+    the end, each by the mean of its gradients; the losses are computed with all networks as they were before the step.
 
     Args:
         method: on the engine's device.
