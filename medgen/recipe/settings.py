@@ -91,8 +91,8 @@ class Schedule(Config):
     """Steps between validations. A monitored adaptation is validated once more before it begins, as the baseline of its
     monitor."""
     keep: Literal["best", "last", "health"] = "best"
-    """Which weights become the model. ``best``: those of the validation with the best score. ``last``: those of the last
-    step. ``health``, for a method that adapts: those of the validation that the monitor prefers, see
+    """Which weights become the model. ``best``: those of the validation with the best score. ``last``: those of the
+    last step. ``health``, for a method that adapts: those of the validation that the monitor prefers, see
     :mod:`medgen.run.monitor.history`; it is not the default, since its benefit is not shown. With ``best`` a method
     that adapts keeps the last: only the source domain has labels, and adaptation does not improve its score."""
     save_every: PositiveInt = 1000
