@@ -115,8 +115,9 @@ def validate(
     """Errors of whole-volume estimates, and what the method itself scores on held-out patches.
 
     Whole volumes are scored where the method predicts and the truth is there, by the metric of the task; the labels of
-    a domain that is adapted to are never there. The first score chooses the weights, except for a method that adapts:
-    its scores are of the labelled domain alone. All processes get the same result.
+    a domain that is adapted to are never there. The first score chooses the weights, except where it uses pairs that
+    the method does not learn from, and for a method that adapts: its scores are of the labelled domain alone. All
+    processes get the same result.
 
     Args:
         network: in any mode; is left in evaluation mode.
@@ -130,12 +131,23 @@ def validate(
     if isinstance(network, Predicts | Translates) and task.error is not None and (scored := task.scored(cases)):
         value = _whole_volumes(network, scored, contexts, session, look)
         scores[task.metric] = value
-        chosen.append(task.sign * value)
+        if _learns_truth(network):
+            chosen.append(task.sign * value)
     on_patches = _patches(network, cases, contexts, session)
     scores |= on_patches
     chosen += list(on_patches.values())
     usable = chosen and math.isfinite(chosen[0]) and not network.adapts()
     return Validation(chosen[0] if usable else None, scores)
+
+
+def _learns_truth(network: Method) -> bool:
+    """Whether the method learns from the pairs or labels that whole volumes are scored with.
+
+    Of one that does not, such as an unpaired translation, a score against them is for the log alone: weights that were
+    chosen by it would not be those of an unsupervised method.
+    """
+    truth = "label" if network.batch_class.task().labels else "target"
+    return any({"image", truth} <= set(stream.fields.values()) for stream in network.batch_class.streams())
 
 
 def _whole_volumes(

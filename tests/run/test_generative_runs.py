@@ -70,7 +70,11 @@ def test_unpaired_cases_are_enough_and_each_has_its_own_grid(cases, tmp_path):
     held = {case.name: sorted(case.files & {"image", "target"}) for case in store.cases if case.split == "train"}
     assert held == {"case0": ["target"], "case1": ["image"], "case2": ["image", "target"]}
     run = train(CYCLEGAN, table, tmp_path / "run", device="cpu", store=tmp_path / "store")
-    assert {"mae", "cycle_source", "cycle_target"} <= set(validations(run)[-1])
+    scores = validations(run)
+    assert {"mae", "cycle_source", "cycle_target"} <= set(scores[-1])
+    done = json.loads((run / "checkpoints" / "stage0" / "done.json").read_text())
+    # The pairs of validation are for the log: a method without pairs does not choose its weights by them.
+    assert done["best_value"] == pytest.approx(min(each["cycle_source"] for each in scores))
 
 
 def test_a_method_for_pairs_still_wants_pairs(cases, tmp_path):
