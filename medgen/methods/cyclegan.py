@@ -8,6 +8,7 @@ F is ``forward``, B is ``backward``. The discriminators see earlier outputs of t
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
@@ -65,15 +66,13 @@ class CycleGAN(Method, Translates):
                 f"the identity loss compares {shape.inputs} inputs with {shape.outputs} target",
                 fix="set config.identity_weight to 0, or give one input",
             )
-        sides, width = (shape.inputs, shape.outputs), max(4, round(64 * config.width))
-        generators = [
-            ResidualGenerator(shape.dimensions, *pair, width=width, blocks=config.blocks, norm=config.norm)
-            for pair in (sides, sides[::-1])
-        ]
-        self.to_target, self.to_source = generators
-        self.of_source, self.of_target = (
-            PatchDiscriminator(shape.dimensions, channels, width=width, levels=config.levels) for channels in sides
-        )
+        inputs, outputs, width = shape.inputs, shape.outputs, max(4, round(64 * config.width))
+        generator = partial(ResidualGenerator, width=width, blocks=config.blocks, norm=config.norm)
+        discriminator = partial(PatchDiscriminator, width=width, levels=config.levels)
+        self.to_target = generator(shape.dimensions, inputs, outputs)
+        self.to_source = generator(shape.dimensions, outputs, inputs)
+        self.of_source = discriminator(shape.dimensions, inputs)
+        self.of_target = discriminator(shape.dimensions, outputs)
         self.sources, self.targets = History(config.history), History(config.history)
 
     @property
@@ -92,14 +91,9 @@ class CycleGAN(Method, Translates):
     def optimizers(self) -> dict[str, Optimizer]:
         """One for both generators, one for both discriminators."""
         rate, betas = self.config.learning_rate, (self.config.beta1, 0.999)
-        pairs = {
-            "generators": (self.to_target, self.to_source),
-            "discriminators": (self.of_source, self.of_target),
-        }
-        return {
-            name: Adam([p for module in modules for p in module.parameters()], rate, betas)
-            for name, modules in pairs.items()
-        }
+        generators = [*self.to_target.parameters(), *self.to_source.parameters()]
+        discriminators = [*self.of_source.parameters(), *self.of_target.parameters()]
+        return {"generators": Adam(generators, rate, betas), "discriminators": Adam(discriminators, rate, betas)}
 
     def updates(self, batch: Unpaired, progress: float) -> Iterator[Update]:
         """Eq. 3 with least squares; the discriminators then see new and earlier outputs."""
@@ -115,14 +109,13 @@ class CycleGAN(Method, Translates):
             losses["identity_target"] = weight * l1_loss(self.to_target(target), target)
             losses["identity_source"] = weight * l1_loss(self.to_source(source), source)
         yield Update("generators", losses)
-        sides = (
-            ("source", self.of_source, source, self.sources.exchange(fake_source)),
-            ("target", self.of_target, target, self.targets.exchange(fake_target)),
-        )
-        losses = {}
-        for name, discriminator, real, fake in sides:
-            losses[f"real_{name}"] = 0.5 * least_squares(discriminator(real), real=True)
-            losses[f"fake_{name}"] = 0.5 * least_squares(discriminator(fake), real=False)
+        old_source, old_target = self.sources.exchange(fake_source), self.targets.exchange(fake_target)
+        losses = {
+            "real_source": 0.5 * least_squares(self.of_source(source), real=True),
+            "fake_source": 0.5 * least_squares(self.of_source(old_source), real=False),
+            "real_target": 0.5 * least_squares(self.of_target(target), real=True),
+            "fake_target": 0.5 * least_squares(self.of_target(old_target), real=False),
+        }
         yield Update("discriminators", losses)
 
     def score(self, batch: Unpaired) -> dict[str, float]:
