@@ -89,7 +89,16 @@ def open_store(cases: Sequence[Case], preparation: Preparation, places: Mapping[
         cases: from the case table.
         preparation: with which the store was built.
         places: by name of the case, the folder of its arrays.
+
+    Raises:
+        StorageError: a case is not in the store, e.g. since another machine does not share the folder.
     """
+    if absent := [name for name, place in places.items() if not (place / "case.json").is_file()]:
+        raise StorageError(
+            f"the store lacks {len(absent)} of {len(places)} cases, '{absent[0]}' first",
+            where=places[absent[0]],
+            fix="place the store in a folder that every process can read, or run again to build it anew",
+        )
     stored = tuple(open_case(case, places[case.name]) for case in cases)
     train = [facts_of(case.folder)["fingerprint"] for case in stored if case.split == "train"]
     return Store(stored, replace(preparation, training=summarise(train)) if train else preparation)

@@ -13,7 +13,7 @@ import pytest
 from medgen.cases import Case
 from medgen.config import build
 from medgen.errors import InputError, StorageError
-from medgen.preparation import Preparation, PreparationConfig, Roles, build_store, building
+from medgen.preparation import Preparation, PreparationConfig, Roles, build_store, building, open_store
 from medgen.volume import Volume, write_volume
 
 ROLES = Roles(inputs=("t1",), target="ct", labels="label", mask="mask")
@@ -238,3 +238,11 @@ def test_a_stored_case_travels_light(tmp_path):
     packed = pickle.dumps(case)
     assert len(packed) < 2000
     assert np.array_equal(pickle.loads(packed).image, case.image)  # noqa: S301
+
+
+def test_a_process_that_cannot_see_the_store_says_so(tmp_path):
+    cases = [patient(tmp_path, "a"), patient(tmp_path, "b", seed=1)]
+    places = {case.name: case.folder for case in build_store(cases, plan(), tmp_path / "store").cases}
+    assert len(open_store(cases, plan(), places).cases) == 2
+    with pytest.raises(StorageError, match="lacks 1 of 2 cases, 'b' first"):
+        open_store(cases, plan(), {**places, "b": tmp_path / "elsewhere"})
