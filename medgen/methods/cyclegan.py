@@ -3,6 +3,9 @@
 Two generators F: X -> Y and B: Y -> X are trained against a discriminator of each set, by least squares, so that
 ``B(F(x)) = x`` and ``F(B(y)) = y`` (eq. 2, cycle consistency). Here X are the inputs of the recipe and Y is its target;
 F is ``forward``, B is ``backward``. The discriminators see earlier outputs of the generators, too (section 4).
+
+Not as published: weights start as torch starts them; generators end linearly, since prepared inputs have no bounds,
+repeat the border voxels instead of mirroring them, and repeat voxels where they go up.
 """
 
 from __future__ import annotations

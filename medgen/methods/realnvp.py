@@ -1,11 +1,12 @@
 """RealNVP (Dinh, Sohl-Dickstein & Bengio 2017, https://arxiv.org/abs/1605.08803), of slices or volumes.
 
 Affine couplings map an image to a code of as many numbers, with an exact log-determinant, so the likelihood is exact:
-``log p(x) = log N(f(x); 0, 1) + log |det df/dx|`` (eq. 2). Half of the channels leave at each scale (section 3.6).
+``log p(x) = log N(f(x); 0, 1) + log |det df/dx|`` (eq. 3). Half of the channels leave at each scale (section 3.6).
 
 Published images are integers from 0 to 255 and get uniform noise before a logit. Prepared images are real numbers
 without bounds, so there is no logit; the noise stays, because a value that many voxels share exactly (the background of
-a brain without its skull) has an infinite density. There is no batch normalisation: the couplings are few.
+a brain without its skull) has an infinite density. There is no batch normalisation: the couplings are few; and each
+has three convolutions of one width instead of residual blocks with weight normalisation.
 """
 
 from __future__ import annotations
@@ -69,12 +70,13 @@ class RealNVP(Method, Samples, Encodes, HasDensity):
 
     def updates(self, batch: Images, progress: float) -> Iterator[Update]:
         """One step up the likelihood, in nats a voxel."""
-        noisy = batch.image + self.config.noise * (torch.rand_like(batch.image) - 0.5)
+        noisy = self._noisy(batch.image)
         yield Update("flow", {"negative_log_likelihood": -self.log_prob(noisy).mean() / noisy[0].numel()})
 
     def score(self, batch: Images) -> dict[str, float]:
-        """Bits a voxel, of the density in normalised units, so it may be negative."""
-        return {"bits_per_dimension": -self.log_prob(batch.image).mean().item() / batch.image[0].numel() / math.log(2)}
+        """Bits a voxel with the noise of training; the density is in normalised units, so it may be negative."""
+        nats = -self.log_prob(self._noisy(batch.image)).mean().item() / batch.image[0].numel()
+        return {"bits_per_dimension": nats / math.log(2)}
 
     def sample(self, count: int, generator: torch.Generator, temperature: float = 1.0) -> Tensor:
         """Images of codes of the standard normal distribution."""
@@ -97,6 +99,9 @@ class RealNVP(Method, Samples, Encodes, HasDensity):
             code, determinant = self.flow(image)
             density: Tensor = standard_normal_log_prob(code) + determinant
         return density
+
+    def _noisy(self, image: Tensor) -> Tensor:
+        return image + self.config.noise * (torch.rand_like(image) - 0.5)
 
 
 METHOD = RealNVP

@@ -48,7 +48,7 @@ def visible(case: Case, kind: type[Batch], roles: Roles) -> Case:
 def lacking(case: Case, kind: type[Batch], roles: Roles) -> tuple[str, ...]:
     """Roles that a method with batches of ``kind`` needs of a case, and that the case has no image for.
 
-    A case of split ``test`` needs no target and no mask: it is only predicted.
+    A case of split ``test`` needs no mask, and no target beside its inputs: it is only predicted.
     """
     wanting = [_lacking(case, stream, roles) for stream in _streams_of(case, kind, roles)]
     return min(wanting, key=len, default=())
@@ -92,8 +92,8 @@ class StreamSource:
             PatchSource(
                 mine,
                 config if stream.sees_labels or config.sampling != "balanced" else uniform,
-                seed ^ (number * _APART),
-                contexts,
+                (seed ^ (number * _APART)) % 2**64,
+                contexts if "image" in stream.fields.values() else None,
                 change if number == 0 else None,
                 arrays=frozenset(stream.fields.values()),
             )
@@ -143,7 +143,7 @@ def _lacking(case: Case, stream: Stream, roles: Roles) -> tuple[str, ...]:
     arrays, learnt = set(stream.fields.values()), case.split != "test"
     needed: set[str | None] = {role for role in roles.inputs if not is_optional(role)} if "image" in arrays else set()
     needed |= {roles.labels} if "label" in arrays else set()
-    needed |= {roles.target} if "target" in arrays and learnt else set()
+    needed |= {roles.target} if "target" in arrays and (learnt or "image" not in arrays) else set()
     needed |= {roles.mask} if learnt else set()
     return tuple(role for role in roles.all if role in needed and case.path(role) is None)
 

@@ -215,8 +215,10 @@ def _put_back(method: Method, buffers: Sequence[Tensor]) -> None:
 def _advance(updates: Iterator[Step], engine: Engine) -> tuple[Update, ...]:
     """Run the method up to its next update, or several on one graph, in the engine's precision; none at the end."""
     with engine.autocast():
-        step = next(updates, ())
-    return (step,) if isinstance(step, Update) else step
+        step = next(updates, None)
+    if step == ():
+        raise ValueError("a method yielded a joint step without updates")
+    return (step,) if isinstance(step, Update) else step or ()
 
 
 def _set_rate(optimizer: Optimizer, factor: float) -> float:

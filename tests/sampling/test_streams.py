@@ -1,15 +1,20 @@
 """Streams: which cases the patches of a batch come from."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
+import torch
 from test_patches import config, stored
 
+from medgen.cases import Case
 from medgen.errors import InputError
-from medgen.sampling.batches import Adaptation, Images, Labelled, Paired, Unpaired, split
+from medgen.preparation import Roles
+from medgen.sampling.batches import Adaptation, Images, Labelled, Paired, Stream, Unpaired, split
 from medgen.sampling.loading import patch_batches
-from medgen.sampling.streams import StreamSource
+from medgen.sampling.streams import StreamSource, lacking
 
 
 @pytest.fixture
@@ -76,3 +81,44 @@ def test_a_batch_is_shared_out_in_order(cases):
     assert np.array_equal(parts[1].image, batch.image[2:4])
     with pytest.raises(ValueError, match="cannot be shared out"):
         split(batch, 4)
+
+
+@pytest.mark.parametrize(
+    ("has", "lacks"),
+    [
+        ((), "ct"),
+        (("t1",), "flair"),
+        (("flair",), "t1"),
+        (("t1", "flair"), None),
+        (("ct",), None),
+        (("t1", "ct"), None),
+    ],
+)
+def test_an_unpaired_test_case_needs_one_whole_side(has, lacks):
+    roles = Roles(inputs=("t1", "flair"), target="ct")
+    case = Case("a", "test", None, {column: Path(f"{column}.nii") for column in has})
+    missing = lacking(case, Unpaired, roles)
+    assert missing == (() if lacks is None else (lacks,))
+
+
+def test_a_paired_test_case_needs_no_target():
+    case = Case("a", "test", None, {"t1": Path("t1.nii")})
+    assert lacking(case, Paired, Roles(inputs=("t1",), target="ct", mask="mask")) == ()
+
+
+class Three(NamedTuple):
+    """Patches of three sets."""
+
+    one: torch.Tensor
+    two: torch.Tensor
+    three: torch.Tensor
+
+    @classmethod
+    def streams(cls):
+        return tuple(Stream({field: "image"}, places=False) for field in cls._fields)
+
+
+def test_a_batch_may_have_more_than_two_streams(cases):
+    patch = StreamSource(Three, cases[:2], config(), seed=2**64 - 1)[0]
+    assert set(patch) == {"one", "two", "three"}
+    assert not np.array_equal(patch["one"], patch["three"])

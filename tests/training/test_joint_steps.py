@@ -153,3 +153,16 @@ def test_an_optimiser_that_is_given_no_gradient_counts_no_step():
     list(train(method, optimizers, [pair([1.0], [0.0])] * 2, Schedule(steps=2), Engine("cpu")))
     assert method.b not in optimizers["a"].state
     assert optimizers["a"].state[method.a]["step"] == 2
+
+
+class Empty(Numbers):
+    """Yields a joint step of nothing, and then a loss that must not be lost."""
+
+    def updates(self, batch, progress):
+        yield ()
+        yield Update("a", {"square": self.a.square()})
+
+
+def test_an_empty_joint_step_is_an_error_and_not_the_end():
+    with pytest.raises(ValueError, match="joint step without updates"):
+        steps(Empty(a=2.0), [pair([1.0], [0.0])])
