@@ -20,7 +20,6 @@ from medgen.methods.base import (
     Samples,
     Shape,
     Translates,
-    Update,
     stages_of,
 )
 from medgen.methods.catalogue import create, list_methods, method_names, resolve
@@ -116,23 +115,6 @@ def test_one_step_moves_every_parameter(instance):
     # a bias in front of a normalisation has no gradient by construction
     assert all(n.endswith("bias") for n in still), still
     assert all(torch.isfinite(torch.tensor(value)) for value in records[0].losses.values())
-
-
-def test_an_update_gives_no_gradient_to_the_other_networks(instance):
-    method = made(instance)
-    optimizers = method.optimizers()
-    for step in method.updates(batch_for(method), progress=0.5):
-        joint = (step,) if isinstance(step, Update) else step
-        for number, update in enumerate(joint, start=1):
-            own = {id(p) for g in optimizers[update.optimizer].param_groups for p in g["params"]}
-            others = {n: p for n, p in method.named_parameters() if id(p) not in own}
-            before = {n: None if p.grad is None else p.grad.clone() for n, p in others.items()}
-            mine = [p for p in method.parameters() if id(p) in own]
-            sum(update.losses.values()).backward(inputs=mine, retain_graph=number < len(joint))
-            for n, p in others.items():
-                assert p.grad is before[n] is None or torch.equal(p.grad, before[n]), n
-        for update in joint:
-            optimizers[update.optimizer].step()
 
 
 def test_bfloat16_runs_and_keeps_the_weights_in_32_bits(instance):
