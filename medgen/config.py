@@ -25,6 +25,10 @@ class Config(BaseModel):
         """Warnings about settings that are unlikely to work in a training of ``steps`` steps, each with a way out."""
         return ()
 
+    def recipe(self) -> Mapping[str, Any]:
+        """Values of the recipe outside ``config`` that these settings go with; a key that the user names wins."""
+        return {}
+
 
 Settings = TypeVar("Settings", bound=Config)
 

@@ -1,26 +1,25 @@
 """What a network has to beat: one number for every voxel, and boosted trees on smoothed intensities.
 
-Neither sees shape. A network that is no better has learnt nothing that needs a network.
+Neither sees shape. A network that is no better has learnt nothing that needs a network. The trees are also the first
+context of the auto-context cascade.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
-from scipy import ndimage
 
 from medgen.config import Config
 from medgen.errors import InputError
+from medgen.inference.voxelwise import LEAVES, BoostedTrees, VoxelwiseEstimator, smoothed
 from medgen.types import Array
 
 _LEVELS = 2**16
-_ROWS = 2**19
-_TRUNCATE = 4.0
 
 
 class TrainingCase(Protocol):
@@ -106,7 +105,7 @@ class ConstantBaseline:
 
 
 class VoxelwiseConfig(Config):
-    """Settings of :class:`VoxelwiseBaseline`."""
+    """Settings of :func:`fit_voxelwise`."""
 
     sigmas: tuple[NonNegativeFloat, ...] = Field(default=(0.0, 1.0, 2.0, 4.0), min_length=1)
     """Gaussian smoothing of each input channel, in voxels; 0 is the intensity itself."""
@@ -115,98 +114,87 @@ class VoxelwiseConfig(Config):
     loss: Literal["squared_error", "absolute_error"] = "absolute_error"
     """absolute_error for the lowest MAE, squared_error for the highest PSNR."""
     trees: PositiveInt = 200
-    leaves: int = Field(default=31, ge=2)
+    leaves: int = Field(default=31, ge=2, le=LEAVES)
     learning_rate: PositiveFloat = 0.1
 
 
-class VoxelwiseBaseline:
-    """Gradient-boosted trees from the smoothed intensities of a voxel to its target value.
+def fit_voxelwise(
+    cases: Sequence[TrainingCase], config: VoxelwiseConfig | None = None, *, seed: int = 0
+) -> VoxelwiseEstimator:
+    """Learn the target at a voxel from its smoothed intensities; one smoothed channel is in memory at a time.
 
     Args:
-        config: its settings.
-        seed: of the draw of training voxels and of the trees; the same seed gives the same predictions.
+        cases: the training cases; voxels in their masks are used.
+        config: settings.
+        seed: of the draw of training voxels and of the trees; the same seed gives the same estimator.
+
+    Raises:
+        InputError: a case has no target, no voxel lies in a mask, or a training value is not finite.
     """
+    from sklearn.ensemble import HistGradientBoostingRegressor
 
-    def __init__(self, config: VoxelwiseConfig | None = None, *, seed: int = 0) -> None:
-        self.config = config or VoxelwiseConfig()
-        self.seed = seed
-        self._model: Any = None
+    config = config or VoxelwiseConfig()
+    shares = _shares([int(np.count_nonzero(_mask(case))) for case in cases], config.voxels)
+    columns, values = [], []
+    for number, (case, share) in enumerate(zip(cases, shares, strict=True)):
+        generator = np.random.default_rng((seed, number))
+        places = np.sort(generator.choice(np.flatnonzero(_mask(case)), share, replace=False))
+        features = smoothed(case.image, config.sigmas, slice(0, case.image.shape[1]))
+        columns.append(np.stack([each.reshape(-1)[places] for each in features], axis=1))
+        values.append(_target(case).reshape(-1)[places])
+    samples, targets = np.concatenate(columns), np.concatenate(values)
+    _require_finite(samples, targets)
+    model = HistGradientBoostingRegressor(
+        loss=config.loss,
+        max_iter=config.trees,
+        max_leaf_nodes=config.leaves,
+        learning_rate=config.learning_rate,
+        early_stopping=False,
+        random_state=seed,
+    ).fit(samples, targets)
+    return VoxelwiseEstimator(config.sigmas, boosted_trees(model, samples.shape[1]))
 
-    def fit(self, cases: Sequence[TrainingCase]) -> Self:
-        """Learn from voxels in the masks; one smoothed channel is in memory at a time.
 
-        Args:
-            cases: the training cases.
+def boosted_trees(model: Any, features: int) -> BoostedTrees:
+    """The trees of scikit-learn's histogram boosting of one output, without missing values or categories."""
+    nodes = [tree.nodes for (tree,) in model._predictors]
+    inner = [each[each["is_leaf"] == 0] for each in nodes]
+    edges = [
+        np.unique(np.concatenate([each["num_threshold"][each["feature_idx"] == column] for each in inner]))
+        for column in range(features)
+    ]
+    thresholds = np.full((features, max(map(len, edges))), np.inf)
+    for row, own in zip(thresholds, edges, strict=True):
+        row[: len(own)] = own
+    shape = (len(nodes), max(1, *map(len, inner)))
+    feature, place = np.full(shape, -1, np.int16), np.zeros(shape, np.int16)
+    allowed, values = np.zeros(shape, np.int32), np.zeros((len(nodes), LEAVES), np.float32)
+    for tree, each in enumerate(nodes):
+        splits, leaves = _walk(each)
+        values[tree, : len(leaves)] = leaves
+        for number, (node, left) in enumerate(splits):
+            feature[tree, number] = column = int(node["feature_idx"])
+            place[tree, number] = np.searchsorted(edges[column], node["num_threshold"])
+            allowed[tree, number] = np.uint32(~left & 0xFFFFFFFF).astype(np.int32)
+    return BoostedTrees(float(model._baseline_prediction.ravel()[0]), thresholds, feature, place, allowed, values)
 
-        Returns:
-            Itself.
 
-        Raises:
-            InputError: a case has no target, no voxel lies in a mask, or a training value is not finite.
-        """
-        from sklearn.ensemble import HistGradientBoostingRegressor
+def _walk(nodes: NDArray[Any]) -> tuple[list[tuple[Any, int]], list[float]]:
+    """The inner nodes of a tree, each with the leaves to its left as bits; and the leaves' values, left to right."""
+    splits: list[tuple[Any, int]] = []
+    leaves: list[float] = []
 
-        config = self.config
-        shares = _shares([int(np.count_nonzero(_mask(case))) for case in cases], config.voxels)
-        columns, values = [], []
-        for number, (case, share) in enumerate(zip(cases, shares, strict=True)):
-            generator = np.random.default_rng((self.seed, number))
-            places = np.sort(generator.choice(np.flatnonzero(_mask(case)), share, replace=False))
-            columns.append(self._sample(case, places))
-            values.append(_target(case).reshape(-1)[places])
-        features, targets = np.concatenate(columns), np.concatenate(values)
-        _require_finite(features, targets)
-        self._model = HistGradientBoostingRegressor(
-            loss=config.loss,
-            max_iter=config.trees,
-            max_leaf_nodes=config.leaves,
-            learning_rate=config.learning_rate,
-            early_stopping=False,
-            random_state=self.seed,
-        ).fit(features, targets)
-        return self
+    def bits(number: int) -> int:
+        node = nodes[number]
+        if node["is_leaf"]:
+            leaves.append(float(node["value"]))
+            return 1 << (len(leaves) - 1)
+        left = bits(int(node["left"]))
+        splits.append((node, left))
+        return left | bits(int(node["right"]))
 
-    def predict(self, image: Array, mask: NDArray[Any] | None = None) -> NDArray[np.float32]:
-        """Predict a volume, a slab of planes at a time, so memory does not grow with it.
-
-        Args:
-            image: ``(C, X, Y, Z)`` inputs, prepared as for training.
-            mask: ``(X, Y, Z)``; voxels outside get -1 (the lower end of the window) and cost nothing. None: all.
-
-        Returns:
-            ``(1, X, Y, Z)`` float32, clipped to [-1, 1].
-
-        Raises:
-            RuntimeError: not fitted.
-        """
-        if self._model is None:
-            raise RuntimeError("fit the baseline first")
-        result = np.full(image.shape[1:], -1.0, dtype=np.float32)
-        where = np.ones(result.shape, dtype=bool) if mask is None else np.asarray(mask) > 0
-        for planes in _slabs(result.shape):
-            inside = where[planes]
-            if not inside.any():
-                continue
-            features = np.stack([smooth[inside] for smooth in self._features(image, planes)], axis=1)
-            part = result[planes]
-            part[inside] = np.clip(self._model.predict(features), -1, 1)
-        return result[None]
-
-    def _sample(self, case: TrainingCase, places: NDArray[np.int64]) -> Array:
-        everything = slice(0, case.image.shape[1])
-        columns = [smooth.reshape(-1)[places] for smooth in self._features(case.image, everything)]
-        return np.stack(columns, axis=1)
-
-    def _features(self, image: Array, planes: slice) -> Iterator[Array]:
-        """Each channel at each smoothing, on some planes of the first axis."""
-        for channel in image:
-            for sigma in self.config.sigmas:
-                # The planes that the kernel reaches; a border of the slab that is none of the volume is cut off.
-                reach = int(_TRUNCATE * sigma + 0.5)
-                first, last = max(planes.start - reach, 0), min(planes.stop + reach, len(channel))
-                block = np.ascontiguousarray(channel[first:last], dtype=np.float32)
-                smooth = ndimage.gaussian_filter(block, sigma, truncate=_TRUNCATE) if sigma else block
-                yield smooth[planes.start - first : planes.stop - first]
+    bits(0)
+    return splits, leaves
 
 
 def _target(case: TrainingCase) -> NDArray[Any]:
@@ -238,9 +226,3 @@ def _shares(sizes: Sequence[int], voxels: int) -> list[int]:
     _require_voxels(total)
     ends = [end * min(voxels, total) // total for end in accumulate(sizes)]
     return [end - start for start, end in pairwise([0, *ends])]
-
-
-def _slabs(shape: tuple[int, ...]) -> Iterator[slice]:
-    planes = max(1, _ROWS // max(1, shape[1] * shape[2]))
-    for start in range(0, shape[0], planes):
-        yield slice(start, min(start + planes, shape[0]))

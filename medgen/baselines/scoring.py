@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from medgen.baselines.regressors import ConstantBaseline, VoxelwiseBaseline
+from medgen.baselines.regressors import ConstantBaseline, fit_voxelwise
 from medgen.cases import Case
 from medgen.evaluation import Scores, evaluate_synthesis
 from medgen.preparation import Preparation, StoredCase
@@ -39,7 +39,7 @@ def fit_baseline(name: str, training: Sequence[StoredCase], *, seed: int = 0) ->
     if name == "constant_mean":
         return ConstantBaseline("mean").fit(training)
     if name == "voxelwise":
-        return VoxelwiseBaseline(seed=seed).fit(training)
+        return fit_voxelwise(training, seed=seed)
     raise KeyError(name)
 
 

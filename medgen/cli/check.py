@@ -69,7 +69,7 @@ def _from_recipe(path: Path) -> dict[str, Any]:
     recipe = load_recipe(path)
     wants: dict[str, Any] = {}
     if "." not in recipe.method:  # a method outside medgen is imported only by a command that has --allow-module
-        kind, _ = check_recipe(recipe, where=path)
+        recipe, kind, _ = check_recipe(recipe, where=path)
         wants = {"lacking": lambda case: lacking(case, kind.batch_class, recipe.data)}
     data, rules = recipe.data, Preparation(recipe.data, recipe.preparation)
     images = (*data.inputs, *([data.target] if data.target else []))

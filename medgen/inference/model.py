@@ -25,6 +25,7 @@ from medgen.inference.reading import MISSING, memory_need, prepare_patient, requ
 from medgen.inference.route import Route, route_of
 from medgen.inference.sources import Source, by_role
 from medgen.inference.stages import Cascade
+from medgen.inference.voxelwise import VoxelwiseEstimator, load_first
 from medgen.inference.writing import Files, Written, files_of, remove_results, require_writable, write_detected
 from medgen.methods.base import Direction, Method
 from medgen.training.checkpoint import load_stages
@@ -43,6 +44,7 @@ class LoadedModel:
         description: the content of ``model.json``.
         device: where they are.
         source: where the model came from, for messages.
+        first: makes the context of the first network, where that has one.
 
     Attributes:
         cascade: the networks, and how a prepared volume goes through them.
@@ -55,13 +57,19 @@ class LoadedModel:
     """
 
     def __init__(
-        self, stages: Sequence[Method], description: Mapping[str, Any], device: torch.device, *, source: str = ""
+        self,
+        stages: Sequence[Method],
+        description: Mapping[str, Any],
+        device: torch.device,
+        *,
+        source: str = "",
+        first: VoxelwiseEstimator | None = None,
     ) -> None:
         self.description = dict(description)
         self.source = source
         self.members: tuple[LoadedModel, ...] = (self,)
         self._known = known = Description.parse(description, stages[0].shape, source)
-        self.cascade = Cascade(tuple(stages), known.settings, known.patch, device, known.across)
+        self.cascade = Cascade(tuple(stages), known.settings, known.patch, device, known.across, first)
         self.task, self.classes, self.preparation = known.task, known.classes, known.preparation
 
     def joined(self, others: Sequence[LoadedModel]) -> LoadedModel:
@@ -309,4 +317,4 @@ def load_model(run: str | Path, *, device: str = "auto", allow_modules: Sequence
     if device == "auto":
         log.info("predicting on %s", place)
     stages, description = load_stages(Path(run), place, allow_modules=allow_modules)
-    return LoadedModel(stages, description, place, source=str(run))
+    return LoadedModel(stages, description, place, source=str(run), first=load_first(Path(run), description))

@@ -16,6 +16,7 @@ from medgen.errors import ModelError
 from medgen.inference.memory import Plan, within_memory
 from medgen.inference.reading import size_text
 from medgen.inference.tiles import predict_tiles
+from medgen.inference.voxelwise import VoxelwiseEstimator
 from medgen.methods.base import Direction, Method, Predicts, Translates
 from medgen.preparation.task import IMAGE, ValueRange
 from medgen.recipe.prediction import InferenceConfig
@@ -97,6 +98,7 @@ class Cascade:
         patch: size of the training patch in voxels, from which the tile follows where ``settings`` names none.
         device: where the networks are.
         across: axis of the prepared volume across the slices that the networks read; None for boxes.
+        first: makes the context of the first network, where that has one.
     """
 
     stages: tuple[Method, ...]
@@ -104,6 +106,7 @@ class Cascade:
     patch: tuple[int, ...]
     device: torch.device
     across: int | None = None
+    first: VoxelwiseEstimator | None = None
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -154,6 +157,8 @@ class Cascade:
     ) -> Estimate:
         """All stages by one plan; arguments and errors as for :func:`predict_prepared`."""
         values, clipped = request.values, 0
+        if context is None and self.first is not None:
+            context = self.first.predict(image, body)
         for number, stage in enumerate(self.stages, start=1):
             name = f"stage {number} of {len(self.stages)}" if len(self.stages) > 1 else "the network"
             inputs: Any = image if context is None else Stacked(image, context)

@@ -1,79 +1,156 @@
-"""What the methods for registered pairs share: the generator, reconstruction losses, cascade settings."""
+"""What the methods for registered pairs share: the generator, reconstruction losses, cascade settings, presets."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.optim import Adam
 
 from medgen.config import Config
 from medgen.losses.image import gradient_difference, mean_absolute, mean_squared
 from medgen.methods.base import Shape, Window
+from medgen.networks.fcn import Preset
 from medgen.networks.generators import Generator, Norm, build_generator
 from medgen.sampling.batches import Paired, centre
 
 Reduction = Literal["mean", "sum"]
+PresetName = Literal["tuned", "paper", "code"]
+
+WHOLE = 160
+"""Edge of a tile of a network that sees farther than a patch: a head at 2 mm and finer grids in pieces."""
+
+PUBLISHED: dict[str, Any] = {
+    "generator": "fcn",
+    "l1_weight": 0.0,
+    "mse_weight": 1.0,
+    "gradient_difference_weight": 1.0,
+    "region": "patch",
+    "learning_rate": 1e-4,
+    "beta1": 0.5,
+    "context": "none",
+    "residual": False,
+}
+"""Nie et al. 2017, but for the rate: theirs is 1e-6 over 500,000 steps."""
 
 
 class PairedConfig(Config):
     """Settings of a generator for registered pairs and of the cascade around it."""
 
-    generator: Generator = "fcn"
-    """``fcn``: Nie et al. 2017, 32^3 in and 16^3 out; ``unet``: MONAI's residual U-Net, same size."""
-    preset: Literal["paper", "code"] = "code"
-    """Published form of the FCN and, where there is an adversary, of the loss weights."""
+    published: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": PUBLISHED, "code": PUBLISHED}
+    """By preset, the values that differ from the defaults."""
+
+    preset: PresetName = "tuned"
+    """``tuned``: the defaults below, which work for small and for large budgets (docs/benchmarks.md). ``paper`` and
+    ``code``: the two published forms of Nie et al. 2017, as printed and as released; every key that is not named then
+    has its published value."""
+    generator: Generator = "half_resolution"
+    """``half_resolution``: a residual U-Net on folded voxels, same size. ``fcn``: Nie et al. 2017, 32^3 in and 16^3
+    out. ``unet``: MONAI's residual U-Net, same size."""
     width: PositiveFloat = 1.0
     """Factor on the number of filters of every network; 1 is published."""
     norm: Norm = "batch"
-    """Normalisation of the U-Net. ``instance`` forgets the absolute intensity of a patch, which is what tells tissues
-    apart: on the phantom 226 HU against 165 (docs/benchmarks.md). The FCN has batch normalisation."""
-    distance: Literal["mse", "l1"] = "mse"
-    """Voxel-wise loss; mse is published."""
-    distance_weight: NonNegativeFloat = 1.0
-    """lambda_2 of the paper."""
-    gradient_difference_weight: NonNegativeFloat = 1.0
+    """Normalisation of MONAI's U-Net. ``instance`` forgets the absolute intensity of a patch, which is what tells
+    tissues apart: on the phantom 226 HU against 165 (docs/benchmarks.md). The FCN has batch normalisation, the
+    half-resolution U-Net none."""
+    l1_weight: NonNegativeFloat = 1.0
+    """Weight of the mean absolute difference. Alone it collapses to the median at first: bone stays at 600 HU."""
+    mse_weight: NonNegativeFloat = 2.0
+    """Weight of the mean squared difference; lambda_2 of the paper."""
+    gradient_difference_weight: NonNegativeFloat = 0.5
     """lambda_3 of the paper; 0 leaves the term out."""
     gradient_difference_power: float = Field(default=2.0, ge=1)
     """alpha of the gradient difference loss; below 1 its slope has no bound."""
-    region: Literal["patch", "mask"] = "patch"
-    """Voxels that the reconstruction losses cover: the whole patch (published) or those inside the mask."""
-    learning_rate: PositiveFloat = 1e-4
-    """Adam; the paper has 1e-6 over 500,000 steps."""
-    beta1: float = Field(default=0.5, ge=0, lt=1)
-    """Adam's first moment; published."""
+    region: Literal["patch", "mask"] = "mask"
+    """Voxels that the losses cover: those inside the mask, or the whole patch (published)."""
+    learning_rate: PositiveFloat = 5e-4
+    """Of Adam. With 2e-3 the half-resolution U-Net learns little (docs/benchmarks.md)."""
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    """Adam's first moment; 0.5 is published."""
     weight_decay: NonNegativeFloat = 0.0
     """L2 on the weights; the authors' code has 5e-4."""
+    context: Literal["voxelwise", "none"] = "voxelwise"
+    """What the first network sees beside the image. ``voxelwise``: the estimate of boosted trees on smoothed
+    intensities, fitted in seconds (:mod:`medgen.run.voxelwise`). ``none``: nothing, as published."""
+    residual: bool = True
+    """Whether a network with a context adds its output to it, so that it learns a correction."""
     stages: PositiveInt = 1
     """Networks of the auto-context cascade; stage s also sees the whole-volume estimate of stage s - 1."""
     context_folds: int = Field(default=3, ge=2)
-    """Inner folds whose held-out predictions are the training context of the next stage."""
+    """Inner folds whose held-out predictions are the training context of the next network."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, values: Any) -> Any:
+        """Fill in the published values, and read the names that models of earlier versions were saved with."""
+        if not isinstance(values, dict):
+            return values
+        values = {key: value for key, value in values.items() if value is not None}
+        if "distance" in values:
+            weight = values.pop("distance_weight", 1.0)
+            l1 = values.pop("distance") == "l1"
+            values |= {"l1_weight": weight if l1 else 0.0, "mse_weight": 0.0 if l1 else weight}
+        return {**cls.published.get(str(values.get("preset")), {}), **values}
+
+    def recipe(self) -> Mapping[str, Any]:
+        """The schedule, patches and inference that the tuned settings were tuned with."""
+        if self.preset != "tuned":
+            return {}
+        return {
+            "patches": {"augmentation": {"flip": ["x"]}},
+            "schedule": {
+                "batch": 2,
+                "precision": "auto",
+                "learning_rate": {"kind": "cosine", "warmup": 0.03},
+                "averaging": 0.99,
+            },
+            # FLIPS
+        }
 
 
 def new_generator(config: PairedConfig, shape: Shape) -> tuple[nn.Module, Window]:
-    """The generator, and its window: a margin of 8 for the FCN; sides divisible by 8 for the U-Net."""
+    """The generator, and its window: a margin of 8 for the FCN; sides divisible by 8 for the U-Nets."""
+    form: Preset = "paper" if config.preset == "paper" else "code"
     generator, margin, multiple = build_generator(
-        config.generator, shape.inputs, shape.outputs, preset=config.preset, width=config.width, norm=config.norm
+        config.generator, shape.inputs, shape.outputs, preset=form, width=config.width, norm=config.norm
     )
-    return generator, Window(margin, multiple)
+    return generator, Window(margin, multiple, tile=WHOLE if config.generator == "half_resolution" else 0)
 
 
-def adam(module: nn.Module, config: PairedConfig) -> Adam:
+def adam(module: nn.Module, config: PairedConfig, rate: float | None = None) -> Adam:
     """The published optimiser for one network."""
     betas = (config.beta1, 0.999)
-    return Adam(module.parameters(), config.learning_rate, betas, weight_decay=config.weight_decay)
+    return Adam(module.parameters(), rate or config.learning_rate, betas, weight_decay=config.weight_decay)
 
 
-def reconstruction(estimate: Tensor, batch: Paired, config: PairedConfig, reduction: Reduction) -> dict[str, Tensor]:
-    """The weighted voxel-wise and gradient-difference terms of ``estimate`` against ``batch.target``."""
-    target = centre(batch.target, estimate)
-    mask = centre(batch.mask, estimate) if config.region == "mask" else None
-    distance = mean_squared if config.distance == "mse" else mean_absolute
+def estimate(generator: nn.Module, image: Tensor, config: PairedConfig, shape: Shape) -> Tensor:
+    """What a stage makes of its input: the generator's output, added to the context where there is one."""
+    output: Tensor = generator(image)
+    if not (config.residual and shape.context):
+        return output
+    # In 32 bits: the context carries grey levels that half precision would round to 8 HU.
+    with torch.autocast(image.device.type, enabled=False):
+        return centre(image[:, -shape.context :], output).float() + output.float()
+
+
+def reconstruction(
+    estimated: Tensor, batch: Paired, config: PairedConfig, reduction: Reduction = "mean"
+) -> dict[str, Tensor]:
+    """The weighted voxel-wise and gradient-difference terms of ``estimated`` against ``batch.target``."""
+    target = centre(batch.target, estimated)
+    mask = centre(batch.mask, estimated) if config.region == "mask" else None
     losses: dict[str, Tensor] = {}
-    losses[config.distance] = config.distance_weight * distance(estimate, target, mask=mask, reduction=reduction)
+    for name, weight, distance in (
+        ("l1", config.l1_weight, mean_absolute),
+        ("mse", config.mse_weight, mean_squared),
+    ):
+        if weight:
+            losses[name] = weight * distance(estimated, target, mask=mask, reduction=reduction)
     if config.gradient_difference_weight:
         losses["gradient_difference"] = config.gradient_difference_weight * gradient_difference(
-            estimate, target, mask=mask, alpha=config.gradient_difference_power, reduction=reduction
+            estimated, target, mask=mask, alpha=config.gradient_difference_power, reduction=reduction
         )
     return losses

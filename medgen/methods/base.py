@@ -45,16 +45,22 @@ class Shape(NamedTuple):
         inputs: channels of the image that it reads.
         outputs: channels of the image, or classes of the label map, that it makes.
         size: voxels of a training patch along each axis; two for slices, three for volumes.
+        context: how many of the inputs, the last ones, are an estimate of the outputs by the stage before.
     """
 
     inputs: int
     outputs: int
     size: tuple[int, ...] = (32, 32, 32)
+    context: int = 0
 
     @property
     def dimensions(self) -> int:
         """2 for slices, 3 for volumes."""
         return len(self.size)
+
+    def with_context(self) -> Shape:
+        """Of a network that also reads an estimate of the outputs, made by the stage before."""
+        return self._replace(inputs=self.inputs - self.context + self.outputs, context=self.outputs)
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,8 @@ class Window:
         align: what the sides of the output, and the places where tiles begin, must be multiples of.
         minimum: the smallest side that the networks can be trained on; a tuple where it differs by axis.
         exact: whether the input must have the size of the training patches, as for a network with dense layers.
+        tile: edge of a tile where the recipe names none; 0: it follows from the training patch. Of a network that sees
+            farther than a patch, so that whole volumes are predicted at once where they fit.
     """
 
     margin: int = 0
@@ -74,6 +82,7 @@ class Window:
     align: int = 1
     minimum: int | tuple[int, ...] = 1
     exact: bool = False
+    tile: int = 0
 
     def smallest(self, dimensions: int = 3) -> tuple[int, ...]:
         """The smallest side along each axis of a training patch."""
@@ -251,3 +260,8 @@ def abilities_of(kind: type[Method]) -> tuple[str, ...]:
 def stages_of(config: Any) -> int:
     """How many networks the auto-context cascade of ``config`` has; 1 where the method knows none."""
     return int(getattr(config, "stages", 1))
+
+
+def starts_voxelwise(config: Any) -> bool:
+    """Whether the auto-context cascade of ``config`` starts from the voxel-wise estimate."""
+    return getattr(config, "context", "none") == "voxelwise"

@@ -1,19 +1,23 @@
 """Context-aware GAN for MR to CT (Nie et al. 2017, https://arxiv.org/abs/1612.05362).
 
 A fully convolutional generator G is trained with a voxel-wise loss, the gradient difference loss and an adversary D
-that classifies CT patches; an auto-context cascade (``stages``) repeats this with the estimate of the stage before as a
-second input channel. The cascade itself is trained by :mod:`medgen.run.cascade`; this file is one stage.
+that classifies CT patches; an auto-context cascade repeats this with the estimate of the stage before as a further
+input channel. The cascade itself is trained by :mod:`medgen.run.cascade`; this file is one stage.
 
-Two published forms, chosen by ``preset``:
+Three forms, chosen by ``preset``; the rest of each stands in :mod:`medgen.methods._paired`:
 
-| preset | loss weights (adversarial, mse, GDL) | reduction          | generator   |
-|--------|--------------------------------------|--------------------|-------------|
-| paper  | 0.5, 1, 1                            | means over voxels  | as printed  |
-| code   | 0.05, 1, 1                           | the authors' sums  | as released |
+| preset | adversary, l1, mse, GDL | reduction          | generator                      | first context |
+|--------|-------------------------|--------------------|--------------------------------|---------------|
+| tuned  | 0.001, 1, 2, 0.5        | means over voxels  | half-resolution U-Net          | voxel-wise    |
+| paper  | 0.5, 0, 1, 1            | means over voxels  | FCN as printed                 | none          |
+| code   | 0.05, 0, 1, 1           | the authors' sums  | FCN as released                | none          |
 
 The authors' code sums: ``mse = sum |d|^2 / (2 B)`` and ``GDL = sum / B``. On a 16^3 patch that is 2,048 and 4,096 times
 the mean, so their 0.05 corresponds to ``adversarial_weight: 2.4e-5, gradient_difference_weight: 2`` with
 ``reduction: mean``, and 0.05 with means is an adversary 2,048 times stronger than theirs.
+
+Not as published, in ``tuned``: the adversary begins half-way, when there is an image to judge, and sees the middle 16^3
+of a patch, with the truth outside of the mask; D is narrower and has a rate of its own.
 """
 
 from __future__ import annotations
@@ -23,26 +27,39 @@ from dataclasses import replace
 from typing import Literal
 
 import torch
-from pydantic import NonNegativeFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor
 from torch.optim import Optimizer
 
 from medgen.losses.adversarial import binary_cross_entropy
-from medgen.methods._paired import PairedConfig, Reduction, adam, new_generator, reconstruction
+from medgen.methods._paired import PUBLISHED, PairedConfig, adam, estimate, new_generator, reconstruction
 from medgen.methods.base import Method, Predicts, Shape, Update, Window
 from medgen.networks.discriminators import ContextAwareDiscriminator
 from medgen.sampling.batches import Paired, centre
 
-PRESETS: dict[str, tuple[float, Reduction]] = {"paper": (0.5, "mean"), "code": (0.05, "sum")}
+JUDGED = 16
+"""Voxels a side that the discriminator sees: the output of the published FCN."""
+_ALWAYS = {**PUBLISHED, "adversary_from": 0.0, "discriminator_width": 1.0, "discriminator_learning_rate": None}
 
 
 class Config(PairedConfig):
     """Settings of the context-aware GAN."""
 
-    adversarial_weight: NonNegativeFloat | None = None
-    """lambda_1 of the paper; by default the preset's: 0.5 (paper) or 0.05 (code)."""
-    reduction: Literal["mean", "sum"] | None = None
-    """How the reconstruction losses are reduced; by default the preset's: mean (paper) or sum (code)."""
+    published = {
+        "paper": {**_ALWAYS, "adversarial_weight": 0.5, "reduction": "mean"},
+        "code": {**_ALWAYS, "adversarial_weight": 0.05, "reduction": "sum"},
+    }
+
+    adversarial_weight: NonNegativeFloat = 1e-3
+    """lambda_1 of the paper."""
+    adversary_from: float = Field(default=0.5, ge=0, lt=1)
+    """Share of the training after which the adversary begins; 0 is published."""
+    discriminator_width: PositiveFloat = 0.25
+    """Factor on the published number of filters and units of D, beside ``width``."""
+    discriminator_learning_rate: PositiveFloat | None = 5e-4
+    """Of D's Adam; in the published presets that of G."""
+    reduction: Literal["mean", "sum"] = "mean"
+    """How the reconstruction losses are reduced: means over voxels, or the sums of the authors' code."""
 
 
 class ContextAwareGAN(Method, Predicts):
@@ -56,42 +73,52 @@ class ContextAwareGAN(Method, Predicts):
     def __init__(self, config: Config, shape: Shape) -> None:
         super().__init__(config, shape)
         self.generator, self._window = new_generator(config, shape)
-        weight, reduction = PRESETS[config.preset]
-        self.adversarial_weight = weight if config.adversarial_weight is None else config.adversarial_weight
-        self.reduction: Reduction = config.reduction or reduction
-        self.discriminator = ContextAwareDiscriminator(shape.outputs, width=config.width)
+        self.discriminator = ContextAwareDiscriminator(shape.outputs, width=config.width * config.discriminator_width)
 
     @property
     def window(self) -> Window:
         """That of the generator; the discriminator halves its patch four times, so it must have 16 voxels a side."""
-        return replace(self._window, minimum=16 + 2 * self._window.margin)
+        return replace(self._window, minimum=JUDGED + 2 * self._window.margin)
 
     def optimizers(self) -> dict[str, Optimizer]:
         """Adam for each network."""
         return {
-            "discriminator": adam(self.discriminator, self.config),
+            "discriminator": adam(self.discriminator, self.config, self.config.discriminator_learning_rate),
             "generator": adam(self.generator, self.config),
         }
 
     def updates(self, batch: Paired, progress: float) -> Iterator[Update]:
-        """Discriminator: ``BCE(D(y), 1) + BCE(D(G(x)), 0)``; generator: the weighted sum of its three terms."""
-        fake = self.generator(batch.source)
+        """Discriminator: ``BCE(D(y), 1) + BCE(D(G(x)), 0)``; generator: the weighted sum of its terms."""
+        config = self.config
+        fake = self.predict(batch.source)
+        losses = reconstruction(fake, batch, config, config.reduction)
+        if progress < config.adversary_from or not config.adversarial_weight:
+            yield Update("generator", losses)
+            return
+        real, judged = self._judged(fake, batch)
         yield Update(
             "discriminator",
             {
-                "real": binary_cross_entropy(self.discriminator(centre(batch.target, fake)), real=True),
-                "fake": binary_cross_entropy(self.discriminator(fake.detach()), real=False),
+                "real": binary_cross_entropy(self.discriminator(real), real=True),
+                "fake": binary_cross_entropy(self.discriminator(judged.detach()), real=False),
             },
         )
         # The discriminator has just stepped: the generator works against the new one.
-        adversarial = self.adversarial_weight * binary_cross_entropy(self.discriminator(fake), real=True)
-        losses = reconstruction(fake, batch, self.config, self.reduction)
+        adversarial = config.adversarial_weight * binary_cross_entropy(self.discriminator(judged), real=True)
         yield Update("generator", {"adversarial": adversarial, **losses})
+
+    def _judged(self, fake: Tensor, batch: Paired) -> tuple[Tensor, Tensor]:
+        """The true and the estimated patch as the discriminator sees them."""
+        middle = fake.new_empty((1, 1, *(min(side, JUDGED) for side in fake.shape[2:])))
+        real = centre(batch.target, middle)
+        fake = centre(fake, middle)
+        if self.config.region == "mask":  # nothing asks the generator for air outside, so nothing may be judged there
+            fake = torch.where(centre(batch.mask, middle) > 0, fake, real.to(fake.dtype))
+        return real, fake
 
     def predict(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The generator's estimate, in the range of the targets."""
-        estimate: Tensor = self.generator(image)
-        return estimate
+        return estimate(self.generator, image, self.config, self.shape)
 
     def exported(self) -> Sequence[str]:
         """What prediction needs."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from medgen.methods._paired import PairedConfig, adam, new_generator, reconstruction
+from medgen.methods._paired import PairedConfig, adam, estimate, new_generator, reconstruction
 from medgen.methods.base import Method, Predicts, Shape, Update, Window
 from medgen.sampling.batches import Paired
 
@@ -44,13 +44,11 @@ class Supervised(Method, Predicts):
 
     def updates(self, batch: Paired, progress: float) -> Iterator[Update]:
         """One step of the generator."""
-        estimate = self.generator(batch.source)
-        yield Update("generator", reconstruction(estimate, batch, self.config, "mean"))
+        yield Update("generator", reconstruction(self.predict(batch.source), batch, self.config))
 
     def predict(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The generator's estimate, in the range of the targets."""
-        estimate: Tensor = self.generator(image)
-        return estimate
+        return estimate(self.generator, image, self.config, self.shape)
 
 
 METHOD = Supervised

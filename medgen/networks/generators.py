@@ -1,4 +1,4 @@
-"""Image-to-image generators by name: the published FCN, and MONAI's residual U-Net."""
+"""Image-to-image generators by name: the published FCN, a half-resolution U-Net, and MONAI's residual U-Net."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Literal
 from torch import nn
 
 from medgen.networks.fcn import ContextAwareFCN, Preset
+from medgen.networks.half_resolution import HalfResolutionUNet
 
-Generator = Literal["fcn", "unet"]
+Generator = Literal["half_resolution", "fcn", "unet"]
 Norm = Literal["instance", "batch"]
 
 UNET_CHANNELS = (32, 64, 128, 256)
@@ -26,12 +27,13 @@ def build_generator(
     """A generator with its margin and the number that the sides of its input must be divisible by.
 
     Args:
-        name: ``"fcn"`` (Nie et al. 2017; output 16 voxels smaller) or ``"unet"`` (residual, same size).
+        name: ``"fcn"`` (Nie et al. 2017; output 16 voxels smaller), ``"half_resolution"`` (same size, fast) or
+            ``"unet"`` (residual, same size).
         inputs: channels of the image.
         outputs: channels of the result.
         preset: published form of the FCN.
         width: factor on the filters; the U-Net has 32, 64, 128, 256 at 1.
-        norm: of the U-Net. Instance normalisation forgets the absolute intensity of a patch, batch normalisation
+        norm: of MONAI's U-Net. Instance normalisation forgets the absolute intensity of a patch, batch normalisation
             keeps it; the FCN has batch normalisation, as published.
 
     Returns:
@@ -40,6 +42,9 @@ def build_generator(
     if name == "fcn":
         fcn = ContextAwareFCN(inputs, outputs, preset=preset, width=width)
         return fcn, fcn.margin, 1
+    if name == "half_resolution":
+        fast = HalfResolutionUNet(inputs, outputs, width=width)
+        return fast, 0, fast.multiple
     from monai.networks.nets.unet import UNet  # seconds to import
 
     channels = tuple(max(4, round(count * width)) for count in UNET_CHANNELS)

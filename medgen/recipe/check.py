@@ -14,7 +14,7 @@ from medgen.errors import InputError, UsageError
 from medgen.methods.base import Method, Shape
 from medgen.methods.catalogue import resolve
 from medgen.preparation import Roles
-from medgen.recipe.settings import Recipe
+from medgen.recipe.settings import Recipe, complete
 from medgen.sampling.batches import Batch
 from medgen.sampling.streams import lacking
 from medgen.sampling.transfer import check_transfer
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 def check_recipe(
     recipe: Recipe, *, allow_modules: Sequence[str] = (), where: str | Path | None = None
-) -> tuple[type[Method], Config]:
+) -> tuple[Recipe, type[Method], Config]:
     """Find the method of a recipe and build its settings and, once, its networks; log their warnings.
 
     Args:
@@ -33,7 +33,8 @@ def check_recipe(
         where: the file of the recipe, for messages.
 
     Returns:
-        The method and its settings.
+        The recipe, with the values that the settings of its method go with where it names none; the method; its
+        settings.
 
     Raises:
         UsageError: no such method, a wrong setting, a channel that is not among the inputs, patches that the networks
@@ -42,6 +43,7 @@ def check_recipe(
     """
     kind = resolve(recipe.method, allow_modules=allow_modules)
     config = build(kind.config_class, recipe.config, where=where)
+    recipe = complete(recipe, config.recipe())
     inputs = recipe.data.inputs
     for warning in config.warnings(recipe.schedule.steps):
         log.warning("%s", warning)
@@ -59,7 +61,7 @@ def check_recipe(
     with torch.random.fork_rng(devices=[]):  # weights are drawn, and thrown away
         method = kind(config, Shape(len(inputs), outputs, recipe.patches.size))
     _require_patch(recipe.patches.size, method)
-    return kind, config
+    return recipe, kind, config
 
 
 def require_images(

@@ -120,7 +120,7 @@ class InferenceConfig(Config):
         if window.exact:
             return tuple(patch)
         margins = VALID_SIZE_IN_MARGINS if window.align == 1 else ALIGNED_SIZE_IN_MARGINS
-        wanted = size or [max(edge, margins * window.margin) for edge in patch]
+        wanted = size or [max(edge, margins * window.margin, window.tile) for edge in patch]
         return tuple(fitting_edge(edge, window) for edge in wanted)
 
     def tile_overlap(self, window: Window) -> float:

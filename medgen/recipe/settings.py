@@ -81,7 +81,8 @@ class Schedule(Config):
     """Micro-batches per batch, to save memory. For one network without batch normalisation the step equals that of the
     whole batch. With several networks, none steps before all micro-batches are done, so the loss of each is computed
     with the others as they were before the step."""
-    precision: Literal["32", "bf16"] = "32"
+    precision: Literal["32", "bf16", "auto"] = "32"
+    """``bf16``: mixed precision, the weights stay in 32 bits. ``auto``: bf16 where the device computes in it."""
     learning_rate: LearningRate = LearningRate()
     clip: PositiveFloat | None = None
     """Largest norm of the gradient of one optimiser."""
@@ -151,6 +152,20 @@ def load_recipe(source: str | Path | Mapping[str, Any] | Recipe, overrides: Sequ
     for override in overrides:
         values = _override(values, override)
     return build(Recipe, values, where=where)
+
+
+def complete(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """``recipe`` with ``values`` where it names none of its own, block by block."""
+    return build(Recipe, _merged(values, recipe.model_dump(mode="json", exclude_unset=True)))
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    both = {
+        key: _merged(below[key], above[key])
+        for key in below.keys() & above.keys()
+        if isinstance(below[key], Mapping) and isinstance(above[key], Mapping)
+    }
+    return {**below, **above, **both}
 
 
 def save_recipe(recipe: Recipe, path: Path) -> None:

@@ -3,7 +3,8 @@
 What a stage sees while it is trained must look like what it will see of a new patient. A network's output on its own
 training subjects is too good, so the training context of stage s comes from *out-of-fold* estimates: the training
 subjects are split into folds, for each fold stage s - 1 is trained without it, and predicts it. Subjects that no
-stage was trained on (validation, new patients) get their context from the stage that was trained on all.
+stage was trained on (validation, new patients) get their context from the stage that was trained on all. The first
+context, where there is one, is the voxel-wise estimate: see :mod:`medgen.run.voxelwise`.
 
 The folds are the same at every stage. The fold networks of stage s >= 1 see contexts that came from networks which had
 seen some of their held-out subjects, one stage removed; nesting the folds again would cost folds^s trainings.
@@ -18,16 +19,25 @@ import numpy as np
 
 from medgen.errors import UsageError
 from medgen.files import atomic_path
+from medgen.inference.voxelwise import VoxelwiseEstimator
 from medgen.methods.base import Method
 from medgen.preparation import StoredCase
 from medgen.run.fitting import fit
+from medgen.run.folds import deal_folds, subjects_of
 from medgen.run.session import Contexts, Part, Session
 from medgen.run.validation import estimate
+from medgen.run.voxelwise import fit_first_context
 
 
 def fit_cascade(
-    session: Session, cases: Sequence[StoredCase], held_out: Sequence[StoredCase], *, stages: int, folds: int
-) -> list[Method]:
+    session: Session,
+    cases: Sequence[StoredCase],
+    held_out: Sequence[StoredCase],
+    *,
+    stages: int,
+    folds: int,
+    voxelwise: bool = False,
+) -> tuple[list[Method], VoxelwiseEstimator | None]:
     """Train all stages; what is done already is loaded.
 
     Args:
@@ -36,38 +46,29 @@ def fit_cascade(
         held_out: validation subjects.
         stages: networks in the cascade.
         folds: inner folds; at most as many as there are training subjects. The studies of a patient are one subject.
+        voxelwise: whether the first network already has a context, the voxel-wise estimate.
 
     Returns:
-        The networks in their order, in evaluation mode.
+        The networks in their order, in evaluation mode; and what makes the context of the first, where it has one.
 
     Raises:
         UsageError: a cascade was asked for and there is only one training subject.
     """
-    subjects = len({_subject(case) for case in cases})
+    subjects = subjects_of(cases)
     if stages > 1 and subjects < 2:
         raise UsageError(
             f"auto-context needs at least 2 training subjects, there is {subjects}",
             fix="set config.stages to 1, or add subjects with split 'train'",
         )
     folds = min(folds, subjects)
-    contexts: Contexts | None = None
+    first, contexts = fit_first_context(session, cases, held_out) if voxelwise else (None, None)
     networks: list[Method] = []
     for stage in range(stages):
         part = Part(f"stage{stage}", stage * (folds + 1), tuple(cases), tuple(held_out), contexts)
         networks.append(fit(session, part))
         if stage + 1 < stages:
             contexts = _contexts(session, part, networks[-1], folds)
-    return networks
-
-
-def deal_folds(cases: Sequence[StoredCase], folds: int) -> list[tuple[StoredCase, ...]]:
-    """The cases of each fold: subjects are dealt like cards in the order of the table, each with all its studies."""
-    order = {subject: number for number, subject in enumerate(dict.fromkeys(_subject(case) for case in cases))}
-    return [tuple(case for case in cases if order[_subject(case)] % folds == fold) for fold in range(folds)]
-
-
-def _subject(case: StoredCase) -> str:
-    return case.patient or case.name
+    return networks, first
 
 
 def _contexts(session: Session, part: Part, network: Method, folds: int) -> dict[str, Path]:

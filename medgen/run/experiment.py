@@ -14,7 +14,7 @@ from medgen.cases import SOURCE, TARGET, Case, CaseTable, read_cases
 from medgen.config import Config
 from medgen.errors import InputError, UsageError
 from medgen.files import folder_lock, remove_partial_files
-from medgen.methods.base import Method, Shape, stages_of
+from medgen.methods.base import Method, Shape, stages_of, starts_voxelwise
 from medgen.preparation import Preparation, Roles, Store, build_store, open_store
 from medgen.recipe.check import check_recipe, require_images
 from medgen.recipe.settings import Recipe, load_recipe, save_recipe
@@ -84,7 +84,7 @@ def train(
     settings = load_recipe(recipe, overrides)
     folder, table = Path(out), read_cases(cases)
     where = recipe if isinstance(recipe, str | Path) else None
-    kind, config = check_recipe(settings, allow_modules=allow_modules, where=where)
+    settings, kind, config = check_recipe(settings, allow_modules=allow_modules, where=where)
     learnt = _learnt_from(table, settings.data, kind)
     require_selection(kind, settings.schedule, learnt, table.path)
     engine = Engine(device, devices=devices, nodes=nodes, precision=settings.schedule.precision)
@@ -147,9 +147,9 @@ def prepare(
         The store.
     """
     settings = load_recipe(recipe, overrides)
+    settings, kind, _ = check_recipe(settings, allow_modules=allow_modules)
     preparation = Preparation(settings.data, settings.preparation)
     table = read_cases(cases)
-    kind, _ = check_recipe(settings, allow_modules=allow_modules)
     known = [visible(case, kind.batch_class, settings.data) for case in table.cases]  # as in training
     learnt = [case for case in known if case.split != "test"]
     require_images(learnt, settings.data, kind.batch_class, where=table.path)
@@ -177,9 +177,15 @@ def _train(session: Session, config: Config, prepared: Store, classes: Sequence[
     """Fit all networks and write the model."""
     training, held_out = prepared.select(split="train"), prepared.select(split="val")
     folds = getattr(config, "context_folds", 2)
-    networks = fit_cascade(session, training, held_out, stages=stages_of(config), folds=folds)
+    voxelwise = starts_voxelwise(config)
+    networks, first = fit_cascade(
+        session, training, held_out, stages=stages_of(config), folds=folds, voxelwise=voxelwise
+    )
     if session.engine.rank == 0:
-        save_model(session.folder / "model", networks, _description(session.recipe, networks[0], prepared, classes))
+        model = session.folder / "model"
+        description = _description(session.recipe, networks[0], prepared, classes)
+        context = {"context": first.save(model)} if first else {}
+        save_model(model, networks, {**description, **context})
 
 
 def _preparers() -> int:

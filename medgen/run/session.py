@@ -59,7 +59,7 @@ def new_method(session: Session, part: Part) -> Method:
     """An untrained network whose start depends on the seed of the run and the number of the part."""
     shape = session.shape
     if part.contexts is not None:
-        shape = shape._replace(inputs=shape.inputs + shape.outputs)
+        shape = shape.with_context()
     recipe = session.recipe
     with session.engine.reproducible(recipe.seed * 1000 + part.number, -1, same_everywhere=True):
         return create(recipe.method, recipe.config, shape, allow_modules=session.allow_modules)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, PositiveInt, TypeAdapter, ValidationError
+from pydantic import BaseModel, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -44,6 +44,7 @@ class _Sizes(BaseModel):
     inputs: PositiveInt
     outputs: PositiveInt
     size: tuple[PositiveInt, ...] = ()
+    context: NonNegativeInt = 0
 
 
 class _Needed(BaseModel):
@@ -165,13 +166,11 @@ def load_stages(
     folder = folder / "model" if (folder / "model").is_dir() else folder
     description = _read_description(folder)
     weights = load_weights(folder / "weights.safetensors", digest=description["weights_sha256"])
-    inputs, outputs, size = (description["shape"][key] for key in ("inputs", "outputs", "size"))
     stages: list[Method] = []
     count = 1
     while len(stages) < count:
         index = len(stages)
-        shape = Shape(inputs + (outputs if index else 0), outputs, tuple(size))
-        method = _create(description, shape, allow_modules, folder)
+        method = _create(description, _shape_of(description, index), allow_modules, folder)
         count = stages_of(method.config)
         prefix = f"stage{index}."
         part = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
@@ -225,6 +224,13 @@ def _create(description: Mapping[str, Any], shape: Shape, allow_modules: Sequenc
             where=folder,
             fix=f"use medgen {description.get('medgen', 'of the version that wrote it')}, or train the model again",
         ) from error
+
+
+def _shape_of(description: Mapping[str, Any], stage: int) -> Shape:
+    """The shape of one network; ``model.json`` has that of the first, with its context where it has one."""
+    size = description["shape"]
+    first = Shape(size["inputs"], size["outputs"], tuple(size["size"]), size.get("context", 0))
+    return first.with_context() if stage else first
 
 
 def _fill(method: Method, weights: Mapping[str, Tensor], folder: Path) -> None:

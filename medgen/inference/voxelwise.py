@@ -1,0 +1,188 @@
+"""The voxel-wise estimate: boosted trees on the smoothed intensities of each voxel, without the library they grew in.
+
+The trees are evaluated by bit masks (QuickScorer, Lucchese et al. 2015, doi:10.1145/2766462.2767733): each feature is
+replaced by the number of thresholds below it, a table gives for that number the leaves that a tree can still reach, and
+the lowest bit that all features leave is the leaf. The result is that of walking down, several times as fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from medgen.errors import ModelError
+from medgen.files import atomic_path, sha256
+from medgen.training.checkpoint import load_weights
+from medgen.types import Array
+
+LEAVES = 32
+"""Most leaves of a tree: bits of a mask."""
+FILE = "context.safetensors"
+
+_ROWS = 2**15
+_VOXELS = 2**19
+_TRUNCATE = 4.0
+_SPREAD = np.int32(0x077CB531)
+"""A de Bruijn sequence: times a power of two, its highest five bits are another number for each power."""
+_ORDER = [((0x077CB531 << bit) & 0xFFFFFFFF) >> 27 for bit in range(LEAVES)]
+
+
+@dataclass(frozen=True, eq=False)
+class BoostedTrees:
+    """A sum of regression trees.
+
+    Attributes:
+        base: value to which the trees are added.
+        thresholds: (F, W) float64, of each feature in rising order, infinite where it has fewer.
+        feature: (T, N) int16, the feature of each inner node; -1 where a tree has fewer.
+        place: (T, N) int16, of its threshold: a sample goes right if its value is above.
+        allowed: (T, N) int32, the leaves that are left to it there, as bits; leaves are numbered from left to right.
+        values: (T, 32) float32, of the leaves.
+    """
+
+    base: float
+    thresholds: NDArray[np.float64]
+    feature: NDArray[np.int16]
+    place: NDArray[np.int16]
+    allowed: NDArray[np.int32]
+    values: NDArray[np.float32]
+
+    def predict(self, features: Array) -> NDArray[np.float32]:
+        """The value of each row of ``features`` (N, F)."""
+        result = np.empty(len(features), np.float32)
+        tables, values = self._tables, np.empty_like(self.values)
+        values[:, _ORDER] = self.values
+        for start in range(0, len(features), _ROWS):
+            rows = features[start : start + _ROWS].astype(np.float64)
+            places = [np.searchsorted(edges, column) for edges, column in zip(self.thresholds, rows.T, strict=True)]
+            total = np.full(len(rows), self.base)
+            for table, leaves in zip(tables, values, strict=True):
+                reached = table[0].take(places[0])
+                for column, place in zip(table[1:], places[1:], strict=True):
+                    reached &= column.take(place)
+                reached &= -reached
+                total += leaves.take(((reached * _SPREAD) >> 27) & 31)
+            result[start : start + len(rows)] = total
+        return result
+
+    @cached_property
+    def _tables(self) -> NDArray[np.int32]:
+        """(T, F, W + 1): by tree, feature and number of thresholds below, the leaves that can be reached."""
+        features, width = self.thresholds.shape
+        tables = np.full((len(self.feature), features, width + 1), -1, np.int32)
+        for table, *nodes in zip(tables, self.feature, self.place, self.allowed, strict=True):
+            for feature, place, allowed in zip(*nodes, strict=True):
+                if feature >= 0:
+                    table[feature, place + 1 :] &= allowed
+        return tables
+
+
+@dataclass(frozen=True, eq=False)
+class VoxelwiseEstimator:
+    """Boosted trees from the smoothed intensities of a voxel to the target at that voxel.
+
+    Attributes:
+        sigmas: of the Gaussian smoothing of each input channel, in voxels; 0 is the intensity itself.
+        trees: their features are the channels in order, each at all ``sigmas``.
+    """
+
+    sigmas: tuple[float, ...]
+    trees: BoostedTrees
+
+    def predict(self, image: Array, mask: NDArray[Any] | None = None) -> NDArray[np.float32]:
+        """Predict a volume, a slab of planes at a time, so memory does not grow with it.
+
+        Args:
+            image: ``(C, X, Y, Z)`` inputs, prepared as for training.
+            mask: ``(X, Y, Z)``; voxels outside get -1 (the lower end of the window) and cost nothing. None: all.
+
+        Returns:
+            ``(1, X, Y, Z)`` float32, clipped to [-1, 1].
+
+        Raises:
+            ModelError: the image has another number of channels than the trees were grown on.
+        """
+        if len(image) * len(self.sigmas) != len(self.trees.thresholds):
+            raise ModelError(
+                f"the voxel-wise estimate reads {len(self.trees.thresholds) // len(self.sigmas)} channels and was "
+                f"given {len(image)}",
+                fix="use the model with the inputs it was trained on",
+            )
+        result = np.full(image.shape[1:], -1.0, dtype=np.float32)
+        where = np.ones(result.shape, dtype=bool) if mask is None else np.asarray(mask) > 0
+        for planes in _slabs(result.shape):
+            inside = where[planes]
+            if inside.any():
+                features = np.stack([each[inside] for each in smoothed(image, self.sigmas, planes)], axis=1)
+                result[planes][inside] = np.clip(self.trees.predict(features), -1, 1)
+        return result[None]
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Write it into a model folder; what ``model.json`` says of it."""
+        from safetensors.numpy import save_file
+
+        arrays = {key: np.ascontiguousarray(getattr(self.trees, key)) for key in _ARRAYS}
+        with atomic_path(folder / FILE) as temporary:
+            save_file({**arrays, "sigmas": np.array(self.sigmas), "base": np.array([self.trees.base])}, temporary)
+        return {"kind": "voxelwise", "sha256": sha256(folder / FILE)}
+
+    @classmethod
+    def load(cls, folder: Path, digest: str | None = None) -> VoxelwiseEstimator:
+        """Read it from a model folder.
+
+        Raises:
+            ModelError: the file is missing, damaged, or not of the hash ``digest``.
+        """
+        arrays = {name: tensor.numpy() for name, tensor in load_weights(folder / FILE, digest=digest).items()}
+        try:
+            trees = BoostedTrees(float(arrays["base"][0]), *(arrays[key] for key in _ARRAYS))
+            return cls(tuple(map(float, arrays["sigmas"])), trees)
+        except (KeyError, IndexError) as error:
+            raise ModelError(f"the file lacks {error}", where=folder / FILE, fix="copy the model again") from None
+
+
+def load_first(run: Path, description: Mapping[str, Any]) -> VoxelwiseEstimator | None:
+    """What makes the context of the first network of a model; None where it has none.
+
+    Args:
+        run: the run folder, or its ``model`` folder.
+        description: the content of ``model.json``.
+
+    Raises:
+        ModelError: it is missing, damaged, or of a kind that this medgen does not know.
+    """
+    context = description.get("context")
+    if context is None:
+        return None
+    folder = run / "model" if (run / "model").is_dir() else run
+    if not isinstance(context, dict) or context.get("kind") != "voxelwise":
+        raise ModelError(f"the model's context is {context!r}, not known here", where=folder, fix="use a newer medgen")
+    return VoxelwiseEstimator.load(folder, context.get("sha256"))
+
+
+_ARRAYS = ("thresholds", "feature", "place", "allowed", "values")
+
+
+def smoothed(image: Array, sigmas: Sequence[float], planes: slice) -> Iterator[Array]:
+    """Each channel of ``image`` (C, X, Y, Z) at each smoothing, on some planes of the first axis."""
+    for channel in image:
+        for sigma in sigmas:
+            # The planes that the kernel reaches; a border of the slab that is none of the volume is cut off.
+            reach = int(_TRUNCATE * sigma + 0.5)
+            first, last = max(planes.start - reach, 0), min(planes.stop + reach, len(channel))
+            block = np.ascontiguousarray(channel[first:last], dtype=np.float32)
+            smooth = ndimage.gaussian_filter(block, sigma, truncate=_TRUNCATE) if sigma else block
+            yield smooth[planes.start - first : planes.stop - first]
+
+
+def _slabs(shape: tuple[int, ...]) -> Iterator[slice]:
+    planes = max(1, _VOXELS // max(1, shape[1] * shape[2]))
+    for start in range(0, shape[0], planes):
+        yield slice(start, min(start + planes, shape[0]))
