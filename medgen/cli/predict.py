@@ -51,7 +51,7 @@ def predict(
         medgen predict run -i cases.csv --split test -o predictions
         medgen predict run -i cases.csv -o predictions --probabilities
         medgen predict fold0 --ensemble fold1 -i cases.csv -o predictions
-        medgen predict fold0 --ensemble fold1 -i t1.nii.gz -o ct.nii.gz --uncertainty
+        medgen predict run -i cases.csv -o predictions --uncertainty
         medgen predict translator --direction backward -i ct.nii.gz -o t1.nii.gz
 
     Args:
@@ -66,9 +66,8 @@ def predict(
         frame: which volume of a 4D file, from 0.
         split: only the cases of this split; for a table alone.
         probabilities: of a segmentation, also write <case>_probability_<class>.nii.gz for each class.
-        uncertainty: of an image, also write <case>_<role>_sd.nii.gz, the standard deviation of each voxel in
-            the unit of the image (HU for CT), over the flips of the recipe (inference.flips) and the runs
-            of --ensemble.
+        uncertainty: of an image, also write <case>_<role>_sd.nii.gz: the standard deviation of each voxel in
+            its unit (HU for CT) over --ensemble and the flips of the recipe (inference.flips).
         allow_missing_channel: predict also without an image that the model was
             trained to do without (channel dropout), or with an empty one.
         direction: of a model that translates both ways: forward makes the target

@@ -273,6 +273,8 @@ class LoadedModel:
             write_detected(lesions[0], files, model, overwrite=overwrite)
         if len(files.results) > 1:
             remove_results(files)
+        for file in files.left_over:
+            file.unlink()
         for channel, (role, file) in zip(volume.data, files.results.items(), strict=True):
             write_volume(volume.with_data(channel), file, kind=self.kind_of(role), overwrite=overwrite)
         found = found_in(volume, self.classes) if self.classes else {}

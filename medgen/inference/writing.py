@@ -68,6 +68,12 @@ class Files:
         more = (self.detection_map, self.lesions)
         return (*self.results.values(), *maps, *(file for file in more if file is not None))
 
+    @property
+    def left_over(self) -> tuple[Path, ...]:
+        """Standard deviations of an earlier run: beside new results they would pass for theirs."""
+        beside = (deviation_file(file) for file in self.results.values())
+        return tuple(file for file in beside if file not in self.all and file.exists())
+
 
 def files_of(
     output: Path,
@@ -194,12 +200,15 @@ def require_writable(files: Files, *, overwrite: bool) -> None:
     """Refuse outputs that cannot be written before the work begins, and remove the files of a killed process.
 
     Raises:
-        UsageError: the result is not named like NIfTI, or a file exists and may not be overwritten.
+        UsageError: the result is not named like NIfTI, two files would have one name, or a file exists and may not be
+            overwritten.
     """
     output = next(iter(files.results.values()))
     if not output.name.endswith((".nii", ".nii.gz")):
         raise UsageError("one volume is written as NIfTI", where=output, fix="end the output's name in .nii.gz")
-    for file in files.all:
+    if twice := {file.name for file in files.all if files.all.count(file) > 1}:
+        raise UsageError(f"two files would have the name {min(twice)}", fix="rename a role or a class of the model")
+    for file in (*files.all, *files.left_over):
         if file.exists() and not overwrite:
             raise UsageError("the output exists", where=file, fix="choose another name, or --overwrite")
     for left in output.parent.glob(".partial-*") if output.parent.is_dir() else ():

@@ -270,6 +270,28 @@ class TestFiles:
             model.predict_file(cases[0], out / "p0" / "p0_ct.nii.gz", UNCERTAIN)
         assert str(caught.value.where).endswith("p0_ct_sd.nii.gz")
 
+    def test_none_of_an_earlier_run_stays_beside_a_new_result(self, cases: list[Case], tmp_path: Path) -> None:
+        out, model = tmp_path / "out", ramps(["x"])
+        predict_cohort(model, cases[:1], out, UNCERTAIN)
+        (out / "p0" / "p0_ct.nii.gz").unlink()
+        with pytest.raises(UsageError, match="the output exists") as caught:
+            model.predict_file(cases[0], out / "p0" / "p0_ct.nii.gz")
+        assert str(caught.value.where).endswith("p0_ct_sd.nii.gz")
+        predict_cohort(model, cases[:1], out, overwrite=True)
+        assert [path.name for path in out.rglob("*.nii.gz")] == ["p0_ct.nii.gz"]
+
+    def test_a_role_that_is_named_like_one(self, tmp_path: Path) -> None:
+        target = save(head() - 1000, tmp_path / "ct.nii.gz")
+        one, two = (make_toy(Doubling, "t1", "t1_sd", weights=weight) for weight in "ab")
+        backward = PredictOptions(direction="backward")
+        one.predict_file(target, tmp_path / "p_t1.nii.gz", backward)
+        one.predict_file(target, tmp_path / "p_t1.nii.gz", backward, overwrite=True)
+        assert (tmp_path / "p_t1_sd.nii.gz").is_file()
+        with pytest.raises(UsageError, match="two files would have the name p_t1_sd"):
+            one.joined([two]).predict_file(
+                target, tmp_path / "p_t1.nii.gz", PredictOptions(direction="backward", uncertainty=True)
+            )
+
     def test_command(self, cases: list[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
         monkeypatch.setattr(cohort, "load_model", lambda *_, **__: ramps(["x"]))
         source, out = str(cases[0].images["t1"]), tmp_path / "ct.nii.gz"
