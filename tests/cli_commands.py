@@ -17,7 +17,8 @@ COMMANDS = {
     "fix": "INPUT --output -o --series --fill-gaps --resample --label --geometry --frame --overwrite",
     "prepare": "RECIPE --cases --store --set",
     "train": "RECIPE --cases --out --set --resume --max-minutes --device --devices --nodes --precision --allow-module",
-    "predict": "RUN --input -i --output -o --overwrite --resume --nan --geometry --frame --probabilities --device",
+    "predict": "RUN --input -i --output -o --overwrite --resume --nan --geometry --frame --probabilities "
+    "--uncertainty --device",
     "sample": "RUN --output -o --count --seed --temperature --device --overwrite --allow-module",
     "latent encode": "RUN --input -i --output -o --patches --seed --split --device --overwrite --allow-module",
     "evaluate synthesis": "PREDICTIONS REFERENCES --output -o",

@@ -37,6 +37,11 @@ def synthesis(
     Scores of each case, and means with 95 % intervals. A case without a
     usable prediction is listed and counted; the exit code is then 4.
 
+    A prediction with a standard deviation beside it ('medgen predict
+    --uncertainty') is also scored by its rank correlation with the error,
+    and by the share of voxels with an error of at most two standard
+    deviations, overall and by tissue.
+
     For example:
 
         medgen evaluate synthesis predictions cases.csv -o scores.json

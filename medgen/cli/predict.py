@@ -27,6 +27,7 @@ def predict(
     frame: int | None = None,
     split: Split | None = None,
     probabilities: bool = False,
+    uncertainty: bool = False,
     allow_missing_channel: bool = False,
     direction: Literal["forward", "backward"] | None = None,
     seed: Annotated[int | None, Parameter(metavar="S")] = None,
@@ -50,6 +51,7 @@ def predict(
         medgen predict run -i cases.csv --split test -o predictions
         medgen predict run -i cases.csv -o predictions --probabilities
         medgen predict fold0 --ensemble fold1 -i cases.csv -o predictions
+        medgen predict run -i cases.csv -o predictions --uncertainty
         medgen predict translator --direction backward -i ct.nii.gz -o t1.nii.gz
 
     Args:
@@ -64,6 +66,8 @@ def predict(
         frame: which volume of a 4D file, from 0.
         split: only the cases of this split; for a table alone.
         probabilities: of a segmentation, also write <case>_probability_<class>.nii.gz for each class.
+        uncertainty: of an image, also write <case>_<role>_sd.nii.gz: the standard deviation of each voxel in
+            its unit (HU for CT) over --ensemble and the flips of the recipe (inference.flips).
         allow_missing_channel: predict also without an image that the model was
             trained to do without (channel dropout), or with an empty one.
         direction: of a model that translates both ways: forward makes the target
@@ -92,6 +96,7 @@ def predict(
             frame=frame,
             split=split,
             probabilities=probabilities,
+            uncertainty=uncertainty,
             allow_missing_channel=allow_missing_channel,
             direction=direction,
             seed=seed,

@@ -180,7 +180,12 @@ def _cases_in(folder: Path, role: str, mask_role: str | None) -> list[str]:
     nested = {path.name for path in folder.iterdir() if path.is_dir() and _find(folder, path.name, role)}
     stems = {_stem(path) for path in folder.iterdir() if path.name.endswith(_SUFFIXES)}
     named = {stem.removesuffix(f"_{role}") for stem in stems if stem.endswith(f"_{role}")}
-    bare = {stem for stem in stems if not stem.endswith(f"_{mask_role}")}
+    # x_sd beside x is the standard deviation that 'predict --uncertainty' writes.
+    bare = {
+        stem
+        for stem in stems
+        if not stem.endswith(f"_{mask_role}") and not (stem.endswith("_sd") and stem.removesuffix("_sd") in stems)
+    }
     return sorted(nested | named or bare)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -11,9 +12,11 @@ from numpy.typing import NDArray
 
 from medgen.cases import listed
 from medgen.errors import InputError
+from medgen.evaluation.deviations import deviation_notes, deviation_scores, find_deviations
 from medgen.evaluation.grids import on_grid_of, recorded
 from medgen.evaluation.references import Reference, compare_grids, find_predictions, find_references
 from medgen.evaluation.scores import Scores
+from medgen.metrics import uncertainty
 from medgen.metrics.image import SETTINGS, UNITS, image_scores
 from medgen.metrics.statistics import summarise
 from medgen.metrics.tissue import BODY_ABOVE, body_mask
@@ -49,6 +52,10 @@ def evaluate_synthesis(
 ) -> Scores:
     """Score synthetic CTs against the true CTs with every metric of :mod:`medgen.metrics.image`.
 
+    A case with a standard deviation beside its prediction (``<case>_<role>_sd.nii.gz``, as ``predict --uncertainty``
+    writes it) also has the metrics of :mod:`medgen.metrics.uncertainty`. They are NaN if it cannot be used, with a
+    note, and if the case failed.
+
     Args:
         predictions: folder with ``<case>/<case>_<role>.nii.gz`` (as ``predict`` writes), ``<case>_<role>.nii.gz`` or
             ``<case>.nii.gz``; or one volume if the reference is one. HU.
@@ -76,14 +83,19 @@ def evaluate_synthesis(
     found, settings, notes = find_references(Path(references), role, mask_role, split)
     paths = find_predictions(Path(predictions), found, role)
     broken, elsewhere = compare_grids(found, paths, resample=resample_to_reference)
+    deviations = find_deviations(paths)
+    metrics = {**UNITS, **(uncertainty.UNITS if deviations else {})}
+    unusable: dict[str, str] = {}
     cases: list[dict[str, Any]] = []
     for number, item in enumerate(found):
         if progress:
             progress(number, len(found), item.case)
         if item.case not in broken:
-            values, reason = _score(item, paths[item.case], elsewhere=item.case in elsewhere)
+            case = _Case(item, paths[item.case], deviations.get(item.case), item.case in elsewhere)
+            values, reason, remark = _score(case)
             broken.update({item.case: reason} if reason else {})
-        cases.append({"case": item.case, **(dict.fromkeys(UNITS, math.nan) if item.case in broken else values)})
+            unusable.update({item.case: remark} if remark else {})
+        cases.append({"case": item.case, **(dict.fromkeys(metrics, math.nan) if item.case in broken else values)})
     if progress:
         progress(len(found), len(found), "scores")
     resampling, remarks = recorded("linear", resample_to_reference, elsewhere)
@@ -92,20 +104,44 @@ def evaluate_synthesis(
     return Scores(
         task="synthesis",
         cases=tuple(cases),
-        summary={name: summarise([row[name] for row in cases], seed=seed, draws=draws) for name in UNITS},
+        summary={
+            name: summarise([row[name] for row in cases if name in row], seed=seed, draws=draws) for name in metrics
+        },
         failed=tuple({"case": item.case, "reason": broken[item.case]} for item in found if item.case in broken),
-        notes=(*notes, *remarks),
-        settings={"role": role, **settings, **SETTINGS, **resampling, "bootstrap": {"seed": seed, "draws": draws}},
+        notes=(
+            *notes,
+            *remarks,
+            *deviation_notes([name for name in paths if name not in broken], deviations, unusable),
+        ),
+        settings={
+            "role": role,
+            **settings,
+            **SETTINGS,
+            **(uncertainty.SETTINGS if deviations else {}),
+            **resampling,
+            "bootstrap": {"seed": seed, "draws": draws},
+        },
     )
 
 
-def _score(item: Reference, path: Path, *, elsewhere: bool) -> tuple[dict[str, float], str]:
-    """The metrics of one case, and the reason if it failed."""
+@dataclass(frozen=True)
+class _Case:
+    """The files of one case; ``elsewhere`` if the prediction must be resampled to the grid of the truth."""
+
+    reference: Reference
+    prediction: Path
+    deviation: Path | None
+    elsewhere: bool
+
+
+def _score(case: _Case) -> tuple[dict[str, float], str, str]:
+    """The metrics of one case, the reason if it failed, and the reason if its standard deviation cannot be scored."""
+    item = case.reference
     truth = read_volume(item.truth)
     true = _voxels(truth)
     mask = body_mask(true) if item.mask is None else _voxels(read_label(item.mask)) > 0
     if not mask.any():
-        return {}, "the mask is empty"
+        return {}, "the mask is empty", ""
     if not np.isfinite(true[mask]).all():
         raise InputError(
             "the true CT contains NaN or infinity inside the mask",
@@ -113,14 +149,18 @@ def _score(item: Reference, path: Path, *, elsewhere: bool) -> tuple[dict[str, f
             fix="repair it or leave the case out",
         )
     try:
-        volume = read_volume(path)
+        volume = read_volume(case.prediction)
     except InputError as error:
-        return {}, error.what
-    predicted = _voxels(on_grid_of(truth, volume, fill=math.nan) if elsewhere else volume)
+        return {}, error.what, ""
+    predicted = _voxels(on_grid_of(truth, volume, fill=math.nan) if case.elsewhere else volume)
     if count := int((~np.isfinite(predicted[mask])).sum()):
-        what = "NaN, infinite or outside its field of view" if elsewhere else "NaN or infinite"
-        return {}, f"the prediction is {what} in {count} voxels of the mask"
-    return image_scores(predicted, true, mask, spacing=truth.spacing), ""
+        what = "NaN, infinite or outside its field of view" if case.elsewhere else "NaN or infinite"
+        return {}, f"the prediction is {what} in {count} voxels of the mask", ""
+    scores = image_scores(predicted, true, mask, spacing=truth.spacing)
+    if case.deviation is None:
+        return scores, "", ""
+    more, remark = deviation_scores(case.deviation, volume, truth, mask, elsewhere=case.elsewhere)
+    return scores | more, "", remark
 
 
 def _voxels(volume: Volume) -> NDArray[Any]:

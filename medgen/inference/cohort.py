@@ -83,6 +83,7 @@ def predict(
     frame: int | None = None,
     split: Split | None = None,
     probabilities: bool = False,
+    uncertainty: bool = False,
     allow_missing_channel: bool = False,
     direction: Direction | None = None,
     seed: int | None = None,
@@ -108,6 +109,8 @@ def predict(
         frame: which frame of a 4D file, from 0.
         split: of a table, only the cases of this split.
         probabilities: of a segmentation, also write ``<case>_probability_<class>.nii.gz`` for each class.
+        uncertainty: of an image, also write ``<case>_<role>_sd.nii.gz``, the voxel-wise standard deviation over the
+            flips of the recipe (``inference.flips``) and the members of the ensemble, in the unit of the image.
         allow_missing_channel: predict also where an input is missing, or holds one value throughout, that the model
             was trained to do without.
         direction: of a model that translates: ``forward``, the default, makes the target from the inputs,
@@ -133,7 +136,7 @@ def predict(
     """
     source, output = parse_inputs(inputs), Path(output)
     read = ReadOptions(nan, geometry, frame, allow_missing_channel)
-    options = PredictOptions(read, direction, seed, probabilities)
+    options = PredictOptions(read, direction, seed, probabilities, uncertainty)
     if isinstance(source, Path) and source.suffix == ".csv":
         cases = read_cases(source).select(split=split)
         if not cases:

@@ -1,46 +1,136 @@
-"""Several cascades as one model: the voxel-wise mean of their estimates, e.g. of the folds of a cross-validation."""
+"""Several estimates as one: the voxel-wise mean over cascades (e.g. folds) and over flips of the volume."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medgen.inference.stages import Cascade, Estimate, Request
 from medgen.types import Array, Progress
 
 
+@dataclass(frozen=True, eq=False)
+class Mean:
+    """The mean of the estimates of one volume.
+
+    Attributes:
+        data: (K, X, Y, Z) float32 in the value range asked for.
+        clipped: voxels inside the body that were outside that range, over all estimates.
+        voxels: voxels inside the body, over all estimates.
+        sd: (K, X, Y, Z) float32, the standard deviation of the estimates in the same unit; None if not wanted.
+        notes: made on the way.
+    """
+
+    data: NDArray[np.float32]
+    clipped: int
+    voxels: int
+    sd: NDArray[np.float32] | None
+    notes: tuple[str, ...]
+
+
+def count_estimates(cascades: Sequence[Cascade]) -> int:
+    """Estimates that :func:`estimate_mean` averages: one for each flip of each cascade."""
+    return sum(len(cascade.settings.passes) for cascade in cascades)
+
+
 def estimate_mean(
-    cascades: Sequence[Cascade], image: Array, body: Array, request: Request, progress: Progress | None = None
-) -> tuple[Estimate, tuple[str, ...]]:
-    """The mean of the estimates of all cascades, with the notes made on the way.
+    cascades: Sequence[Cascade],
+    image: Array,
+    body: Array,
+    request: Request,
+    progress: Progress | None = None,
+    *,
+    deviation: bool = False,
+) -> Mean:
+    """The mean, and perhaps the standard deviation, of the estimates of all cascades over the flips of each.
+
+    Every cascade counts alike, however many flips it has. The standard deviation is that of the population (divided
+    by the number of estimates, not by one less), with these weights. It is computed by a running update and needs the
+    memory of one more estimate, however many there are.
 
     Args:
-        cascades: at least one.
+        cascades: at least one; each has its own flips (``inference.flips`` of its recipe).
         image: (C, X, Y, Z), prepared.
         body: (X, Y, Z), non-zero where a result is wanted.
         request: value range, direction and seed.
         progress: called with (tiles done, tiles in all, what).
+        deviation: whether the standard deviation is wanted.
 
     Raises:
         ModelError: a network returned NaN, or values that are no probabilities.
         MemoryExhausted: nothing that was tried fits into memory.
     """
-    mean, notes = cascades[0].predict(image, body, request, _numbered(progress, 1, len(cascades)))
-    clipped, voxels = mean.clipped, mean.voxels
-    for number, cascade in enumerate(cascades[1:], start=2):
-        each, more = cascade.predict(image, body, request, _numbered(progress, number, len(cascades)))
-        notes += more
-        clipped, voxels = clipped + each.clipped, voxels + each.voxels
-        # The running mean stays in the value range, where a sum would not.
-        for total, new in zip(mean.data, each.data, strict=True):
-            new -= total
-            new /= np.float32(number)
-            total += new
-    return Estimate(mean.data, clipped, voxels), notes
+    running = _Running(deviation)
+    clipped, voxels, notes = 0, 0, list[str]()
+    for number, cascade in enumerate(cascades, start=1):
+        passes = cascade.settings.passes
+        for turn, axes in enumerate(passes, start=1):
+            named = _named(progress, ("model", number, len(cascades)), ("flip", turn, len(passes)))
+            estimate, more = _estimate_flipped(cascade, image, body, request, axes, named)
+            running.add(estimate.data, 1 / len(passes))
+            clipped, voxels = clipped + estimate.clipped, voxels + estimate.voxels
+            notes += more
+            del estimate  # else it would stay beside the next one
+    return Mean(running.mean, clipped, voxels, running.sd() if deviation else None, tuple(notes))
 
 
-def _numbered(progress: Progress | None, number: int, count: int) -> Progress | None:
-    if progress is None or count == 1:
+class _Running:
+    """A weighted mean and the sum of squared deviations from it, updated in place (West 1979).
+
+    Args:
+        deviation: whether the squares are summed too.
+
+    Attributes:
+        mean: of the estimates so far.
+    """
+
+    mean: NDArray[np.float32]
+
+    def __init__(self, deviation: bool) -> None:
+        self._deviation = deviation
+        self._weight = 0.0
+
+    def add(self, new: NDArray[np.float32], weight: float) -> None:
+        """Take one more estimate (K, X, Y, Z); it is kept or overwritten."""
+        first = self._weight == 0
+        self._weight += weight
+        if first:
+            self.mean = new
+            self._squares = np.zeros_like(new) if self._deviation else None
+            return
+        share = self._weight / weight
+        # The running mean stays in the value range, where a sum would not; slabs spare a temporary of the whole volume.
+        for x in range(new.shape[1]):
+            total, slab = self.mean[:, x], new[:, x]
+            slab -= total
+            if self._squares is not None:
+                self._squares[:, x] += np.square(slab) * np.float32(weight * (1 - 1 / share))
+            slab /= np.float32(share)
+            total += slab
+
+    def sd(self) -> NDArray[np.float32]:
+        """The standard deviation of the population; ends the update."""
+        squares = self._squares
+        assert squares is not None
+        squares /= np.float32(self._weight)
+        return np.sqrt(squares, out=squares)
+
+
+def _estimate_flipped(
+    cascade: Cascade, image: Array, body: Array, request: Request, axes: tuple[int, ...], progress: Progress | None
+) -> tuple[Estimate, tuple[str, ...]]:
+    """The estimate of the volume flipped along ``axes`` of (X, Y, Z), flipped back; views, not copies."""
+    spatial = tuple(1 + axis for axis in axes)
+    estimate, notes = cascade.predict(np.flip(image, spatial), np.flip(body, axes), request, progress)
+    return Estimate(np.flip(estimate.data, spatial), estimate.clipped, estimate.voxels), notes
+
+
+def _named(progress: Progress | None, *counted: tuple[str, int, int]) -> Progress | None:
+    """``progress`` with "model 1 of 2, flip 3 of 4" before its text; what there is one of is not named."""
+    names = [f"{noun} {number} of {count}, " for noun, number, count in counted if count > 1]
+    if progress is None or not names:
         return progress
-    return lambda done, total, what: progress(done, total, f"model {number} of {count}, {what}")
+    return lambda done, total, what: progress(done, total, f"{''.join(names)}{what}")

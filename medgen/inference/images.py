@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,9 @@ from medgen.preparation.intensity import unit_to_window
 from medgen.preparation.settings import ZSCORE, IntensityConfig
 from medgen.preparation.task import IMAGE
 from medgen.volume import Volume
+
+OnUncertainty = Callable[[str, Volume], None]
+"""Is called with the role of each image and its standard deviation."""
 
 
 def clipped_note(clipped: int, voxels: int) -> tuple[str, ...]:
@@ -59,6 +62,34 @@ def images_on_own_grid(
     return first if len(volumes) == 1 else first.with_data(np.concatenate([each.data for each in volumes])), tuple(
         notes
     )
+
+
+def deviations_on_own_grid(
+    sd: NDArray[np.float32],
+    roles: Sequence[str],
+    prepared: Prepared,
+    preparation: Preparation,
+    on_uncertainty: OnUncertainty,
+) -> None:
+    """Give out the standard deviation of each image in the unit of that image, on the patient's own grid.
+
+    An image goes back to its unit by a linear map or stays normalised, so its standard deviation is multiplied by the
+    slope alone: half the width of the window, or 1. Interpolated like the image, and 0 outside the body.
+
+    Args:
+        sd: (K, X, Y, Z) float32 on the prepared grid, of the normalised images; is overwritten.
+        roles: of the K images.
+        prepared: the patient.
+        preparation: of the model.
+        on_uncertainty: is called with each role and its (1, X, Y, Z) float32 volume.
+    """
+    for channel, role in zip(sd, roles, strict=True):
+        if window := unit_of(preparation, role).window:
+            low, high = window
+            channel *= np.float32((high - low) / (IMAGE.high - IMAGE.low))
+        for x in range(len(channel)):
+            np.copyto(channel[x], np.float32(0), where=~prepared.body[x])
+        on_uncertainty(role, preparation.restore(channel, prepared, fill=0.0))
 
 
 def unit_of(preparation: Preparation, role: str) -> IntensityConfig:

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from medgen.errors import UsageError
+from medgen.inference.besides import Besides, require_deviation, require_probabilities
 from medgen.inference.channels import dropped_in_training
 from medgen.inference.description import Description, require_alike
-from medgen.inference.ensemble import estimate_mean
-from medgen.inference.images import clipped_note, images_on_own_grid
-from medgen.inference.labels import OnProbability, found_in, label_map
+from medgen.inference.ensemble import count_estimates, estimate_mean
+from medgen.inference.images import OnUncertainty
+from medgen.inference.labels import OnProbability, found_in
 from medgen.inference.lesions import Detected, OnDetected
 from medgen.inference.memory import memory_errors
 from medgen.inference.options import NanRule, PredictOptions, ReadOptions
@@ -26,7 +26,15 @@ from medgen.inference.route import Route, route_of
 from medgen.inference.sources import Source, by_role
 from medgen.inference.stages import Cascade
 from medgen.inference.voxelwise import VoxelwiseEstimator, load_first
-from medgen.inference.writing import Files, Written, files_of, remove_results, require_writable, write_detected
+from medgen.inference.writing import (
+    Files,
+    Written,
+    files_of,
+    kept_beside,
+    remove_results,
+    require_writable,
+    write_detected,
+)
 from medgen.methods.base import Direction, Method
 from medgen.training.checkpoint import load_stages
 from medgen.training.engine import parse_device
@@ -122,6 +130,15 @@ class LoadedModel:
         return {role: min(each[role] for each in shares) for role in shares[0] if all(role in each for each in shares)}
 
     @property
+    def estimates(self) -> int:
+        """Estimates that a prediction averages: one for each flip of each member."""
+        return count_estimates(self._cascades)
+
+    @property
+    def _cascades(self) -> list[Cascade]:
+        return [member.cascade for member in self.members]
+
+    @property
     def reads_slices(self) -> bool:
         """Whether a network for volumes was made for slices across Z, which are thick or apart."""
         stages = [stage for member in self.members for stage in member.stages if stage.shape.dimensions == 3]
@@ -150,6 +167,7 @@ class LoadedModel:
         seed: int | None = None,
         on_probability: OnProbability | None = None,
         on_detected: OnDetected | None = None,
+        on_uncertainty: OnUncertainty | None = None,
         progress: Progress | None = None,
     ) -> Volume:
         """Predict one patient.
@@ -172,6 +190,8 @@ class LoadedModel:
             on_probability: for a segmentation, is called with each class in order and its (1, X, Y, Z) float32 map in
                 [0, 1] on the grid of the first image.
             on_detected: for a model that detects lesions (``inference.detection``), is called with them.
+            on_uncertainty: for a model of images, is called with each role and its (1, X, Y, Z) float32 standard
+                deviation over flips and members, in the unit of that image, 0 outside the body.
             progress: called with (done, total, what).
 
         Returns:
@@ -181,54 +201,41 @@ class LoadedModel:
 
         Raises:
             UsageError: the images do not carry the model's roles, or the model makes no prediction, none in this
-                direction, or no probabilities.
+                direction, no probabilities, or a single estimate where a standard deviation is wanted.
             InputError: an image is missing, damaged, empty or a single slice, its slices lie another way than the
                 model reads them, or the images do not fit together.
             ModelError: the network returned NaN or infinity, or a segmentation values that are no probabilities.
             MemoryExhausted: nothing that was tried fits into memory.
         """
         options = PredictOptions(ReadOptions(nan, geometry, frame, allow_missing_channel), direction, seed)
-        return self._predict(source, options, on_probability, on_detected, progress)
+        return self._predict(source, options, Besides(on_probability, on_detected, on_uncertainty), progress)
 
-    def _predict(
-        self,
-        source: Source,
-        options: PredictOptions,
-        on_probability: OnProbability | None,
-        on_detected: OnDetected | None,
-        progress: Progress | None,
-    ) -> Volume:
+    def _predict(self, source: Source, options: PredictOptions, besides: Besides, progress: Progress | None) -> Volume:
         route, read = self.route(options.direction), options.read
-        if on_probability is not None:
-            self._require_probabilities()
-        if on_detected is not None:
-            self._require_detection()
+        besides.require(self.task, self._cascades)
+        deviation = besides.on_uncertainty is not None
         dropped = {role: share for role, share in self.dropped.items() if role in route.reads}
         images = by_role(source, route.reads, dropped=dropped, may_lack=read.allow_missing_channel)
         config = self.preparation.config
         read = replace(read, geometry=read.geometry or config.geometry)
-        outputs = len(route.makes) + len(self.classes) * min(2, len(self.members))
+        outputs = len(route.makes) * (1 + deviation) + len(self.classes) * min(2, self.estimates)
         if self.reads_slices:
             require_axial(images[route.reads[0]], read)
         need = memory_need(images.values(), read, spacing=config.spacing, outputs=outputs)
         others = [member.preparation for member in self.members[1:]]
-        cascades = [member.cascade for member in self.members]
         with memory_errors(need):
             prepared, notes = prepare_patient(images, read, self.preparation, others, dropped)
             image = prepared.image if len(prepared.image) else prepared.target
             assert image is not None
-            estimate, more = estimate_mean(cascades, image, prepared.body, route.request(options.seed), progress)
+            request = route.request(options.seed)
+            mean = estimate_mean(self._cascades, image, prepared.body, request, progress, deviation=deviation)
             del image
             prepared = replace(prepared, image=np.empty(0), target=None)  # going back needs the grids alone
             if self.task.labels:
-                settings = self.cascade.settings
-                volume, sentences = label_map(
-                    estimate.data, prepared, self.preparation, self.classes, settings, on_probability, on_detected
-                )
+                volume, more = besides.labels(mean, prepared, self.preparation, self.classes, self.cascade)
             else:
-                more += clipped_note(estimate.clipped, estimate.voxels)
-                volume, sentences = images_on_own_grid(estimate.data, route.makes, prepared, self.preparation)
-        return replace(volume, source="", notes=tuple(dict.fromkeys((*notes, *more, *sentences))))
+                volume, more = besides.images(mean, prepared, self.preparation, route.makes)
+        return replace(volume, source="", notes=tuple(dict.fromkeys((*notes, *mean.notes, *more))))
 
     def predict_file(
         self,
@@ -241,8 +248,9 @@ class LoadedModel:
     ) -> Written:
         """Predict one patient into NIfTI files; CT as int16 HU, rounded; a label map as uint8.
 
-        A model that detects lesions also writes ``<case>_detection_map.nii.gz`` and ``<case>_lesions.json``. The
-        result is written last, so where it stands, all files of the case do.
+        A model that detects lesions also writes ``<case>_detection_map.nii.gz`` and ``<case>_lesions.json``. With
+        ``options.uncertainty``, ``<output>_sd.nii.gz`` is the standard deviation of each image, float32 in its unit.
+        The result is written last, so where it stands, all files of the case do.
 
         Args:
             source: as for :meth:`predict`.
@@ -260,13 +268,12 @@ class LoadedModel:
         files = self.files(Path(output), options)
         require_writable(files, overwrite=overwrite)
         lesions: list[Detected] = []
-
-        def keep(name: str, volume: Volume) -> None:
-            remove_results(files)
-            write_volume(volume, files.probabilities[name], kind="scalar", overwrite=overwrite)
-
-        on_probability = keep if files.probabilities else None
-        volume = self._predict(source, options, on_probability, lesions.append if files.lesions else None, progress)
+        besides = Besides(
+            kept_beside(files, files.probabilities, overwrite=overwrite),
+            lesions.append if files.lesions else None,
+            kept_beside(files, files.uncertainty, overwrite=overwrite),
+        )
+        volume = self._predict(source, options, besides, progress)
         if lesions:
             missing = tuple(note for note in volume.notes if MISSING in note)
             lesions = [replace(lesions[0], notes=(*missing, *lesions[0].notes))]
@@ -274,6 +281,8 @@ class LoadedModel:
             write_detected(lesions[0], files, model, overwrite=overwrite)
         if len(files.results) > 1:
             remove_results(files)
+        for file in files.left_over:
+            file.unlink()
         for channel, (role, file) in zip(volume.data, files.results.items(), strict=True):
             write_volume(volume.with_data(channel), file, kind=self.kind_of(role), overwrite=overwrite)
         found = found_in(volume, self.classes) if self.classes else {}
@@ -283,21 +292,22 @@ class LoadedModel:
         """The files that :meth:`predict_file` writes: see :func:`~medgen.inference.writing.files_of`.
 
         Raises:
-            UsageError: the model makes no prediction, none in this direction, or no probabilities.
+            UsageError: the model makes no prediction, none in this direction, no probabilities, or a single estimate
+                where the standard deviation is wanted.
         """
+        if options.uncertainty:
+            require_deviation(self.task, self._cascades)
         if options.probabilities:
-            self._require_probabilities()
+            require_probabilities(self.task)
         classes = self.classes if options.probabilities else ()
         lesions = self.cascade.settings.detection is not None
-        return files_of(output, self.route(options.direction).makes, probabilities=classes, lesions=lesions)
-
-    def _require_probabilities(self) -> None:
-        if not self.task.labels:
-            raise UsageError("the model makes an image, not probabilities of classes", fix="leave out --probabilities")
-
-    def _require_detection(self) -> None:
-        if self.cascade.settings.detection is None:
-            raise UsageError("the model detects no lesions", fix="train it with inference.detection in its recipe")
+        return files_of(
+            output,
+            self.route(options.direction).makes,
+            probabilities=classes,
+            lesions=lesions,
+            uncertainty=options.uncertainty,
+        )
 
 
 def load_model(run: str | Path, *, device: str = "auto", allow_modules: Sequence[str] = ()) -> LoadedModel:

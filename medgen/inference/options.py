@@ -40,6 +40,7 @@ class PredictOptions:
             ``backward`` the inputs from the target.
         seed: of a model with chance, for one draw; None: the prediction without chance, e.g. the mean.
         probabilities: of a segmentation, whether the map of each class is written too.
+        uncertainty: of an image, whether the standard deviation over flips and members of an ensemble is written too.
 
     Raises:
         UsageError: the seed is negative or too large.
@@ -49,6 +50,7 @@ class PredictOptions:
     direction: Direction | None = None
     seed: int | None = None
     probabilities: bool = False
+    uncertainty: bool = False
 
     def __post_init__(self) -> None:
         if self.seed is not None and not 0 <= self.seed < 2**63:

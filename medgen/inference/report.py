@@ -86,6 +86,7 @@ def write_report(path: Path, model: LoadedModel, options: PredictOptions, cases:
             "read_options": asdict(options.read),
             "direction": model.route(options.direction).direction,
             "seed": options.seed,
+            "estimates": model.estimates,
             "seconds": round(sum(case.seconds for case in cases.values()), 2),
             "cases": [_plain(case) for case in cases.values()],
         },

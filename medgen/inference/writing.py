@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from medgen.cases import Case, columns_of
 from medgen.errors import UsageError
 from medgen.inference.labels import Found
 from medgen.inference.lesions import DETECTION_MAP, LESIONS, Detected, write_lesions
-from medgen.volume import write_volume
+from medgen.volume import Volume, write_volume
 
 _STALE_SECONDS = 3600.0
 """A temporary file next to a single output that is older than this was left by a killed process."""
@@ -52,21 +52,37 @@ class Files:
         probabilities: by class, its map; empty where none are wanted.
         detection_map: the confidence of the lesions, of a model that detects them.
         lesions: their list.
+        uncertainty: by role, the standard deviation of an image; empty where none is wanted.
     """
 
     results: Mapping[str, Path]
     probabilities: Mapping[str, Path] = field(default_factory=dict)
     detection_map: Path | None = None
     lesions: Path | None = None
+    uncertainty: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def all(self) -> tuple[Path, ...]:
         """Every one of them."""
+        maps = (*self.probabilities.values(), *self.uncertainty.values())
         more = (self.detection_map, self.lesions)
-        return (*self.results.values(), *self.probabilities.values(), *(file for file in more if file is not None))
+        return (*self.results.values(), *maps, *(file for file in more if file is not None))
+
+    @property
+    def left_over(self) -> tuple[Path, ...]:
+        """Standard deviations of an earlier run: beside new results they would pass for theirs."""
+        beside = (deviation_file(file) for file in self.results.values())
+        return tuple(file for file in beside if file not in self.all and file.exists())
 
 
-def files_of(output: Path, roles: Sequence[str], *, probabilities: Sequence[str] = (), lesions: bool = False) -> Files:
+def files_of(
+    output: Path,
+    roles: Sequence[str],
+    *,
+    probabilities: Sequence[str] = (),
+    lesions: bool = False,
+    uncertainty: bool = False,
+) -> Files:
     """The files of a prediction, from the name of its first result.
 
     Args:
@@ -74,21 +90,36 @@ def files_of(output: Path, roles: Sequence[str], *, probabilities: Sequence[str]
         roles: of the results; where the name of the first ends in its role, the other names leave it out.
         probabilities: classes whose maps are wanted.
         lesions: whether lesions are detected.
+        uncertainty: whether the standard deviation of each result is wanted.
 
     >>> " ".join(file.name for file in files_of(Path("p1/p1_label.nii.gz"), ["label"], lesions=True).all)
     'p1_label.nii.gz p1_detection_map.nii.gz p1_lesions.json'
     >>> " ".join(file.name for file in files_of(Path("p1/p1_t1.nii.gz"), ["t1", "ge|swi"]).all)
     'p1_t1.nii.gz p1_ge-swi.nii.gz'
+    >>> files_of(Path("p1/p1_ct.nii.gz"), ["ct"], uncertainty=True).all[1].name
+    'p1_ct_sd.nii.gz'
     """
     stem, ending = split_name(output)
     first, *others = roles
     case = stem.removesuffix(f"_{_named(first)}")
+    results = {first: output} | {role: output.with_name(f"{case}_{_named(role)}{ending}") for role in others}
     return Files(
-        {first: output} | {role: output.with_name(f"{case}_{_named(role)}{ending}") for role in others},
+        results,
         {name: probability_file(output, first, name) for name in probabilities},
         output.with_name(f"{case}_{DETECTION_MAP}{ending}") if lesions else None,
         output.with_name(f"{case}_{LESIONS}.json") if lesions else None,
+        {role: deviation_file(file) for role, file in results.items()} if uncertainty else {},
     )
+
+
+def deviation_file(result: Path) -> Path:
+    """Where the standard deviation of an image goes, beside it.
+
+    >>> deviation_file(Path("p1/p1_ct.nii.gz")).as_posix()
+    'p1/p1_ct_sd.nii.gz'
+    """
+    stem, ending = split_name(result)
+    return result.with_name(f"{stem}_sd{ending}")
 
 
 def split_name(output: Path) -> tuple[str, str]:
@@ -149,6 +180,16 @@ def write_detected(detected: Detected, files: Files, model: Mapping[str, Any], *
     write_lesions(files.lesions, detected, case=case, detection_map=files.detection_map.name, model=model)
 
 
+def kept_beside(files: Files, places: Mapping[str, Path], *, overwrite: bool) -> Callable[[str, Volume], None] | None:
+    """A function that writes a map by its name, once the results of an earlier run are removed; None for no places."""
+
+    def keep(name: str, volume: Volume) -> None:
+        remove_results(files)
+        write_volume(volume, places[name], kind="scalar", overwrite=overwrite)
+
+    return keep if places else None
+
+
 def remove_results(files: Files) -> None:
     """Remove the results of an earlier run before any other file of the case is replaced: they mark it as whole."""
     for file in files.results.values():
@@ -159,12 +200,15 @@ def require_writable(files: Files, *, overwrite: bool) -> None:
     """Refuse outputs that cannot be written before the work begins, and remove the files of a killed process.
 
     Raises:
-        UsageError: the result is not named like NIfTI, or a file exists and may not be overwritten.
+        UsageError: the result is not named like NIfTI, two files would have one name, or a file exists and may not be
+            overwritten.
     """
     output = next(iter(files.results.values()))
     if not output.name.endswith((".nii", ".nii.gz")):
         raise UsageError("one volume is written as NIfTI", where=output, fix="end the output's name in .nii.gz")
-    for file in files.all:
+    if twice := {file.name for file in files.all if files.all.count(file) > 1}:
+        raise UsageError(f"two files would have the name {min(twice)}", fix="rename a role or a class of the model")
+    for file in (*files.all, *files.left_over):
         if file.exists() and not overwrite:
             raise UsageError("the output exists", where=file, fix="choose another name, or --overwrite")
     for left in output.parent.glob(".partial-*") if output.parent.is_dir() else ():

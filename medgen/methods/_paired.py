@@ -107,7 +107,7 @@ class PairedConfig(Config):
                 "learning_rate": {"kind": "cosine", "warmup": 0.03},
                 "averaging": 0.99,
             },
-            # FLIPS
+            "inference": {"flips": ["x"]},
         }
 
 

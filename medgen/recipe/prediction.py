@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveInt, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+)
 
 from medgen.config import Config
 from medgen.errors import ModelError, UsageError
@@ -69,7 +78,7 @@ class DetectionConfig(Config):
 
 
 class InferenceConfig(Config):
-    """Tiles of prediction, and how its result is cleaned and searched for lesions.
+    """Tiles and flips of prediction, and how its result is cleaned and searched for lesions.
 
     Attributes:
         blend: weight of a tile's voxels where tiles overlap: ``gaussian`` (standard deviation an eighth of the
@@ -80,6 +89,10 @@ class InferenceConfig(Config):
         size: largest edges of a tile's input in voxels, as many as the training patch has. ``None``: the size of the
             training patch, enlarged for networks with a margin, where a small tile wastes most of the work on it.
         batch: tiles that go through the network together.
+        flips: axes (x: right-left, y: posterior-anterior, z: inferior-superior). The result is the voxel-wise mean
+            over all combinations of their flips: 2 passes for ``[x]``, 4 for ``[x, y]``, 8 for all three. Each pass
+            predicts the flipped volume, with every network of a cascade, and its result is flipped back. The time
+            grows with the passes. Validation during training is without flips.
         minimum_ml: of a label map, connected pieces (26 neighbours) of a class that are smaller than this many
             millilitres become background; 0 keeps all. Probability maps and the validation during training are not
             changed.
@@ -91,8 +104,26 @@ class InferenceConfig(Config):
     overlap: Annotated[float, Field(ge=0, lt=1)] | None = None
     size: Annotated[tuple[Edge, ...], Field(min_length=2, max_length=3)] | None = None
     batch: Annotated[int, Field(ge=1)] = 1
+    flips: tuple[Literal["x", "y", "z"], ...] = ()
     minimum_ml: NonNegativeFloat = 0.0
     detection: DetectionConfig | None = None
+
+    @field_validator("flips")
+    @classmethod
+    def _flips_once(cls, flips: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(flips)) < len(flips):
+            raise ValueError(f"flips names an axis twice: {', '.join(flips)}")
+        return flips
+
+    @property
+    def passes(self) -> tuple[tuple[int, ...], ...]:
+        """The axes of a volume (X, Y, Z) that each pass flips; the first pass flips none.
+
+        >>> InferenceConfig(flips=("x", "z")).passes
+        ((), (0,), (2,), (0, 2))
+        """
+        axes = ["xyz".index(name) for name in self.flips]
+        return tuple(flipped for count in range(len(axes) + 1) for flipped in combinations(axes, count))
 
     def tile_size(self, patch: Sequence[int], window: Window) -> tuple[int, ...]:
         """Edges of a tile's input in voxels that the network can take.

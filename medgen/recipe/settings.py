@@ -131,6 +131,16 @@ class Recipe(Config):
                 raise ValueError(f"inference.detection names the class '{name}', and data.classes has: {listed}")
         return self
 
+    @model_validator(mode="after")
+    def _flips_of_the_plane(self) -> Recipe:
+        across = self.patches.across
+        if across is not None and "xyz"[across] in self.inference.flips:
+            raise ValueError(
+                f"inference.flips names {'xyz'[across]}, and the networks read slices across it one by one: "
+                "this flip changes nothing"
+            )
+        return self
+
 
 def load_recipe(source: str | Path | Mapping[str, Any] | Recipe, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and apply ``key=value`` overrides.

@@ -89,6 +89,8 @@ _COLUMNS = {
         Column("edge_error_bone", "edge error bone", "HU", "lower", 1),
         Column("gradient_ratio", "gradient ratio", "", "", 3),
         Column("psnr_nie", "PSNR of Nie", "dB", "higher", 2),
+        Column("sd_error_correlation", "correlation of SD and error", "", "higher", 3),
+        Column("coverage", "error within 2 SD", "", "", 3),
         Column("dice", "Dice", "", "higher", 3),
         Column("hd95", "HD95", "mm", "lower", 2),
         Column("nsd", "NSD", "", "higher", 3),

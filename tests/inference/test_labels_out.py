@@ -315,7 +315,7 @@ class TestCohort:
         """Overwriting fails at the second map: the old label map must not pass for that of the new first one."""
         out, model = tmp_path / "out", make_segmenter()
         predict_cohort(model, cases[:1], out, MAPS)
-        from medgen.inference import model as module
+        from medgen.inference import writing as module
 
         real = module.write_volume
 

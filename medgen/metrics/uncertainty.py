@@ -1,0 +1,95 @@
+"""How well a standard deviation tells where a synthetic CT is wrong.
+
+Every function takes the standard deviation, the prediction and the truth, ``(X, Y, Z)`` in HU on one grid, and a mask
+of that shape (None: every voxel); only voxels of the mask count. An empty mask, an absent tissue, and NaN in one of the
+images inside the mask give NaN.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medgen.metrics.tissue import Tissue, tissue
+
+Image = NDArray[np.floating]
+Mask = NDArray[np.bool_]
+
+WITHIN = 2.0
+"""Standard deviations that an error may have to be covered; 95 % of the errors, if they were normally distributed with
+this standard deviation."""
+
+SETTINGS: dict[str, object] = {"coverage_within_sd": WITHIN}
+"""What the numbers depend on besides the thresholds of tissue; written beside every result."""
+
+UNITS = {"sd_error_correlation": "", "coverage": "", "coverage_air": "", "coverage_soft": "", "coverage_bone": ""}
+"""The metrics of :func:`uncertainty_scores` in their order, with their units."""
+
+
+def sd_error_correlation(sd: Image, prediction: Image, truth: Image, mask: Mask | None = None) -> float:
+    """Spearman's rank correlation of the standard deviation with the absolute error: 1 if both rank voxels alike.
+
+    NaN if one of the two is constant, because it then ranks nothing.
+
+    >>> volume = np.arange(4.0).reshape(1, 2, 2)
+    >>> sd_error_correlation(volume, -volume, np.zeros((1, 2, 2)))
+    1.0
+    """
+    spread, error = _inside(sd, prediction, truth, mask)
+    if not len(error) or np.isnan(error).any() or np.isnan(spread).any():
+        return math.nan
+    if np.ptp(spread) == 0 or np.ptp(error) == 0:
+        return math.nan
+    from scipy.stats import rankdata
+
+    return float(np.clip(np.corrcoef(rankdata(spread), rankdata(error))[0, 1], -1, 1))
+
+
+def coverage(
+    sd: Image, prediction: Image, truth: Image, mask: Mask | None = None, *, kind: Tissue | None = None
+) -> float:
+    """Share of voxels whose absolute error is at most two standard deviations.
+
+    A voxel with a standard deviation of 0 is covered only if its error is 0.
+
+    Args:
+        sd: ``(X, Y, Z)``, HU.
+        prediction: as ``sd``.
+        truth: as ``sd``.
+        mask: ``(X, Y, Z)``; None takes every voxel.
+        kind: only the voxels that are this tissue in the true CT.
+    """
+    where = mask
+    if kind is not None:
+        of_kind = tissue(truth, kind)
+        where = of_kind if mask is None else of_kind & (mask > 0)
+    spread, error = _inside(sd, prediction, truth, where)
+    if not len(error) or np.isnan(error).any() or np.isnan(spread).any():
+        return math.nan
+    return float((error <= WITHIN * spread).mean())
+
+
+def uncertainty_scores(sd: Image, prediction: Image, truth: Image, mask: Mask | None = None) -> dict[str, float]:
+    """All metrics of this module for one case, by name: see :data:`UNITS`."""
+    given = (sd, prediction, truth, mask)
+    return {
+        "sd_error_correlation": sd_error_correlation(*given),
+        "coverage": coverage(*given),
+        "coverage_air": coverage(*given, kind="air"),
+        "coverage_soft": coverage(*given, kind="soft"),
+        "coverage_bone": coverage(*given, kind="bone"),
+    }
+
+
+def _inside(sd: Image, prediction: Image, truth: Image, mask: Mask | None) -> tuple[Image, Image]:
+    """Standard deviation and absolute error of the voxels of the mask."""
+    shapes = {sd.shape, prediction.shape, truth.shape, truth.shape if mask is None else mask.shape}
+    if len(shapes) > 1 or truth.ndim != 3:
+        raise ValueError(
+            f"standard deviation, prediction, truth and mask must be (X, Y, Z) of one shape, not {sorted(shapes)}"
+        )
+    where = np.ones(truth.shape, bool) if mask is None else mask > 0
+    error = np.abs(prediction[where].astype(np.float64) - truth[where].astype(np.float64))
+    return sd[where].astype(np.float64), error

@@ -1,0 +1,174 @@
+"""Standard deviations beside predictions: where they are scored, and what becomes of those that cannot be."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from medgen.evaluation import evaluate_synthesis
+from medgen.metrics.image import UNITS
+from medgen.metrics.uncertainty import UNITS as UNCERTAINTY
+from medgen.report.content import read_scores
+from medgen.volume import Volume, write_volume
+
+SHAPE = (8, 6, 4)
+AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
+
+
+def save(path, data, affine=AFFINE, kind="scalar"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    write_volume(Volume(np.asarray(data, dtype=np.float32)[None], affine), path, kind=kind)
+
+
+def truth():
+    """Soft tissue, a quarter of it bone; no air."""
+    ct = np.full(SHAPE, 40.0)
+    ct[:2] = 800
+    return ct
+
+
+def deviation():
+    """The error of 10 HU is covered where this is 5 or more: in the bone, and in a third of the soft tissue."""
+    sd = np.full(SHAPE, 4.0)
+    sd[:2] = 20
+    sd[2:4] = 5
+    return sd
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    """Cases a, b and c with predictions off by 10 HU; only a has a standard deviation."""
+    rows = ["case,split,ct,mask"]
+    for case in "abc":
+        save(tmp_path / "truth" / f"{case}_ct.nii.gz", truth())
+        save(tmp_path / "truth" / f"{case}_mask.nii.gz", np.ones(SHAPE), kind="label")
+        save(prediction_of(tmp_path, case), truth() + np.where(np.arange(4) < 2, 10, -10))
+        rows.append(f"{case},test,truth/{case}_ct.nii.gz,truth/{case}_mask.nii.gz")
+    save(sd_of(tmp_path, "a"), deviation())
+    (tmp_path / "cases.csv").write_text("\n".join(rows) + "\n")
+    return tmp_path
+
+
+def prediction_of(folder, case):
+    return folder / "predictions" / case / f"{case}_ct.nii.gz"
+
+
+def sd_of(folder, case):
+    return folder / "predictions" / case / f"{case}_ct_sd.nii.gz"
+
+
+def score(folder, **options):
+    return evaluate_synthesis(folder / "predictions", folder / "cases.csv", **options)
+
+
+def test_a_case_with_a_standard_deviation_has_its_scores(cohort):
+    scores = score(cohort)
+    first, *others = scores.cases
+    assert first["coverage"] == 0.5
+    assert first["coverage_soft"] == pytest.approx(1 / 3)
+    assert first["coverage_bone"] == 1
+    assert math.isnan(first["coverage_air"])
+    assert math.isnan(first["sd_error_correlation"])  # the error is 10 HU everywhere
+    assert first["mae"] == 10
+    assert all(set(row) == {"case", *UNITS} for row in others)
+    assert (scores.summary["coverage"]["mean"], scores.summary["coverage"]["n"]) == (0.5, 1)
+    assert (scores.summary["coverage_air"]["n"], scores.summary["coverage_air"]["n_failed"]) == (0, 1)
+    assert scores.summary["mae"]["n"] == 3
+    assert scores.settings["coverage_within_sd"] == 2
+    assert "no standard deviation beside the prediction of b, c" in scores.notes
+    assert not scores.failed
+
+
+def test_without_any_nothing_changes(cohort):
+    sd_of(cohort, "a").unlink()
+    scores = score(cohort)
+    assert list(scores.summary) == list(UNITS)
+    assert "coverage_within_sd" not in scores.settings
+    assert not any("standard deviation" in note for note in scores.notes)
+
+
+def test_the_correlation_of_errors_that_differ(cohort):
+    error = np.arange(truth().size, dtype=float).reshape(SHAPE)
+    save(prediction_of(cohort, "a"), truth() - error)
+    save(sd_of(cohort, "a"), error**2 + 1)
+    assert score(cohort).cases[0]["sd_error_correlation"] == pytest.approx(1)
+
+
+def test_it_is_no_prediction(cohort):
+    """A case whose prediction is missing has failed, though its standard deviation is there."""
+    prediction_of(cohort, "a").unlink()
+    save(sd_of(cohort, "b"), deviation())
+    scores = score(cohort)
+    assert scores.failed == ({"case": "a", "reason": "there is no prediction"},)
+    assert math.isnan(scores.cases[0]["coverage"])
+    assert (scores.summary["coverage"]["n"], scores.summary["coverage"]["n_failed"]) == (1, 1)
+
+
+def test_it_is_no_case_of_a_folder_of_references(cohort):
+    for case in "abc":
+        save(cohort / "bare" / f"{case}.nii.gz", truth())
+        save(cohort / "bare" / f"{case}_sd.nii.gz", deviation())
+    save(cohort / "bare" / "d_sd.nii.gz", truth())
+    scores = evaluate_synthesis(cohort / "predictions", cohort / "bare")
+    assert [row["case"] for row in scores.cases] == ["a", "b", "c", "d_sd"]
+    assert [row["case"] for row in scores.failed] == ["d_sd"]
+
+
+def broken(kind):
+    sd = deviation()
+    sd[3, 3, 3] = {"negative": -1.0, "infinite": np.inf}.get(kind, 5.0)
+    return sd
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("negative", "negative or not finite in 1 voxels"),
+        ("infinite", "negative or not finite in 1 voxels"),
+        ("shifted", "2.00 mm apart"),
+        ("cropped", "voxels"),
+        ("damaged", ""),
+    ],
+)
+def test_one_that_cannot_be_used_is_counted_and_the_prediction_still_scored(cohort, kind, said):
+    affine = AFFINE.copy()
+    affine[0, 3] = 2.0 * (kind == "shifted")
+    save(sd_of(cohort, "a"), broken(kind)[:, :, 1 if kind == "cropped" else 0 :], affine)
+    if kind == "damaged":
+        sd_of(cohort, "a").write_bytes(sd_of(cohort, "a").read_bytes()[:-30])
+    scores = score(cohort)
+    assert scores.cases[0]["mae"] == 10
+    assert all(math.isnan(scores.cases[0][name]) for name in UNCERTAINTY)
+    assert scores.summary["coverage"]["n_failed"] == 1
+    note = next(note for note in scores.notes if note.startswith("the standard deviation of a cannot be scored: "))
+    assert said in note
+    assert not scores.failed
+
+
+def test_outside_the_mask_anything_goes(cohort):
+    mask = np.ones(SHAPE)
+    mask[3, 3, 3] = 0
+    save(cohort / "truth" / "a_mask.nii.gz", mask, kind="label")
+    save(sd_of(cohort, "a"), broken("negative"))
+    assert score(cohort).cases[0]["coverage"] == pytest.approx(95 / 191)
+
+
+def test_it_is_resampled_with_its_prediction(cohort):
+    """Both have one column more on each side than their reference."""
+    padding = ((1, 1), (0, 0), (0, 0))
+    affine = AFFINE.copy()
+    affine[0, 3] = -2.0
+    save(prediction_of(cohort, "a"), np.pad(truth() + 10, padding, mode="edge"), affine)
+    save(sd_of(cohort, "a"), np.pad(deviation(), padding, mode="edge"), affine)
+    row = score(cohort, resample_to_reference=True).cases[0]
+    assert (row["coverage"], row["mae"]) == (0.5, 10)
+
+
+def test_the_file_is_read_by_the_report(cohort):
+    path = score(cohort).write(cohort / "scores.json")
+    content = json.loads(path.read_text())
+    assert content["cases"][0]["coverage_air"] is None
+    assert "coverage" not in content["cases"][1]
+    assert "coverage_bone" in read_scores(path).metrics
