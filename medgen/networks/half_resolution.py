@@ -11,7 +11,7 @@ FACTOR = 2
 CHANNELS = (32, 64, 128)
 """At a half, a quarter and an eighth of the resolution."""
 SLOPE = 0.2
-"""Of the rectifier in the tail for negative values: with a slope of 0 every channel of the tail can die in the first steps."""
+"""Of the rectifier in the tail for negative values: with 0 all its channels can die in the first steps."""
 TAIL = 16
 """Channels at full resolution."""
 

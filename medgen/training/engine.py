@@ -223,7 +223,7 @@ def parse_device(device: str) -> tuple[str, int | None]:
 def has_bf16(device: str) -> bool:
     """Whether a kind of device computes in bfloat16, and does not only emulate it."""
     if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device == "cpu" and bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
