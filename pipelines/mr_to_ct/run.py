@@ -22,22 +22,21 @@ from typing import Any
 from medgen.files import write_json
 from medgen.phantom import make_head_phantom
 
-from study import Budget, Job
+from study import NETWORKS, Budget, Job
 from tables import collect, markdown
 
 SUBJECTS = (12, 2, 8)
 """Training, validation and test subjects of the study."""
 TUNING_SEED = 100
-WEIGHTS = (2.4e-5, 1e-3, 2e-2)
-"""Adversarial weights that are tried: from the authors' code in per-voxel means to their number as it stands."""
-RATES = (1e-3, 3e-3, 1e-2)
+WEIGHTS = (0.0, 1e-3, 1e-2, 5e-2, 2e-1)
+"""Adversarial weights that are tried."""
 
 
 def main() -> None:
     """Read the arguments and run the study or the tuning."""
     options = _arguments()
     out = Path(options.out)
-    budget = Budget(**{key: getattr(options, key) for key in Budget.__dataclass_fields__})
+    budget = Budget(options.minutes, None, options.precision, options.device)
     jobs = _tuning_jobs(out, options, budget) if options.what == "tune" else _study_jobs(out, options, budget)
     began = time.monotonic()
     if options.what != "tables":
@@ -68,17 +67,13 @@ def _study_jobs(out: Path, options: argparse.Namespace, budget: Budget) -> list[
         data = _phantom(out / f"phantom_{millimetres:g}mm", seed=0, options=options, misalignment=millimetres)
         folder = out / f"misaligned_{millimetres:g}mm"
         jobs.append(Job("baselines", options.seeds[0], data, folder, budget))
-        for number, seed in enumerate(options.seeds):
-            gan = "cascade" if number < options.context_seeds else "gan_only"
-            jobs += [Job(name, seed, data, folder, budget) for name in (gan, "fcn_mse_gdl", "fcn_mse")]
-    return sorted(jobs, key=lambda job: (options.seeds.index(job.seed), job.network == "cascade"))
+        jobs += [Job(name, seed, data, folder, budget) for seed in options.seeds for name in options.rows]
+    return sorted(jobs, key=lambda job: options.seeds.index(job.seed))
 
 
 def _tuning_jobs(out: Path, options: argparse.Namespace, budget: Budget) -> list[Job]:
-    data = _phantom(out / "phantom_tuning", seed=TUNING_SEED, options=options, misalignment=1.0)
-    weights = [Job("gan_only", 0, data, out / f"weight_{w:g}", replace(budget, adversarial_weight=w)) for w in WEIGHTS]
-    rates = [Job("fcn_mse", 0, data, out / f"rate_{r:g}", replace(budget, learning_rate=r)) for r in RATES]
-    return [*rates, *weights]
+    data = _phantom(out / "phantom_tuning", seed=TUNING_SEED, options=options, misalignment=0.0)
+    return [Job("gan", 0, data, out / f"weight_{w:g}", replace(budget, adversarial_weight=w)) for w in WEIGHTS]
 
 
 def _phantom(folder: Path, *, seed: int, options: argparse.Namespace, misalignment: float) -> Path:
@@ -98,20 +93,13 @@ def _run_all(jobs: list[Job], parallel: int) -> None:
     """Run the jobs in processes of their own; a store is built by the first job that needs it."""
     first = {job.out: job for job in reversed(jobs)}
     for job in first.values():
-        _store(job)
+        job.prepared()
     with ProcessPoolExecutor(parallel, multiprocessing.get_context("spawn")) as pool:
         futures = {pool.submit(job.run): job for job in jobs}
         for number, future in enumerate(as_completed(futures), start=1):
             job = futures[future]
             future.result()
             print(f"{number}/{len(jobs)} {job.out.name} {job.network} seed {job.seed}", flush=True)
-
-
-def _store(job: Job) -> None:
-    from medgen.run.experiment import prepare
-
-    recipe = job.budget.recipe("fcn_mse" if job.network == "baselines" else job.network, job.seed)
-    prepare(recipe, job.data / "cases.csv", job.out / "store")
 
 
 def _machine(device: str) -> str:
@@ -127,12 +115,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("what", choices=["study", "tune", "tables"])
     parser.add_argument("--out", required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--context-seeds", type=int, default=1, help="seeds that get the whole cascade (7 networks)")
+    parser.add_argument("--rows", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
+    parser.add_argument("--minutes", type=float, default=Budget.minutes, help="of training a row")
+    parser.add_argument("--precision", default=Budget.precision, choices=["auto", "32", "bf16"])
+    parser.add_argument("--device", default=Budget.device)
     parser.add_argument("--misalignments", type=float, nargs="+", default=[0.0, 1.0], help="mm, of the training pairs")
     parser.add_argument("--spacing", type=float, default=2.0, help="voxel of the phantom in mm")
     parser.add_argument("--jobs", type=int, default=1, help="training runs at a time")
-    for name, value in asdict(Budget()).items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
     return parser.parse_args()
 
 

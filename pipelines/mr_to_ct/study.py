@@ -1,8 +1,9 @@
-"""The rows of the phantom study: what each one trains, and the jobs that make them."""
+"""The rows of the phantom study: what each one trains, for how long, and the jobs that make them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,77 +11,68 @@ import torch
 
 from medgen.baselines.scoring import score_baselines
 from medgen.cases import read_cases
-from medgen.evaluation import Scores, evaluate_synthesis
+from medgen.evaluation import evaluate_synthesis
+from medgen.files import write_json
 from medgen.inference.cohort import predict_cohort
-from medgen.inference.model import LoadedModel, load_model
+from medgen.inference.model import load_model
 from medgen.run.experiment import prepare, train
 
 ROWS = {
     "constant": "one value (training median)",
     "voxelwise": "voxel-wise boosting",
-    "fcn_mse": "FCN, MSE",
-    "fcn_mse_gdl": "FCN, MSE + gradient difference",
-    "gan": "+ adversary (stage 1)",
-    "gan_context1": "+ 1 auto-context stage",
-    "gan_context2": "+ 2 auto-context stages",
+    "published": "context-aware GAN, released form",
+    "unet": "half-resolution U-Net",
+    "context": "+ voxel-wise context",
+    "gradient": "+ gradient difference",
+    "gan": "+ adversary (the default)",
+    "stage2": "+ second stage",
 }
-"""Key of each row and what the table calls it."""
+"""Key of each row and what the table calls it; each differs from the one before in one thing, from ``unet`` on."""
 
-NETWORKS: dict[str, dict[str, Any]] = {
-    "fcn_mse": {"method": "supervised", "config": {"gradient_difference_weight": 0.0}},
-    "fcn_mse_gdl": {"method": "supervised", "config": {}},
-    "gan_only": {"method": "context_aware_gan", "config": {"reduction": "mean"}},
-    "cascade": {"method": "context_aware_gan", "config": {"reduction": "mean", "stages": 3, "context_folds": 2}},
+_PLAIN = {"gradient_difference_weight": 0.0}
+NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "published": ("context_aware_gan", {"preset": "code"}),
+    "unet": ("supervised", {**_PLAIN, "context": "none"}),
+    "context": ("supervised", _PLAIN),
+    "gradient": ("supervised", {}),
+    "gan": ("context_aware_gan", {}),
+    "stage2": ("context_aware_gan", {"stages": 2, "context_folds": 2}),
 }
-"""What is trained; ``gan_only`` is for tuning. The last three rows are the cascade cut after 1, 2 and 3 networks."""
+"""Method and config of each row that is trained."""
+TRAINED = {"stage2": 4}
+"""Networks that a row trains: both stages, and one for each inner fold. They share its time."""
+CALIBRATION = 40
+"""Steps from which the time of a step is taken."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What every network of a study gets.
+    """What every row of a study gets.
 
     Attributes:
-        steps: optimiser steps of one network.
-        width: factor on the published number of filters.
-        batch: patches a step.
-        learning_rate: of Adam, falling to 0 by a cosine.
-        adversarial_weight: of the GAN rows; per-voxel means.
-        precision: ``32`` or ``bf16``.
+        minutes: of training by one core (or by the device), from which the number of steps follows.
+        adversarial_weight: of the rows with an adversary; None: the default of the method.
+        precision: ``auto``, ``32`` or ``bf16``.
         device: as for ``medgen train``.
-        workers: processes that cut patches.
     """
 
-    steps: int = 300
-    width: float = 0.5
-    batch: int = 8
-    learning_rate: float = 1e-3
-    adversarial_weight: float = 1e-3
-    precision: str = "bf16"
+    minutes: float = 30.0
+    adversarial_weight: float | None = None
+    precision: str = "auto"
     device: str = "auto"
-    workers: int = 0
 
-    def recipe(self, network: str, seed: int) -> dict[str, Any]:
-        """The recipe of one training run."""
-        chosen = NETWORKS[network]
-        config = {"preset": "code", "width": self.width, "learning_rate": self.learning_rate, **chosen["config"]}
-        if chosen["method"] == "context_aware_gan":
-            config["adversarial_weight"] = self.adversarial_weight
+    def recipe(self, network: str, seed: int, steps: int) -> dict[str, Any]:
+        """The recipe of one training run: the defaults of its method, but for what the row is about."""
+        method, config = NETWORKS[network]
+        if self.adversarial_weight is not None and network in ("gan", "stage2"):
+            config = {**config, "adversarial_weight": self.adversarial_weight}
+        schedule: dict[str, Any] = {"steps": steps, "validate_every": steps, "save_every": max(1, min(500, steps))}
         return {
-            "method": chosen["method"],
+            "method": method,
             "config": config,
             "data": {"inputs": ["t1"], "target": "ct", "mask": "mask"},
-            "preparation": {"spacing": None, "bias_correction": "none"},
-            "patches": {"size": [32, 32, 32], "augmentation": {"flip": ["x"]}},
-            "schedule": {
-                "steps": self.steps,
-                "batch": self.batch,
-                "precision": self.precision,
-                "learning_rate": {"kind": "cosine"},
-                "averaging": 0.99,
-                "validate_every": self.steps,
-                "save_every": max(1, self.steps // 2),
-                "workers": self.workers,
-            },
+            "preparation": {"spacing": None},
+            "schedule": {**schedule, "precision": self.precision},
             "seed": seed,
         }
 
@@ -106,10 +98,7 @@ class Job:
     @property
     def rows(self) -> tuple[str, ...]:
         """Rows of the table that this job fills."""
-        if self.network == "baselines":
-            return ("constant", "voxelwise")
-        stages = {"gan_only": ("gan",), "cascade": ("gan", "gan_context1", "gan_context2")}
-        return stages.get(self.network, (self.network,))
+        return ("constant", "voxelwise") if self.network == "baselines" else (self.network,)
 
     @property
     def done(self) -> bool:
@@ -122,25 +111,43 @@ class Job:
 
     def run(self) -> None:
         """Train, predict the test subjects, evaluate."""
+        torch.set_num_threads(1)
         table, folder = self.data / "cases.csv", self.out / f"seed{self.seed}"
-        recipe = self.budget.recipe("fcn_mse" if self.network == "baselines" else self.network, self.seed)
-        store = self.out / "store"
         if self.network == "baselines":
-            prepared = prepare(recipe, table, store)
-            training = prepared.select(split="train")
+            prepared = self.prepared()
             test = read_cases(table).select(split="test")
+            training = prepared.select(split="train")
             score_baselines(training, prepared.preparation, test, table, folder, seed=self.seed)
             return
-        run = folder / self.network
-        train(recipe, table, run, resume=(run / "recipe.yaml").is_file(), device=self.budget.device, store=store)
-        whole = load_model(run, device=self.budget.device)
-        for count, row in enumerate(self.rows, start=1):
-            kept = LoadedModel(whole.stages[:count], whole.description, whole.device)
-            self._score(kept, row, table, folder).write(self.scores(row))
-
-    def _score(self, model: LoadedModel, row: str, table: Path, folder: Path) -> Scores:
-        predictions = folder / "predictions" / row
+        run, predictions = folder / self.network, folder / "predictions" / self.network
+        recipe = self.budget.recipe(self.network, self.seed, self._steps())
+        self._train(recipe, run)
         test = read_cases(table).select(split="test")
-        with torch.autocast(model.device.type, torch.bfloat16, enabled=self.budget.precision == "bf16"):
-            predict_cohort(model, test, predictions, overwrite=True).require_complete()
-        return evaluate_synthesis(predictions, table)
+        model = load_model(run, device=self.budget.device)
+        predict_cohort(model, test, predictions, overwrite=True).require_complete()
+        evaluate_synthesis(predictions, table).write(self.scores(self.network))
+
+    def prepared(self) -> Any:
+        """The store, made where it is missing; it is the same for all rows."""
+        return prepare(self.budget.recipe("gan", 0, 1), self.data / "cases.csv", self.out / "store")
+
+    def _train(self, recipe: dict[str, Any], run: Path) -> None:
+        resume = (run / "recipe.yaml").is_file()
+        table, store = self.data / "cases.csv", self.out / "store"
+        train(recipe, table, run, resume=resume, device=self.budget.device, store=store)
+
+    def _steps(self) -> int:
+        """Steps of each network in the time of the row, by a short run that is made once a study."""
+        file = self.out / "calibration" / f"{self.network}.json"
+        if not file.is_file():
+            measured = {"stage2": "gan"}.get(self.network, self.network)
+            run = file.with_name(f"{self.network}_seed{self.seed}")
+            recipe = self.budget.recipe(measured, self.seed, CALIBRATION)
+            resume = (run / "recipe.yaml").is_file()
+            train(
+                recipe, self.data / "cases.csv", run, resume=resume, device=self.budget.device, store=self.out / "store"
+            )
+            seconds = json.loads((run / "checkpoints" / "stage0" / "done.json").read_text())["seconds"] / CALIBRATION
+            steps = max(1, round(60 * self.budget.minutes / seconds / TRAINED.get(self.network, 1)))
+            write_json(file, {"seconds_a_step": seconds, "steps": steps, "budget": asdict(self.budget)})
+        return int(json.loads(file.read_text())["steps"])

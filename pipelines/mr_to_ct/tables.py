@@ -24,8 +24,9 @@ METRICS = {
     "edge_error_bone": ("bone edge (HU)", 1),
     "gradient_ratio": ("sharpness", 3),
 }
-REFERENCE = "fcn_mse"
 UNTRAINED = ("constant", "voxelwise")
+BEFORE = {"context": "unet", "gradient": "context", "gan": "gradient", "stage2": "gan"}
+"""By row, the one that it differs from in one thing."""
 
 
 Values = dict[int, dict[str, np.ndarray]]
@@ -56,23 +57,30 @@ def _values(out: Path, row: str, seeds: Sequence[int]) -> Values:
 
 
 def _tests(values: dict[str, Values]) -> dict[str, Any]:
-    """Each row against the FCN with MSE, in pairs of case and seed; Wilcoxon over cases, Holm over the rows."""
-    if REFERENCE not in values:
-        return {}
-    reference = values[REFERENCE]
+    """Each row against boosting and against the row before, in pairs of case and seed; Holm over all tests."""
+    pairs = [(row, "voxelwise") for row in values if row != "voxelwise"]
+    pairs += [(row, other) for row, other in BEFORE.items() if row in values]
     tests = {}
-    for row, found in values.items():
-        if row == REFERENCE:
-            continue
-        if row in UNTRAINED:  # the same whatever the seed of the reference
-            pairs = [(next(iter(found.values()))["mae"], other["mae"]) for other in reference.values()]
-        else:
-            pairs = [(found[seed]["mae"], reference[seed]["mae"]) for seed in found if seed in reference]
-        first, second = np.array(pairs).swapaxes(0, 1)
-        tests[row] = dict(compare(first.mean(0), second.mean(0)))
-        tests[row]["ci95_two_level"] = summarise_runs(first - second)["ci95"]
+    for row, other in pairs:
+        if other in values and (found := _paired(row, other, values)):
+            first, second = np.array(found).swapaxes(0, 1)
+            tests[f"{row} - {other}"] = dict(compare(first.mean(0), second.mean(0)))
+            tests[f"{row} - {other}"]["ci95_two_level"] = summarise_runs(first - second)["ci95"]
     adjusted = holm({row: test["p"] for row, test in tests.items()})
     return {row: {**test, "p_holm": adjusted[row]} for row, test in tests.items()}
+
+
+def _paired(row: str, other: str, values: dict[str, Values]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """MAE of both by common seed; what is not trained is the same whatever the seed of the other."""
+    one, two = values[row], values[other]
+    if row in UNTRAINED or other in UNTRAINED:
+        first, second = (next(iter(each.values()))["mae"] for each in (one, two))
+        seeds = two if row in UNTRAINED else one
+        return [
+            (first if row in UNTRAINED else one[seed]["mae"], second if other in UNTRAINED else two[seed]["mae"])
+            for seed in seeds
+        ]
+    return [(one[seed]["mae"], two[seed]["mae"]) for seed in one if seed in two]
 
 
 def markdown(results: dict[str, Any]) -> str:
@@ -84,16 +92,20 @@ def markdown(results: dict[str, Any]) -> str:
         lines.append(f"| {ROWS[row]} | {found['seeds']} | " + " | ".join(cells) + " |")
     lines += [
         "",
-        "| method | MAE, 95 % interval | minus FCN MSE, 95 % interval | p (Holm) | MAE of each seed |",
-        "|---|---|---|---|---|",
+        "| method | MAE, 95 % interval | minus boosting | p (Holm) | minus the row before | p (Holm) | each seed |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row, found in results["rows"].items():
         low, high = found["mae"]["ci95"]
-        test = results["tests"].get(row)
-        difference = "reference | "
-        if test:
-            a, b = test["ci95_two_level"]
-            difference = f"{test['mean_difference']:+.1f} ({a:+.1f} to {b:+.1f}) | {test['p_holm']:.3f}"
+        cells = [_difference(results["tests"].get(f"{row} - {other}")) for other in ("voxelwise", BEFORE.get(row))]
         seeds = ", ".join(f"{value:.1f}" for value in results["every_seed"][row].values())
-        lines.append(f"| {ROWS[row]} | {found['mae']['mean']:.1f} ({low:.1f} to {high:.1f}) | {difference} | {seeds} |")
+        shown = f"{found['mae']['mean']:.1f} ({low:.1f} to {high:.1f})"
+        lines.append(f"| {ROWS[row]} | {shown} | {' | '.join(cells)} | {seeds} |")
     return "\n".join(lines) + "\n"
+
+
+def _difference(test: dict[str, Any] | None) -> str:
+    if test is None:
+        return "- | -"
+    low, high = test["ci95_two_level"]
+    return f"{test['mean_difference']:+.1f} ({low:+.1f} to {high:+.1f}) | {test['p_holm']:.3f}"
