@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import medgen
 from medgen.report.columns import Column
+from medgen.report.comparison import verdict
 from medgen.report.content import MethodScores, Summary, readable_name
 from medgen.report.detection import lesion_rows, read_patients
 from medgen.report.drawing import Picture
@@ -68,6 +69,7 @@ def render_page(sources: Sources, figures: Sequence[Picture]) -> str:
         detects=sources.detects,
         lesions=lesion_rows(read_patients(sources)),
         tiles=_tiles(sources),
+        verdict=verdict(sources),
         columns=columns,
         all_columns=all_columns,
         rows=[(method.label, method is sources.main, _cells(method, sources, columns)) for method in sources.methods],
