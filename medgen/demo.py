@@ -21,7 +21,7 @@ RECIPE: dict[str, Any] = {
     "method": "context_aware_gan",
     "data": {"inputs": ["t1"], "target": "ct", "mask": "mask"},
     "preparation": {"spacing": None},
-    "schedule": {"steps": 1600, "validate_every": 400, "save_every": 400},
+    "schedule": {"steps": 3000, "validate_every": 1000, "save_every": 1000},
 }
 """The defaults of the method, with few steps: two CPU cores then need minutes."""
 

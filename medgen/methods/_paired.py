@@ -57,10 +57,10 @@ class PairedConfig(Config):
     tissues apart: on the phantom 226 HU against 165 (docs/benchmarks.md). The FCN has batch normalisation, the
     half-resolution U-Net none."""
     l1_weight: NonNegativeFloat = 1.0
-    """Weight of the mean absolute difference. Alone it collapses to the median at first: bone stays at 600 HU."""
-    mse_weight: NonNegativeFloat = 2.0
+    """Weight of the mean absolute difference."""
+    mse_weight: NonNegativeFloat = 0.5
     """Weight of the mean squared difference; lambda_2 of the paper."""
-    gradient_difference_weight: NonNegativeFloat = 0.5
+    gradient_difference_weight: NonNegativeFloat = 0.25
     """lambda_3 of the paper; 0 leaves the term out."""
     gradient_difference_power: float = Field(default=2.0, ge=1)
     """alpha of the gradient difference loss; below 1 its slope has no bound."""

@@ -8,7 +8,7 @@ Three forms, chosen by ``preset``; the rest of each stands in :mod:`medgen.metho
 
 | preset | adversary, l1, mse, GDL | reduction          | generator                      | first context |
 |--------|-------------------------|--------------------|--------------------------------|---------------|
-| tuned  | 0.001, 1, 2, 0.5        | means over voxels  | half-resolution U-Net          | voxel-wise    |
+| tuned  | 0.01, 1, 0.5, 0.25      | means over voxels  | half-resolution U-Net          | voxel-wise    |
 | paper  | 0.5, 0, 1, 1            | means over voxels  | FCN as printed                 | none          |
 | code   | 0.05, 0, 1, 1           | the authors' sums  | FCN as released                | none          |
 
@@ -50,7 +50,7 @@ class Config(PairedConfig):
         "code": {**_ALWAYS, "adversarial_weight": 0.05, "reduction": "sum"},
     }
 
-    adversarial_weight: NonNegativeFloat = 1e-3
+    adversarial_weight: NonNegativeFloat = 1e-2
     """lambda_1 of the paper."""
     adversary_from: float = Field(default=0.5, ge=0, lt=1)
     """Share of the training after which the adversary begins; 0 is published."""
