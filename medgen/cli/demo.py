@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def demo(*, out: Path = Path("demo")) -> None:
+def demo(*, out: Path = Path("demo"), seed: int = 0) -> None:
     """Run all steps on a phantom: train, predict, evaluate and report.
 
     Takes a few minutes on two CPU cores; needs no data and no internet.
@@ -18,13 +18,14 @@ def demo(*, out: Path = Path("demo")) -> None:
 
     Args:
         out: output folder; open 'report.html' in it.
+        seed: of the phantom and of the training; another one gives other virtual patients.
     """
     from medgen.cli.output import say, show_table
     from medgen.cli.progress import progress_display
     from medgen.demo import run_demo
 
     with progress_display() as progress:
-        demo = run_demo(out, progress=progress)
+        demo = run_demo(out, seed=seed, progress=progress)
     rows = []
     for name, scores in demo.scores.items():
         means = [scores.summary[metric]["mean"] for metric in ("mae", "mae_soft", "mae_bone", "psnr")]
