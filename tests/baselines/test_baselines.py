@@ -7,8 +7,10 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from medgen.baselines import regressors as baselines
-from medgen.baselines.regressors import ConstantBaseline, VoxelwiseBaseline, VoxelwiseConfig
-from medgen.errors import InputError
+from medgen.baselines.regressors import ConstantBaseline, VoxelwiseConfig, boosted_trees, fit_voxelwise
+from medgen.errors import InputError, ModelError
+from medgen.inference import voxelwise
+from medgen.inference.voxelwise import VoxelwiseEstimator, smoothed
 
 SMALL = VoxelwiseConfig(voxels=4000, trees=40)
 
@@ -53,21 +55,21 @@ def test_no_constant_has_a_lower_mean_absolute_error():
 
 def test_voxelwise_learns_from_intensity_and_surroundings():
     training, unseen = [smooth_case(1), smooth_case(2)], smooth_case(3)
-    prediction = VoxelwiseBaseline(SMALL).fit(training).predict(unseen.image)
+    prediction = fit_voxelwise(training, SMALL).predict(unseen.image)
     assert prediction.shape == unseen.target.shape
     assert prediction.dtype == np.float32
     constant = ConstantBaseline().fit(training).predict(unseen.image)
     error, baseline = (np.abs(p - unseen.target).mean() for p in (prediction, constant))
     assert error < 0.35 * baseline
     # without the surroundings it cannot know the second term
-    blind = VoxelwiseBaseline(SMALL.model_copy(update={"sigmas": (0.0,)})).fit(training).predict(unseen.image)
+    blind = fit_voxelwise(training, SMALL.model_copy(update={"sigmas": (0.0,)})).predict(unseen.image)
     assert np.abs(blind - unseen.target).mean() > 1.5 * error
 
 
 def test_voxelwise_repeats_with_its_seed():
     case = smooth_case(1)
     config = VoxelwiseConfig(voxels=500, trees=5)
-    first, again, other = (VoxelwiseBaseline(config, seed=s).fit([case]).predict(case.image) for s in (7, 7, 8))
+    first, again, other = (fit_voxelwise([case], config, seed=s).predict(case.image) for s in (7, 7, 8))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
 
@@ -75,12 +77,12 @@ def test_voxelwise_repeats_with_its_seed():
 def test_slabs_give_the_same_features_as_the_whole_volume(monkeypatch):
     image = np.random.default_rng(0).normal(size=(1, 40, 5, 4)).astype(np.float32)
     case = Stored("a", image, np.tanh(image))
-    fitted = VoxelwiseBaseline(VoxelwiseConfig(trees=5)).fit([case])
+    fitted = fit_voxelwise([case], VoxelwiseConfig(trees=5))
     whole = fitted.predict(image)
-    monkeypatch.setattr(baselines, "_ROWS", 60)  # three planes at a time
+    monkeypatch.setattr(voxelwise, "_VOXELS", 60)  # three planes at a time
     np.testing.assert_array_equal(fitted.predict(image), whole)
     halves = [
-        np.concatenate([f[..., None] for f in fitted._features(image, planes)], -1)
+        np.concatenate([f[..., None] for f in smoothed(image, fitted.sigmas, planes)], -1)
         for planes in (slice(0, 3), slice(3, 40))
     ]
     expected = np.stack([image[0], *(gaussian_filter(image[0], sigma) for sigma in (1, 2, 4))], -1)
@@ -91,7 +93,7 @@ def test_mask_limits_the_prediction():
     case = smooth_case(1)
     mask = np.zeros(case.image.shape[1:], dtype=bool)
     mask[4:8] = True
-    fitted = VoxelwiseBaseline(SMALL).fit([case])
+    fitted = fit_voxelwise([case], SMALL)
     limited, full = fitted.predict(case.image, mask), fitted.predict(case.image)
     np.testing.assert_array_equal(limited[0, mask], full[0, mask])
     assert (limited[0, ~mask] == -1).all()
@@ -103,9 +105,9 @@ def test_training_looks_into_the_masks_only():
     mask[:8] = 1
     spoiled = case.target.copy()
     spoiled[:, 8:] = np.nan
-    VoxelwiseBaseline(SMALL).fit([Stored("a", case.image, spoiled, mask)])
+    fit_voxelwise([Stored("a", case.image, spoiled, mask)], SMALL)
     with pytest.raises(InputError, match="not finite"):
-        VoxelwiseBaseline(SMALL).fit([Stored("a", case.image, spoiled, None)])
+        fit_voxelwise([Stored("a", case.image, spoiled, None)], SMALL)
 
 
 def test_shares_are_in_proportion_and_never_above_a_mask():
@@ -116,15 +118,53 @@ def test_shares_are_in_proportion_and_never_above_a_mask():
     assert all(share <= size for share, size in zip(shares, [1, 1, 1, 997], strict=True))
 
 
-@pytest.mark.parametrize("baseline", [ConstantBaseline, VoxelwiseBaseline])
-def test_what_cannot_be_fitted(baseline):
+@pytest.mark.parametrize("fit", [lambda cases: ConstantBaseline().fit(cases), fit_voxelwise])
+def test_what_cannot_be_fitted(fit):
     image = np.zeros((1, 2, 2, 2), dtype=np.float32)
     with pytest.raises(InputError, match="'a' has no target"):
-        baseline().fit([Stored("a", image, None)])
+        fit([Stored("a", image, None)])
     with pytest.raises(InputError, match="no voxel"):
-        baseline().fit([Stored("a", image, image, np.zeros((2, 2, 2)))])
+        fit([Stored("a", image, image, np.zeros((2, 2, 2)))])
+
+
+def test_a_constant_that_was_not_fitted():
     with pytest.raises(RuntimeError, match="fit"):
-        baseline().predict(image)
+        ConstantBaseline().predict(np.zeros((1, 2, 2, 2), dtype=np.float32))
+
+
+@pytest.mark.parametrize(("leaves", "trees", "features"), [(2, 7, 1), (31, 25, 4), (32, 10, 3)])
+def test_bit_masks_reach_the_leaves_that_scikit_learn_reaches(leaves, trees, features):
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    generator = np.random.default_rng(leaves)
+    # Rounded, so that many values lie on a threshold or share a bin.
+    samples = generator.normal(size=(3000, features)).round(1).astype(np.float32)
+    targets = np.sin(samples.sum(axis=1) * 3) + generator.normal(0, 0.1, 3000)
+    model = HistGradientBoostingRegressor(max_iter=trees, max_leaf_nodes=leaves, min_samples_leaf=1).fit(
+        samples, targets
+    )
+    new = np.concatenate([generator.normal(0, 3, size=(70_000, features)).astype(np.float32), samples])
+    np.testing.assert_allclose(boosted_trees(model, features).predict(new), model.predict(new), atol=1e-5)
+
+
+def test_a_target_that_is_one_value_has_trees_of_one_leaf():
+    image = np.random.default_rng(0).normal(size=(1, 8, 8, 8)).astype(np.float32)
+    fitted = fit_voxelwise([Stored("a", image, np.full_like(image, 0.25))], SMALL)
+    np.testing.assert_allclose(fitted.predict(image), 0.25, atol=1e-6)
+
+
+def test_an_estimator_is_the_same_from_its_file(tmp_path):
+    case = smooth_case(1)
+    fitted = fit_voxelwise([case], SMALL)
+    note = fitted.save(tmp_path)
+    loaded = VoxelwiseEstimator.load(tmp_path, note["sha256"])
+    np.testing.assert_array_equal(loaded.predict(case.image), fitted.predict(case.image))
+    with pytest.raises(ModelError, match="reads 2 channels and was given 1"):
+        loaded.predict(case.image[:1])
+    file = tmp_path / voxelwise.FILE
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    with pytest.raises(ModelError, match="damaged"):
+        VoxelwiseEstimator.load(tmp_path, note["sha256"])
 
 
 def test_the_mean_has_the_lower_squared_error():

@@ -38,7 +38,7 @@ def test_a_channel_that_no_input_has(method, key, value, number):
 def test_the_last_channel_is_one():
     settings = {"channels": [1], "channel_dropout": {1: 0.1}}
     recipe = tiny_domains.recipe(method="strong_augmentation", config={"perturbation": settings})
-    kind, config = check_recipe(load_recipe(recipe))
+    _, kind, config = check_recipe(load_recipe(recipe))
     assert kind.__name__ == "StrongAugmentation"
     assert config.perturbation.channels == (1,)
 

@@ -53,7 +53,7 @@ def test_a_model_of_slices_is_trained_scored_and_kept_by_its_own_score(cases, tm
     assert done["best_value"] == pytest.approx(min(scores))
     model = json.loads((run / "model" / "model.json").read_text())
     assert model["task"] == "generation"
-    assert model["shape"] == {"inputs": 1, "outputs": 1, "size": [16, 16], "dimensions": 2}
+    assert model["shape"] == {"inputs": 1, "outputs": 1, "size": [16, 16], "context": 0, "dimensions": 2}
     (method,), _ = load_stages(run)
     assert method.sample(2, torch.Generator().manual_seed(0)).shape == (2, 1, 16, 16)
 
