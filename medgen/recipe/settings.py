@@ -154,7 +154,7 @@ def load_recipe(source: str | Path | Mapping[str, Any] | Recipe, overrides: Sequ
     """
     where = source if isinstance(source, str | Path) else None
     if isinstance(source, Recipe):
-        values = source.model_dump(mode="json")
+        values = source.model_dump(mode="json", exclude_unset=True)  # what was not named may still be completed
     elif isinstance(source, Mapping):
         values = dict(source)
     else:
