@@ -180,7 +180,7 @@ class TestLoading:
     def test_a_real_method(self, tmp_path: Path, stages: int) -> None:
         """The saved cascade, whole volume by hand against tiles and files."""
         torch.manual_seed(0)
-        config = {"generator": "fcn", "width": 0.05, "stages": stages}
+        config = {"preset": "code", "width": 0.05, "stages": stages}
         networks = [create("supervised", config, Shape(1 + (i > 0), 1)).eval() for i in range(stages)]
         description = {
             "method": "supervised",
