@@ -154,7 +154,8 @@ def load_recipe(source: str | Path | Mapping[str, Any] | Recipe, overrides: Sequ
     """
     where = source if isinstance(source, str | Path) else None
     if isinstance(source, Recipe):
-        values = source.model_dump(mode="json")
+        # What nobody named stays unnamed, so that the method's own values can still come under it: see complete().
+        values = source.model_dump(mode="json", exclude_unset=True)
     elif isinstance(source, Mapping):
         values = dict(source)
     else:

@@ -4,7 +4,7 @@ What a network sees while it is trained must look like what it will see of a new
 intensities hardly learn their subjects by heart, and an estimate by trees that were grown without a subject is worse
 than what a new patient gets, because it comes from fewer subjects. So which one a training subject gets is measured:
 its estimate by all trees (in-sample), unless the error of estimates by trees that have not seen it (out-of-fold)
-is more than a tenth higher.
+is more than a fifth higher.
 """
 
 from __future__ import annotations
