@@ -181,7 +181,8 @@ class TestLoading:
         """The saved cascade, whole volume by hand against tiles and files."""
         torch.manual_seed(0)
         config = {"generator": "fcn", "width": 0.05, "stages": stages}
-        networks = [create("supervised", config, Shape(1 + (i > 0), 1)).eval() for i in range(stages)]
+        shapes = [Shape(1, 1), Shape(1, 1).with_context()][:stages]
+        networks = [create("supervised", config, shape).eval() for shape in shapes]
         description = {
             "method": "supervised",
             "preparation": {"roles": {"inputs": ["t1"], "target": "ct"}, "config": {"spacing": None}},
