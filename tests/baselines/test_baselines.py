@@ -222,7 +222,7 @@ def test_a_damaged_file_of_the_trees_is_refused_even_without_its_hash(tmp_path, 
         arrays = load_file(file)
         arrays.pop(damage.removeprefix("lacks "))
         save_file(arrays, file)
-    with pytest.raises(ModelError, match="context.safetensors"):
+    with pytest.raises(ModelError, match=r"context\.safetensors"):
         VoxelwiseEstimator.load(tmp_path)
 
 
