@@ -94,7 +94,7 @@ class PairedConfig(Config):
         if values.keys() & {"distance", "distance_weight"}:
             weight, distance = values.pop("distance_weight", 1.0), values.pop("distance", "mse")
             if distance not in ("mse", "l1"):
-                raise ValueError(f"'distance' is {distance!r}, and can be mse or l1; mse_weight and l1_weight replace it")
+                raise ValueError(f"'distance' is {distance!r}; mse or l1, or their weights instead")
             l1 = distance == "l1"
             values = {"l1_weight": weight if l1 else 0.0, "mse_weight": 0.0 if l1 else weight, **values}
         return {**cls.published.get(str(values.get("preset")), {}), **values}

@@ -218,10 +218,11 @@ def test_the_prediction_is_a_correction_of_the_trees(trained, cases):
     assert np.abs(loud[inside] - expected[inside]).max() > 1
 
 
-def test_a_context_that_was_interrupted_is_finished(cases, trained, tmp_path):
-    """Some estimates are on the disk and the trees are not: the same as without a break."""
+@pytest.mark.parametrize("lost", ["checkpoints", "checkpoints/stage0"])
+def test_a_context_that_was_interrupted_is_finished(cases, trained, tmp_path, lost):
+    """Some estimates are on the disk, and the trees are or are not: the same as without a break."""
     run = Path(shutil.copytree(trained, tmp_path / "run"))
-    shutil.rmtree(run / "checkpoints")
+    shutil.rmtree(run / lost)
     shutil.rmtree(run / "model")
     for case in ("case1", "case3"):
         (run / "contexts" / "voxelwise" / f"{case}.npy").unlink()
