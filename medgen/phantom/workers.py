@@ -54,7 +54,7 @@ def side_by_side(
         arguments: for ``start``.
 
     Raises:
-        MemoryExhausted: a process was killed.
+        MemoryExhausted: a process was killed, or could not start.
     """
     results: dict[int, _Result] = {}
     if progress:
@@ -83,24 +83,30 @@ def _run(
         return
     # 'spawn' starts clean processes: nothing of the caller's threads or devices is copied.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, context, _start, (start, arguments)) as pool:
+    # Not as arguments of the start: a process that dies before it has read large ones blocks this one for ever.
+    shared = context.Queue()
+    shared.cancel_join_thread()
+    for _ in range(count):
+        shared.put(arguments)
+    with ProcessPoolExecutor(count, context, _start, (start, shared)) as pool:
         futures = {pool.submit(work, job): index for index, job in enumerate(jobs)}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
         except BrokenProcessPool as error:
             raise MemoryExhausted(
-                "a process that made a phantom was killed, probably for want of memory", fix="use fewer workers"
+                "a process that made a phantom ended early: it was killed for want of memory, or could not start",
+                fix="use fewer workers; in a script, call medgen below: if __name__ == '__main__'",
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _start(start: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+def _start(start: Callable[..., None] | None, shared: Any) -> None:
     """Leave a worker process one thread, and give it what all its subjects share."""
     threadpool_limits(1)
     if start:
-        start(*arguments)
+        start(*shared.get())
 
 
 def write_images(

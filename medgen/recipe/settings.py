@@ -154,8 +154,7 @@ def load_recipe(source: str | Path | Mapping[str, Any] | Recipe, overrides: Sequ
     """
     where = source if isinstance(source, str | Path) else None
     if isinstance(source, Recipe):
-        # What nobody named stays unnamed, so that the method's own values can still come under it: see complete().
-        values = source.model_dump(mode="json", exclude_unset=True)
+        values = source.model_dump(mode="json", exclude_unset=True)  # what was not named may still be completed
     elif isinstance(source, Mapping):
         values = dict(source)
     else:

@@ -56,6 +56,7 @@ def test_the_recipe_of_the_user_wins_key_by_key():
     assert whole.schedule.learning_rate.warmup == 0.03
     assert whole.inference.flips == ("x",)
     assert complete(whole, Config().recipe()) == whole
+    assert complete(load_recipe(mine), Config().recipe()) == whole  # a recipe that was built before names no more
     assert complete(mine, Config(preset="paper").recipe()) == mine
 
 

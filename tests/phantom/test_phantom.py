@@ -3,6 +3,8 @@
 import csv
 import gzip
 import json
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -426,3 +428,13 @@ def test_a_filled_folder_is_not_overwritten_unasked(tmp_path):
     assert path.read_bytes() == before
     make_head_phantom(tmp_path, subjects=1, seed=0, spacing=6, workers=1, overwrite=True)
     assert path.read_bytes() == before
+
+
+def test_a_script_without_a_main_guard_ends_with_what_to_do(tmp_path):
+    """Its processes die while they start; large arguments to them must not keep this one waiting for ever."""
+    script = tmp_path / "script.py"
+    call = f"make_head_phantom({str(tmp_path / 'out')!r}, subjects=2, spacing=8.0, splits=(1, 0, 1), workers=2)"
+    script.write_text(f"from medgen.phantom import make_head_phantom\n{call}\n")
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode != 0
+    assert "if __name__ == '__main__'" in ended.stderr

@@ -30,43 +30,69 @@ def write(out, row, seed, values):
 def results(tmp_path):
     from tables import collect
 
-    write(tmp_path, "constant", 0, [20.0, 24.0])
+    write(tmp_path, "voxelwise", 0, [20.0, 24.0])
     for seed, values in ((0, [10.0, 14.0]), (1, [12.0, 16.0]), (2, [14.0, 18.0])):
-        write(tmp_path, "fcn_mse", seed, values)
+        write(tmp_path, "gradient", seed, values)
     write(tmp_path, "gan", 1, [11.0, 15.0])  # one seed only, and not the first
     return collect(tmp_path, [0, 1, 2])
 
 
 def test_means_over_cases_and_seeds(results):
-    assert results["rows"]["fcn_mse"]["mae"]["mean"] == pytest.approx(14.0)
-    assert results["every_seed"]["fcn_mse"] == {0: 12.0, 1: 14.0, 2: 16.0}
+    assert results["rows"]["gradient"]["mae"]["mean"] == pytest.approx(14.0)
+    assert results["every_seed"]["gradient"] == {0: 12.0, 1: 14.0, 2: 16.0}
     assert results["rows"]["gan"]["seeds"] == 1
 
 
 def test_a_row_is_compared_seed_by_seed(results):
-    assert results["tests"]["gan"]["mean_difference"] == pytest.approx(-1.0)  # against seed 1 alone: 13 - 14
-    assert results["tests"]["constant"]["mean_difference"] == pytest.approx(22.0 - 14.0)  # against every seed
+    tests = {row: test["mean_difference"] for row, test in results["tests"].items()}
+    assert tests == {
+        "gradient - voxelwise": pytest.approx(14.0 - 22.0),  # every seed against the one that boosting has
+        "gan - voxelwise": pytest.approx(13.0 - 22.0),
+        "gan - gradient": pytest.approx(-1.0),  # against seed 1 alone: 13 - 14
+    }
 
 
 def test_the_table_has_every_row(results):
     from tables import markdown
 
     text = markdown(results)
-    assert "| FCN, MSE | 3 | 14.0" in text
+    assert "| + gradient difference | 3 | 14.0" in text
     assert "12.0, 14.0, 16.0" in text
 
 
-def test_every_network_of_the_study_has_a_valid_recipe_and_the_same_budget():
-    from medgen.config import build
-    from medgen.methods.catalogue import resolve
+def test_every_network_of_the_study_has_a_valid_recipe_and_differs_in_what_it_is_about():
+    from medgen.recipe.check import check_recipe
     from medgen.recipe.settings import load_recipe
 
     from study import NETWORKS, Budget
+    from tables import BEFORE
 
-    recipes = [load_recipe(Budget().recipe(name, seed=1)) for name in NETWORKS]
-    for recipe in recipes:
-        build(resolve(recipe.method).config_class, recipe.config)
-    assert len({recipe.schedule for recipe in recipes}) == 1
+    checked = {name: check_recipe(load_recipe(Budget().recipe(name, 1, steps=5))) for name in NETWORKS}
+    assert len({recipe.schedule for name, (recipe, *_) in checked.items() if name != "published"}) == 1
+    configs = {name: config.model_dump() for name, (_, _, config) in checked.items()}
+    different = {
+        row: {key for key in configs[row] if key in configs[other] and configs[row][key] != configs[other][key]}
+        for row, other in BEFORE.items()
+    }
+    assert different == {
+        "context": {"context"},
+        "gradient": {"gradient_difference_weight"},
+        "gan": set(),
+        "stage2": {"stages", "context_folds"},
+    }
+
+
+def test_the_training_slab_is_cut_into_two_parts_with_a_gap():
+    from porcine import GAP, VALIDATION, _part
+
+    from medgen.volume import Volume
+
+    data = np.broadcast_to(np.arange(166.0), (1, 2, 2, 166))
+    slab = Volume(data, np.diag([1.0, 1.0, 2.0, 1.0]))
+    training, validation = _part(slab, "train"), _part(slab, "test")
+    assert validation.data[0, 0, 0].tolist() == list(range(VALIDATION))
+    assert training.data[0, 0, 0, 0] == VALIDATION + GAP
+    assert training.affine[2, 3] == 2.0 * (VALIDATION + GAP)
 
 
 @pytest.mark.parametrize("name", ["recipe.yaml", "porcine.yaml"])

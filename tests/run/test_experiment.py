@@ -231,7 +231,8 @@ def test_the_kept_weights_are_those_of_the_best_validation(reference):
 
 def test_cascade_trains_on_out_of_fold_context_and_predict_runs_all_of_it(cases, tmp_path):
     recipe = tiny.recipe(
-        config={"stages": 2, "context_folds": 3, "context": "none"}, schedule={"steps": 4, "averaging": None}
+        config={"stages": 2, "context_folds": 3, "context": "none"},
+        schedule={"steps": 4, "averaging": None, "precision": "32"},
     )
     run = train(recipe, cases, tmp_path / "run", device="cpu")
     parts = {path.parent.name for path in run.rglob("done.json")}
