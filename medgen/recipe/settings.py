@@ -80,8 +80,8 @@ class Schedule(Config):
     accumulate: PositiveInt = 1
     """Micro-batches per batch, to save memory. For one network without batch normalisation, and losses over whole
     patches, the step equals that of the whole batch; a mean over masks weighs each micro-batch, and each process,
-    alike, however many voxels its masks have. With several networks, none steps before all micro-batches are done, so the loss of each is computed
-    with the others as they were before the step."""
+    alike, however many voxels its masks have. With several networks, none steps before all micro-batches are done, so
+    the loss of each is computed with the others as they were before the step."""
     precision: Literal["32", "bf16", "auto"] = "32"
     """``bf16``: mixed precision, the weights stay in 32 bits. ``auto``: bf16 where the device computes in it."""
     learning_rate: LearningRate = LearningRate()
