@@ -12,7 +12,7 @@ RECIPE = {
     "data": {"inputs": ["t1"], "target": "ct", "mask": "mask"},
     "preparation": {"spacing": None},
     "patches": {"size": [16, 16, 16], "augmentation": {"flip": ["x"]}},
-    "schedule": {"steps": 20, "batch": 2, "averaging": 0.9, "validate_every": 10, "save_every": 5},
+    "schedule": {"steps": 20, "batch": 2, "precision": "32", "averaging": 0.9, "validate_every": 10, "save_every": 5},
     "seed": 3,
 }
 

@@ -35,6 +35,8 @@ PUBLISHED: dict[str, Any] = {
     "residual": False,
 }
 """Nie et al. 2017, but for the rate: theirs is 1e-6 over 500,000 steps."""
+_ONCE_NULL = ("adversarial_weight", "reduction")
+"""Keys that earlier versions saved as null, for the preset's value."""
 
 
 class PairedConfig(Config):
@@ -88,11 +90,13 @@ class PairedConfig(Config):
         """Fill in the published values, and read the names that models of earlier versions were saved with."""
         if not isinstance(values, dict):
             return values
-        values = {key: value for key, value in values.items() if value is not None}
-        if "distance" in values:
-            weight = values.pop("distance_weight", 1.0)
-            l1 = values.pop("distance") == "l1"
-            values |= {"l1_weight": weight if l1 else 0.0, "mse_weight": 0.0 if l1 else weight}
+        values = {key: value for key, value in values.items() if value is not None or key not in _ONCE_NULL}
+        if values.keys() & {"distance", "distance_weight"}:
+            weight, distance = values.pop("distance_weight", 1.0), values.pop("distance", "mse")
+            if distance not in ("mse", "l1"):
+                raise ValueError(f"'distance' is {distance!r}; mse or l1, or their weights instead")
+            l1 = distance == "l1"
+            values = {"l1_weight": weight if l1 else 0.0, "mse_weight": 0.0 if l1 else weight, **values}
         return {**cls.published.get(str(values.get("preset")), {}), **values}
 
     def recipe(self) -> Mapping[str, Any]:
@@ -147,7 +151,7 @@ def reconstruction(
         ("l1", config.l1_weight, mean_absolute),
         ("mse", config.mse_weight, mean_squared),
     ):
-        if weight:
+        if weight or (name == "mse" and not losses):  # an update has a loss, even where only the adversary counts
             losses[name] = weight * distance(estimated, target, mask=mask, reduction=reduction)
     if config.gradient_difference_weight:
         losses["gradient_difference"] = config.gradient_difference_weight * gradient_difference(

@@ -78,9 +78,10 @@ class Schedule(Config):
     batch: PositiveInt = 10
     """Patches per step, over all processes and micro-batches together."""
     accumulate: PositiveInt = 1
-    """Micro-batches per batch, to save memory. For one network without batch normalisation the step equals that of the
-    whole batch. With several networks, none steps before all micro-batches are done, so the loss of each is computed
-    with the others as they were before the step."""
+    """Micro-batches per batch, to save memory. For one network without batch normalisation, and losses over whole
+    patches, the step equals that of the whole batch; a mean over masks weighs each micro-batch, and each process,
+    alike, however many voxels its masks have. With several networks, none steps before all micro-batches are done, so
+    the loss of each is computed with the others as they were before the step."""
     precision: Literal["32", "bf16", "auto"] = "32"
     """``bf16``: mixed precision, the weights stay in 32 bits. ``auto``: bf16 where the device computes in it."""
     learning_rate: LearningRate = LearningRate()

@@ -147,6 +147,39 @@ def test_bit_masks_reach_the_leaves_that_scikit_learn_reaches(leaves, trees, fea
     np.testing.assert_allclose(boosted_trees(model, features).predict(new), model.predict(new), atol=1e-5)
 
 
+@pytest.mark.parametrize("leaves", [2, 3, 8, 31, 32])
+def test_a_value_on_a_threshold_goes_where_scikit_learn_sends_it(leaves):
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    generator = np.random.default_rng(leaves)
+    samples = generator.normal(size=(500, 2))
+    targets = np.sin(3 * samples.sum(axis=1))
+    options = {"max_iter": 15, "max_leaf_nodes": leaves, "min_samples_leaf": 1, "max_bins": 255}
+    model = HistGradientBoostingRegressor(**options).fit(samples, targets)
+    nodes = np.concatenate([tree.nodes for (tree,) in model._predictors])
+    edges = np.unique(nodes["num_threshold"][nodes["is_leaf"] == 0])
+    assert max(tree.get_n_leaf_nodes() for (tree,) in model._predictors) == leaves
+    exact = np.stack(np.meshgrid(edges[::3], edges[::3]), -1).reshape(-1, 2)
+    near = np.concatenate([exact, np.nextafter(exact, np.inf), np.nextafter(exact, -np.inf)])
+    trees = boosted_trees(model, 2)
+    for rows in (near, near.astype(np.float32)):  # float32 rounds them to either side
+        found = trees.predict(rows)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, model.predict(rows), rtol=0, atol=1e-6)
+
+
+def test_a_tree_of_one_leaf_among_others():
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    samples = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
+    # With a rate of 1 the first trees leave nothing that a split would reduce.
+    options = {"max_iter": 6, "min_samples_leaf": 1, "learning_rate": 1.0, "early_stopping": False}
+    model = HistGradientBoostingRegressor(**options).fit(samples, (samples[:, 0] > 0).astype(float))
+    leaves = [tree.get_n_leaf_nodes() for (tree,) in model._predictors]
+    assert min(leaves) == 1 < max(leaves)
+    np.testing.assert_allclose(boosted_trees(model, 2).predict(samples), model.predict(samples), rtol=0, atol=1e-6)
+
+
 def test_a_target_that_is_one_value_has_trees_of_one_leaf():
     image = np.random.default_rng(0).normal(size=(1, 8, 8, 8)).astype(np.float32)
     fitted = fit_voxelwise([Stored("a", image, np.full_like(image, 0.25))], SMALL)
@@ -171,3 +204,36 @@ def test_the_mean_has_the_lower_squared_error():
     case = constant_case("a", [-1, 0, 0, 0.5])
     assert ConstantBaseline("mean").fit([case]).value == pytest.approx(-0.125, abs=1 / 65535)
     assert ConstantBaseline("median").fit([case]).value == pytest.approx(0.0, abs=1 / 65535)
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "text", "lacks values", "lacks sigmas", "lacks base"])
+def test_a_damaged_file_of_the_trees_is_refused_even_without_its_hash(tmp_path, damage):
+    from safetensors.numpy import load_file, save_file
+
+    fit_voxelwise([smooth_case(1)], VoxelwiseConfig(voxels=500, trees=2)).save(tmp_path)
+    file = tmp_path / voxelwise.FILE
+    if damage == "missing":
+        file.unlink()
+    elif damage == "cut":
+        file.write_bytes(file.read_bytes()[:-200])
+    elif damage == "text":
+        file.write_text("no tensors")
+    else:
+        arrays = load_file(file)
+        arrays.pop(damage.removeprefix("lacks "))
+        save_file(arrays, file)
+    with pytest.raises(ModelError, match=r"context\.safetensors"):
+        VoxelwiseEstimator.load(tmp_path)
+
+
+def test_slabs_of_a_masked_volume_are_those_of_the_whole(monkeypatch):
+    case = smooth_case(1)
+    mask = np.random.default_rng(0).random(case.image.shape[1:]) < 0.3
+    mask[3:7] = False  # a slab with nothing inside
+    fitted = fit_voxelwise([case], VoxelwiseConfig(voxels=500, trees=5))
+    whole = fitted.predict(case.image, mask)
+    monkeypatch.setattr(voxelwise, "_VOXELS", 1)  # a plane at a time
+    monkeypatch.setattr(voxelwise, "_ROWS", 7)
+    np.testing.assert_array_equal(fitted.predict(case.image, mask), whole)
+    assert (whole[0][~mask] == -1).all()
+    assert np.abs(whole).max() <= 1

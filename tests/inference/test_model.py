@@ -180,8 +180,9 @@ class TestLoading:
     def test_a_real_method(self, tmp_path: Path, stages: int) -> None:
         """The saved cascade, whole volume by hand against tiles and files."""
         torch.manual_seed(0)
-        config = {"preset": "code", "width": 0.05, "stages": stages}
-        networks = [create("supervised", config, Shape(1 + (i > 0), 1)).eval() for i in range(stages)]
+        config = {"generator": "fcn", "width": 0.05, "stages": stages}
+        shapes = [Shape(1, 1), Shape(1, 1).with_context()][:stages]
+        networks = [create("supervised", config, shape).eval() for shape in shapes]
         description = {
             "method": "supervised",
             "preparation": {"roles": {"inputs": ["t1"], "target": "ct"}, "config": {"spacing": None}},

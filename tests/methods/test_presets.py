@@ -4,11 +4,15 @@ import pytest
 import torch
 
 from medgen.config import build
+from medgen.errors import UsageError
 from medgen.methods import context_aware_gan, supervised
 from medgen.methods.base import Shape
 from medgen.methods.context_aware_gan import Config, ContextAwareGAN
-from medgen.recipe.settings import complete, load_recipe
+from medgen.recipe.check import check_recipe
+from medgen.recipe.settings import Schedule, complete, load_recipe, save_recipe
 from medgen.sampling.batches import Paired
+from medgen.training.engine import Engine
+from medgen.training.loop import train
 
 PATCH = (2, 1, 32, 32, 32)
 RECIPE = {"method": "context_aware_gan", "data": {"inputs": ["t1"], "target": "ct"}}
@@ -86,3 +90,153 @@ def test_outside_the_mask_the_discriminator_sees_the_truth():
     assert real.shape == judged.shape == (2, 1, 16, 16, 16)
     assert torch.equal(judged[..., 8:], real[..., 8:])
     assert (judged[..., :8] == -5).all()
+
+
+@pytest.mark.parametrize("preset", ["paper", "code"])
+@pytest.mark.parametrize("module", [context_aware_gan, supervised])
+def test_a_published_preset_has_the_published_optimiser_and_generator(module, preset):
+    method = module.METHOD(build(module.Config, {"preset": preset}), Shape(1, 1))
+    assert type(method.generator).__name__ == "ContextAwareFCN"
+    assert method.window.margin == 8
+    for optimizer in method.optimizers().values():
+        (group,) = optimizer.param_groups
+        assert (group["lr"], group["betas"]) == (1e-4, (0.5, 0.999))
+
+
+@pytest.mark.parametrize("preset", ["tuned", "code"])
+def test_null_is_the_rate_of_the_generator_for_the_discriminator(preset):
+    config = build(Config, {"preset": preset, "learning_rate": 3e-4, "discriminator_learning_rate": None})
+    assert config.discriminator_learning_rate is None
+    assert build(Config, config.model_dump(mode="json")) == config
+    rates = {o.param_groups[0]["lr"] for o in ContextAwareGAN(config, Shape(1, 1)).optimizers().values()}
+    assert rates == {3e-4}
+
+
+def test_null_is_no_number_for_a_weight():
+    with pytest.raises(UsageError, match="'l1_weight' is None"):
+        build(Config, {"l1_weight": None})
+
+
+@pytest.mark.parametrize(
+    ("values", "weights"),
+    [
+        ({"distance_weight": 3.0}, (0, 3)),  # mse was the default
+        ({"distance": "l1"}, (1, 0)),
+        ({"distance": "l1", "distance_weight": 0.0}, (0, 0)),
+        ({"distance": "l1", "mse_weight": 2.0}, (1, 2)),  # a key of today wins
+        ({"preset": "code", "distance": "mse", "distance_weight": 2.0}, (0, 2)),
+    ],
+)
+def test_each_name_of_earlier_versions_may_stand_alone(values, weights):
+    config = build(supervised.Config, values)
+    assert (config.l1_weight, config.mse_weight) == weights
+
+
+def test_a_distance_that_never_was_is_refused():
+    with pytest.raises(UsageError, match="'distance' is 'l3'"):
+        build(Config, {"distance": "l3"})
+
+
+@pytest.mark.parametrize("weights", [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)])
+def test_every_choice_of_losses_can_be_trained(weights):
+    """Even none: the generator then waits for its adversary."""
+    l1, mse, difference = weights
+    config = Config(width=0.25, l1_weight=l1, mse_weight=mse, gradient_difference_weight=difference)
+    records = trained(ContextAwareGAN(config, Shape(1, 1)), steps=2)
+    assert not any(record.skipped for record in records)
+    assert "generator/adversarial" in records[1].losses
+
+
+def test_a_recipe_object_is_completed_like_its_values():
+    """As the demo trains: a recipe that was loaded before must not count as one with every key named."""
+    plain = check_recipe(load_recipe(RECIPE))[0]
+    assert plain.schedule.averaging == 0.99
+    assert check_recipe(load_recipe(load_recipe(RECIPE)))[0] == plain
+    named = load_recipe(load_recipe(RECIPE), ["schedule.batch=5"])
+    assert check_recipe(named)[0] == plain.model_copy(
+        update={"schedule": plain.schedule.model_copy(update={"batch": 5})}
+    )
+
+
+def test_a_complete_recipe_is_complete_from_its_file(tmp_path):
+    """What a run folder holds, for its resumption."""
+    whole = check_recipe(load_recipe(RECIPE))[0]
+    save_recipe(whole, tmp_path / "recipe.yaml")
+    assert check_recipe(load_recipe(tmp_path / "recipe.yaml"))[0] == whole
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"schedule": {"averaging": None, "precision": "32", "batch": 10}},
+        {"patches": {"augmentation": {"flip": []}, "size": [24, 24, 24]}},
+        {"inference": {"flips": []}},
+    ],
+)
+def test_what_a_recipe_names_is_kept_even_if_it_is_the_default(values):
+    mine = load_recipe({**RECIPE, **values})
+    whole = complete(mine, Config().recipe())
+    named = mine.model_dump(exclude_unset=True)
+    for block in values:
+        found = getattr(whole, block).model_dump()
+        for key, value in named[block].items():
+            inner = {name: found[key][name] for name in value} if isinstance(value, dict) else found[key]
+            assert inner == value
+
+
+@pytest.mark.parametrize("preset", ["paper", "code"])
+def test_a_published_preset_leaves_the_recipe_alone(preset):
+    mine = load_recipe({**RECIPE, "config": {"preset": preset}})
+    assert check_recipe(mine)[0] == mine
+
+
+def batch_of(method, mask=None):
+    generator = torch.Generator().manual_seed(1)
+    source = torch.randn(2, method.shape.inputs, 32, 32, 32, generator=generator)
+    return Paired(source, torch.rand(PATCH, generator=generator), torch.ones(PATCH) if mask is None else mask)
+
+
+def trained(method, steps, watch=None):
+    records = []
+    for record in train(
+        method, method.optimizers(), [batch_of(method)] * steps, Schedule(steps=steps, batch=2), Engine("cpu")
+    ):
+        records.append(record)
+        if watch is not None:
+            watch(record.step)
+    return records
+
+
+def test_the_discriminator_does_not_move_before_the_adversary_begins():
+    torch.manual_seed(0)
+    method = ContextAwareGAN(Config(width=0.25, adversary_from=0.5), Shape(1, 1))
+
+    def state():
+        return {name: value.clone() for name, value in method.discriminator.state_dict().items()}
+
+    states = [state()]
+    trained(method, 4, lambda _: states.append(state()))
+    same = [all(torch.equal(states[0][name], value) for name, value in each.items()) for each in states]
+    assert same == [True, True, True, False, False]
+
+
+def test_the_generator_is_not_judged_by_what_it_makes_of_air():
+    torch.manual_seed(0)
+    config = Config(width=0.25, adversary_from=0, l1_weight=0, mse_weight=0, gradient_difference_weight=0)
+    method = ContextAwareGAN(config, Shape(1, 1))
+    mask = torch.zeros(PATCH)
+    mask[..., :16] = 1
+    made = []
+
+    def predict(image):
+        made.append(type(method).predict(method, image))
+        made[0].retain_grad()
+        return made[0]
+
+    method.predict = predict
+    _, update = method.updates(batch_of(method, mask), 0.5)
+    update.losses["adversarial"].backward()
+    (fake,) = made
+    assert fake.grad[..., :16].any()
+    assert not fake.grad[..., 16:].any()
+    assert not fake.grad[..., :8].any()  # beyond the middle 16 voxels

@@ -1,11 +1,16 @@
 """The voxel-wise estimate as the first context: which estimates training subjects get, and that prediction uses it."""
 
+import json
 import logging
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tiny
 
+from medgen.errors import ModelError, UsageError
 from medgen.inference.model import load_model
 from medgen.inference.stages import predict_prepared
 from medgen.inference.voxelwise import VoxelwiseEstimator
@@ -86,3 +91,141 @@ def test_training_subjects_get_the_estimates_that_new_ones_will_get(cases, tmp_p
     assert f"training subjects get {kept} estimates" in caplog.text
     exact = np.allclose(found[0], np.asarray(stored[0].target) + 0.1)
     assert exact == (kept == "in-sample")
+
+
+class Heart:
+    """What a memorising ``fit_voxelwise`` returns: noise but for the subjects that it was fitted to."""
+
+    def __init__(self, cases):
+        self.known = {case.image.tobytes(): np.array(case.target) for case in cases}
+
+    def predict(self, image, mask):
+        noise = np.random.default_rng(0).uniform(-1, 1, (1, *mask.shape)).astype(np.float32)
+        return self.known.get(image.tobytes(), noise)
+
+    def save(self, folder):
+        (folder / voxelwise.FILE).touch()
+
+
+def written_contexts(cases, folder, monkeypatch, fit):
+    """Contexts by case after the first context was fitted with ``fit``, and the subjects of each fit."""
+    store, fitted = prepare(recipe(), cases, folder / "store"), []
+
+    def fit_voxelwise(chosen, *, seed):
+        fitted.append(sorted(case.name for case in chosen))
+        return fit(chosen)
+
+    monkeypatch.setattr(voxelwise, "fit_voxelwise", fit_voxelwise)
+    monkeypatch.setattr(voxelwise.VoxelwiseEstimator, "load", lambda *_: None)
+    engine = SimpleNamespace(rank=0, barrier=lambda: None)
+    session = SimpleNamespace(folder=folder, engine=engine, progress=None, recipe=SimpleNamespace(seed=0))
+    training, held_out = store.select(split="train"), store.select(split="val")
+    _, paths = voxelwise.fit_first_context(session, training, held_out)
+    return training, {name: np.load(path) for name, path in paths.items()}, fitted
+
+
+def test_of_an_estimator_that_memorises_training_subjects_get_what_strangers_get(cases, tmp_path, monkeypatch):
+    training, contexts, fitted = written_contexts(cases, tmp_path, monkeypatch, Heart)
+    assert set(contexts) == {"case0", "case1", "case2", "case3"}
+    # all, and each subject left out once
+    pairs = [["case0", "case1"], ["case0", "case2"], ["case1", "case2"]]
+    assert sorted(fitted) == sorted([["case0", "case1", "case2"], *pairs])
+    for case in training:
+        assert np.abs(contexts[case.name] - case.target).mean() > 0.3  # noise, and not what it has learnt by heart
+
+
+def test_of_an_estimator_that_does_not_training_subjects_get_that_of_all(cases, tmp_path, monkeypatch):
+    class Level(Heart):
+        """The mean target; nearly as good for a stranger."""
+
+        def __init__(self, chosen):
+            self.value = np.mean([case.target[:, case.mask > 0].mean() for case in chosen])
+
+        def predict(self, image, mask):
+            return np.full((1, *mask.shape), self.value, np.float32)
+
+    training, contexts, _ = written_contexts(cases, tmp_path, monkeypatch, Level)
+    for context in contexts.values():
+        assert np.allclose(context, Level(training).value)
+
+
+def test_one_training_subject_is_not_enough_for_two_networks(tmp_path):
+    (tmp_path / "data").mkdir()
+    single = tiny.write_cases(tmp_path / "data", train=1, val=0, test=0)
+    with pytest.raises(UsageError, match="at least 2 training subjects"):
+        train(recipe(stages=2), single, tmp_path / "run", device="cpu")
+
+
+def test_a_run_without_a_mask_has_a_context_too(cases, tmp_path):
+    plain = recipe()
+    plain["data"] = {"inputs": ["t1"], "target": "ct"}
+    run = train(plain, cases, tmp_path / "run", device="cpu")
+    assert np.isfinite(load_model(run, device="cpu").predict(cases.parent / "case4_t1.nii.gz").data).all()
+
+
+@pytest.fixture(scope="module")
+def trained(cases, tmp_path_factory):
+    return train(recipe(), cases, tmp_path_factory.mktemp("trained") / "run", device="cpu")
+
+
+@pytest.fixture
+def model(trained, tmp_path):
+    return Path(shutil.copytree(trained / "model", tmp_path / "model"))
+
+
+def describe(model, context):
+    file = model / "model.json"
+    description = json.loads(file.read_text())
+    description.pop("context")
+    file.write_text(json.dumps(description | ({"context": context} if context else {})))
+
+
+def test_a_model_needs_its_trees_and_no_others(model, cases):
+    digest = json.loads((model / "model.json").read_text())["context"]["sha256"]
+    describe(model, {"kind": "diffusion", "sha256": digest})
+    with pytest.raises(ModelError, match="not known here"):
+        load_model(model, device="cpu")
+    describe(model, {"kind": "voxelwise", "sha256": "0" * 64})
+    with pytest.raises(ModelError, match=r"context\.safetensors"):
+        load_model(model, device="cpu")
+    describe(model, {"kind": "voxelwise", "sha256": digest})
+    load_model(model, device="cpu")
+    (model / voxelwise.FILE).unlink()
+    with pytest.raises(ModelError, match=r"context\.safetensors"):
+        load_model(model, device="cpu")
+
+
+def test_a_network_that_lost_its_context_predicts_nothing(model, cases):
+    describe(model, None)
+    with pytest.raises(ModelError, match="reads 2 channels and was given 1"):
+        load_model(model, device="cpu").predict(cases.parent / "case4_t1.nii.gz")
+
+
+def test_the_prediction_is_a_correction_of_the_trees(trained, cases):
+    """With all weights at 0 the model is its trees, so what it predicts otherwise comes on top of them."""
+    model = load_model(trained, device="cpu")
+    stage = model.stages[0]
+    context = VoxelwiseEstimator.load(trained / "model")
+    stored = next(c for c in prepare(recipe(), cases, trained / "store").cases if c.name == "case3")
+    before = {name: value.clone() for name, value in stage.generator.state_dict().items()}
+    stage.generator.load_state_dict({name: value * 0 for name, value in before.items()})
+    silent = model.predict(cases.parent / "case3_t1.nii.gz").data[0]
+    stage.generator.load_state_dict(before)
+    loud = model.predict(cases.parent / "case3_t1.nii.gz").data[0]
+    inside = np.asarray(stored.body) > 0
+    expected = (context.predict(stored.image, stored.body)[0] + 1) / 2 * 3024 - 1024
+    assert np.abs(silent[inside] - expected[inside]).max() < 0.1
+    assert np.abs(loud[inside] - expected[inside]).max() > 1
+
+
+@pytest.mark.parametrize("lost", ["checkpoints", "checkpoints/stage0"])
+def test_a_context_that_was_interrupted_is_finished(cases, trained, tmp_path, lost):
+    """Some estimates are on the disk, and the trees are or are not: the same as without a break."""
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    shutil.rmtree(run / lost)
+    shutil.rmtree(run / "model")
+    for case in ("case1", "case3"):
+        (run / "contexts" / "voxelwise" / f"{case}.npy").unlink()
+    train(recipe(), cases, run, resume=True, device="cpu")
+    for part in ("contexts/voxelwise/case1.npy", f"model/{voxelwise.FILE}", "model/weights.safetensors"):
+        assert (run / part).read_bytes() == (trained / part).read_bytes()
