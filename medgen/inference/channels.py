@@ -23,8 +23,11 @@ def dropped_in_training(description: Mapping[str, Any], roles: Sequence[str]) ->
 
     Returns:
         Roles that can be left out. Never the first, on whose grid a prediction is made, nor one that the residual of
-        another is taken from: that residual was made before the channel was dropped.
+        another is taken from: that residual was made before the channel was dropped. None of a model with a voxel-wise
+        context, for the same reason.
     """
+    if description.get("context"):
+        return {}
     recipe = description.get("recipe") or {}
     patches = recipe.get("patches") or {}
     shares: dict[str, float] = {}

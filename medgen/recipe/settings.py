@@ -170,11 +170,15 @@ def complete(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     return build(Recipe, _merged(values, recipe.model_dump(mode="json", exclude_unset=True)))
 
 
+_WHOLE = {"learning_rate"}
+"""Blocks that are taken as they are: half of one schedule and half of another is neither."""
+
+
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     both = {
         key: _merged(below[key], above[key])
         for key in below.keys() & above.keys()
-        if isinstance(below[key], Mapping) and isinstance(above[key], Mapping)
+        if isinstance(below[key], Mapping) and isinstance(above[key], Mapping) and key not in _WHOLE
     }
     return {**below, **above, **both}
 

@@ -25,7 +25,7 @@ class Verdict(NamedTuple):
 
 
 def verdict(sources: Sources) -> Verdict | None:
-    """The model against the baseline with the lowest mean absolute error; None where one of both is missing."""
+    """The model against the baseline with the lowest mean absolute error; None without one, or of other cases."""
     known = [(value, method) for method in sources.methods if (value := _mean(method, "mae")) is not None]
     baselines = [(value, method) for value, method in known if method.name in BASELINES]
     main = sources.main
@@ -33,7 +33,9 @@ def verdict(sources: Sources) -> Verdict | None:
     if main is None or own is None or not baselines:
         return None
     best, baseline = min(baselines, key=lambda pair: pair[0])
-    shared = [name for name in main.cases if name in baseline.cases]
+    if set(main.cases) != set(baseline.cases):
+        return None  # means over other cases say nothing
+    shared = list(main.cases)
     better = sum(main.cases[name].get("mae", nan) < baseline.cases[name].get("mae", nan) for name in shared)
     parts = [part for key in _PARTS if (part := _part(key, main, baseline))]
     return Verdict(

@@ -11,6 +11,7 @@ import torch
 
 from medgen.baselines.scoring import score_baselines
 from medgen.cases import read_cases
+from medgen.errors import UsageError
 from medgen.evaluation import evaluate_synthesis
 from medgen.files import write_json
 from medgen.inference.cohort import predict_cohort
@@ -150,4 +151,7 @@ class Job:
             seconds = json.loads((run / "checkpoints" / "stage0" / "done.json").read_text())["seconds"] / CALIBRATION
             steps = max(1, round(60 * self.budget.minutes / seconds / TRAINED.get(self.network, 1)))
             write_json(file, {"seconds_a_step": seconds, "steps": steps, "budget": asdict(self.budget)})
-        return int(json.loads(file.read_text())["steps"])
+        known = json.loads(file.read_text())
+        if known["budget"] != asdict(self.budget):
+            raise UsageError("the steps of this study were found for another budget", where=file, fix="use a new --out")
+        return int(known["steps"])

@@ -5,6 +5,7 @@ import torch
 
 from medgen.config import build
 from medgen.errors import UsageError
+from medgen.inference.channels import dropped_in_training
 from medgen.methods import context_aware_gan, supervised
 from medgen.methods.base import Shape
 from medgen.methods.context_aware_gan import Config, ContextAwareGAN
@@ -53,7 +54,7 @@ def test_the_recipe_of_the_user_wins_key_by_key():
     assert whole.schedule.batch == 2
     assert whole.schedule.steps == 7
     assert whole.schedule.learning_rate.kind == "constant"
-    assert whole.schedule.learning_rate.warmup == 0.03
+    assert whole.schedule.learning_rate.warmup == 0  # a schedule of the rate is taken whole
     assert whole.inference.flips == ("x",)
     assert complete(whole, Config().recipe()) == whole
     assert complete(load_recipe(mine), Config().recipe()) == whole  # a recipe that was built before names no more
@@ -240,3 +241,12 @@ def test_the_generator_is_not_judged_by_what_it_makes_of_air():
     assert fake.grad[..., :16].any()
     assert not fake.grad[..., 16:].any()
     assert not fake.grad[..., :8].any()  # beyond the middle 16 voxels
+
+
+def test_a_model_whose_context_was_made_from_all_channels_needs_them_all():
+    content = {
+        "preparation": {"config": {}},
+        "recipe": {"patches": {"augmentation": {"channel_dropout": {"1": 0.2}}}},
+    }
+    assert dropped_in_training(content, ["t1", "t2"]) == {"t2": 0.2}
+    assert dropped_in_training({**content, "context": {"kind": "voxelwise"}}, ["t1", "t2"]) == {}
