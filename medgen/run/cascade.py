@@ -61,7 +61,7 @@ def fit_cascade(
             fix="set config.stages to 1, or add subjects with split 'train'",
         )
     folds = min(folds, subjects)
-    first, contexts = fit_first_context(session, cases, held_out) if voxelwise else (None, None)
+    first, contexts = fit_first_context(session, cases, held_out, apart=stages > 1) if voxelwise else (None, None)
     networks: list[Method] = []
     for stage in range(stages):
         part = Part(f"stage{stage}", stage * (folds + 1), tuple(cases), tuple(held_out), contexts)

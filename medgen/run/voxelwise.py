@@ -4,7 +4,8 @@ What a network sees while it is trained must look like what it will see of a new
 intensities hardly learn their subjects by heart, and an estimate by trees that were grown without a subject is worse
 than what a new patient gets, because it comes from fewer subjects. So which one a training subject gets is measured:
 its estimate by all trees (in-sample), unless the error of estimates by trees that have not seen it (out-of-fold)
-is more than a fifth higher.
+is more than a fifth higher. Before a second stage they are always out-of-fold: the networks of its inner folds must not
+read what trees know of the subjects that they are held out from.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 def fit_first_context(
-    session: Session, cases: Sequence[StoredCase], held_out: Sequence[StoredCase]
+    session: Session, cases: Sequence[StoredCase], held_out: Sequence[StoredCase], *, apart: bool = False
 ) -> tuple[VoxelwiseEstimator, dict[str, Path]]:
     """Fit the trees and write their estimate of every subject; what is on the disk already stays.
 
@@ -41,6 +42,8 @@ def fit_first_context(
         session: the run.
         cases: training subjects.
         held_out: validation subjects.
+        apart: whether training subjects must get out-of-fold estimates, because networks will be asked for their
+            estimates of subjects that they have not seen.
 
     Returns:
         The estimator for new patients, and by case the ``.npy`` file of its estimate ``(1, X, Y, Z)``.
@@ -50,7 +53,7 @@ def fit_first_context(
     paths = {case.name: contexts / f"{case.name}.npy" for case in (*cases, *held_out)}
     if session.engine.rank == 0 and not all(path.is_file() for path in [*paths.values(), model / FILE]):
         estimator = _fit(session, cases)
-        for case, estimate in zip(cases, _training_estimates(session, estimator, cases), strict=True):
+        for case, estimate in zip(cases, _training_estimates(session, estimator, cases, apart), strict=True):
             _write(paths[case.name], estimate)
         for case in held_out:
             _write(paths[case.name], estimator.predict(case.image, case.body))
@@ -61,7 +64,7 @@ def fit_first_context(
 
 
 def _training_estimates(
-    session: Session, estimator: VoxelwiseEstimator, cases: Sequence[StoredCase]
+    session: Session, estimator: VoxelwiseEstimator, cases: Sequence[StoredCase], apart: bool
 ) -> list[NDArray[np.float32]]:
     """In-sample or out-of-fold estimates of the training subjects, by the rule of this file."""
     inside = [estimator.predict(case.image, case.body) for case in cases]
@@ -77,7 +80,7 @@ def _training_estimates(
     pairs = list(zip(cases, inside, strict=True))
     seen = float(np.mean([_error(estimate, case) for case, estimate in pairs]))
     unseen = float(np.mean([_error(outside[case.name], case) for case in cases]))
-    kept = unseen <= TOLERANCE * seen
+    kept = unseen <= TOLERANCE * seen and not apart
     log.info(
         "voxel-wise context: mean absolute error %.4f in-sample, %.4f out-of-fold (range of 2); training subjects get "
         "%s estimates",

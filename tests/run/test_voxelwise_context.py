@@ -78,8 +78,13 @@ class Plain:
     progress = None
 
 
-@pytest.mark.parametrize(("miss", "kept"), [(0.9, "out-of-fold"), (None, "in-sample")])
-def test_training_subjects_get_the_estimates_that_new_ones_will_get(cases, tmp_path, monkeypatch, caplog, miss, kept):
+@pytest.mark.parametrize(
+    ("miss", "apart", "kept"),
+    [(0.9, False, "out-of-fold"), (None, False, "in-sample"), (None, True, "out-of-fold")],
+)
+def test_training_subjects_get_the_estimates_that_new_ones_will_get(
+    cases, tmp_path, monkeypatch, caplog, miss, apart, kept
+):
     stored = prepare(recipe(), cases, tmp_path / "store").select(split="train")
 
     def fit(session, chosen):
@@ -87,10 +92,10 @@ def test_training_subjects_get_the_estimates_that_new_ones_will_get(cases, tmp_p
 
     monkeypatch.setattr(voxelwise, "_fit", fit)
     with caplog.at_level(logging.INFO):
-        found = voxelwise._training_estimates(Plain(), Memory(stored, miss), stored)
+        found = voxelwise._training_estimates(Plain(), Memory(stored, miss), stored, apart)
     assert f"training subjects get {kept} estimates" in caplog.text
     exact = np.allclose(found[0], np.asarray(stored[0].target) + 0.1)
-    assert exact == (kept == "in-sample")
+    assert exact == (miss is None)  # the trees of the others know every subject here, so only the log tells
 
 
 class Heart:
