@@ -86,7 +86,7 @@ def image_for(method: Method, channels: int, count: int = 2) -> torch.Tensor:
 def batch_for(method: Method):
     x = image_for(method, method.shape.inputs, 2 * method.draws)
     ones = torch.ones_like(x[:, :1])
-    special = {"mask": ones, "target_mask": ones, "label": (x[:, :1] > 0).long()}
+    special = {"mask": ones, "body": ones, "target_mask": ones, "label": (x[:, :1] > 0).long()}
     fields = method.batch_class._fields
     return method.batch_class(*(special.get(field, x.roll(i, 2)) for i, field in enumerate(fields)))
 

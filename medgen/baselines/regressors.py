@@ -6,7 +6,7 @@ context of the auto-context cascade.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
 from typing import Any, Literal, Protocol, Self
 
@@ -119,7 +119,11 @@ class VoxelwiseConfig(Config):
 
 
 def fit_voxelwise(
-    cases: Sequence[TrainingCase], config: VoxelwiseConfig | None = None, *, seed: int = 0
+    cases: Sequence[TrainingCase],
+    config: VoxelwiseConfig | None = None,
+    *,
+    seed: int = 0,
+    where: Callable[[TrainingCase], NDArray[np.bool_]] | None = None,
 ) -> VoxelwiseEstimator:
     """Learn the target at a voxel from its smoothed intensities; one smoothed channel is in memory at a time.
 
@@ -127,18 +131,19 @@ def fit_voxelwise(
         cases: the training cases; voxels in their masks are used.
         config: settings.
         seed: of the draw of training voxels and of the trees; the same seed gives the same estimator.
+        where: the voxels ``(X, Y, Z)`` of a case to learn from, instead of those in its mask.
 
     Raises:
         InputError: a case has no target, no voxel lies in a mask, or a training value is not finite.
     """
     from sklearn.ensemble import HistGradientBoostingRegressor
 
-    config = config or VoxelwiseConfig()
-    shares = _shares([int(np.count_nonzero(_mask(case))) for case in cases], config.voxels)
+    config, where = config or VoxelwiseConfig(), where or _mask
+    shares = _shares([int(np.count_nonzero(where(case))) for case in cases], config.voxels)
     columns, values = [], []
     for number, (case, share) in enumerate(zip(cases, shares, strict=True)):
         generator = np.random.default_rng((seed, number))
-        places = np.sort(generator.choice(np.flatnonzero(_mask(case)), share, replace=False))
+        places = np.sort(generator.choice(np.flatnonzero(where(case)), share, replace=False))
         features = smoothed(case.image, config.sigmas, slice(0, case.image.shape[1]))
         columns.append(np.stack([each.reshape(-1)[places] for each in features], axis=1))
         values.append(_target(case).reshape(-1)[places])

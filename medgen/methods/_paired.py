@@ -15,6 +15,7 @@ from medgen.losses.image import gradient_difference, mean_absolute, mean_squared
 from medgen.methods.base import Shape, Window
 from medgen.networks.fcn import Preset
 from medgen.networks.generators import Generator, Norm, build_generator
+from medgen.preparation.task import AIR_BELOW
 from medgen.sampling.batches import Paired, centre
 
 Reduction = Literal["mean", "sum"]
@@ -66,8 +67,10 @@ class PairedConfig(Config):
     """lambda_3 of the paper; 0 leaves the term out."""
     gradient_difference_power: float = Field(default=2.0, ge=1)
     """alpha of the gradient difference loss; below 1 its slope has no bound."""
-    region: Literal["patch", "mask"] = "mask"
-    """Voxels that the losses cover: those inside the mask, or the whole patch (published)."""
+    region: Literal["body", "mask", "patch"] = "body"
+    """Voxels that the losses cover. ``body``: those inside the mask, and of the rest that will be predicted those that
+    are air in the target, so that no rim of tissue grows around the patient. ``mask``: inside the mask alone.
+    ``patch``: all (published)."""
     learning_rate: PositiveFloat = 5e-4
     """Of Adam. With 2e-3 the half-resolution U-Net learns little (docs/benchmarks.md)."""
     beta1: float = Field(default=0.9, ge=0, lt=1)
@@ -140,12 +143,22 @@ def estimate(generator: nn.Module, image: Tensor, config: PairedConfig, shape: S
         return centre(image[:, -shape.context :], output).float() + output.float()
 
 
+def covered(batch: Paired, like: Tensor, config: PairedConfig) -> Tensor | None:
+    """Where the losses look, ``(B, 1, x, y, z)`` in {0, 1} for an output of the size of ``like``; None: everywhere."""
+    if config.region == "patch":
+        return None
+    mask = centre(batch.mask, like)
+    if config.region == "mask":
+        return mask
+    air = (centre(batch.target, like) < AIR_BELOW).all(dim=1, keepdim=True)
+    return torch.maximum(mask, centre(batch.body, like) * air)
+
+
 def reconstruction(
     estimated: Tensor, batch: Paired, config: PairedConfig, reduction: Reduction = "mean"
 ) -> dict[str, Tensor]:
     """The weighted voxel-wise and gradient-difference terms of ``estimated`` against ``batch.target``."""
-    target = centre(batch.target, estimated)
-    mask = centre(batch.mask, estimated) if config.region == "mask" else None
+    target, mask = centre(batch.target, estimated), covered(batch, estimated, config)
     losses: dict[str, Tensor] = {}
     for name, weight, distance in (
         ("l1", config.l1_weight, mean_absolute),

@@ -17,7 +17,7 @@ the mean, so their 0.05 corresponds to ``adversarial_weight: 2.4e-5, gradient_di
 ``reduction: mean``, and 0.05 with means is an adversary 2,048 times stronger than theirs.
 
 Not as published, in ``tuned``: the adversary begins half-way, when there is an image to judge, and sees the middle 16^3
-of a patch, with the truth outside of the mask; D is narrower and has a rate of its own.
+of a patch, with the truth where no loss looks; D is narrower and has a rate of its own.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from medgen.losses.adversarial import binary_cross_entropy
-from medgen.methods._paired import PUBLISHED, PairedConfig, adam, estimate, new_generator, reconstruction
+from medgen.methods._paired import PUBLISHED, PairedConfig, adam, covered, estimate, new_generator, reconstruction
 from medgen.methods.base import Method, Predicts, Shape, Update, Window
 from medgen.networks.discriminators import ContextAwareDiscriminator
 from medgen.sampling.batches import Paired, centre
@@ -112,8 +112,9 @@ class ContextAwareGAN(Method, Predicts):
         middle = fake.new_empty((1, 1, *(min(side, JUDGED) for side in fake.shape[2:])))
         real = centre(batch.target, middle)
         fake = centre(fake, middle)
-        if self.config.region == "mask":  # nothing asks the generator for air outside, so nothing may be judged there
-            fake = torch.where(centre(batch.mask, middle) > 0, fake, real.to(fake.dtype))
+        where = covered(batch, middle, self.config)
+        if where is not None:  # nothing asks the generator for anything elsewhere, so nothing may be judged there
+            fake = torch.where(where > 0, fake, real.to(fake.dtype))
         return real, fake
 
     def predict(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:

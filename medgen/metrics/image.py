@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from medgen.metrics import ssim as similarity
 from medgen.metrics.ssim import Window
-from medgen.metrics.tissue import AIR_BELOW, BONE_FROM, Tissue, tissue
+from medgen.metrics.tissue import AIR_BELOW, BODY_ABOVE, BONE_FROM, Tissue, tissue
 
 Image = NDArray[np.floating]
 Mask = NDArray[np.bool_]
@@ -29,6 +29,7 @@ SETTINGS: dict[str, object] = {
     "data_range": DATA_RANGE,
     "air_below": AIR_BELOW,
     "bone_from": BONE_FROM,
+    "body_above": BODY_ABOVE,
     "ssim_window": "uniform 7",
     "ms_ssim_weights": list(similarity.SCALE_WEIGHTS),
 }
@@ -47,6 +48,7 @@ UNITS = {
     "psnr_nie": "dB",
     "edge_error_bone": "HU",
     "gradient_ratio": "",
+    "false_tissue": "ml",
 }
 """The metrics of :func:`image_scores` in their order, with their units."""
 
@@ -140,6 +142,25 @@ def gradient_ratio(
     return float(predicted / true) if true > 0 else math.nan
 
 
+def false_tissue(
+    prediction: Image,
+    truth: Image,
+    mask: Mask | None = None,
+    *,
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
+) -> float:
+    """Volume in ml outside the mask where the prediction is above -300 HU and the truth is not.
+
+    No other metric sees what lies outside the mask, such as a rim of tissue around the head. 0 without a mask, NaN
+    for an empty one.
+    """
+    _check(prediction, truth, mask)
+    if mask is None or not mask.any():
+        return 0.0 if mask is None else math.nan
+    false = (prediction > BODY_ABOVE) & (truth <= BODY_ABOVE) & ~mask
+    return float(np.count_nonzero(false) * np.prod(spacing) / 1000)
+
+
 def image_scores(
     prediction: Image,
     truth: Image,
@@ -173,6 +194,7 @@ def image_scores(
         "psnr_nie": psnr_nie(*pair),
         "edge_error_bone": edge_error_bone(*pair),
         "gradient_ratio": gradient_ratio(*pair, spacing=spacing),
+        "false_tissue": false_tissue(*pair, spacing=spacing),
     }
     return scores if np.isfinite(predicted).all() else dict.fromkeys(scores, math.nan)
 

@@ -88,6 +88,7 @@ _COLUMNS = {
         Column("dice_bone", "Dice bone", "", "higher", 3),
         Column("edge_error_bone", "edge error bone", "HU", "lower", 1),
         Column("gradient_ratio", "gradient ratio", "", "", 3),
+        Column("false_tissue", "tissue outside the mask", "ml", "lower", 1),
         Column("psnr_nie", "PSNR of Nie", "dB", "higher", 2),
         Column("sd_error_correlation", "correlation of SD and error", "", "higher", 3),
         Column("coverage", "error within 2 SD", "", "", 3),

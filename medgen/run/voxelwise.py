@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from medgen.baselines.regressors import fit_voxelwise
 from medgen.files import atomic_path
 from medgen.inference.voxelwise import FILE, VoxelwiseEstimator
 from medgen.preparation import StoredCase
+from medgen.preparation.task import AIR_BELOW
 from medgen.run.folds import deal_folds, subjects_of
 from medgen.run.session import Session
 
@@ -94,7 +96,14 @@ def _training_estimates(
 def _fit(session: Session, cases: Sequence[StoredCase]) -> VoxelwiseEstimator:
     if session.progress is not None:
         session.progress(0, 1, f"voxel-wise estimate of {len(cases)} subjects")
-    return fit_voxelwise(cases, seed=session.recipe.seed)
+    return fit_voxelwise(cases, seed=session.recipe.seed, where=_covered)
+
+
+def _covered(case: Any) -> NDArray[np.bool_]:
+    """Inside the mask, and of the rest that is predicted what is air: elsewhere trees of the mask find skull."""
+    assert case.target is not None
+    covered: NDArray[np.bool_] = (case.mask > 0) | ((case.body > 0) & (case.target[0] < AIR_BELOW))
+    return covered
 
 
 def _error(estimate: NDArray[np.float32], case: StoredCase) -> float:

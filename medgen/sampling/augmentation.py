@@ -73,7 +73,7 @@ class AugmentationConfig(Config):
 
 Crop = dict[str, Array]
 """Arrays (C, X, Y, Z) cut at one place: ``source``, ``mask``, and perhaps ``context``, ``target``, ``label``."""
-_WHOLE = {"mask", "label"}
+_WHOLE = {"mask", "body", "label"}
 
 
 def enlarged(size: tuple[int, int, int], config: AugmentationConfig) -> tuple[int, int, int]:

@@ -14,7 +14,10 @@ from torch import Tensor
 from medgen.preparation.task import GENERATION, SEGMENTATION, SYNTHESIS, Task
 from medgen.types import Domain
 
-StoredArray = Literal["image", "target", "mask", "label"]
+StoredArray = Literal["image", "target", "mask", "body", "label"]
+
+ALWAYS = frozenset({"mask", "body"})
+"""Arrays that every prepared case has."""
 
 
 @dataclass(frozen=True)
@@ -64,16 +67,19 @@ class Paired(NamedTuple):
         source: (B, C, X, Y, Z) normalised input channels, then the context channels if there are any.
         target: (B, K, X, Y, Z) in [-1, 1]; for CT the window of the recipe, mapped linearly.
         mask: (B, 1, X, Y, Z) in {0, 1}; 1 where the patient is, 0 also outside the scanned field.
+        body: (B, 1, X, Y, Z) in {0, 1}; 1 where a prediction will be made: what was found in the first input, and a
+            margin.
     """
 
     source: Tensor
     target: Tensor
     mask: Tensor
+    body: Tensor
 
     @classmethod
     def streams(cls) -> tuple[Stream, ...]:
         """One, of cases with inputs and target."""
-        return (Stream({"source": "image", "target": "target", "mask": "mask"}),)
+        return (Stream({"source": "image", "target": "target", "mask": "mask", "body": "body"}),)
 
     @classmethod
     def task(cls) -> Task:

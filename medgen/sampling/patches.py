@@ -17,6 +17,7 @@ from medgen.errors import InputError
 from medgen.preparation import StoredCase
 from medgen.preparation.store import open_array
 from medgen.sampling.augmentation import Augmentation, AugmentationConfig, Crop, enlarged
+from medgen.sampling.batches import ALWAYS
 from medgen.sampling.transfer import TransferConfig
 from medgen.types import Array
 
@@ -115,7 +116,7 @@ class PatchSource:
         seed: int,
         contexts: Mapping[str, Path] | None = None,
         change: Callable[[Crop, np.random.Generator], Crop] | None = None,
-        arrays: Collection[str] = ("image", "target", "mask", "label"),
+        arrays: Collection[str] = ("image", "target", "mask", "body", "label"),
     ) -> None:
         if not cases:
             raise InputError("there is no case to take patches from", fix="add cases of split 'train' to the table")
@@ -173,12 +174,14 @@ class PatchSource:
     def _read(self, case: StoredCase, centre: tuple[int, int, int]) -> Crop:
         size = self._cut
         start = tuple(middle - length // 2 for middle, length in zip(centre, size, strict=True))
-        read = self._arrays & (case.files | {"mask"})
+        read = self._arrays & (case.files | ALWAYS)
         crop: Crop = {}
         if "image" in read:
             crop["source"] = cut(case.image, start, size, _column(case.air))
         if "mask" in read:
             crop["mask"] = cut(case.mask[None], start, size, 0).astype(np.float32)
+        if "body" in read:
+            crop["body"] = cut(case.body[None], start, size, 0).astype(np.float32)
         if self.contexts is not None:
             crop["context"] = cut(open_array(self.contexts[case.name]), start, size, NETWORK_AIR)
         if "target" in read and case.target is not None:

@@ -18,14 +18,14 @@ from pathlib import Path
 from medgen.cases import TARGET, Case, columns_of, is_optional
 from medgen.errors import InputError
 from medgen.preparation import Roles, StoredCase
-from medgen.sampling.batches import Adaptation, Batch, Stream
+from medgen.sampling.batches import ALWAYS, Adaptation, Batch, Stream
 from medgen.sampling.patches import PatchConfig, PatchSource
 from medgen.sampling.transfer import check_transfer, fit_transfer
 from medgen.types import Array
 
 _APART = 0x9E3779B97F4A7C15
 """Sets the random numbers of the streams apart: patch n of two streams must not be the same place."""
-_CROP = {"image": "source", "target": "target", "mask": "mask", "label": "label"}
+_CROP = {"image": "source", "target": "target", "mask": "mask", "body": "body", "label": "label"}
 """How a patch calls the arrays of the store."""
 
 
@@ -150,7 +150,7 @@ def _lacking(case: Case, stream: Stream, roles: Roles) -> tuple[str, ...]:
 
 def _taken(stream: Stream, cases: Sequence[StoredCase], *, alone: bool) -> tuple[StoredCase, ...]:
     """The prepared cases that a stream draws from."""
-    needed = {array for array in stream.fields.values() if array != "mask"}
+    needed = {array for array in stream.fields.values() if array not in ALWAYS}
     if stream.domain is not None:
         taken = tuple(case for case in cases if _of_domain(case.domain, stream))
         if not taken:
@@ -167,7 +167,7 @@ def _taken(stream: Stream, cases: Sequence[StoredCase], *, alone: bool) -> tuple
                 fix="add cases of split 'train' with that image to the table",
             )
     for field, array in stream.fields.items():
-        if without := [case.name for case in taken if array != "mask" and array not in case.files]:
+        if without := [case.name for case in taken if array not in ALWAYS | case.files]:
             raise InputError(
                 f"the method learns from '{field}', which {len(without)} cases lack, '{without[0]}' first",
                 fix=f"name the role in the recipe's data, and give each case an image for it ({field})",

@@ -21,7 +21,7 @@ import torch
 from medgen.demo import RECIPE, run_demo
 from medgen.files import atomic_path, write_json
 
-METRICS = ("mae", "mae_soft", "mae_bone", "mae_air", "psnr", "ms_ssim", "gradient_ratio")
+METRICS = ("mae", "mae_soft", "mae_bone", "mae_air", "false_tissue", "psnr", "ms_ssim", "gradient_ratio")
 METHODS = ("constant", "voxelwise", "context_aware_gan")
 
 

@@ -7,6 +7,7 @@ from medgen.config import build
 from medgen.errors import UsageError
 from medgen.inference.channels import dropped_in_training
 from medgen.methods import context_aware_gan, supervised
+from medgen.methods._paired import covered, reconstruction
 from medgen.methods.base import Shape
 from medgen.methods.context_aware_gan import Config, ContextAwareGAN
 from medgen.recipe.check import check_recipe
@@ -70,7 +71,7 @@ def test_a_network_with_a_context_begins_as_its_context():
 def losses(progress, **config):
     torch.manual_seed(0)
     method = ContextAwareGAN(Config(width=0.25, **config), Shape(1, 1))
-    batch = Paired(torch.randn(PATCH), torch.rand(PATCH), torch.ones(PATCH))
+    batch = Paired(torch.randn(PATCH), torch.rand(PATCH), torch.ones(PATCH), torch.ones(PATCH))
     return [key for update in method.updates(batch, progress) for key in update.losses]
 
 
@@ -86,7 +87,7 @@ def test_outside_the_mask_the_discriminator_sees_the_truth():
     method = ContextAwareGAN(Config(width=0.25), Shape(1, 1))
     mask = torch.zeros(PATCH)
     mask[..., :16] = 1
-    batch = Paired(torch.randn(PATCH), torch.rand(PATCH), mask)
+    batch = Paired(torch.randn(PATCH), torch.rand(PATCH), mask, mask)
     real, judged = method._judged(torch.full(PATCH, -5.0), batch)
     assert real.shape == judged.shape == (2, 1, 16, 16, 16)
     assert torch.equal(judged[..., 8:], real[..., 8:])
@@ -194,7 +195,7 @@ def test_a_published_preset_leaves_the_recipe_alone(preset):
 def batch_of(method, mask=None):
     generator = torch.Generator().manual_seed(1)
     source = torch.randn(2, method.shape.inputs, 32, 32, 32, generator=generator)
-    return Paired(source, torch.rand(PATCH, generator=generator), torch.ones(PATCH) if mask is None else mask)
+    return Paired(source, torch.rand(PATCH, generator=generator), *[torch.ones(PATCH) if mask is None else mask] * 2)
 
 
 def trained(method, steps, watch=None):
@@ -250,3 +251,20 @@ def test_a_model_whose_context_was_made_from_all_channels_needs_them_all():
     }
     assert dropped_in_training(content, ["t1", "t2"]) == {"t2": 0.2}
     assert dropped_in_training({**content, "context": {"kind": "voxelwise"}}, ["t1", "t2"]) == {}
+
+
+def test_the_losses_look_into_the_mask_and_at_the_air_beside_it():
+    """No rim grows where the prediction covers air; tissue outside the mask, such as a couch, teaches nothing."""
+    mask, body, target = torch.zeros(PATCH), torch.zeros(PATCH), torch.full(PATCH, -1.0)
+    mask[..., :10], body[..., :20] = 1, 1
+    target[..., :10] = 0.2
+    target[..., 15:20] = 0.1  # a couch
+    batch = Paired(torch.zeros(PATCH), target, mask, body)
+    where = covered(batch, target, Config())
+    assert where[0, 0, 0, 0].tolist() == [1.0] * 15 + [0.0] * 17
+    assert torch.equal(covered(batch, target, Config(region="mask")), mask)
+    assert covered(batch, target, Config(preset="paper")) is None
+    wrong = target.clone()
+    wrong[..., 12] = 0.5
+    assert reconstruction(wrong, batch, Config())["l1"] > 0
+    assert reconstruction(wrong, batch, Config(region="mask"))["l1"] == 0

@@ -171,3 +171,16 @@ def test_shapes_must_agree():
 def test_integer_images_do_not_wrap_around():
     low, high = np.full((2, 1, 1), -30000, np.int16), np.full((2, 1, 1), 30000, np.int16)
     assert image.mae(high, low) == 60000
+
+
+def test_tissue_outside_the_mask_is_counted_in_ml():
+    truth = np.full((10, 10, 10), -1000.0)
+    mask = np.zeros(truth.shape, dtype=bool)
+    mask[:5] = True
+    truth[:5], truth[9] = 40.0, 300.0  # a couch is no false tissue
+    prediction = truth.copy()
+    prediction[6, :, :2] = 0.0
+    assert image.false_tissue(prediction, truth, mask, spacing=(2.0, 2.0, 2.0)) == pytest.approx(20 * 8 / 1000)
+    assert image.false_tissue(prediction, truth) == 0
+    prediction[7] = np.nan  # outside the mask nothing must be finite
+    assert image.false_tissue(prediction, truth, mask, spacing=(2.0, 2.0, 2.0)) == pytest.approx(0.16)

@@ -116,7 +116,7 @@ def written_contexts(cases, folder, monkeypatch, fit):
     """Contexts by case after the first context was fitted with ``fit``, and the subjects of each fit."""
     store, fitted = prepare(recipe(), cases, folder / "store"), []
 
-    def fit_voxelwise(chosen, *, seed):
+    def fit_voxelwise(chosen, *, seed, where):
         fitted.append(sorted(case.name for case in chosen))
         return fit(chosen)
 

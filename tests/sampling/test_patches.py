@@ -36,6 +36,7 @@ def stored(folder, name, shape=(20, 18, 16), seed=0):
         "image": image,
         "target": -image / image.max(),
         "mask": mask,
+        "body": mask,
         "label": label,
         "candidates": np.flatnonzero(mask).astype(np.int32),
         "candidates_1": np.flatnonzero(label == 1).astype(np.int32),
@@ -101,7 +102,7 @@ def test_a_patch_is_the_volume_around_its_centre(cases):
         assert (patch["target"][outside] == -1).all()
         assert (patch["mask"][outside] == 0).all()
         assert {key: value.dtype.name for key, value in patch.items()} == {
-            "source": "float32", "target": "float32", "mask": "float32", "label": "uint8"
+            "source": "float32", "target": "float32", "mask": "float32", "body": "float32", "label": "uint8"
         }  # fmt: skip
 
 

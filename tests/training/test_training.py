@@ -42,7 +42,7 @@ class Line(Method):
 
 def pair(x, y):
     x, y = (torch.tensor(v, dtype=torch.float32).reshape(-1, 1, 1, 1, 1) for v in (x, y))
-    return Paired(x, y, torch.ones_like(x))
+    return Paired(x, y, torch.ones_like(x), torch.ones_like(x))
 
 
 def steps(method, batches, **schedule):

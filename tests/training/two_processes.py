@@ -17,7 +17,7 @@ def batches(rank: int, world: int, steps: int = 3) -> list[Paired]:
     """The share of one process of four patches a step."""
     generator = torch.Generator().manual_seed(0)
     whole = [torch.randn(4, 1, 16, 16, 16, generator=generator).tanh() for _ in range(steps)]
-    return [Paired(x[rank::world], x.roll(1, 4)[rank::world], torch.ones_like(x[rank::world])) for x in whole]
+    return [Paired(x[rank::world], x.roll(1, 4)[rank::world], *[torch.ones_like(x[rank::world])] * 2) for x in whole]
 
 
 def run(engine: Engine, method_name: str, generator: str, norm: str) -> dict[str, torch.Tensor]:
