@@ -33,8 +33,8 @@ def check_recipe(
         where: the file of the recipe, for messages.
 
     Returns:
-        The recipe, with the values that the settings of its method go with where it names none; the method; its
-        settings.
+        The recipe with all settings of its method, and where it names none with the values of the schedule, patches and
+        inference that they go with; the method; its settings.
 
     Raises:
         UsageError: no such method, a wrong setting, a channel that is not among the inputs, patches that the networks
@@ -43,7 +43,7 @@ def check_recipe(
     """
     kind = resolve(recipe.method, allow_modules=allow_modules)
     config = build(kind.config_class, recipe.config, where=where)
-    recipe = complete(recipe, config.recipe())
+    recipe = complete(recipe, {**config.recipe(), "config": config.model_dump(mode="json")})
     inputs = recipe.data.inputs
     for warning in config.warnings(recipe.schedule.steps):
         log.warning("%s", warning)

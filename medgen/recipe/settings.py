@@ -83,7 +83,8 @@ class Schedule(Config):
     alike, however many voxels its masks have. With several networks, none steps before all micro-batches are done, so
     the loss of each is computed with the others as they were before the step."""
     precision: Literal["32", "bf16", "auto"] = "32"
-    """``bf16``: mixed precision, the weights stay in 32 bits. ``auto``: bf16 where the device computes in it."""
+    """``bf16``: mixed precision, the weights stay in 32 bits. ``auto``: bf16 where the device computes in it; what is
+    chosen when a run begins stands in its recipe.yaml, and a resumed run keeps it on every machine."""
     learning_rate: LearningRate = LearningRate()
     clip: PositiveFloat | None = None
     """Largest norm of the gradient of one optimiser."""

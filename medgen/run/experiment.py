@@ -25,7 +25,7 @@ from medgen.run.session import Session
 from medgen.run.validations import on_validation
 from medgen.sampling.streams import visible
 from medgen.training.checkpoint import save_model
-from medgen.training.engine import Engine
+from medgen.training.engine import Engine, best_precision
 from medgen.training.log import RunLog
 from medgen.training.stopping import StopRequest
 from medgen.types import Progress
@@ -87,7 +87,9 @@ def train(
     settings, kind, config = check_recipe(settings, allow_modules=allow_modules, where=where)
     learnt = _learnt_from(table, settings.data, kind)
     require_selection(kind, settings.schedule, learnt, table.path)
-    engine = Engine(device, devices=devices, nodes=nodes, precision=settings.schedule.precision)
+    chosen = _precision(settings, folder, device, resume=resume)
+    settings = load_recipe(settings, [f"schedule.precision='{chosen}'"])
+    engine = Engine(device, devices=devices, nodes=nodes, precision=chosen)
     _require_divisible(settings, engine.world)
     stop = StopRequest(max_minutes)
     with ExitStack() as stack:
@@ -154,6 +156,18 @@ def prepare(
     learnt = [case for case in known if case.split != "test"]
     require_images(learnt, settings.data, kind.batch_class, where=table.path)
     return build_store(known, preparation, store, workers=workers or _preparers(), progress=progress)
+
+
+def _precision(settings: Recipe, folder: Path, device: str, *, resume: bool) -> Literal["32", "bf16"]:
+    """The precision of a run: of ``auto`` that with which it began, or else the best of the device."""
+    named = settings.schedule.precision
+    if named != "auto":
+        return named
+    recipe = folder / "recipe.yaml"
+    began = load_recipe(recipe).schedule.precision if resume and recipe.is_file() else "auto"
+    chosen = best_precision(device) if began == "auto" else began
+    log.info("precision: %s", chosen)
+    return chosen
 
 
 def _prepare(settings: Recipe, cases: Sequence[Case], folder: Path, engine: Engine, progress: Progress | None) -> Store:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import medgen
 from medgen.cases import Case
 from medgen.files import image_digest, sha256, write_json
+from medgen.inference.voxelwise import FILE
 from medgen.preparation import Roles, Store
 from medgen.run.monitor.history import adaptation_manifest
 from medgen.run.session import Session
@@ -39,12 +40,14 @@ def write_manifest(session: Session, cases: Sequence[Case], prepared: Store, sec
             "python": platform.python_version(),
             "versions": versions,
             "device": str(engine.device),
+            "precision": settings.schedule.precision,
             "processes": engine.world,
             "seed": settings.seed,
             "training_seconds": round(sum(part["seconds"] for part in parts), 1),
             "seconds": round(seconds, 1),
             "peak_memory_bytes": peak,
             "model_sha256": sha256(folder / "model" / "weights.safetensors"),
+            **({"context_sha256": sha256(context)} if (context := folder / "model" / FILE).is_file() else {}),
             "preparation_notes": {case.name: case.notes for case in prepared.cases if case.notes},
             "files": _hashes(cases, settings.data),
             **({"adaptation": adaptation} if adaptation else {}),

@@ -14,8 +14,6 @@ from torch.overrides import TorchFunctionMode
 
 from medgen.errors import UsageError
 
-log = logging.getLogger(__name__)
-
 Batch = TypeVar("Batch")
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -31,8 +29,7 @@ class Engine:
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
         devices: processes on this machine.
         nodes: machines.
-        precision: ``32`` or ``bf16`` (autocast; the weights stay in 32 bits), or ``auto``: bf16 where the device has
-            units for it.
+        precision: ``32`` or ``bf16`` (autocast; the weights stay in 32 bits).
 
     Raises:
         UsageError: the device does not exist here; the message names those that do.
@@ -44,14 +41,12 @@ class Engine:
         *,
         devices: int = 1,
         nodes: int = 1,
-        precision: Literal["32", "bf16", "auto"] = "32",
+        precision: Literal["32", "bf16"] = "32",
     ) -> None:
+        self.half = precision == "bf16"
         # Fabric announces at level INFO what it was told to do; medgen's own log says what matters.
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
         accelerator, index = parse_device(device)
-        self.half = precision == "bf16" or (precision == "auto" and has_bf16(accelerator))
-        if precision == "auto":
-            log.info("precision: %s", "bf16" if self.half else "32")
         if index is not None and devices > 1:
             raise UsageError(f"'{device}' is one device, and {devices} were asked for", fix="write --device cuda")
         self.fabric = Fabric(
@@ -59,7 +54,7 @@ class Engine:
             devices=[index] if index is not None else devices,
             num_nodes=nodes,
             strategy="ddp" if devices * nodes > 1 else "auto",
-            precision="bf16-mixed" if self.half else "32-true",
+            precision="bf16-mixed" if precision == "bf16" else "32-true",
         )
         if devices * nodes > 1:
             self.fabric.launch()
@@ -220,11 +215,15 @@ def parse_device(device: str) -> tuple[str, int | None]:
     return kind, int(number) if number else None
 
 
-def has_bf16(device: str) -> bool:
-    """Whether a kind of device computes in bfloat16, and does not only emulate it."""
-    if device == "cuda":
+def best_precision(device: str) -> Literal["32", "bf16"]:
+    """``bf16`` where a device computes in it and does not only emulate it, else ``32``."""
+    return "bf16" if _has_bf16(parse_device(device)[0]) else "32"
+
+
+def _has_bf16(kind: str) -> bool:
+    if kind == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device == "cpu" and bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return kind == "cpu" and bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def available_devices() -> list[str]:

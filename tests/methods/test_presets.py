@@ -189,7 +189,9 @@ def test_what_a_recipe_names_is_kept_even_if_it_is_the_default(values):
 @pytest.mark.parametrize("preset", ["paper", "code"])
 def test_a_published_preset_leaves_the_recipe_alone(preset):
     mine = load_recipe({**RECIPE, "config": {"preset": preset}})
-    assert check_recipe(mine)[0] == mine
+    found, _, config = check_recipe(mine)
+    assert found.model_copy(update={"config": mine.config}) == mine
+    assert build(type(config), found.config) == config
 
 
 def batch_of(method, mask=None):
