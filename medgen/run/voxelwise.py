@@ -11,6 +11,7 @@ read what trees know of the subjects that they are held out from.
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgen.baselines.regressors import fit_voxelwise
+from medgen.errors import Preempted
 from medgen.files import atomic_path
 from medgen.inference.voxelwise import FILE, VoxelwiseEstimator
 from medgen.preparation import StoredCase
@@ -38,7 +40,7 @@ log = logging.getLogger(__name__)
 def fit_first_context(
     session: Session, cases: Sequence[StoredCase], held_out: Sequence[StoredCase], *, apart: bool = False
 ) -> tuple[VoxelwiseEstimator, dict[str, Path]]:
-    """Fit the trees and write their estimate of every subject; what is on the disk already stays.
+    """Fit the trees and write their estimate of every subject, where that is not done yet.
 
     Args:
         session: the run.
@@ -49,39 +51,38 @@ def fit_first_context(
 
     Returns:
         The estimator for new patients, and by case the ``.npy`` file of its estimate ``(1, X, Y, Z)``.
+
+    Raises:
+        Preempted: the run was asked to stop; the estimate begins anew when it is resumed.
     """
     contexts = session.folder / "contexts" / NAME
     model = session.folder / "checkpoints" / NAME
     paths = {case.name: contexts / f"{case.name}.npy" for case in (*cases, *held_out)}
     if session.engine.rank == 0 and not all(path.is_file() for path in [*paths.values(), model / FILE]):
         estimator = _fit(session, cases)
-        for case, estimate in zip(cases, _training_estimates(session, estimator, cases, apart), strict=True):
-            _write(paths[case.name], estimate)
-        for case in held_out:
-            _write(paths[case.name], estimator.predict(case.image, case.body))
+        inside = _write_estimates(session, estimator, cases, contexts)
+        _write_estimates(session, estimator, held_out, contexts)
+        _choose(session, cases, inside, contexts, apart=apart)
         model.mkdir(parents=True, exist_ok=True)
-        estimator.save(model)
+        estimator.save(model)  # last: it marks the contexts as complete
     session.engine.barrier()
     return VoxelwiseEstimator.load(model), paths
 
 
-def _training_estimates(
-    session: Session, estimator: VoxelwiseEstimator, cases: Sequence[StoredCase], apart: bool
-) -> list[NDArray[np.float32]]:
-    """In-sample or out-of-fold estimates of the training subjects, by the rule of this file."""
-    inside = [estimator.predict(case.image, case.body) for case in cases]
+def _choose(
+    session: Session, cases: Sequence[StoredCase], inside: Sequence[float], contexts: Path, *, apart: bool
+) -> None:
+    """Put out-of-fold estimates in the place of the in-sample ones where the rule of this file asks for them."""
     subjects = subjects_of(cases)
     if subjects < 2:
         log.info("voxel-wise context: in-sample, since one training subject cannot be left out")
-        return inside
-    outside: dict[str, NDArray[np.float32]] = {}
+        return
+    folder = contexts.with_name(f"{contexts.name}-out-of-fold")
+    outside: list[float] = []
     for fold in deal_folds(cases, min(FOLDS, subjects)):
-        rest = [case for case in cases if case not in fold]
-        trees = _fit(session, rest)
-        outside |= {case.name: trees.predict(case.image, case.body) for case in fold}
-    pairs = list(zip(cases, inside, strict=True))
-    seen = float(np.mean([_error(estimate, case) for case, estimate in pairs]))
-    unseen = float(np.mean([_error(outside[case.name], case) for case in cases]))
+        trees = _fit(session, [case for case in cases if case not in fold])
+        outside += _write_estimates(session, trees, fold, folder)
+    seen, unseen = float(np.mean(inside)), float(np.mean(outside))
     kept = unseen <= TOLERANCE * seen and not apart
     log.info(
         "voxel-wise context: mean absolute error %.4f in-sample, %.4f out-of-fold (range of 2); training subjects get "
@@ -90,7 +91,26 @@ def _training_estimates(
         unseen,
         "in-sample" if kept else "out-of-fold",
     )
-    return inside if kept else [outside[case.name] for case in cases]
+    for case in () if kept else cases:
+        (folder / f"{case.name}.npy").replace(contexts / f"{case.name}.npy")
+    shutil.rmtree(folder)
+
+
+def _write_estimates(
+    session: Session, estimator: VoxelwiseEstimator, cases: Sequence[StoredCase], folder: Path
+) -> list[float]:
+    """Write the estimates of some cases, one volume in memory at a time; their mean absolute errors."""
+    errors = []
+    for case in cases:
+        if session.stop.reason:
+            what = f"stopped by {session.stop.reason} before the voxel-wise estimate of {case.name}"
+            raise Preempted(what, where=session.folder.name, fix="run the same command with --resume")
+        estimate = estimator.predict(case.image, case.body)
+        with atomic_path(folder / f"{case.name}.npy") as temporary, temporary.open("wb") as file:
+            np.save(file, estimate, allow_pickle=False)
+        assert case.target is not None
+        errors.append(float(np.abs(estimate - case.target)[:, case.mask > 0].mean()))
+    return errors
 
 
 def _fit(session: Session, cases: Sequence[StoredCase]) -> VoxelwiseEstimator:
@@ -104,13 +124,3 @@ def _covered(case: Any) -> NDArray[np.bool_]:
     assert case.target is not None
     covered: NDArray[np.bool_] = (case.mask > 0) | ((case.body > 0) & (case.target[0] < AIR_BELOW))
     return covered
-
-
-def _error(estimate: NDArray[np.float32], case: StoredCase) -> float:
-    assert case.target is not None
-    return float(np.abs(estimate - case.target)[:, case.mask > 0].mean())
-
-
-def _write(path: Path, estimate: NDArray[np.float32]) -> None:
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.save(file, estimate, allow_pickle=False)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tiny
 
-from medgen.errors import ModelError, UsageError
+from medgen.errors import ModelError, Preempted, UsageError
 from medgen.inference.model import load_model
 from medgen.inference.stages import predict_prepared
 from medgen.inference.voxelwise import VoxelwiseEstimator
@@ -61,43 +61,6 @@ def test_one_training_subject_is_enough_for_one_network(tmp_path, caplog):
     assert "in-sample, since one training subject" in caplog.text
 
 
-class Memory:
-    """An estimator that knows its training subjects by heart and makes a mistake of ``miss`` on others."""
-
-    def __init__(self, cases, miss):
-        self.cases, self.miss = cases, miss
-
-    def predict(self, image, mask):
-        for case in self.cases:
-            if np.array_equal(case.image, image):
-                return np.asarray(case.target) + 0.1
-        return np.zeros((1, *mask.shape), np.float32) + self.miss
-
-
-class Plain:
-    progress = None
-
-
-@pytest.mark.parametrize(
-    ("miss", "apart", "kept"),
-    [(0.9, False, "out-of-fold"), (None, False, "in-sample"), (None, True, "out-of-fold")],
-)
-def test_training_subjects_get_the_estimates_that_new_ones_will_get(
-    cases, tmp_path, monkeypatch, caplog, miss, apart, kept
-):
-    stored = prepare(recipe(), cases, tmp_path / "store").select(split="train")
-
-    def fit(session, chosen):
-        return Memory(chosen if miss is not None else stored, miss)
-
-    monkeypatch.setattr(voxelwise, "_fit", fit)
-    with caplog.at_level(logging.INFO):
-        found = voxelwise._training_estimates(Plain(), Memory(stored, miss), stored, apart)
-    assert f"training subjects get {kept} estimates" in caplog.text
-    exact = np.allclose(found[0], np.asarray(stored[0].target) + 0.1)
-    assert exact == (miss is None)  # the trees of the others know every subject here, so only the log tells
-
-
 class Heart:
     """What a memorising ``fit_voxelwise`` returns: noise but for the subjects that it was fitted to."""
 
@@ -112,7 +75,7 @@ class Heart:
         (folder / voxelwise.FILE).touch()
 
 
-def written_contexts(cases, folder, monkeypatch, fit):
+def written_contexts(cases, folder, monkeypatch, fit, *, apart=False, reason=None):
     """Contexts by case after the first context was fitted with ``fit``, and the subjects of each fit."""
     store, fitted = prepare(recipe(), cases, folder / "store"), []
 
@@ -123,9 +86,10 @@ def written_contexts(cases, folder, monkeypatch, fit):
     monkeypatch.setattr(voxelwise, "fit_voxelwise", fit_voxelwise)
     monkeypatch.setattr(voxelwise.VoxelwiseEstimator, "load", lambda *_: None)
     engine = SimpleNamespace(rank=0, barrier=lambda: None)
-    session = SimpleNamespace(folder=folder, engine=engine, progress=None, recipe=SimpleNamespace(seed=0))
+    stop, settings = SimpleNamespace(reason=reason), SimpleNamespace(seed=0)
+    session = SimpleNamespace(folder=folder, engine=engine, progress=None, recipe=settings, stop=stop)
     training, held_out = store.select(split="train"), store.select(split="val")
-    _, paths = voxelwise.fit_first_context(session, training, held_out)
+    _, paths = voxelwise.fit_first_context(session, training, held_out, apart=apart)
     return training, {name: np.load(path) for name, path in paths.items()}, fitted
 
 
@@ -139,19 +103,35 @@ def test_of_an_estimator_that_memorises_training_subjects_get_what_strangers_get
         assert np.abs(contexts[case.name] - case.target).mean() > 0.3  # noise, and not what it has learnt by heart
 
 
+class Level(Heart):
+    """The mean target; nearly as good for a stranger."""
+
+    def __init__(self, chosen):
+        self.value = np.mean([case.target[:, case.mask > 0].mean() for case in chosen])
+
+    def predict(self, image, mask):
+        return np.full((1, *mask.shape), self.value, np.float32)
+
+
 def test_of_an_estimator_that_does_not_training_subjects_get_that_of_all(cases, tmp_path, monkeypatch):
-    class Level(Heart):
-        """The mean target; nearly as good for a stranger."""
-
-        def __init__(self, chosen):
-            self.value = np.mean([case.target[:, case.mask > 0].mean() for case in chosen])
-
-        def predict(self, image, mask):
-            return np.full((1, *mask.shape), self.value, np.float32)
-
     training, contexts, _ = written_contexts(cases, tmp_path, monkeypatch, Level)
     for context in contexts.values():
         assert np.allclose(context, Level(training).value)
+
+
+def test_before_a_second_stage_no_training_subject_gets_what_its_own_trees_know(cases, tmp_path, monkeypatch):
+    training, contexts, _ = written_contexts(cases, tmp_path, monkeypatch, Level, apart=True)
+    for case in training:
+        others = [each for each in training if each.name != case.name]
+        assert np.allclose(contexts[case.name], Level(others).value)
+    assert np.allclose(contexts["case3"], Level(training).value)
+    assert not (tmp_path / "contexts" / "voxelwise-out-of-fold").exists()
+
+
+def test_a_stop_is_heard_before_the_next_subject(cases, tmp_path, monkeypatch):
+    with pytest.raises(Preempted, match="stopped by SIGTERM before the voxel-wise estimate of case0"):
+        written_contexts(cases, tmp_path, monkeypatch, Level, reason="SIGTERM")
+    assert not (tmp_path / "checkpoints" / "voxelwise").exists()
 
 
 def test_one_training_subject_is_not_enough_for_two_networks(tmp_path):
