@@ -25,9 +25,9 @@ from medgen.methods.base import (
 from medgen.methods.catalogue import create, list_methods, method_names, resolve
 from medgen.recipe.settings import Schedule
 from medgen.sampling.batches import split
-from medgen.training.checkpoint import exported_state, load_stages, save_model
 from medgen.training.engine import Engine, channels_last
 from medgen.training.loop import train
+from medgen.training.model_folder import exported_state, load_stages, save_model
 
 SMALL = {
     "width": 0.125,

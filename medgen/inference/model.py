@@ -36,8 +36,8 @@ from medgen.inference.writing import (
     write_detected,
 )
 from medgen.methods.base import Direction, Method
-from medgen.training.checkpoint import load_stages
 from medgen.training.engine import parse_device
+from medgen.training.model_folder import load_stages
 from medgen.types import Progress
 from medgen.volume import Geometry, Kind, Volume, write_volume
 

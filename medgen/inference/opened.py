@@ -16,8 +16,8 @@ from medgen.inference.description import Description
 from medgen.methods.base import Method, abilities_of
 from medgen.sampling.augmentation import AugmentationConfig
 from medgen.sampling.patches import PatchConfig
-from medgen.training.checkpoint import load_stages
 from medgen.training.engine import parse_device
+from medgen.training.model_folder import load_stages
 
 _COMMANDS = {
     "predict": "medgen predict",

@@ -24,9 +24,9 @@ from medgen.run.monitor.monitor import require_selection
 from medgen.run.session import Session
 from medgen.run.validations import on_validation
 from medgen.sampling.streams import visible
-from medgen.training.checkpoint import save_model
 from medgen.training.engine import Engine, best_precision
 from medgen.training.log import RunLog
+from medgen.training.model_folder import save_model
 from medgen.training.stopping import StopRequest
 from medgen.types import Progress
 

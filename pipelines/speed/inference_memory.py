@@ -39,7 +39,7 @@ def write_model(folder: Path, *, generator: str, width: float, stages: int, spac
     """A cascade of small untrained networks: memory and time do not depend on the weights."""
     from medgen.methods.base import Shape
     from medgen.methods.catalogue import create
-    from medgen.training.checkpoint import save_model
+    from medgen.training.model_folder import save_model
 
     config = {"generator": generator, "width": width, "stages": stages}
     networks = [create("supervised", config, Shape(1 + (stage > 0), 1)) for stage in range(stages)]

@@ -63,7 +63,7 @@ def write_model(folder: Path, recipe_path: Path, overrides: list[str]) -> str:
     from medgen.methods.catalogue import create
     from medgen.preparation import Preparation
     from medgen.recipe.settings import load_recipe
-    from medgen.training.checkpoint import save_model
+    from medgen.training.model_folder import save_model
 
     recipe = load_recipe(recipe_path, overrides)
     classes = list(recipe.data.classes)

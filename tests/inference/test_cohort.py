@@ -21,7 +21,7 @@ from medgen.inference.cohort import output_name, predict, predict_cohort
 from medgen.inference.model import LoadedModel
 from medgen.inference.options import PredictOptions, ReadOptions
 from medgen.methods.base import Shape
-from medgen.training.checkpoint import save_model
+from medgen.training.model_folder import save_model
 
 
 @pytest.fixture

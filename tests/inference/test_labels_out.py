@@ -23,7 +23,7 @@ from medgen.methods.base import Shape
 from medgen.preparation import Preparation, Prepared
 from medgen.preparation.task import PROBABILITIES
 from medgen.recipe.prediction import InferenceConfig
-from medgen.training.checkpoint import save_model
+from medgen.training.model_folder import save_model
 from medgen.volume import Grid, Volume
 
 TRUTH = np.zeros((19, 23, 17), np.uint8)

@@ -19,7 +19,7 @@ from medgen.inference.lesions import Detected
 from medgen.inference.model import LoadedModel
 from medgen.inference.writing import files_of
 from medgen.methods.base import Shape
-from medgen.training.checkpoint import save_model
+from medgen.training.model_folder import save_model
 from medgen.volume import read_volume
 
 CORE = np.zeros((19, 23, 17), bool)

@@ -24,7 +24,7 @@ from medgen.inference.stages import Stacked, predict_prepared
 from medgen.methods.base import Shape, Window
 from medgen.methods.catalogue import create
 from medgen.recipe.prediction import InferenceConfig
-from medgen.training.checkpoint import save_model
+from medgen.training.model_folder import save_model
 from medgen.volume import read_volume
 
 

@@ -5,7 +5,7 @@ import torch
 
 from medgen.methods.base import Method, Shape
 from medgen.methods.catalogue import create, method_names, resolve
-from medgen.training.checkpoint import exported_state, load_stages, save_model
+from medgen.training.model_folder import exported_state, load_stages, save_model
 
 SMALL = {"network": "unet", "generator": "unet", "width": 0.25, "discriminator_width": 4, "discriminator_depth": 1}
 WITH_TEACHER = ("mean_teacher", "self_training", "adversarial_mean_teacher")

@@ -26,7 +26,8 @@ from medgen.run import experiment
 from medgen.run.cascade import deal_folds
 from medgen.run.experiment import prepare, train
 from medgen.sampling.patches import PatchSource
-from medgen.training.checkpoint import load_checkpoint, load_stages, load_weights
+from medgen.training.checkpoint import load_checkpoint, load_weights
+from medgen.training.model_folder import load_stages
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,8 @@ import torch
 
 from medgen.errors import InputError, Preempted, UsageError
 from medgen.run.experiment import prepare, train
-from medgen.training.checkpoint import load_checkpoint, load_stages, load_weights
+from medgen.training.checkpoint import load_checkpoint, load_weights
+from medgen.training.model_folder import load_stages
 
 SCHEDULE = {"steps": 6, "batch": 2, "validate_every": 3, "save_every": 2, "averaging": None}
 VAE = tiny.recipe(

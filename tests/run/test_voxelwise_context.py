@@ -16,7 +16,7 @@ from medgen.inference.stages import predict_prepared
 from medgen.inference.voxelwise import VoxelwiseEstimator
 from medgen.run import voxelwise
 from medgen.run.experiment import prepare, train
-from medgen.training.checkpoint import load_stages
+from medgen.training.model_folder import load_stages
 
 
 @pytest.fixture(scope="module")

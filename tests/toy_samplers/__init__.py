@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from medgen.methods.base import Shape
-from medgen.training.checkpoint import save_model
+from medgen.training.model_folder import save_model
 
 NOISE, MEANS = "toy_samplers.noise", "toy_samplers.means"
 

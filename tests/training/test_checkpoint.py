@@ -12,7 +12,8 @@ import torch
 from medgen.errors import ModelError, StorageError
 from medgen.methods.base import Shape
 from medgen.methods.catalogue import create
-from medgen.training.checkpoint import load_checkpoint, load_stages, load_tensors, save_checkpoint, save_model
+from medgen.training.checkpoint import load_checkpoint, load_tensors, save_checkpoint
+from medgen.training.model_folder import load_stages, save_model
 
 STATE = {"step": 3, "weights": torch.arange(6.0), "best": {"value": 0.5, "step": 2}, "average": None}
 

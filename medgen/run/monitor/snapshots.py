@@ -8,7 +8,8 @@ from pathlib import Path
 from torch import Tensor
 
 from medgen.errors import InputError
-from medgen.training.checkpoint import load_stages, load_weights, save_model, save_weights
+from medgen.training.checkpoint import load_weights, save_weights
+from medgen.training.model_folder import load_stages, save_model
 
 
 def snapshot_path(checkpoints: Path, steps: int) -> Path:

@@ -18,8 +18,9 @@ from medgen.run.monitor import RULE, MonitorRecord, adaptation_manifest, judge, 
 from medgen.run.monitor.signals import case_signals, choose_subset, measure
 from medgen.run.monitor.snapshots import list_snapshots, write_snapshot_model
 from medgen.sampling.batches import Labelled
-from medgen.training.checkpoint import exported_state, load_stages, load_weights
+from medgen.training.checkpoint import load_weights
 from medgen.training.engine import Engine
+from medgen.training.model_folder import exported_state, load_stages
 from medgen.volume import Volume, write_volume
 
 SIDE = 20
