@@ -116,7 +116,8 @@ def _write_estimates(
 def _fit(session: Session, cases: Sequence[StoredCase]) -> VoxelwiseEstimator:
     if session.progress is not None:
         session.progress(0, 1, f"voxel-wise estimate of {len(cases)} subjects")
-    return fit_voxelwise(cases, seed=session.recipe.seed, where=_covered)
+    inside = session.recipe.config.get("region") == "mask"  # where the losses of the networks look, the trees do too
+    return fit_voxelwise(cases, seed=session.recipe.seed, where=None if inside else _covered)
 
 
 def _covered(case: Any) -> NDArray[np.bool_]:

@@ -86,7 +86,7 @@ def written_contexts(cases, folder, monkeypatch, fit, *, apart=False, reason=Non
     monkeypatch.setattr(voxelwise, "fit_voxelwise", fit_voxelwise)
     monkeypatch.setattr(voxelwise.VoxelwiseEstimator, "load", lambda *_: None)
     engine = SimpleNamespace(rank=0, barrier=lambda: None)
-    stop, settings = SimpleNamespace(reason=reason), SimpleNamespace(seed=0)
+    stop, settings = SimpleNamespace(reason=reason), SimpleNamespace(seed=0, config={})
     session = SimpleNamespace(folder=folder, engine=engine, progress=None, recipe=settings, stop=stop)
     training, held_out = store.select(split="train"), store.select(split="val")
     _, paths = voxelwise.fit_first_context(session, training, held_out, apart=apart)
@@ -214,3 +214,23 @@ def test_a_context_that_was_interrupted_is_finished(cases, trained, tmp_path, lo
     train(recipe(), cases, run, resume=True, device="cpu")
     for part in ("contexts/voxelwise/case1.npy", f"model/{voxelwise.FILE}", "model/weights.safetensors"):
         assert (run / part).read_bytes() == (trained / part).read_bytes()
+
+
+@pytest.mark.parametrize(("region", "inside"), [("mask", True), ("body", False)])
+def test_the_trees_look_where_the_losses_look(cases, tmp_path, monkeypatch, region, inside):
+    seen = []
+    fit = voxelwise.fit_voxelwise
+
+    def fit_voxelwise(chosen, *, seed, where):
+        seen.append(where)
+        return fit(chosen, seed=seed, where=where)
+
+    monkeypatch.setattr(voxelwise, "fit_voxelwise", fit_voxelwise)
+    run = train(recipe(region=region), cases, tmp_path / "run", device="cpu")
+    assert {where is None for where in seen} == {inside}
+    case = prepare(recipe(), cases, run / "store").select(split="train")[0]
+    covered = voxelwise._covered(case)
+    mask, body = np.asarray(case.mask) > 0, np.asarray(case.body) > 0
+    assert covered[mask].all()
+    assert not covered[~body & ~mask].any()
+    assert (np.asarray(case.target)[0][covered & ~mask] < -0.5).all()
