@@ -67,13 +67,14 @@ def _scores(folder: Path, method: str) -> dict[str, float]:
 def _markdown(found: dict[int, dict[str, dict[str, Any]]]) -> str:
     """A row a seed: boosting, the network, and the change."""
     lines = [
-        "| phantom seed | MAE (HU) | soft (HU) | bone (HU) | air (HU) | PSNR (dB) | MS-SSIM | sharpness |",
-        "|---|---|---|---|---|---|---|---|",
+        "| phantom seed | MAE (HU) | soft (HU) | bone (HU) | air (HU) | rim (ml) | PSNR (dB) | MS-SSIM | sharpness |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for seed, methods in found.items():
         before, after = methods["voxelwise"], methods["context_aware_gan"]
         cells = [f"{before[m]:.1f} -> {after[m]:.1f} ({after[m] / before[m] - 1:+.0%})" for m in METRICS[:4]]
-        cells += [f"{before[m]:.2f} -> {after[m]:.2f}" for m in METRICS[4:]]
+        cells += [f"{before[m]:.0f} -> {after[m]:.0f}" for m in METRICS[4:5]]
+        cells += [f"{before[m]:.2f} -> {after[m]:.2f}" for m in METRICS[5:]]
         lines.append(f"| {seed} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
