@@ -218,7 +218,9 @@ class LoadedModel:
         images = by_role(source, route.reads, dropped=dropped, may_lack=read.allow_missing_channel)
         config = self.preparation.config
         read = replace(read, geometry=read.geometry or config.geometry)
-        outputs = len(route.makes) * (1 + deviation) + len(self.classes) * min(2, self.estimates)
+        at_once = min(2, self.estimates)  # the running mean and the newest estimate
+        outputs = len(self.classes) * at_once + len(route.makes) * (deviation + (1 if self.classes else at_once))
+        outputs += self.cascade.first is not None  # its context
         if self.reads_slices:
             require_axial(images[route.reads[0]], read)
         need = memory_need(images.values(), read, spacing=config.spacing, outputs=outputs)
