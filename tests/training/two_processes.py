@@ -1,6 +1,8 @@
 """Run by test_engine.py in each of two processes: three steps, then the weights and the first gradients to a file."""
 
+import atexit
 import sys
+from pathlib import Path
 
 import torch
 
@@ -49,8 +51,14 @@ def unused(engine: Engine) -> dict[str, torch.Tensor]:
     return {"steps": torch.stack(counts), "values": torch.cat([each.detach() for each in parameters])}
 
 
+def ended(path: Path) -> None:
+    """Write whether the process group had been left when Python ended."""
+    path.write_text("left" if not torch.distributed.is_initialized() else "still in the group")
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    atexit.register(lambda: ended(Path(sys.argv[1], f"{engine.rank}.txt")))  # runs after what is registered later
     engine = Engine("cpu", devices=2)
     result = unused(engine) if sys.argv[2] == "unused" else run(engine, *sys.argv[2:5])
     torch.save(result, f"{sys.argv[1]}/{engine.rank}.pt")
