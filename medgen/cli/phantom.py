@@ -50,6 +50,7 @@ def head(
     misalignment: float = 0.0,
     lesions: bool = False,
     stripped: bool = False,
+    varied: bool = False,
     making: Making = _USUAL,
 ) -> None:
     """Make head phantoms: MR contrasts, CT in HU and a body mask.
@@ -68,12 +69,14 @@ def head(
             none.
         lesions: add contusions with a label map, and other lesions without a label.
         stripped: remove everything but the brain; the mask is then the brain.
+        varied: every patient lies in another MR scanner: contrast, noise, bias and sharpness at random, to train a
+            model for foreign images.
         making: seed, voxel size and processes.
     """
     from medgen.phantom import make_head_phantom
 
-    choice = {"domain": domain, "misalignment": misalignment, "lesions": lesions, "stripped": stripped}
-    _make(make_head_phantom, out, making, subjects=subjects, **choice)
+    choice = {"domain": domain, "misalignment": misalignment, "lesions": lesions}
+    _make(make_head_phantom, out, making, subjects=subjects, **choice, stripped=stripped, varied=varied)
 
 
 @app.command

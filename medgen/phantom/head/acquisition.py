@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ class Scanner:
         gains: factor on the stored intensities of each sequence.
         ct_noise: HU, in a 2 mm voxel.
         ct_width: full width at half maximum of the CT's resolution in mm.
+        protocols: the sequences by name.
     """
 
     noise: float
@@ -38,6 +40,7 @@ class Scanner:
     gains: dict[str, float]
     ct_noise: float
     ct_width: float
+    protocols: Mapping[str, Protocol] = field(default_factory=lambda: PROTOCOLS)
 
 
 _NOMINAL = {
@@ -79,7 +82,7 @@ def scan_mr(
     Returns:
         Image of each sequence (X, Y, Z), int16 >= 0, white matter at a few hundred.
     """
-    protocols = {name: PROTOCOLS[name] for name in sequences}
+    protocols = {name: scanner.protocols[name] for name in sequences}
     signals = np.stack([protocol.sequence.signal(tissues) for protocol in protocols.values()])
     shape = anatomy.grid.shape
     kinds = len(anatomy.fractions)

@@ -20,12 +20,15 @@ from medgen.phantom.head.pathology import add_lesions, brain_mask
 from medgen.phantom.head.sequences import DOMAINS as SEQUENCES
 from medgen.phantom.head.template import Template, load_template
 from medgen.phantom.head.tissues import subject_tissues
+from medgen.phantom.head.varied import varied_scanner
 from medgen.phantom.randomness import REALISATION, SCANNER, SUBJECT, Stream
 from medgen.phantom.workers import side_by_side, write_images
 from medgen.types import Progress
 from medgen.volume import Kind
 
 _SPACINGS = (0.8, 8.0)
+FIRST_VARIED = 1000
+"""Number of the varied scanner of subject 0; smaller ones are those of the domains."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Job:
         lesions: add lesions and write their label.
         stripped: keep the brain only.
         ct: write a CT.
+        varied: a scanner of its own, drawn at random.
     """
 
     out: Path
@@ -57,6 +61,7 @@ class Job:
     lesions: bool = False
     stripped: bool = False
     ct: bool = True
+    varied: bool = False
 
 
 def require_spacing(spacing: float) -> None:
@@ -96,6 +101,8 @@ def _images(job: Job, template: Template) -> tuple[dict[str, tuple[NDArray[Any],
     """Arrays (X, Y, Z) of each role and how they are stored, and voxel index to mm."""
     subject = Stream(job.seeds[0], SUBJECT, job.index)
     scanner = make_scanner(job.domain, Stream(job.seeds[1], SCANNER, DOMAINS.index(job.domain)))
+    if job.varied:
+        scanner = varied_scanner(scanner, Stream(job.seeds[1], SCANNER, FIRST_VARIED + job.index))
     realisation = Stream(job.seeds[2], REALISATION, job.index)
     grid = field_of_view(job.spacing)
     anatomy, tissues = build_head(template, subject, grid), subject_tissues(subject)

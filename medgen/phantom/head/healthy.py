@@ -24,6 +24,7 @@ def make_head_phantom(
     misalignment: float = 0.0,
     lesions: bool = False,
     stripped: bool = False,
+    varied: bool = False,
     splits: Sequence[int] | None = None,
     scanner_seed: int | None = None,
     realisation_seed: int | None = None,
@@ -48,8 +49,10 @@ def make_head_phantom(
         lesions: give every subject contusions, with their ``label`` (uint8, 1 where contusion takes more than half of
             the voxel), and unlabelled white-matter hyperintensities, old infarcts, veins and microbleeds.
         stripped: the mask is the brain, and outside it MR is 0 and CT -1024.
+        varied: every patient lies in another MR scanner, with contrast, noise, bias and sharpness drawn at random
+            (:mod:`medgen.phantom.head.varied`): training data for a model that must read foreign images.
         splits: numbers of training, validation and test cases; by default about 60, 15 and 25 %.
-        scanner_seed: chooses gain, noise level and bias strength of the scanner; by default ``seed``.
+        scanner_seed: chooses gain, noise level and bias strength of the scanner, and varied ones; by default ``seed``.
         realisation_seed: chooses noise, bias field and misalignment; by default ``seed``.
         overwrite: replace files of the same names.
         workers: processes; by default one a core. The result does not depend on it. With more than one, a script
@@ -81,14 +84,16 @@ def make_head_phantom(
             overwrite=overwrite,
             lesions=lesions,
             stripped=stripped,
+            varied=varied,
         )
         for index, split in enumerate(names)
     ]
     images = make_all(jobs, workers, progress)
     settings: dict[str, Any] = {"subjects": subjects, "domain": domain}
     settings |= {"spacing": float(spacing), "misalignment": float(misalignment)}
+    chosen_by_name = (("lesions", lesions), ("stripped", stripped), ("varied", varied))
     # Written only where chosen, so that the files of a plain phantom stay what they were.
-    settings |= {name: True for name, chosen in (("lesions", lesions), ("stripped", stripped)) if chosen}
+    settings |= {name: True for name, chosen in chosen_by_name if chosen}
     seeds = {"subject": first, "scanner": second, "realisation": third}
     write_json(out / "phantom.json", {"anatomy": "head", **settings, "seeds": seeds})
     cases = [Case(job.name, names[job.index], domain, images[job.index]) for job in jobs]
