@@ -15,7 +15,7 @@ from medgen.losses.image import gradient_difference, mean_absolute, mean_squared
 from medgen.methods.base import Shape, Window
 from medgen.networks.fcn import Preset
 from medgen.networks.generators import Generator, Norm, build_generator
-from medgen.preparation.task import AIR_BELOW
+from medgen.preparation.task import AIR_BELOW, BONE_FROM
 from medgen.sampling.batches import Paired, centre
 
 Reduction = Literal["mean", "sum"]
@@ -30,6 +30,7 @@ PUBLISHED: dict[str, Any] = {
     "mse_weight": 1.0,
     "gradient_difference_weight": 1.0,
     "region": "patch",
+    "soft_tissue_weight": 1.0,
     "learning_rate": 1e-4,
     "beta1": 0.5,
     "context": "none",
@@ -67,6 +68,8 @@ class PairedConfig(Config):
     """lambda_3 of the paper; 0 leaves the term out."""
     gradient_difference_power: float = Field(default=2.0, ge=1)
     """alpha of the gradient difference loss; below 1 its slope has no bound."""
+    soft_tissue_weight: PositiveFloat = 1.0
+    """Factor on the voxel-wise losses where the target is soft tissue."""
     region: Literal["body", "mask", "patch"] = "body"
     """Voxels that the losses cover. ``body``: those inside the mask, and of the rest that will be predicted those that
     are air in the target, so that no rim of tissue grows around the patient. ``mask``: inside the mask alone.
@@ -101,6 +104,15 @@ class PairedConfig(Config):
             l1 = distance == "l1"
             values = {"l1_weight": weight if l1 else 0.0, "mse_weight": 0.0 if l1 else weight, **values}
         return {**cls.published.get(str(values.get("preset")), {}), **values}
+
+    def warnings(self, steps: int) -> tuple[str, ...]:
+        """Says where a preset is one in name only, as after ``--set config.preset=paper`` on a recipe of all keys."""
+        published = self.published.get(self.preset, {})
+        changed = [key for key, value in published.items() if getattr(self, key) != value]
+        if 2 * len(changed) <= len(published):
+            return ()
+        keys = ", ".join(changed)
+        return (f"config.preset is {self.preset}, but the recipe names other values for {keys}; take those keys out",)
 
     def recipe(self) -> Mapping[str, Any]:
         """The schedule, patches and inference that the tuned settings were tuned with."""
@@ -154,18 +166,28 @@ def covered(batch: Paired, like: Tensor, config: PairedConfig) -> Tensor | None:
     return torch.maximum(mask, centre(batch.body, like) * air)
 
 
+def _weights(target: Tensor, mask: Tensor | None, config: PairedConfig) -> Tensor | None:
+    """What each voxel counts in the voxel-wise losses."""
+    if config.soft_tissue_weight == 1:
+        return mask
+    soft = ((target >= AIR_BELOW) & (target < BONE_FROM)).all(dim=1, keepdim=True)
+    weights = 1 + (config.soft_tissue_weight - 1) * soft
+    return weights if mask is None else weights * mask
+
+
 def reconstruction(
     estimated: Tensor, batch: Paired, config: PairedConfig, reduction: Reduction = "mean"
 ) -> dict[str, Tensor]:
     """The weighted voxel-wise and gradient-difference terms of ``estimated`` against ``batch.target``."""
     target, mask = centre(batch.target, estimated), covered(batch, estimated, config)
+    weight_of_voxels = _weights(target, mask, config)
     losses: dict[str, Tensor] = {}
     for name, weight, distance in (
         ("l1", config.l1_weight, mean_absolute),
         ("mse", config.mse_weight, mean_squared),
     ):
         if weight or (name == "mse" and not losses):  # an update has a loss, even where only the adversary counts
-            losses[name] = weight * distance(estimated, target, mask=mask, reduction=reduction)
+            losses[name] = weight * distance(estimated, target, mask=weight_of_voxels, reduction=reduction)
     if config.gradient_difference_weight:
         losses["gradient_difference"] = config.gradient_difference_weight * gradient_difference(
             estimated, target, mask=mask, alpha=config.gradient_difference_power, reduction=reduction

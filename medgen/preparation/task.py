@@ -47,6 +47,8 @@ IMAGE = ValueRange(-1.0, 1.0, outside=(-1.0, -1.0), strict=False)
 """An image target, as preparation maps it; outside the body stands the low end, which is air."""
 AIR_BELOW = -0.5
 """Prepared image target below which nothing of a patient is; -268 HU of the window [-1024, 2000]."""
+BONE_FROM = -0.19
+"""Prepared image target from which a voxel is bone; 201 HU of the window [-1024, 2000]."""
 PROBABILITIES = ValueRange(0.0, 1.0, outside=(1.0, 0.0), strict=True)
 """Classes that sum to 1, background first; outside the body background is certain."""
 NORMALISED = ValueRange(-math.inf, math.inf, outside=(0.0, 0.0), strict=False)

@@ -116,3 +116,12 @@ def test_the_table_under_the_meat_is_no_part_of_the_body():
     assert mask[13, 11, 6]
     assert mask[15, 10, 6]
     assert not mask[1, 20, 6]
+
+
+def test_answers_of_the_blinded_look_are_counted_by_row():
+    from blinded import count
+
+    key = {f"pair_{n:02d}": {"left": "gan", "right": "gradient"} for n in range(4)}
+    key["pair_04"] = {"left": "gradient", "right": "gan"}
+    answers = {"pair_00": "left", "pair_01": "left", "pair_02": "equal", "pair_03": "right", "pair_04": "right"}
+    assert count(answers, key) == {"gan": 3, "gradient": 1, "equal": 1, "p": pytest.approx(0.625)}
