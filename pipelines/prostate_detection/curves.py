@@ -194,6 +194,8 @@ def _curves(rows: Sequence[dict[str, Any]]) -> Any:
     for axes, (metric, title) in zip(panels, METRICS.items(), strict=True):
         for number, (name, (label, _)) in enumerate(ROWS.items()):
             mine = [row for row in rows if row["row"] == name]
+            if not mine:
+                continue
             places = np.array([sizes.index(row["size"]) for row in mine]) + 0.08 * (number - 1.5)
             means = np.array([row["metrics"][metric]["mean"] for row in mine])
             ends = np.array([row["metrics"][metric]["ci95"] for row in mine]).reshape(-1, 2)
