@@ -30,7 +30,7 @@ PUBLISHED: dict[str, Any] = {
     "mse_weight": 1.0,
     "gradient_difference_weight": 1.0,
     "region": "patch",
-    "soft_tissue_weight": 1.0,
+    "tissue_weights": (1.0, 1.0, 1.0),
     "learning_rate": 1e-4,
     "beta1": 0.5,
     "context": "none",
@@ -62,14 +62,16 @@ class PairedConfig(Config):
     half-resolution U-Net none."""
     l1_weight: NonNegativeFloat = 1.0
     """Weight of the mean absolute difference."""
-    mse_weight: NonNegativeFloat = 0.5
+    mse_weight: NonNegativeFloat = 0.0
     """Weight of the mean squared difference; lambda_2 of the paper."""
     gradient_difference_weight: NonNegativeFloat = 0.25
     """lambda_3 of the paper; 0 leaves the term out."""
     gradient_difference_power: float = Field(default=2.0, ge=1)
     """alpha of the gradient difference loss; below 1 its slope has no bound."""
-    soft_tissue_weight: PositiveFloat = 1.0
-    """Factor on the voxel-wise losses where the target is soft tissue."""
+    tissue_weights: tuple[NonNegativeFloat, PositiveFloat, NonNegativeFloat] = (0.5, 3.0, 1.0)
+    """Factors on the voxel-wise losses where the target is air, soft tissue and bone (below -268 HU, from 201 HU, in
+    the window [-1024, 2000]). Equal weights, which are published, buy bone and air with soft tissue; these were the
+    smallest at which soft tissue is no worse than the context (docs/benchmarks.md)."""
     region: Literal["body", "mask", "patch"] = "body"
     """Voxels that the losses cover. ``body``: those inside the mask, and of the rest that will be predicted those that
     are air in the target, so that no rim of tissue grows around the patient. ``mask``: inside the mask alone.
@@ -168,10 +170,11 @@ def covered(batch: Paired, like: Tensor, config: PairedConfig) -> Tensor | None:
 
 def _weights(target: Tensor, mask: Tensor | None, config: PairedConfig) -> Tensor | None:
     """What each voxel counts in the voxel-wise losses."""
-    if config.soft_tissue_weight == 1:
+    if len(set(config.tissue_weights)) == 1:
         return mask
-    soft = ((target >= AIR_BELOW) & (target < BONE_FROM)).all(dim=1, keepdim=True)
-    weights = 1 + (config.soft_tissue_weight - 1) * soft
+    air, soft, bone = config.tissue_weights
+    weights = torch.where(target < AIR_BELOW, air, torch.where(target < BONE_FROM, soft, bone))
+    weights = weights.mean(dim=1, keepdim=True)
     return weights if mask is None else weights * mask
 
 

@@ -12,7 +12,7 @@ CHANNELS = (32, 64, 128)
 """At a half, a quarter and an eighth of the resolution."""
 SLOPE = 0.2
 """Of the rectifier in the tail for negative values: with 0 all its channels can die in the first steps."""
-TAIL = 8
+TAIL = 16
 """Channels at full resolution."""
 
 

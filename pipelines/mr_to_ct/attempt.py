@@ -34,7 +34,9 @@ def main() -> None:
     out = Path(options.out)
     table, store = out / "phantom" / "cases.csv", out / "store"
     if not table.is_file():
-        make_head_phantom(table.parent, subjects=sum(SUBJECTS), seed=options.phantom_seed, spacing=SPACING, splits=SUBJECTS)
+        make_head_phantom(
+            table.parent, subjects=sum(SUBJECTS), seed=options.phantom_seed, spacing=SPACING, splits=SUBJECTS
+        )
     if not (out / "scores" / "voxelwise.json").is_file():
         prepared = prepare(RECIPE, table, store)
         test = read_cases(table).select(split="test")

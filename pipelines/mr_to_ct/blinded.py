@@ -34,9 +34,7 @@ def main() -> None:
         for seed in options.seeds:
             rows = [str(row) for row in generator.permutation(options.rows)]
             name = f"pair_{len(key):02d}"
-            files = [
-                study / f"seed{seed}" / "predictions" / row / case.name / f"{case.name}_ct.nii.gz" for row in rows
-            ]
+            files = [study / f"seed{seed}" / "predictions" / row / case.name / f"{case.name}_ct.nii.gz" for row in rows]
             truth = case.path("ct")
             assert truth is not None
             _draw(files[0], truth, files[1], out / f"{name}.png", generator)
