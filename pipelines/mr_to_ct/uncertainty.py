@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,8 @@ def markdown(found: dict[str, Any]) -> str:
         cells = []
         for key, (_, digits) in COLUMNS.items():
             mean, (low, high) = values[key]["mean"], values[key]["ci95"]
-            cells.append(f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]")
+            interval = "" if math.isnan(low) else f" [{low:.{digits}f}, {high:.{digits}f}]"  # none for a single case
+            cells.append(f"{mean:.{digits}f}{interval}")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -125,3 +125,24 @@ def test_answers_of_the_blinded_look_are_counted_by_row():
     key["pair_04"] = {"left": "gradient", "right": "gan"}
     answers = {"pair_00": "left", "pair_01": "left", "pair_02": "equal", "pair_03": "right", "pair_04": "right"}
     assert count(answers, key) == {"gan": 3, "gradient": 1, "equal": 1, "p": pytest.approx(0.625)}
+
+
+def test_a_copy_without_flips_leaves_the_model_as_it_was(tmp_path):
+    from uncertainty import without_flips
+
+    model = tmp_path / "run" / "model"
+    model.mkdir(parents=True)
+    (model / "weights.safetensors").write_bytes(b"weights")
+    (model / "model.json").write_text(json.dumps({"inference": {"flips": ["x"], "overlap": 0.5}}))
+    copy = without_flips(tmp_path / "run", tmp_path / "copy")
+    assert json.loads((copy / "model.json").read_text()) == {"inference": {"flips": [], "overlap": 0.5}}
+    assert (copy / "weights.safetensors").read_bytes() == b"weights"
+    assert json.loads((model / "model.json").read_text())["inference"]["flips"] == ["x"]
+
+
+def test_one_case_has_no_interval_in_the_table_of_deviations():
+    from uncertainty import COLUMNS, markdown
+
+    nan = float("nan")
+    row = markdown({"flips": {key: {"mean": 0.5, "ci95": [nan, nan]} for key in COLUMNS}}).splitlines()[-1]
+    assert row == "| flips | 0.5 |" + " 0.50 |" * 5
