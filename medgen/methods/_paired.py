@@ -70,8 +70,8 @@ class PairedConfig(Config):
     """alpha of the gradient difference loss; below 1 its slope has no bound."""
     tissue_weights: tuple[NonNegativeFloat, PositiveFloat, NonNegativeFloat] = (0.5, 3.0, 1.0)
     """Factors on the voxel-wise losses where the target is air, soft tissue and bone (below -268 HU, from 201 HU, in
-    the window [-1024, 2000]). Equal weights, which are published, buy bone and air with soft tissue; these were the
-    smallest at which soft tissue is no worse than the context (docs/benchmarks.md)."""
+    the window [-1024, 2000]). Equal weights, which are published, buy bone and air with soft tissue; with these soft
+    tissue is no worse than the context (docs/benchmarks.md). Of a target that is no CT, set them to 1, 1, 1."""
     region: Literal["body", "mask", "patch"] = "body"
     """Voxels that the losses cover. ``body``: those inside the mask, and of the rest that will be predicted those that
     are air in the target, so that no rim of tissue grows around the patient. ``mask``: inside the mask alone.
@@ -183,14 +183,14 @@ def reconstruction(
 ) -> dict[str, Tensor]:
     """The weighted voxel-wise and gradient-difference terms of ``estimated`` against ``batch.target``."""
     target, mask = centre(batch.target, estimated), covered(batch, estimated, config)
-    weight_of_voxels = _weights(target, mask, config)
+    importance = _weights(target, mask, config)
     losses: dict[str, Tensor] = {}
     for name, weight, distance in (
         ("l1", config.l1_weight, mean_absolute),
         ("mse", config.mse_weight, mean_squared),
     ):
         if weight or (name == "mse" and not losses):  # an update has a loss, even where only the adversary counts
-            losses[name] = weight * distance(estimated, target, mask=weight_of_voxels, reduction=reduction)
+            losses[name] = weight * distance(estimated, target, mask=importance, reduction=reduction)
     if config.gradient_difference_weight:
         losses["gradient_difference"] = config.gradient_difference_weight * gradient_difference(
             estimated, target, mask=mask, alpha=config.gradient_difference_power, reduction=reduction

@@ -26,7 +26,7 @@ class Supervised(Method, Predicts):
 
     config_class = Config
     batch_class = Paired
-    learns = "generator/mse"
+    learns = "generator/l1"
     config: Config
 
     def __init__(self, config: Config, shape: Shape) -> None:

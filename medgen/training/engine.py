@@ -159,7 +159,7 @@ def _leave_group() -> None:
     """End the process group while Python still runs.
 
     Its threads hold tensors. One that lets go of a tensor after the interpreter has begun to end aborts the
-    process (signal 6), now and then, after all its work is done. Fabric leaves the group for NCCL alone.
+    process (signal 6), now and then, after all its work is done. Fabric itself ends a group of NCCL, and no other.
     """
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

@@ -45,6 +45,10 @@ def main() -> None:
 
 def count(answers: dict[str, str], key: dict[str, dict[str, str]]) -> dict[str, object]:
     """How often each row was chosen, and the p of a two-sided sign test without the equal ones."""
+    if wrong := [
+        name for name, answer in answers.items() if name not in key or answer not in ("left", "right", "equal")
+    ]:
+        raise SystemExit(f"the answers to {', '.join(wrong)} are not left, right or equal to a picture of key.json")
     chosen = [key[name].get(answer, "equal") for name, answer in answers.items()]
     rows = sorted(next(iter(key.values())).values())
     votes = {row: chosen.count(row) for row in (*rows, "equal")}

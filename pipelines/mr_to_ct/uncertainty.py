@@ -32,6 +32,8 @@ COLUMNS = {
 def main() -> None:
     """Predict with each kind of standard deviation, score, and show the table."""
     options = _arguments()
+    if len(options.runs) < 2:
+        raise SystemExit("--runs needs two or more runs that differ in their seed")
     out, runs = Path(options.out), [Path(run) for run in options.runs]
     still = [without_flips(run, out / "without_flips" / f"{number}") for number, run in enumerate(runs)]
     found: dict[str, Any] = {}

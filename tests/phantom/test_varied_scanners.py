@@ -59,6 +59,7 @@ def test_every_scanner_is_within_the_limits_and_t1_weighted():
         assert white > grey > fluid
         contrast.append(fluid / white)
         for protocol in scanner.protocols.values():
+            assert protocol.sequence.echo < protocol.sequence.repetition
             assert all(SHARPNESS_MM[0] <= edge <= SHARPNESS_MM[1] for edge in protocol.voxel)
     assert np.quantile(contrast, 0.95) > 1.5 * np.quantile(contrast, 0.05)
     assert len({type(scanner.protocols["t1"].sequence) for scanner in drawn}) == 3

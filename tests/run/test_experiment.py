@@ -205,7 +205,7 @@ def test_a_skipped_step_is_logged_as_json_with_its_patches(cases, tmp_path, monk
     records = [json.loads(line, parse_constant=pytest.fail) for line in lines]
     skipped = [record for record in records if record.get("skipped")]
     assert [record["step"] for record in skipped] == [2]
-    assert skipped[0]["losses"]["generator/mse"] is None
+    assert skipped[0]["losses"]["generator/l1"] is None
     source = PatchSource(
         prepare(recipe, cases, run / "store").select(split="train"), load_recipe(recipe).patches, seed=3000
     )

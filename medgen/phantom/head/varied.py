@@ -60,7 +60,8 @@ def _t1(generator: np.random.Generator) -> Sequence:
 def _other(sequence: Sequence, generator: np.random.Generator) -> Sequence:
     """The same kind with other times; the null of the fluid follows the repetition time."""
     repetition, echo = (float(np.exp(generator.uniform(-0.3, 0.3))) for _ in range(2))
-    return replace(sequence, repetition=sequence.repetition * repetition, echo=sequence.echo * echo)
+    repetition *= sequence.repetition
+    return replace(sequence, repetition=repetition, echo=min(sequence.echo * echo, 0.9 * repetition))
 
 
 def _between(generator: np.random.Generator, low: float, high: float) -> float:
