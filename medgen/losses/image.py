@@ -35,7 +35,7 @@ def mean_squared(
     Args:
         prediction: ``(B, C, X, Y, Z)``, any unit.
         target: as the prediction.
-        mask: ``(B, 1, X, Y, Z)`` in {0, 1}; None takes every voxel. An empty mask gives 0.
+        mask: ``(B, 1, X, Y, Z)``: {0, 1}, or what each voxel counts; None takes every voxel. An empty mask gives 0.
         reduction: mean, or the authors' ``sum / (2 B)``.
 
     Returns:
@@ -52,7 +52,7 @@ def mean_absolute(
     Args:
         prediction: ``(B, C, X, Y, Z)``, any unit.
         target: as the prediction.
-        mask: ``(B, 1, X, Y, Z)`` in {0, 1}; None takes every voxel. An empty mask gives 0.
+        mask: ``(B, 1, X, Y, Z)``: {0, 1}, or what each voxel counts; None takes every voxel. An empty mask gives 0.
         reduction: mean, or the authors' ``sum / (2 B)``.
 
     Returns:
