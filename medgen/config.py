@@ -25,6 +25,10 @@ class Config(BaseModel):
         """Warnings about settings that are unlikely to work in a training of ``steps`` steps, each with a way out."""
         return ()
 
+    def for_ct(self) -> Collection[str]:
+        """What to set instead of values that take the target for a CT in the usual window, [-1024, 2000] HU."""
+        return ()
+
     def recipe(self) -> Mapping[str, Any]:
         """Values of the recipe outside ``config`` that these settings go with; a key that the user names wins."""
         return {}

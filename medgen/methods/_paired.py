@@ -71,7 +71,7 @@ class PairedConfig(Config):
     tissue_weights: tuple[NonNegativeFloat, PositiveFloat, NonNegativeFloat] = (0.5, 3.0, 1.0)
     """Factors on the voxel-wise losses where the target is air, soft tissue and bone (below -268 HU, from 201 HU, in
     the window [-1024, 2000]). Equal weights, which are published, buy bone and air with soft tissue; with these soft
-    tissue is no worse than the context (docs/benchmarks.md). Of a target that is no CT, set them to 1, 1, 1."""
+    tissue is no worse than the context (docs/benchmarks.md). Of a target that is no such CT, set them to 1, 1, 1."""
     region: Literal["body", "mask", "patch"] = "body"
     """Voxels that the losses cover. ``body``: those inside the mask, and of the rest that will be predicted those that
     are air in the target, so that no rim of tissue grows around the patient. ``mask``: inside the mask alone.
@@ -115,6 +115,11 @@ class PairedConfig(Config):
             return ()
         keys = ", ".join(changed)
         return (f"config.preset is {self.preset}, but the recipe names other values for {keys}; take those keys out",)
+
+    def for_ct(self) -> tuple[str, ...]:
+        """The tissues of unequal weight, and the air that ``body`` adds, are told by their HU."""
+        weights = ("tissue_weights: [1, 1, 1]",) if len(set(self.tissue_weights)) > 1 else ()
+        return (*weights, "region: mask") if self.region == "body" else weights
 
     def recipe(self) -> Mapping[str, Any]:
         """The schedule, patches and inference that the tuned settings were tuned with."""

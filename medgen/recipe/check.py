@@ -14,6 +14,7 @@ from medgen.errors import InputError, UsageError
 from medgen.methods.base import Method, Shape
 from medgen.methods.catalogue import resolve
 from medgen.preparation import Roles
+from medgen.preparation.settings import CT_WINDOW
 from medgen.recipe.settings import Recipe, complete
 from medgen.sampling.batches import Batch
 from medgen.sampling.streams import lacking
@@ -47,6 +48,10 @@ def check_recipe(
     inputs = recipe.data.inputs
     for warning in config.warnings(recipe.schedule.steps):
         log.warning("%s", warning)
+    target = recipe.data.target
+    if target and recipe.preparation.intensity.get(target, CT_WINDOW) != CT_WINDOW and (instead := config.for_ct()):
+        told = "the target '%s' is no CT in the window [-1024, 2000], by which tissues are told: set config %s"
+        log.warning(told, target, ", ".join(instead))
     _require_roles(recipe, kind)
     check_transfer(recipe.patches.transfer, inputs, adapts=kind.adapts())
     _require_channels(config, "config", inputs)

@@ -37,6 +37,9 @@ def main() -> None:
         make_head_phantom(
             table.parent, subjects=sum(SUBJECTS), seed=options.phantom_seed, spacing=SPACING, splits=SUBJECTS
         )
+    known = json.loads((table.parent / "phantom.json").read_text())["seeds"]["subject"]
+    if known != options.phantom_seed:
+        raise SystemExit(f"{out} is for phantom seed {known}, not {options.phantom_seed}: use another --out")
     if not (out / "scores" / "voxelwise.json").is_file():
         prepared = prepare(RECIPE, table, store)
         test = read_cases(table).select(split="test")

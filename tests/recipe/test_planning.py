@@ -136,3 +136,21 @@ def test_one_side_of_an_unpaired_set_is_enough():
     require_images(CASES[:2], makes, Unpaired, where="cases.csv")
     with pytest.raises(InputError, match=r"for ge in 1 of 1 \(d\)\n"):
         require_images([case("d", "train", None, "t1")], makes, Unpaired, where="cases.csv")
+
+
+@pytest.mark.parametrize("intensity", [{"ct": {"window": [-1000, 3000]}}, {"ct": {"percentiles": [1, 99]}}])
+def test_a_target_of_which_tissues_cannot_be_told_gives_a_warning(intensity, caplog):
+    """Air, soft tissue and bone are told by prepared values, which mean HU in the usual window alone."""
+    settings = {"method": "supervised", "data": {"inputs": ["t1"], "target": "ct"}}
+
+    def told(config, preparation):
+        caplog.clear()
+        check_recipe(load_recipe({**settings, "config": config, "preparation": preparation}))
+        return [record.getMessage() for record in caplog.records if "tissues are told" in record.getMessage()]
+
+    (warning,) = told({}, {"intensity": intensity})
+    assert "tissue_weights: [1, 1, 1]" in warning
+    assert "region: mask" in warning
+    assert not told({}, {})
+    assert not told({"tissue_weights": [1, 1, 1], "region": "mask"}, {"intensity": intensity})
+    assert not told({"preset": "paper"}, {"intensity": intensity})
