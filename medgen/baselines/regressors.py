@@ -1,7 +1,7 @@
-"""What a network has to beat: one number for every voxel, and boosted trees on smoothed intensities.
+"""What a network has to beat: one number for every voxel, and boosted trees on the intensities at or around it.
 
-Neither sees shape. A network that is no better has learnt nothing that needs a network. The trees are also the first
-context of the auto-context cascade.
+A network that is no better has learnt nothing that needs a network. The trees are also the first context of the
+auto-context cascade, as trees were its stages where it was invented (Tu and Bai 2010, doi:10.1109/TPAMI.2009.186).
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from medgen.config import Config
 from medgen.errors import InputError
-from medgen.inference.voxelwise import LEAVES, BoostedTrees, VoxelwiseEstimator, smoothed
+from medgen.inference.boosting import LEAVES, BoostedEstimator, BoostedTrees
+from medgen.inference.neighbourhood import VOXELWISE, Features
 from medgen.types import Array
 
 _LEVELS = 2**16
@@ -104,11 +105,11 @@ class ConstantBaseline:
         return np.full((1, *image.shape[1:]), self.value, dtype=np.float32)
 
 
-class VoxelwiseConfig(Config):
-    """Settings of :func:`fit_voxelwise`."""
+class BoostingConfig(Config):
+    """Settings of :func:`fit_boosting`."""
 
-    sigmas: tuple[NonNegativeFloat, ...] = Field(default=(0.0, 1.0, 2.0, 4.0), min_length=1)
-    """Gaussian smoothing of each input channel, in voxels; 0 is the intensity itself."""
+    features: Features = VOXELWISE
+    """What the trees read of a voxel."""
     voxels: PositiveInt = 200_000
     """Training voxels, drawn uniformly from all masks together."""
     loss: Literal["squared_error", "absolute_error"] = "absolute_error"
@@ -118,14 +119,14 @@ class VoxelwiseConfig(Config):
     learning_rate: PositiveFloat = 0.1
 
 
-def fit_voxelwise(
+def fit_boosting(
     cases: Sequence[TrainingCase],
-    config: VoxelwiseConfig | None = None,
+    config: BoostingConfig | None = None,
     *,
     seed: int = 0,
     where: Callable[[TrainingCase], NDArray[np.bool_]] | None = None,
-) -> VoxelwiseEstimator:
-    """Learn the target at a voxel from its smoothed intensities; one smoothed channel is in memory at a time.
+) -> BoostedEstimator:
+    """Learn the target at a voxel from the intensities at and around it; one case is in memory at a time.
 
     Args:
         cases: the training cases; voxels in their masks are used.
@@ -138,13 +139,13 @@ def fit_voxelwise(
     """
     from sklearn.ensemble import HistGradientBoostingRegressor
 
-    config, where = config or VoxelwiseConfig(), where or _mask
+    config, where = config or BoostingConfig(), where or _mask
     shares = _shares([int(np.count_nonzero(where(case))) for case in cases], config.voxels)
     columns, values = [], []
     for number, (case, share) in enumerate(zip(cases, shares, strict=True)):
         generator = np.random.default_rng((seed, number))
         places = np.sort(generator.choice(np.flatnonzero(where(case)), share, replace=False))
-        features = smoothed(case.image, config.sigmas, slice(0, case.image.shape[1]))
+        features = config.features.of(case.image, slice(0, case.image.shape[1]))
         columns.append(np.stack([each.reshape(-1)[places] for each in features], axis=1))
         values.append(_target(case).reshape(-1)[places])
     samples, targets = np.concatenate(columns), np.concatenate(values)
@@ -157,7 +158,7 @@ def fit_voxelwise(
         early_stopping=False,
         random_state=seed,
     ).fit(samples, targets)
-    return VoxelwiseEstimator(config.sigmas, boosted_trees(model, samples.shape[1]))
+    return BoostedEstimator(config.features, boosted_trees(model, samples.shape[1]))
 
 
 def boosted_trees(model: Any, features: int) -> BoostedTrees:

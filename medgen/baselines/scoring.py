@@ -9,15 +9,16 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from medgen.baselines.regressors import ConstantBaseline, fit_voxelwise
+from medgen.baselines.regressors import BoostingConfig, ConstantBaseline, fit_boosting
 from medgen.cases import Case
 from medgen.evaluation import Scores, evaluate_synthesis
+from medgen.inference.neighbourhood import NEIGHBOURHOOD
 from medgen.preparation import Preparation, StoredCase
 from medgen.types import Progress
 from medgen.volume import write_volume
 
-BASELINES = ("constant", "constant_mean", "voxelwise")
-"""The median, the mean, and boosted trees on smoothed intensities."""
+BASELINES = ("constant", "constant_mean", "voxelwise", "neighbourhood")
+"""The median, the mean, and boosted trees on the intensities at a voxel and around it."""
 
 
 class Baseline(Protocol):
@@ -39,7 +40,9 @@ def fit_baseline(name: str, training: Sequence[StoredCase], *, seed: int = 0) ->
     if name == "constant_mean":
         return ConstantBaseline("mean").fit(training)
     if name == "voxelwise":
-        return fit_voxelwise(training, seed=seed)
+        return fit_boosting(training, seed=seed)
+    if name == "neighbourhood":
+        return fit_boosting(training, BoostingConfig(features=NEIGHBOURHOOD), seed=seed)
     raise KeyError(name)
 
 

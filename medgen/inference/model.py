@@ -25,7 +25,7 @@ from medgen.inference.reading import MISSING, memory_need, prepare_patient, requ
 from medgen.inference.route import Route, route_of
 from medgen.inference.sources import Source, by_role
 from medgen.inference.stages import Cascade
-from medgen.inference.voxelwise import VoxelwiseEstimator, load_first
+from medgen.inference.boosting import BoostedEstimator, load_first
 from medgen.inference.writing import (
     Files,
     Written,
@@ -71,7 +71,7 @@ class LoadedModel:
         device: torch.device,
         *,
         source: str = "",
-        first: VoxelwiseEstimator | None = None,
+        first: BoostedEstimator | None = None,
     ) -> None:
         self.description = dict(description)
         self.source = source

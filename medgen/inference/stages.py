@@ -16,7 +16,7 @@ from medgen.errors import ModelError
 from medgen.inference.memory import Plan, within_memory
 from medgen.inference.reading import size_text
 from medgen.inference.tiles import predict_tiles
-from medgen.inference.voxelwise import VoxelwiseEstimator
+from medgen.inference.boosting import BoostedEstimator
 from medgen.methods.base import Direction, Method, Predicts, Translates
 from medgen.preparation.task import IMAGE, ValueRange
 from medgen.recipe.prediction import InferenceConfig
@@ -106,7 +106,7 @@ class Cascade:
     patch: tuple[int, ...]
     device: torch.device
     across: int | None = None
-    first: VoxelwiseEstimator | None = None
+    first: BoostedEstimator | None = None
 
     def __post_init__(self) -> None:
         if not self.stages:

@@ -82,9 +82,10 @@ class PairedConfig(Config):
     """Adam's first moment; 0.5 is published."""
     weight_decay: NonNegativeFloat = 0.0
     """L2 on the weights; the authors' code has 5e-4."""
-    context: Literal["voxelwise", "none"] = "voxelwise"
-    """What the first network sees beside the image. ``voxelwise``: the estimate of boosted trees on smoothed
-    intensities, fitted in seconds (:mod:`medgen.run.voxelwise`). ``none``: nothing, as published."""
+    context: Literal["neighbourhood", "voxelwise", "none"] = "neighbourhood"
+    """What the first network sees beside the image. ``neighbourhood``: the estimate of boosted trees on the
+    intensities around a voxel, fitted in seconds (:mod:`medgen.run.first_context`). ``voxelwise``: trees that read
+    the smoothed intensities at the voxel alone. ``none``: nothing, as published."""
     residual: bool = True
     """Whether a network with a context adds its output to it, so that it learns a correction."""
     stages: PositiveInt = 1

@@ -262,6 +262,7 @@ def stages_of(config: Any) -> int:
     return int(getattr(config, "stages", 1))
 
 
-def starts_voxelwise(config: Any) -> bool:
-    """Whether the auto-context cascade of ``config`` starts from the voxel-wise estimate."""
-    return getattr(config, "context", "none") == "voxelwise"
+def first_context_of(config: Any) -> str | None:
+    """What the boosted trees read that start the auto-context cascade of ``config``; None where nothing does."""
+    context = str(getattr(config, "context", "none"))
+    return None if context == "none" else context

@@ -8,7 +8,7 @@ Three forms, chosen by ``preset``; the rest of each stands in :mod:`medgen.metho
 
 | preset | adversary, l1, mse, GDL | reduction          | generator                      | first context |
 |--------|-------------------------|--------------------|--------------------------------|---------------|
-| tuned  | 0.01, 1, 0, 0.25        | means over voxels  | half-resolution U-Net          | voxel-wise    |
+| tuned  | 0.01, 1, 0, 0.25        | means over voxels  | half-resolution U-Net          | boosted trees |
 | paper  | 0.5, 0, 1, 1            | means over voxels  | FCN as printed                 | none          |
 | code   | 0.05, 0, 1, 1           | the authors' sums  | FCN as released                | none          |
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from medgen.report.content import MethodScores, readable_name
 from medgen.report.sources import Sources
 
-BASELINES = ("constant", "constant_mean", "voxelwise")
+BASELINES = ("constant", "constant_mean", "voxelwise", "neighbourhood")
 _PARTS = {"mae": "mean absolute error", "mae_bone": "bone", "mae_soft": "soft tissue", "mae_air": "air inside"}
 
 

@@ -4,7 +4,7 @@ What a stage sees while it is trained must look like what it will see of a new p
 training subjects is too good, so the training context of stage s comes from *out-of-fold* estimates: the training
 subjects are split into folds, for each fold stage s - 1 is trained without it, and predicts it. Subjects that no
 stage was trained on (validation, new patients) get their context from the stage that was trained on all. The first
-context, where there is one, is the voxel-wise estimate: see :mod:`medgen.run.voxelwise`.
+context, where there is one, is an estimate by boosted trees: see :mod:`medgen.run.first_context`.
 
 The folds are the same at every stage. The fold networks of stage s >= 1 see contexts that came from networks which had
 seen some of their held-out subjects, one stage removed; nesting the folds again would cost folds^s trainings.
@@ -19,14 +19,14 @@ import numpy as np
 
 from medgen.errors import UsageError
 from medgen.files import atomic_path
-from medgen.inference.voxelwise import VoxelwiseEstimator
+from medgen.inference.boosting import BoostedEstimator
 from medgen.methods.base import Method
 from medgen.preparation import StoredCase
 from medgen.run.fitting import fit
 from medgen.run.folds import deal_folds, subjects_of
 from medgen.run.session import Contexts, Part, Session
 from medgen.run.validation import estimate
-from medgen.run.voxelwise import fit_first_context
+from medgen.run.first_context import fit_first_context
 
 
 def fit_cascade(
@@ -36,8 +36,8 @@ def fit_cascade(
     *,
     stages: int,
     folds: int,
-    voxelwise: bool = False,
-) -> tuple[list[Method], VoxelwiseEstimator | None]:
+    context: str | None = None,
+) -> tuple[list[Method], BoostedEstimator | None]:
     """Train all stages; what is done already is loaded.
 
     Args:
@@ -46,7 +46,7 @@ def fit_cascade(
         held_out: validation subjects.
         stages: networks in the cascade.
         folds: inner folds; at most as many as there are training subjects. The studies of a patient are one subject.
-        voxelwise: whether the first network already has a context, the voxel-wise estimate.
+        context: what the boosted trees read that make the context of the first network; None: it has no context.
 
     Returns:
         The networks in their order, in evaluation mode; and what makes the context of the first, where it has one.
@@ -61,7 +61,9 @@ def fit_cascade(
             fix="set config.stages to 1, or add subjects with split 'train'",
         )
     folds = min(folds, subjects)
-    first, contexts = fit_first_context(session, cases, held_out, apart=stages > 1) if voxelwise else (None, None)
+    first, contexts = None, None
+    if context is not None:
+        first, contexts = fit_first_context(session, cases, held_out, context, apart=stages > 1)
     networks: list[Method] = []
     for stage in range(stages):
         part = Part(f"stage{stage}", stage * (folds + 1), tuple(cases), tuple(held_out), contexts)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import medgen
 from medgen.cases import Case
 from medgen.files import image_digest, sha256, write_json
-from medgen.inference.voxelwise import FILE
+from medgen.inference.boosting import FILE
 from medgen.preparation import Roles, Store
 from medgen.run.monitor.history import adaptation_manifest
 from medgen.run.session import Session

@@ -4,15 +4,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, laplace
 
 from medgen.baselines import regressors as baselines
-from medgen.baselines.regressors import ConstantBaseline, VoxelwiseConfig, boosted_trees, fit_voxelwise
+from medgen.baselines.regressors import BoostingConfig, ConstantBaseline, boosted_trees, fit_boosting
 from medgen.errors import InputError, ModelError
-from medgen.inference import voxelwise
-from medgen.inference.voxelwise import VoxelwiseEstimator, smoothed
+from medgen.inference import boosting
+from medgen.inference.boosting import BoostedEstimator
+from medgen.inference.neighbourhood import NEIGHBOURHOOD, VOXELWISE, Features
 
-SMALL = VoxelwiseConfig(voxels=4000, trees=40)
+SMALL = BoostingConfig(voxels=4000, trees=40)
 
 
 @dataclass
@@ -55,45 +56,74 @@ def test_no_constant_has_a_lower_mean_absolute_error():
 
 def test_voxelwise_learns_from_intensity_and_surroundings():
     training, unseen = [smooth_case(1), smooth_case(2)], smooth_case(3)
-    prediction = fit_voxelwise(training, SMALL).predict(unseen.image)
+    prediction = fit_boosting(training, SMALL).predict(unseen.image)
     assert prediction.shape == unseen.target.shape
     assert prediction.dtype == np.float32
     constant = ConstantBaseline().fit(training).predict(unseen.image)
     error, baseline = (np.abs(p - unseen.target).mean() for p in (prediction, constant))
     assert error < 0.35 * baseline
     # without the surroundings it cannot know the second term
-    blind = fit_voxelwise(training, SMALL.model_copy(update={"sigmas": (0.0,)})).predict(unseen.image)
+    blind = fit_boosting(training, SMALL.model_copy(update={"features": Features(sigmas=(0.0,))})).predict(unseen.image)
     assert np.abs(blind - unseen.target).mean() > 1.5 * error
 
 
 def test_voxelwise_repeats_with_its_seed():
     case = smooth_case(1)
-    config = VoxelwiseConfig(voxels=500, trees=5)
-    first, again, other = (fit_voxelwise([case], config, seed=s).predict(case.image) for s in (7, 7, 8))
+    config = BoostingConfig(voxels=500, trees=5)
+    first, again, other = (fit_boosting([case], config, seed=s).predict(case.image) for s in (7, 7, 8))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
 
 
-def test_slabs_give_the_same_features_as_the_whole_volume(monkeypatch):
-    image = np.random.default_rng(0).normal(size=(1, 40, 5, 4)).astype(np.float32)
-    case = Stored("a", image, np.tanh(image))
-    fitted = fit_voxelwise([case], VoxelwiseConfig(trees=5))
+@pytest.mark.parametrize("features", [VOXELWISE, NEIGHBOURHOOD])
+def test_slabs_give_the_same_features_as_the_whole_volume(monkeypatch, features):
+    image = np.random.default_rng(0).normal(size=(2, 70, 5, 4)).astype(np.float32)
+    case = Stored("a", image, np.tanh(image[:1]))
+    fitted = fit_boosting([case], BoostingConfig(trees=5, features=features))
     whole = fitted.predict(image)
-    monkeypatch.setattr(voxelwise, "_VOXELS", 60)  # three planes at a time
+    monkeypatch.setattr(boosting, "_PLANES", 3)
+    monkeypatch.setattr(boosting, "_VOXELS", 1)
     np.testing.assert_array_equal(fitted.predict(image), whole)
-    halves = [
-        np.concatenate([f[..., None] for f in smoothed(image, fitted.sigmas, planes)], -1)
-        for planes in (slice(0, 3), slice(3, 40))
-    ]
-    expected = np.stack([image[0], *(gaussian_filter(image[0], sigma) for sigma in (1, 2, 4))], -1)
-    np.testing.assert_array_equal(np.concatenate(halves), expected)
+    parts = [np.stack([*features.of(image, planes)], -1) for planes in (slice(0, 3), slice(3, 41), slice(41, 70))]
+    np.testing.assert_array_equal(np.concatenate(parts), np.stack([*features.of(image, slice(0, 70))], -1))
+
+
+def test_features_by_hand():
+    image = np.random.default_rng(0).normal(size=(1, 20, 18, 16)).astype(np.float32)
+    voxel, features = image[0], Features(sigmas=(0, 1), shifts=((0, 2), (1, 3)), edges=(1,), boxes=(3,))
+    found = [*features.of(image, slice(0, 20))]
+    assert len(found) == features.count == 2 + 12 + 2 + 2
+    smooth = gaussian_filter(voxel, 1)
+    np.testing.assert_array_equal(found[0], voxel)
+    np.testing.assert_array_equal(found[1], smooth)
+    np.testing.assert_array_equal(found[2][5:], voxel[3:-2])  # two before along x
+    assert (found[2][0] == voxel[0]).all()  # the first plane goes on
+    np.testing.assert_array_equal(found[7][:, :, :-2], voxel[:, :, 2:])  # two behind along z
+    np.testing.assert_array_equal(found[11][:, :-3], smooth[:, 3:])  # three behind along y, smoothed
+    slope = np.stack(np.gradient(smooth))[:, 1:-1, 1:-1, 1:-1]
+    np.testing.assert_allclose(found[14][1:-1, 1:-1, 1:-1], np.sqrt((slope**2).sum(axis=0)), rtol=1e-4)
+    np.testing.assert_allclose(found[15][1:-1, 1:-1, 1:-1], laplace(smooth)[1:-1, 1:-1, 1:-1], atol=1e-5)
+    assert found[16][4, 5, 6] == voxel[3:6, 4:7, 5:8].min()
+    assert found[17][4, 5, 6] == voxel[3:6, 4:7, 5:8].max()
+
+
+def test_trees_that_read_the_neighbourhood_know_what_smoothing_hides():
+    """The target is the intensity three voxels behind: no smoothing at the voxel itself tells it."""
+    rng = np.random.default_rng(0)
+    images = [gaussian_filter(rng.normal(size=(1, 24, 22, 20)), (0, 1, 1, 1)).astype(np.float32) * 5 for _ in range(2)]
+    training, unseen = (Stored(str(n), image, np.tanh(np.roll(image, -3, axis=1))) for n, image in enumerate(images))
+    errors = {}
+    for features in (VOXELWISE, NEIGHBOURHOOD):
+        estimate = fit_boosting([training], SMALL.model_copy(update={"features": features})).predict(unseen.image)
+        errors[features] = np.abs(estimate - unseen.target)[:, :-3].mean()
+    assert errors[NEIGHBOURHOOD] < 0.5 * errors[VOXELWISE]
 
 
 def test_mask_limits_the_prediction():
     case = smooth_case(1)
     mask = np.zeros(case.image.shape[1:], dtype=bool)
     mask[4:8] = True
-    fitted = fit_voxelwise([case], SMALL)
+    fitted = fit_boosting([case], SMALL)
     limited, full = fitted.predict(case.image, mask), fitted.predict(case.image)
     np.testing.assert_array_equal(limited[0, mask], full[0, mask])
     assert (limited[0, ~mask] == -1).all()
@@ -105,9 +135,9 @@ def test_training_looks_into_the_masks_only():
     mask[:8] = 1
     spoiled = case.target.copy()
     spoiled[:, 8:] = np.nan
-    fit_voxelwise([Stored("a", case.image, spoiled, mask)], SMALL)
+    fit_boosting([Stored("a", case.image, spoiled, mask)], SMALL)
     with pytest.raises(InputError, match="not finite"):
-        fit_voxelwise([Stored("a", case.image, spoiled, None)], SMALL)
+        fit_boosting([Stored("a", case.image, spoiled, None)], SMALL)
 
 
 def test_shares_are_in_proportion_and_never_above_a_mask():
@@ -118,7 +148,7 @@ def test_shares_are_in_proportion_and_never_above_a_mask():
     assert all(share <= size for share, size in zip(shares, [1, 1, 1, 997], strict=True))
 
 
-@pytest.mark.parametrize("fit", [lambda cases: ConstantBaseline().fit(cases), fit_voxelwise])
+@pytest.mark.parametrize("fit", [lambda cases: ConstantBaseline().fit(cases), fit_boosting])
 def test_what_cannot_be_fitted(fit):
     image = np.zeros((1, 2, 2, 2), dtype=np.float32)
     with pytest.raises(InputError, match="'a' has no target"):
@@ -182,22 +212,22 @@ def test_a_tree_of_one_leaf_among_others():
 
 def test_a_target_that_is_one_value_has_trees_of_one_leaf():
     image = np.random.default_rng(0).normal(size=(1, 8, 8, 8)).astype(np.float32)
-    fitted = fit_voxelwise([Stored("a", image, np.full_like(image, 0.25))], SMALL)
+    fitted = fit_boosting([Stored("a", image, np.full_like(image, 0.25))], SMALL)
     np.testing.assert_allclose(fitted.predict(image), 0.25, atol=1e-6)
 
 
 def test_an_estimator_is_the_same_from_its_file(tmp_path):
     case = smooth_case(1)
-    fitted = fit_voxelwise([case], SMALL)
+    fitted = fit_boosting([case], SMALL)
     note = fitted.save(tmp_path)
-    loaded = VoxelwiseEstimator.load(tmp_path, note["sha256"])
+    loaded = BoostedEstimator.load(tmp_path, note["sha256"])
     np.testing.assert_array_equal(loaded.predict(case.image), fitted.predict(case.image))
-    with pytest.raises(ModelError, match="reads 2 channels and was given 1"):
+    with pytest.raises(ModelError, match="read 2 channels and were given 1"):
         loaded.predict(case.image[:1])
-    file = tmp_path / voxelwise.FILE
+    file = tmp_path / boosting.FILE
     file.write_bytes(file.read_bytes()[:-1] + b"?")
     with pytest.raises(ModelError, match="damaged"):
-        VoxelwiseEstimator.load(tmp_path, note["sha256"])
+        BoostedEstimator.load(tmp_path, note["sha256"])
 
 
 def test_the_mean_has_the_lower_squared_error():
@@ -210,8 +240,8 @@ def test_the_mean_has_the_lower_squared_error():
 def test_a_damaged_file_of_the_trees_is_refused_even_without_its_hash(tmp_path, damage):
     from safetensors.numpy import load_file, save_file
 
-    fit_voxelwise([smooth_case(1)], VoxelwiseConfig(voxels=500, trees=2)).save(tmp_path)
-    file = tmp_path / voxelwise.FILE
+    fit_boosting([smooth_case(1)], BoostingConfig(voxels=500, trees=2)).save(tmp_path)
+    file = tmp_path / boosting.FILE
     if damage == "missing":
         file.unlink()
     elif damage == "cut":
@@ -223,17 +253,18 @@ def test_a_damaged_file_of_the_trees_is_refused_even_without_its_hash(tmp_path, 
         arrays.pop(damage.removeprefix("lacks "))
         save_file(arrays, file)
     with pytest.raises(ModelError, match=r"context\.safetensors"):
-        VoxelwiseEstimator.load(tmp_path)
+        BoostedEstimator.load(tmp_path)
 
 
 def test_slabs_of_a_masked_volume_are_those_of_the_whole(monkeypatch):
     case = smooth_case(1)
     mask = np.random.default_rng(0).random(case.image.shape[1:]) < 0.3
     mask[3:7] = False  # a slab with nothing inside
-    fitted = fit_voxelwise([case], VoxelwiseConfig(voxels=500, trees=5))
+    fitted = fit_boosting([case], BoostingConfig(voxels=500, trees=5))
     whole = fitted.predict(case.image, mask)
-    monkeypatch.setattr(voxelwise, "_VOXELS", 1)  # a plane at a time
-    monkeypatch.setattr(voxelwise, "_ROWS", 7)
+    monkeypatch.setattr(boosting, "_PLANES", 1)  # a plane at a time
+    monkeypatch.setattr(boosting, "_VOXELS", 1)
+    monkeypatch.setattr(boosting, "_ROWS", 7)
     np.testing.assert_array_equal(fitted.predict(case.image, mask), whole)
     assert (whole[0][~mask] == -1).all()
     assert np.abs(whole).max() <= 1

@@ -1,4 +1,4 @@
-"""The voxel-wise estimate: boosted trees on the smoothed intensities of each voxel, without the library they grew in.
+"""Estimates by boosted trees on the intensities at and around each voxel, without the library they grew in.
 
 The trees are evaluated by bit masks (QuickScorer, Lucchese et al. 2015, doi:10.1145/2766462.2767733): each feature is
 replaced by the number of thresholds below it, a table gives for that number the leaves that a tree can still reach, and
@@ -7,7 +7,7 @@ the lowest bit that all features leave is the leaf. The result is that of walkin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,20 +15,23 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from medgen.errors import ModelError
 from medgen.files import atomic_path, sha256
+from medgen.inference.neighbourhood import Features
 from medgen.training.checkpoint import load_weights
 from medgen.types import Array
 
 LEAVES = 32
 """Most leaves of a tree: bits of a mask."""
 FILE = "context.safetensors"
+KINDS = ("boosting", "voxelwise")
+"""What ``model.json`` calls such a context; the second is the name of earlier versions."""
 
 _ROWS = 2**15
 _VOXELS = 2**19
-_TRUNCATE = 4.0
+_PLANES = 16
+"""Fewest planes of a slab: the features of a plane need many planes on both sides."""
 _SPREAD = np.int32(0x077CB531)
 """A de Bruijn sequence: times a power of two, its highest five bits are another number for each power."""
 _ORDER = [((0x077CB531 << bit) & 0xFFFFFFFF) >> 27 for bit in range(LEAVES)]
@@ -63,14 +66,19 @@ class BoostedTrees:
             rows = features[start : start + _ROWS].astype(np.float64)
             places = [np.searchsorted(edges, column) for edges, column in zip(self.thresholds, rows.T, strict=True)]
             total = np.full(len(rows), self.base)
-            for table, leaves in zip(tables, values, strict=True):
-                reached = table[0].take(places[0])
-                for column, place in zip(table[1:], places[1:], strict=True):
-                    reached &= column.take(place)
+            for columns, table, leaves in zip(self._columns, tables, values, strict=True):
+                reached = table[columns[0]].take(places[columns[0]])
+                for column in columns[1:]:
+                    reached &= table[column].take(places[column])
                 reached &= -reached
                 total += leaves.take(((reached * _SPREAD) >> 27) & 31)
             result[start : start + len(rows)] = total
         return result
+
+    @cached_property
+    def _columns(self) -> list[list[int]]:
+        """Of each tree, the features that it asks for; the first where it has one leaf."""
+        return [sorted({*each.tolist()} - {-1}) or [0] for each in self.feature]
 
     @cached_property
     def _tables(self) -> NDArray[np.int32]:
@@ -85,19 +93,19 @@ class BoostedTrees:
 
 
 @dataclass(frozen=True, eq=False)
-class VoxelwiseEstimator:
-    """Boosted trees from the smoothed intensities of a voxel to the target at that voxel.
+class BoostedEstimator:
+    """Boosted trees from the intensities at and around a voxel to the target at that voxel.
 
     Attributes:
-        sigmas: of the Gaussian smoothing of each input channel, in voxels; 0 is the intensity itself.
-        trees: their features are the channels in order, each at all ``sigmas``.
+        features: what the trees read of each input channel.
+        trees: their features are those of the first channel, then those of the next.
     """
 
-    sigmas: tuple[float, ...]
+    features: Features
     trees: BoostedTrees
 
     def predict(self, image: Array, mask: NDArray[Any] | None = None) -> NDArray[np.float32]:
-        """Predict a volume, a slab of planes at a time, so memory does not grow with it.
+        """Predict a volume, a slab of planes at a time, so memory hardly grows with it.
 
         Args:
             image: ``(C, X, Y, Z)`` inputs, prepared as for training.
@@ -109,10 +117,10 @@ class VoxelwiseEstimator:
         Raises:
             ModelError: the image has another number of channels than the trees were grown on.
         """
-        if len(image) * len(self.sigmas) != len(self.trees.thresholds):
+        count = self.features.count
+        if len(image) * count != len(self.trees.thresholds):
             raise ModelError(
-                f"the voxel-wise estimate reads {len(self.trees.thresholds) // len(self.sigmas)} channels and was "
-                f"given {len(image)}",
+                f"the boosted trees read {len(self.trees.thresholds) // count} channels and were given {len(image)}",
                 fix="use the model with the inputs it was trained on",
             )
         result = np.full(image.shape[1:], -1.0, dtype=np.float32)
@@ -120,8 +128,10 @@ class VoxelwiseEstimator:
         for planes in _slabs(result.shape):
             inside = where[planes]
             if inside.any():
-                features = np.stack([each[inside] for each in smoothed(image, self.sigmas, planes)], axis=1)
-                result[planes][inside] = np.clip(self.trees.predict(features), -1, 1)
+                features = np.empty((len(image) * count, np.count_nonzero(inside)), np.float32)
+                for row, each in zip(features, self.features.of(image, planes), strict=True):
+                    row[:] = each[inside]
+                result[planes][inside] = np.clip(self.trees.predict(features.T), -1, 1)
         return result[None]
 
     def save(self, folder: Path) -> dict[str, Any]:
@@ -130,11 +140,12 @@ class VoxelwiseEstimator:
 
         arrays = {key: np.ascontiguousarray(getattr(self.trees, key)) for key in _ARRAYS}
         with atomic_path(folder / FILE) as temporary:
-            save_file({**arrays, "sigmas": np.array(self.sigmas), "base": np.array([self.trees.base])}, temporary)
-        return {"kind": "voxelwise", "sha256": sha256(folder / FILE)}
+            read = {key: np.array(value, np.float64) for key, value in self.features.model_dump().items()}
+            save_file({**arrays, **read, "base": np.array([self.trees.base])}, temporary)
+        return {"kind": "boosting", "sha256": sha256(folder / FILE)}
 
     @classmethod
-    def load(cls, folder: Path, digest: str | None = None) -> VoxelwiseEstimator:
+    def load(cls, folder: Path, digest: str | None = None) -> BoostedEstimator:
         """Read it from a model folder.
 
         Raises:
@@ -143,12 +154,13 @@ class VoxelwiseEstimator:
         arrays = {name: tensor.numpy() for name, tensor in load_weights(folder / FILE, digest=digest).items()}
         try:
             trees = BoostedTrees(float(arrays["base"][0]), *(arrays[key] for key in _ARRAYS))
-            return cls(tuple(map(float, arrays["sigmas"])), trees)
+            read = {key: arrays[key].tolist() for key in Features.model_fields if key == "sigmas" or key in arrays}
+            return cls(Features.model_validate(read), trees)
         except (KeyError, IndexError) as error:
             raise ModelError(f"the file lacks {error}", where=folder / FILE, fix="copy the model again") from None
 
 
-def load_first(run: Path, description: Mapping[str, Any]) -> VoxelwiseEstimator | None:
+def load_first(run: Path, description: Mapping[str, Any]) -> BoostedEstimator | None:
     """What makes the context of the first network of a model; None where it has none.
 
     Args:
@@ -162,27 +174,16 @@ def load_first(run: Path, description: Mapping[str, Any]) -> VoxelwiseEstimator 
     if context is None:
         return None
     folder = run / "model" if (run / "model").is_dir() else run
-    if not isinstance(context, dict) or context.get("kind") != "voxelwise":
+    if not isinstance(context, dict) or context.get("kind") not in KINDS:
         raise ModelError(f"the model's context is {context!r}, not known here", where=folder, fix="use a newer medgen")
-    return VoxelwiseEstimator.load(folder, context.get("sha256"))
+    return BoostedEstimator.load(folder, context.get("sha256"))
 
 
 _ARRAYS = ("thresholds", "feature", "place", "allowed", "values")
 
 
-def smoothed(image: Array, sigmas: Sequence[float], planes: slice) -> Iterator[Array]:
-    """Each channel of ``image`` (C, X, Y, Z) at each smoothing, on some planes of the first axis."""
-    for channel in image:
-        for sigma in sigmas:
-            # The planes that the kernel reaches; a border of the slab that is none of the volume is cut off.
-            reach = int(_TRUNCATE * sigma + 0.5)
-            first, last = max(planes.start - reach, 0), min(planes.stop + reach, len(channel))
-            block = np.ascontiguousarray(channel[first:last], dtype=np.float32)
-            smooth = ndimage.gaussian_filter(block, sigma, truncate=_TRUNCATE) if sigma else block
-            yield smooth[planes.start - first : planes.stop - first]
-
 
 def _slabs(shape: tuple[int, ...]) -> Iterator[slice]:
-    planes = max(1, _VOXELS // max(1, shape[1] * shape[2]))
+    planes = max(_PLANES, _VOXELS // max(1, shape[1] * shape[2]))
     for start in range(0, shape[0], planes):
         yield slice(start, min(start + planes, shape[0]))

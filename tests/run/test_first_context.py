@@ -1,4 +1,4 @@
-"""The voxel-wise estimate as the first context: which estimates training subjects get, and that prediction uses it."""
+"""Boosted trees as the first context: which estimates training subjects get, and that prediction uses it."""
 
 import json
 import logging
@@ -11,10 +11,12 @@ import pytest
 import tiny
 
 from medgen.errors import ModelError, Preempted, UsageError
+from medgen.inference import boosting
+from medgen.inference.boosting import BoostedEstimator
 from medgen.inference.model import load_model
+from medgen.inference.neighbourhood import NEIGHBOURHOOD
 from medgen.inference.stages import predict_prepared
-from medgen.inference.voxelwise import VoxelwiseEstimator
-from medgen.run import voxelwise
+from medgen.run import first_context
 from medgen.run.experiment import prepare, train
 from medgen.training.model_folder import load_stages
 
@@ -30,15 +32,15 @@ def recipe(**config):
 
 def test_contexts_of_all_subjects_a_model_that_carries_the_trees_and_a_prediction_that_uses_them(cases, tmp_path):
     run = train(recipe(stages=2, context_folds=2), cases, tmp_path / "run", device="cpu")
-    names = {path.stem for path in (run / "contexts" / "voxelwise").glob("*.npy")}
+    names = {path.stem for path in (run / "contexts" / "neighbourhood").glob("*.npy")}
     assert names == {"case0", "case1", "case2", "case3"}
     stages, description = load_stages(run)
     assert [stage.shape.inputs for stage in stages] == [2, 2]
-    assert description["context"]["kind"] == "voxelwise"
+    assert description["context"]["kind"] == "boosting"
     stored = next(c for c in prepare(recipe(), cases, run / "store").cases if c.name == "case3")
-    trees = VoxelwiseEstimator.load(run / "model")
+    trees = BoostedEstimator.load(run / "model")
     context = trees.predict(stored.image, stored.body)
-    np.testing.assert_array_equal(context, np.load(run / "contexts" / "voxelwise" / "case3.npy"))
+    np.testing.assert_array_equal(context, np.load(run / "contexts" / "neighbourhood" / "case3.npy"))
     model = load_model(run, device="cpu")
     options = {"settings": model.cascade.settings, "patch": (16, 16, 16)}
     by_hand = predict_prepared(stages, stored.image, stored.body, context=context, **options)
@@ -49,7 +51,7 @@ def test_contexts_of_all_subjects_a_model_that_carries_the_trees_and_a_predictio
 
 def test_a_resumed_run_does_not_grow_the_trees_again(cases, tmp_path, monkeypatch):
     run = train(recipe(), cases, tmp_path / "run", device="cpu")
-    monkeypatch.setattr(voxelwise, "fit_voxelwise", None)
+    monkeypatch.setattr(first_context, "fit_boosting", None)
     train(recipe(), cases, run, resume=True, device="cpu")
 
 
@@ -62,7 +64,7 @@ def test_one_training_subject_is_enough_for_one_network(tmp_path, caplog):
 
 
 class Heart:
-    """What a memorising ``fit_voxelwise`` returns: noise but for the subjects that it was fitted to."""
+    """What a memorising ``fit_boosting`` returns: noise but for the subjects that it was fitted to."""
 
     def __init__(self, cases):
         self.known = {case.image.tobytes(): np.array(case.target) for case in cases}
@@ -72,24 +74,25 @@ class Heart:
         return self.known.get(image.tobytes(), noise)
 
     def save(self, folder):
-        (folder / voxelwise.FILE).touch()
+        (folder / boosting.FILE).touch()
 
 
 def written_contexts(cases, folder, monkeypatch, fit, *, apart=False, reason=None):
     """Contexts by case after the first context was fitted with ``fit``, and the subjects of each fit."""
     store, fitted = prepare(recipe(), cases, folder / "store"), []
 
-    def fit_voxelwise(chosen, *, seed, where):
+    def fit_boosting(chosen, config, *, seed, where):
+        assert config.features == NEIGHBOURHOOD
         fitted.append(sorted(case.name for case in chosen))
         return fit(chosen)
 
-    monkeypatch.setattr(voxelwise, "fit_voxelwise", fit_voxelwise)
-    monkeypatch.setattr(voxelwise.VoxelwiseEstimator, "load", lambda *_: None)
+    monkeypatch.setattr(first_context, "fit_boosting", fit_boosting)
+    monkeypatch.setattr(first_context.BoostedEstimator, "load", lambda *_: None)
     engine = SimpleNamespace(rank=0, barrier=lambda: None)
     stop, settings = SimpleNamespace(reason=reason), SimpleNamespace(seed=0, config={})
     session = SimpleNamespace(folder=folder, engine=engine, progress=None, recipe=settings, stop=stop)
     training, held_out = store.select(split="train"), store.select(split="val")
-    _, paths = voxelwise.fit_first_context(session, training, held_out, apart=apart)
+    _, paths = first_context.fit_first_context(session, training, held_out, "neighbourhood", apart=apart)
     return training, {name: np.load(path) for name, path in paths.items()}, fitted
 
 
@@ -114,7 +117,8 @@ class Level(Heart):
 
 
 def test_of_an_estimator_that_does_not_training_subjects_get_that_of_all(cases, tmp_path, monkeypatch):
-    training, contexts, _ = written_contexts(cases, tmp_path, monkeypatch, Level)
+    training, contexts, fitted = written_contexts(cases, tmp_path, monkeypatch, Level)
+    assert [len(names) for names in fitted] == [3, 2]  # one fold tells
     for context in contexts.values():
         assert np.allclose(context, Level(training).value)
 
@@ -125,13 +129,13 @@ def test_before_a_second_stage_no_training_subject_gets_what_its_own_trees_know(
         others = [each for each in training if each.name != case.name]
         assert np.allclose(contexts[case.name], Level(others).value)
     assert np.allclose(contexts["case3"], Level(training).value)
-    assert not (tmp_path / "contexts" / "voxelwise-out-of-fold").exists()
+    assert not (tmp_path / "contexts" / "neighbourhood-out-of-fold").exists()
 
 
 def test_a_stop_is_heard_before_the_next_subject(cases, tmp_path, monkeypatch):
-    with pytest.raises(Preempted, match="stopped by SIGTERM before the voxel-wise estimate of case0"):
+    with pytest.raises(Preempted, match="stopped by SIGTERM before the boosted trees' estimate of case0"):
         written_contexts(cases, tmp_path, monkeypatch, Level, reason="SIGTERM")
-    assert not (tmp_path / "checkpoints" / "voxelwise").exists()
+    assert not (tmp_path / "checkpoints" / "neighbourhood").exists()
 
 
 def test_one_training_subject_is_not_enough_for_two_networks(tmp_path):
@@ -175,7 +179,7 @@ def test_a_model_needs_its_trees_and_no_others(model, cases):
         load_model(model, device="cpu")
     describe(model, {"kind": "voxelwise", "sha256": digest})
     load_model(model, device="cpu")
-    (model / voxelwise.FILE).unlink()
+    (model / boosting.FILE).unlink()
     with pytest.raises(ModelError, match=r"context\.safetensors"):
         load_model(model, device="cpu")
 
@@ -190,7 +194,7 @@ def test_the_prediction_is_a_correction_of_the_trees(trained, cases):
     """With all weights at 0 the model is its trees, so what it predicts otherwise comes on top of them."""
     model = load_model(trained, device="cpu")
     stage = model.stages[0]
-    context = VoxelwiseEstimator.load(trained / "model")
+    context = BoostedEstimator.load(trained / "model")
     stored = next(c for c in prepare(recipe(), cases, trained / "store").cases if c.name == "case3")
     before = {name: value.clone() for name, value in stage.generator.state_dict().items()}
     stage.generator.load_state_dict({name: value * 0 for name, value in before.items()})
@@ -210,26 +214,26 @@ def test_a_context_that_was_interrupted_is_finished(cases, trained, tmp_path, lo
     shutil.rmtree(run / lost)
     shutil.rmtree(run / "model")
     for case in ("case1", "case3"):
-        (run / "contexts" / "voxelwise" / f"{case}.npy").unlink()
+        (run / "contexts" / "neighbourhood" / f"{case}.npy").unlink()
     train(recipe(), cases, run, resume=True, device="cpu")
-    for part in ("contexts/voxelwise/case1.npy", f"model/{voxelwise.FILE}", "model/weights.safetensors"):
+    for part in ("contexts/neighbourhood/case1.npy", f"model/{boosting.FILE}", "model/weights.safetensors"):
         assert (run / part).read_bytes() == (trained / part).read_bytes()
 
 
 @pytest.mark.parametrize(("region", "inside"), [("mask", True), ("body", False)])
 def test_the_trees_look_where_the_losses_look(cases, tmp_path, monkeypatch, region, inside):
     seen = []
-    fit = voxelwise.fit_voxelwise
+    fit = first_context.fit_boosting
 
-    def fit_voxelwise(chosen, *, seed, where):
+    def fit_boosting(chosen, config, *, seed, where):
         seen.append(where)
-        return fit(chosen, seed=seed, where=where)
+        return fit(chosen, config, seed=seed, where=where)
 
-    monkeypatch.setattr(voxelwise, "fit_voxelwise", fit_voxelwise)
+    monkeypatch.setattr(first_context, "fit_boosting", fit_boosting)
     run = train(recipe(region=region), cases, tmp_path / "run", device="cpu")
     assert {where is None for where in seen} == {inside}
     case = prepare(recipe(), cases, run / "store").select(split="train")[0]
-    covered = voxelwise._covered(case)
+    covered = first_context._covered(case)
     mask, body = np.asarray(case.mask) > 0, np.asarray(case.body) > 0
     assert covered[mask].all()
     assert not covered[~body & ~mask].any()

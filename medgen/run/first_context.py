@@ -1,34 +1,36 @@
-"""The voxel-wise estimate as the first context of the cascade: fitted in seconds, written for every subject.
+"""The first context of the cascade: an estimate by boosted trees, fitted in seconds, written for every subject.
 
 What a network sees while it is trained must look like what it will see of a new patient. Boosted trees on a few
 intensities hardly learn their subjects by heart, and an estimate by trees that were grown without a subject is worse
 than what a new patient gets, because it comes from fewer subjects. So which one a training subject gets is measured:
 its estimate by all trees (in-sample), unless the error of estimates by trees that have not seen it (out-of-fold)
-is more than a fifth higher. Before a second stage they are always out-of-fold: the networks of its inner folds must not
-read what trees know of the subjects that they are held out from.
+is more than :data:`TOLERANCE` times as high. Before a second stage they are always out-of-fold: the networks of its
+inner folds must not read what trees know of the subjects that they are held out from.
 """
 
 from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medgen.baselines.regressors import fit_voxelwise
+from medgen.baselines.regressors import BoostingConfig, fit_boosting
 from medgen.errors import Preempted
 from medgen.files import atomic_path
-from medgen.inference.voxelwise import FILE, VoxelwiseEstimator
+from medgen.inference.boosting import FILE, BoostedEstimator
+from medgen.inference.neighbourhood import NEIGHBOURHOOD, VOXELWISE
 from medgen.preparation import StoredCase
 from medgen.preparation.task import AIR_BELOW
 from medgen.run.folds import deal_folds, subjects_of
 from medgen.run.session import Session
 
-NAME = "voxelwise"
+READS = {"neighbourhood": NEIGHBOURHOOD, "voxelwise": VOXELWISE}
+"""What the trees read, by the name of the context."""
 FOLDS = 5
 """Most inner folds; each leaves out a fifth of the subjects, so that its trees are nearly as good as those of all."""
 TOLERANCE = 1.2
@@ -38,14 +40,15 @@ log = logging.getLogger(__name__)
 
 
 def fit_first_context(
-    session: Session, cases: Sequence[StoredCase], held_out: Sequence[StoredCase], *, apart: bool = False
-) -> tuple[VoxelwiseEstimator, dict[str, Path]]:
+    session: Session, cases: Sequence[StoredCase], held_out: Sequence[StoredCase], kind: str, *, apart: bool = False
+) -> tuple[BoostedEstimator, dict[str, Path]]:
     """Fit the trees and write their estimate of every subject, where that is not done yet.
 
     Args:
         session: the run.
         cases: training subjects.
         held_out: validation subjects.
+        kind: what the trees read, one of :data:`READS`.
         apart: whether training subjects must get out-of-fold estimates, because networks will be asked for their
             estimates of subjects that they have not seen.
 
@@ -55,69 +58,79 @@ def fit_first_context(
     Raises:
         Preempted: the run was asked to stop; the estimate begins anew when it is resumed.
     """
-    contexts = session.folder / "contexts" / NAME
-    model = session.folder / "checkpoints" / NAME
+    contexts = session.folder / "contexts" / kind
+    model = session.folder / "checkpoints" / kind
     paths = {case.name: contexts / f"{case.name}.npy" for case in (*cases, *held_out)}
     if session.engine.rank == 0 and not all(path.is_file() for path in [*paths.values(), model / FILE]):
-        estimator = _fit(session, cases)
+        estimator = _fit(session, cases, kind)
         inside = _write_estimates(session, estimator, cases, contexts)
         _write_estimates(session, estimator, held_out, contexts)
         _choose(session, cases, inside, contexts, apart=apart)
         model.mkdir(parents=True, exist_ok=True)
         estimator.save(model)  # last: it marks the contexts as complete
     session.engine.barrier()
-    return VoxelwiseEstimator.load(model), paths
+    return BoostedEstimator.load(model), paths
 
 
 def _choose(
-    session: Session, cases: Sequence[StoredCase], inside: Sequence[float], contexts: Path, *, apart: bool
+    session: Session, cases: Sequence[StoredCase], inside: Mapping[str, float], contexts: Path, *, apart: bool
 ) -> None:
-    """Put out-of-fold estimates in the place of the in-sample ones where the rule of this file asks for them."""
+    """Put out-of-fold estimates in the place of the in-sample ones where the rule of this file asks for them.
+
+    One fold tells: the same subjects with and without trees that have seen them.
+    """
     subjects = subjects_of(cases)
     if subjects < 2:
-        log.info("voxel-wise context: in-sample, since one training subject cannot be left out")
+        log.info("context of boosted trees: in-sample, since one training subject cannot be left out")
         return
     folder = contexts.with_name(f"{contexts.name}-out-of-fold")
-    outside: list[float] = []
-    for fold in deal_folds(cases, min(FOLDS, subjects)):
-        trees = _fit(session, [case for case in cases if case not in fold])
-        outside += _write_estimates(session, trees, fold, folder)
-    seen, unseen = float(np.mean(inside)), float(np.mean(outside))
-    kept = unseen <= TOLERANCE * seen and not apart
-    log.info(
-        "voxel-wise context: mean absolute error %.4f in-sample, %.4f out-of-fold (range of 2); training subjects get "
-        "%s estimates",
-        seen,
-        unseen,
-        "in-sample" if kept else "out-of-fold",
-    )
+    outside: dict[str, float] = {}
+    kept = False
+    for number, fold in enumerate(deal_folds(cases, min(FOLDS, subjects))):
+        trees = _fit(session, [case for case in cases if case not in fold], contexts.name)
+        outside |= _write_estimates(session, trees, fold, folder)
+        if number == 0:
+            seen, unseen = (float(np.mean([errors[name] for name in outside])) for errors in (inside, outside))
+            kept = unseen <= TOLERANCE * seen and not apart
+            log.info(
+                "context of boosted trees: mean absolute error of %d held-out subject%s %.4f in-sample, %.4f "
+                "out-of-fold (range of 2); training subjects get %s estimates",
+                len(outside),
+                "s" if len(outside) > 1 else "",
+                seen,
+                unseen,
+                "in-sample" if kept else "out-of-fold",
+            )
+            if kept:
+                break
     for case in () if kept else cases:
         (folder / f"{case.name}.npy").replace(contexts / f"{case.name}.npy")
     shutil.rmtree(folder)
 
 
 def _write_estimates(
-    session: Session, estimator: VoxelwiseEstimator, cases: Sequence[StoredCase], folder: Path
-) -> list[float]:
-    """Write the estimates of some cases, one volume in memory at a time; their mean absolute errors."""
-    errors = []
+    session: Session, estimator: BoostedEstimator, cases: Sequence[StoredCase], folder: Path
+) -> dict[str, float]:
+    """Write the estimates of some cases, one volume in memory at a time; the mean absolute error of each."""
+    errors = {}
     for case in cases:
         if session.stop.reason:
-            what = f"stopped by {session.stop.reason} before the voxel-wise estimate of {case.name}"
+            what = f"stopped by {session.stop.reason} before the boosted trees' estimate of {case.name}"
             raise Preempted(what, where=session.folder.name, fix="run the same command with --resume")
         estimate = estimator.predict(case.image, case.body)
         with atomic_path(folder / f"{case.name}.npy") as temporary, temporary.open("wb") as file:
             np.save(file, estimate, allow_pickle=False)
         assert case.target is not None
-        errors.append(float(np.abs(estimate - case.target)[:, case.mask > 0].mean()))
+        errors[case.name] = float(np.abs(estimate - case.target)[:, case.mask > 0].mean())
     return errors
 
 
-def _fit(session: Session, cases: Sequence[StoredCase]) -> VoxelwiseEstimator:
+def _fit(session: Session, cases: Sequence[StoredCase], kind: str) -> BoostedEstimator:
     if session.progress is not None:
-        session.progress(0, 1, f"voxel-wise estimate of {len(cases)} subjects")
+        session.progress(0, 1, f"boosted trees on {len(cases)} subjects")
     inside = session.recipe.config.get("region") == "mask"  # where the losses of the networks look, the trees do too
-    return fit_voxelwise(cases, seed=session.recipe.seed, where=None if inside else _covered)
+    config = BoostingConfig(features=READS[kind])
+    return fit_boosting(cases, config, seed=session.recipe.seed, where=None if inside else _covered)
 
 
 def _covered(case: Any) -> NDArray[np.bool_]:
