@@ -9,10 +9,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from medgen.baselines.regressors import BoostingConfig, ConstantBaseline, fit_boosting
+from medgen.baselines.regressors import AROUND, ConstantBaseline, fit_boosting
 from medgen.cases import Case
 from medgen.evaluation import Scores, evaluate_synthesis
-from medgen.inference.neighbourhood import NEIGHBOURHOOD
 from medgen.preparation import Preparation, StoredCase
 from medgen.types import Progress
 from medgen.volume import write_volume
@@ -42,7 +41,7 @@ def fit_baseline(name: str, training: Sequence[StoredCase], *, seed: int = 0) ->
     if name == "voxelwise":
         return fit_boosting(training, seed=seed)
     if name == "neighbourhood":
-        return fit_boosting(training, BoostingConfig(features=NEIGHBOURHOOD), seed=seed)
+        return fit_boosting(training, AROUND, seed=seed)
     raise KeyError(name)
 
 

@@ -182,7 +182,6 @@ def load_first(run: Path, description: Mapping[str, Any]) -> BoostedEstimator | 
 _ARRAYS = ("thresholds", "feature", "place", "allowed", "values")
 
 
-
 def _slabs(shape: tuple[int, ...]) -> Iterator[slice]:
     planes = max(_PLANES, _VOXELS // max(1, shape[1] * shape[2]))
     for start in range(0, shape[0], planes):

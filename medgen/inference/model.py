@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from medgen.inference.besides import Besides, require_deviation, require_probabilities
+from medgen.inference.boosting import BoostedEstimator, load_first
 from medgen.inference.channels import dropped_in_training
 from medgen.inference.description import Description, require_alike
 from medgen.inference.ensemble import count_estimates, estimate_mean
@@ -25,7 +26,6 @@ from medgen.inference.reading import MISSING, memory_need, prepare_patient, requ
 from medgen.inference.route import Route, route_of
 from medgen.inference.sources import Source, by_role
 from medgen.inference.stages import Cascade
-from medgen.inference.boosting import BoostedEstimator, load_first
 from medgen.inference.writing import (
     Files,
     Written,

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medgen.errors import ModelError
+from medgen.inference.boosting import BoostedEstimator
 from medgen.inference.memory import Plan, within_memory
 from medgen.inference.reading import size_text
 from medgen.inference.tiles import predict_tiles
-from medgen.inference.boosting import BoostedEstimator
 from medgen.methods.base import Direction, Method, Predicts, Translates
 from medgen.preparation.task import IMAGE, ValueRange
 from medgen.recipe.prediction import InferenceConfig

@@ -260,9 +260,3 @@ def abilities_of(kind: type[Method]) -> tuple[str, ...]:
 def stages_of(config: Any) -> int:
     """How many networks the auto-context cascade of ``config`` has; 1 where the method knows none."""
     return int(getattr(config, "stages", 1))
-
-
-def first_context_of(config: Any) -> str | None:
-    """What the boosted trees read that start the auto-context cascade of ``config``; None where nothing does."""
-    context = str(getattr(config, "context", "none"))
-    return None if context == "none" else context

@@ -22,11 +22,11 @@ from medgen.files import atomic_path
 from medgen.inference.boosting import BoostedEstimator
 from medgen.methods.base import Method
 from medgen.preparation import StoredCase
+from medgen.run.first_context import Trees, fit_first_context
 from medgen.run.fitting import fit
 from medgen.run.folds import deal_folds, subjects_of
 from medgen.run.session import Contexts, Part, Session
 from medgen.run.validation import estimate
-from medgen.run.first_context import fit_first_context
 
 
 def fit_cascade(
@@ -36,7 +36,7 @@ def fit_cascade(
     *,
     stages: int,
     folds: int,
-    context: str | None = None,
+    trees: Trees | None = None,
 ) -> tuple[list[Method], BoostedEstimator | None]:
     """Train all stages; what is done already is loaded.
 
@@ -46,7 +46,7 @@ def fit_cascade(
         held_out: validation subjects.
         stages: networks in the cascade.
         folds: inner folds; at most as many as there are training subjects. The studies of a patient are one subject.
-        context: what the boosted trees read that make the context of the first network; None: it has no context.
+        trees: how the boosted trees are fitted that make the context of the first network; None: it has no context.
 
     Returns:
         The networks in their order, in evaluation mode; and what makes the context of the first, where it has one.
@@ -62,8 +62,8 @@ def fit_cascade(
         )
     folds = min(folds, subjects)
     first, contexts = None, None
-    if context is not None:
-        first, contexts = fit_first_context(session, cases, held_out, context, apart=stages > 1)
+    if trees is not None:
+        first, contexts = fit_first_context(session, cases, held_out, trees, apart=stages > 1)
     networks: list[Method] = []
     for stage in range(stages):
         part = Part(f"stage{stage}", stage * (folds + 1), tuple(cases), tuple(held_out), contexts)

@@ -14,11 +14,12 @@ from medgen.cases import SOURCE, TARGET, Case, CaseTable, read_cases
 from medgen.config import Config
 from medgen.errors import InputError, UsageError
 from medgen.files import folder_lock, remove_partial_files
-from medgen.methods.base import Method, Shape, stages_of, first_context_of
+from medgen.methods.base import Method, Shape, stages_of
 from medgen.preparation import Preparation, Roles, Store, build_store, open_store
 from medgen.recipe.check import check_recipe, require_images
 from medgen.recipe.settings import Recipe, load_recipe, save_recipe
 from medgen.run.cascade import fit_cascade
+from medgen.run.first_context import Trees
 from medgen.run.manifest import write_manifest
 from medgen.run.monitor.monitor import require_selection
 from medgen.run.session import Session
@@ -191,8 +192,8 @@ def _train(session: Session, config: Config, prepared: Store, classes: Sequence[
     """Fit all networks and write the model."""
     training, held_out = prepared.select(split="train"), prepared.select(split="val")
     folds = getattr(config, "context_folds", 2)
-    context = first_context_of(config)
-    networks, first = fit_cascade(session, training, held_out, stages=stages_of(config), folds=folds, context=context)
+    trees = Trees.of(config)
+    networks, first = fit_cascade(session, training, held_out, stages=stages_of(config), folds=folds, trees=trees)
     if session.engine.rank == 0:
         model = session.folder / "model"
         description = _description(session.recipe, networks[0], prepared, classes)

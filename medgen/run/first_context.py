@@ -12,35 +12,68 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medgen.baselines.regressors import BoostingConfig, fit_boosting
+from medgen.baselines.regressors import AROUND, BoostingConfig, fit_boosting
 from medgen.errors import Preempted
 from medgen.files import atomic_path
 from medgen.inference.boosting import FILE, BoostedEstimator
-from medgen.inference.neighbourhood import NEIGHBOURHOOD, VOXELWISE
 from medgen.preparation import StoredCase
 from medgen.preparation.task import AIR_BELOW
 from medgen.run.folds import deal_folds, subjects_of
 from medgen.run.session import Session
 
-READS = {"neighbourhood": NEIGHBOURHOOD, "voxelwise": VOXELWISE}
-"""What the trees read, by the name of the context."""
 FOLDS = 5
 """Most inner folds; each leaves out a fifth of the subjects, so that its trees are nearly as good as those of all."""
-TOLERANCE = 1.2
+TOLERANCE = 1.5
 """Out-of-fold error over in-sample error from which training subjects get out-of-fold estimates."""
 
 log = logging.getLogger(__name__)
 
 
+class Trees(NamedTuple):
+    """How the boosted trees of a first context are fitted.
+
+    Attributes:
+        name: of the context, and of its folders.
+        config: of the trees.
+        where: voxels of a case that they learn from; None: those in its mask.
+    """
+
+    name: str
+    config: BoostingConfig
+    where: Callable[[Any], NDArray[np.bool_]] | None
+
+    @classmethod
+    def of(cls, config: Any) -> Trees | None:
+        """What a method's config asks for; None: no context.
+
+        The trees look where the losses of the networks look, and a tissue counts for them as much.
+        """
+        name = getattr(config, "context", "none")
+        if name == "none":
+            return None
+        trees = AROUND if name == "neighbourhood" else BoostingConfig()
+        return cls(
+            name,
+            trees.model_copy(update={"tissue_weights": config.tissue_weights}),
+            None if config.region == "mask" else _covered,
+        )
+
+    def fit(self, session: Session, cases: Sequence[StoredCase]) -> BoostedEstimator:
+        """Fit them with the seed of the run."""
+        if session.progress is not None:
+            session.progress(0, 1, f"boosted trees on {len(cases)} subjects")
+        return fit_boosting(cases, self.config, seed=session.recipe.seed, where=self.where)
+
+
 def fit_first_context(
-    session: Session, cases: Sequence[StoredCase], held_out: Sequence[StoredCase], kind: str, *, apart: bool = False
+    session: Session, cases: Sequence[StoredCase], held_out: Sequence[StoredCase], trees: Trees, *, apart: bool = False
 ) -> tuple[BoostedEstimator, dict[str, Path]]:
     """Fit the trees and write their estimate of every subject, where that is not done yet.
 
@@ -48,7 +81,7 @@ def fit_first_context(
         session: the run.
         cases: training subjects.
         held_out: validation subjects.
-        kind: what the trees read, one of :data:`READS`.
+        trees: how they are fitted.
         apart: whether training subjects must get out-of-fold estimates, because networks will be asked for their
             estimates of subjects that they have not seen.
 
@@ -58,14 +91,14 @@ def fit_first_context(
     Raises:
         Preempted: the run was asked to stop; the estimate begins anew when it is resumed.
     """
-    contexts = session.folder / "contexts" / kind
-    model = session.folder / "checkpoints" / kind
+    contexts = session.folder / "contexts" / trees.name
+    model = session.folder / "checkpoints" / trees.name
     paths = {case.name: contexts / f"{case.name}.npy" for case in (*cases, *held_out)}
     if session.engine.rank == 0 and not all(path.is_file() for path in [*paths.values(), model / FILE]):
-        estimator = _fit(session, cases, kind)
+        estimator = trees.fit(session, cases)
         inside = _write_estimates(session, estimator, cases, contexts)
         _write_estimates(session, estimator, held_out, contexts)
-        _choose(session, cases, inside, contexts, apart=apart)
+        _choose(session, cases, inside, contexts, trees, apart=apart)
         model.mkdir(parents=True, exist_ok=True)
         estimator.save(model)  # last: it marks the contexts as complete
     session.engine.barrier()
@@ -73,7 +106,13 @@ def fit_first_context(
 
 
 def _choose(
-    session: Session, cases: Sequence[StoredCase], inside: Mapping[str, float], contexts: Path, *, apart: bool
+    session: Session,
+    cases: Sequence[StoredCase],
+    inside: Mapping[str, float],
+    contexts: Path,
+    trees: Trees,
+    *,
+    apart: bool,
 ) -> None:
     """Put out-of-fold estimates in the place of the in-sample ones where the rule of this file asks for them.
 
@@ -87,8 +126,8 @@ def _choose(
     outside: dict[str, float] = {}
     kept = False
     for number, fold in enumerate(deal_folds(cases, min(FOLDS, subjects))):
-        trees = _fit(session, [case for case in cases if case not in fold], contexts.name)
-        outside |= _write_estimates(session, trees, fold, folder)
+        others = trees.fit(session, [case for case in cases if case not in fold])
+        outside |= _write_estimates(session, others, fold, folder)
         if number == 0:
             seen, unseen = (float(np.mean([errors[name] for name in outside])) for errors in (inside, outside))
             kept = unseen <= TOLERANCE * seen and not apart
@@ -123,14 +162,6 @@ def _write_estimates(
         assert case.target is not None
         errors[case.name] = float(np.abs(estimate - case.target)[:, case.mask > 0].mean())
     return errors
-
-
-def _fit(session: Session, cases: Sequence[StoredCase], kind: str) -> BoostedEstimator:
-    if session.progress is not None:
-        session.progress(0, 1, f"boosted trees on {len(cases)} subjects")
-    inside = session.recipe.config.get("region") == "mask"  # where the losses of the networks look, the trees do too
-    config = BoostingConfig(features=READS[kind])
-    return fit_boosting(cases, config, seed=session.recipe.seed, where=None if inside else _covered)
 
 
 def _covered(case: Any) -> NDArray[np.bool_]:

@@ -43,6 +43,10 @@ class PatchConfig(Config):
     jitter: Annotated[float, Field(ge=0, le=1)] = 0.0
     """How far the voxel that was drawn may lie from the middle of its patch along each axis, as a share of half the
     edge. At 0, published, a lesion is always in the middle of a balanced patch, which networks with padding see."""
+    overhang: bool = True
+    """Whether a patch may hang over the border of its volume. Without, a patch near the border is moved inside, so that
+    no voxel of it is wasted; for networks that keep the size of a patch. Networks that lose a margin learn the border
+    from overhanging patches only."""
     augmentation: AugmentationConfig = AugmentationConfig()
     transfer: TransferConfig | None = None
     """Give labelled patches the intensities of the target domain in the channel that differs, before they are varied;
@@ -93,8 +97,8 @@ class Patches(Protocol):
 class PatchSource:
     """All patches of some prepared cases, numbered from 0 without end.
 
-    A patch may hang over the border of its volume, so that the border is learnt by networks that lose a margin; there
-    the image has its smallest value (air), target and context -1, mask and label 0.
+    A patch may hang over the border of its volume (``config.overhang``); there the image has its smallest value (air),
+    target and context -1, mask and label 0.
 
     Args:
         cases: each is drawn equally often.
@@ -164,8 +168,16 @@ class PatchSource:
             int(each) for each in np.unravel_index(int(candidates[generator.integers(len(candidates))]), case.shape)
         ]
         place = self.config.placed(place, case.shape)
-        x, y, z = (middle + self._moved(edge, generator) for middle, edge in zip(place, self.config.box, strict=True))
+        place = [middle + self._moved(edge, generator) for middle, edge in zip(place, self.config.box, strict=True)]
+        x, y, z = place if self.config.overhang else self._inside(place, case.shape)
         return case, (x, y, z)
+
+    def _inside(self, place: Sequence[int], shape: Sequence[int]) -> list[int]:
+        """The centre of the nearest patch that lies inside; in the middle along an axis that is shorter than it."""
+        return [
+            length // 2 if length < edge else min(max(middle, edge // 2), length - edge + edge // 2)
+            for middle, edge, length in zip(place, self.config.box, shape, strict=True)
+        ]
 
     def _moved(self, edge: int, generator: np.random.Generator) -> int:
         reach = int(self.config.jitter * (edge // 2))

@@ -21,20 +21,24 @@ from medgen.run.experiment import prepare, train
 ROWS = {
     "constant": "one value (training median)",
     "voxelwise": "voxel-wise boosting",
+    "neighbourhood": "neighbourhood boosting",
     "published": "context-aware GAN, released form",
     "unet": "half-resolution U-Net",
     "context": "+ voxel-wise context",
+    "around": "neighbourhood context instead",
     "gradient": "+ gradient difference",
     "gan": "+ adversary (the default)",
     "stage2": "+ second stage",
 }
 """Key of each row and what the table calls it; each differs from the one before in one thing, from ``unet`` on."""
+UNTRAINED = ("constant", "voxelwise", "neighbourhood")
 
 _PLAIN = {"gradient_difference_weight": 0.0}
 NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "published": ("context_aware_gan", {"preset": "code"}),
     "unet": ("supervised", {**_PLAIN, "context": "none"}),
-    "context": ("supervised", _PLAIN),
+    "context": ("supervised", {**_PLAIN, "context": "voxelwise"}),
+    "around": ("supervised", _PLAIN),
     "gradient": ("supervised", {}),
     "gan": ("context_aware_gan", {}),
     "stage2": ("context_aware_gan", {"stages": 2, "context_folds": 2}),
@@ -99,7 +103,7 @@ class Job:
     @property
     def rows(self) -> tuple[str, ...]:
         """Rows of the table that this job fills."""
-        return ("constant", "voxelwise") if self.network == "baselines" else (self.network,)
+        return UNTRAINED if self.network == "baselines" else (self.network,)
 
     @property
     def done(self) -> bool:

@@ -30,7 +30,7 @@ def write(out, row, seed, values):
 def results(tmp_path):
     from tables import collect
 
-    write(tmp_path, "voxelwise", 0, [20.0, 24.0])
+    write(tmp_path, "neighbourhood", 0, [20.0, 24.0])
     for seed, values in ((0, [10.0, 14.0]), (1, [12.0, 16.0]), (2, [14.0, 18.0])):
         write(tmp_path, "gradient", seed, values)
     write(tmp_path, "gan", 1, [11.0, 15.0])  # one seed only, and not the first
@@ -46,8 +46,8 @@ def test_means_over_cases_and_seeds(results):
 def test_a_row_is_compared_seed_by_seed(results):
     tests = {row: test["mean_difference"] for row, test in results["tests"].items()}
     assert tests == {
-        "gradient - voxelwise": pytest.approx(14.0 - 22.0),  # every seed against the one that boosting has
-        "gan - voxelwise": pytest.approx(13.0 - 22.0),
+        "gradient - neighbourhood": pytest.approx(14.0 - 22.0),  # every seed against the one that boosting has
+        "gan - neighbourhood": pytest.approx(13.0 - 22.0),
         "gan - gradient": pytest.approx(-1.0),  # against seed 1 alone: 13 - 14
     }
 

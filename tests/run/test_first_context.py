@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 import tiny
 
+from medgen.baselines.regressors import AROUND
 from medgen.errors import ModelError, Preempted, UsageError
 from medgen.inference import boosting
 from medgen.inference.boosting import BoostedEstimator
 from medgen.inference.model import load_model
-from medgen.inference.neighbourhood import NEIGHBOURHOOD
 from medgen.inference.stages import predict_prepared
 from medgen.run import first_context
 from medgen.run.experiment import prepare, train
+from medgen.run.first_context import Trees
 from medgen.training.model_folder import load_stages
 
 
@@ -82,7 +83,7 @@ def written_contexts(cases, folder, monkeypatch, fit, *, apart=False, reason=Non
     store, fitted = prepare(recipe(), cases, folder / "store"), []
 
     def fit_boosting(chosen, config, *, seed, where):
-        assert config.features == NEIGHBOURHOOD
+        assert config == AROUND
         fitted.append(sorted(case.name for case in chosen))
         return fit(chosen)
 
@@ -92,7 +93,8 @@ def written_contexts(cases, folder, monkeypatch, fit, *, apart=False, reason=Non
     stop, settings = SimpleNamespace(reason=reason), SimpleNamespace(seed=0, config={})
     session = SimpleNamespace(folder=folder, engine=engine, progress=None, recipe=settings, stop=stop)
     training, held_out = store.select(split="train"), store.select(split="val")
-    _, paths = first_context.fit_first_context(session, training, held_out, "neighbourhood", apart=apart)
+    trees = Trees("neighbourhood", AROUND, None)
+    _, paths = first_context.fit_first_context(session, training, held_out, trees, apart=apart)
     return training, {name: np.load(path) for name, path in paths.items()}, fitted
 
 

@@ -300,6 +300,29 @@ def test_a_volume_smaller_than_the_patch_is_padded(tmp_path):
     assert patch["mask"].sum() <= 8**3
 
 
+def test_without_overhang_patches_lie_inside_and_the_drawn_voxel_in_them(tmp_path):
+    case = stored(tmp_path, "a")  # (20, 18, 16), the mask begins at 2
+    inside, hanging = (PatchSource([case], config(overhang=allowed), seed=0) for allowed in (False, True))
+    starts = set()
+    for n in range(200):
+        (_, middle), (_, drawn) = inside.describe(n), hanging.describe(n)
+        first = np.array(middle) - 4
+        assert (first >= 0).all()
+        assert (first + 8 <= case.shape).all()
+        assert (np.abs(np.array(drawn) - middle) <= 4).all()
+        assert inside[n]["source"].min() > 0  # air is -3
+        starts |= {tuple(first)}
+    assert {first[0] for first in starts} == set(range(13))
+    assert any((np.array(hanging.describe(n)[1]) < 4).any() for n in range(200))
+
+
+def test_without_overhang_a_smaller_volume_lies_in_the_middle_of_its_patch(tmp_path):
+    case = stored(tmp_path, "a", shape=(20, 18, 16))
+    patch = PatchSource([case], config(size=(8, 8, 20), overhang=False), seed=0)[0]
+    filled = (patch["source"] > 0).all(axis=(0, 1, 2))
+    assert filled.tolist() == [False] * 2 + [True] * 16 + [False] * 2
+
+
 def test_a_patch_reads_the_patch_alone(tmp_path):
     """A volume of 0.5 GB that exists as a hole in a file: reading it whole would show in the memory of the process."""
     case = stored(tmp_path, "a")
