@@ -119,6 +119,48 @@ def test_trees_that_read_the_neighbourhood_know_what_smoothing_hides():
     assert errors[NEIGHBOURHOOD] < 0.5 * errors[VOXELWISE]
 
 
+def tissues(seed, *, level=0.0):
+    """Two tissues that intensity tells exactly, up to the ``level`` of the patient, and texture nearly."""
+    target = np.repeat(np.array([-0.3, 0.5], np.float32), 12 * 14 * 14).reshape(1, 24, 14, 14)
+    smooth = target < 0
+    image = np.where(smooth, 0.0, 0.2) + level + np.random.default_rng(seed).normal(0, np.where(smooth, 0.01, 0.05))
+    return Stored(f"case{seed}", image.astype(np.float32), target)
+
+
+def test_trees_of_varied_copies_do_not_rely_on_the_level_of_the_patients_they_know():
+    training, stranger = [tissues(seed) for seed in range(3)], tissues(9, level=0.15)
+    plain = BoostingConfig(voxels=6000, trees=60, features=Features(sigmas=(0.0,), edges=(1.0,)))
+    errors = [
+        np.abs(fit_boosting(training, config).predict(stranger.image) - stranger.target).mean()
+        for config in (plain, plain.model_copy(update={"copies": 10, "shift": 2.0}))
+    ]
+    assert errors[0] > 0.3
+    assert errors[1] < 0.3 * errors[0]
+
+
+def test_copies_are_varied_by_channel_and_one_copy_is_the_image():
+    image = np.random.default_rng(0).normal(size=(2, 6, 5, 4)).astype(np.float32)
+    where, generator = np.ones(image.shape[1:], bool), np.random.default_rng(1)
+    assert baselines._varied(image, BoostingConfig(), where, generator) is image
+    varied = baselines._varied(image, BoostingConfig(copies=2), where, generator)
+    lines = [np.polyfit(channel.ravel(), other.ravel(), 1) for channel, other in zip(image, varied, strict=True)]
+    assert np.abs(varied - image).max() > 0
+    assert not np.allclose(lines[0], lines[1])
+    for line, channel, other in zip(lines, image, varied, strict=True):
+        np.testing.assert_allclose(np.polyval(line, channel), other, atol=1e-5)
+
+
+def test_voxels_are_drawn_by_the_weight_of_their_tissue():
+    target = np.repeat(np.array([-1.0, -0.3, 0.5], np.float32), 400).reshape(1, 12, 10, 10)
+    case, everywhere = Stored("a", np.zeros_like(target), target), np.ones(target.shape[1:], bool)
+    config = BoostingConfig(tissue_weights=(0.0, 2.0, 1.0))
+    _, drawn = baselines._samples(case, 1000, config, everywhere, np.random.default_rng(0))
+    assert set(drawn.tolist()) == {np.float32(-0.3), 0.5}
+    assert np.mean(drawn < 0) == pytest.approx(2 / 3, abs=0.05)
+    _, equal = baselines._samples(case, 1200, BoostingConfig(), everywhere, np.random.default_rng(0))
+    np.testing.assert_array_equal(np.sort(equal), target.ravel())
+
+
 def test_mask_limits_the_prediction():
     case = smooth_case(1)
     mask = np.zeros(case.image.shape[1:], dtype=bool)
