@@ -21,7 +21,7 @@ RECIPE: dict[str, Any] = {
     "method": "context_aware_gan",
     "data": {"inputs": ["t1"], "target": "ct", "mask": "mask"},
     "preparation": {"spacing": None},
-    "schedule": {"steps": 3000, "validate_every": 1000, "save_every": 1000},
+    "schedule": {"steps": 2000, "validate_every": 1000, "save_every": 1000},
 }
 """The defaults of the method, with few steps: two CPU cores then need minutes."""
 
@@ -53,7 +53,7 @@ def run_demo(
         progress: called with (done, total, what).
 
     Returns:
-        The report, and the scores of the constant baseline, the voxel-wise baseline and the GAN.
+        The report, and the scores of the baselines and the GAN.
 
     Raises:
         UsageError: the folder exists and is not empty.
