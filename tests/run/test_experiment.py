@@ -206,9 +206,8 @@ def test_a_skipped_step_is_logged_as_json_with_its_patches(cases, tmp_path, monk
     skipped = [record for record in records if record.get("skipped")]
     assert [record["step"] for record in skipped] == [2]
     assert skipped[0]["losses"]["generator/l1"] is None
-    source = PatchSource(
-        prepare(recipe, cases, run / "store").select(split="train"), load_recipe(recipe).patches, seed=3000
-    )
+    patches = load_recipe(run / "recipe.yaml").patches  # with what the method's defaults add
+    source = PatchSource(prepare(recipe, cases, run / "store").select(split="train"), patches, seed=3000)
     expected = [source.describe(n) for n in (4, 5)]  # two patches a step
     assert skipped[0]["patches"] == [[case, list(centre)] for case, centre in expected]
 
