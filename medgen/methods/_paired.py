@@ -68,7 +68,7 @@ class PairedConfig(Config):
     """lambda_3 of the paper; 0 leaves the term out."""
     gradient_difference_power: float = Field(default=2.0, ge=1)
     """alpha of the gradient difference loss; below 1 its slope has no bound."""
-    tissue_weights: tuple[NonNegativeFloat, PositiveFloat, NonNegativeFloat] = (0.5, 2.0, 1.0)
+    tissue_weights: tuple[NonNegativeFloat, PositiveFloat, NonNegativeFloat] = (0.75, 2.0, 1.0)
     """Factors on the voxel-wise losses where the target is air, soft tissue and bone (below -268 HU, from 201 HU, in
     the window [-1024, 2000]). Equal weights, which are published, buy bone and air with soft tissue; with these soft
     tissue is no worse than the context (docs/benchmarks.md). Of a target that is no such CT, set them to 1, 1, 1."""
