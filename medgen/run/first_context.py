@@ -23,6 +23,7 @@ from medgen.baselines.regressors import AROUND, BoostingConfig, fit_boosting
 from medgen.errors import Preempted
 from medgen.files import atomic_path
 from medgen.inference.boosting import FILE, BoostedEstimator
+from medgen.inference.neighbourhood import VOXELWISE
 from medgen.preparation import StoredCase
 from medgen.preparation.task import AIR_BELOW
 from medgen.run.folds import deal_folds, subjects_of
@@ -121,6 +122,11 @@ def _choose(
     subjects = subjects_of(cases)
     if subjects < 2:
         log.info("context of boosted trees: in-sample, since one training subject cannot be left out")
+        if trees.config.features != VOXELWISE:
+            log.warning(
+                "trees that read the neighbourhood may know the only training subject by heart; "
+                "config.context: voxelwise is the safer choice here"
+            )
         return
     folder = contexts.with_name(f"{contexts.name}-out-of-fold")
     outside: dict[str, float] = {}

@@ -74,7 +74,9 @@ def _markdown(found: dict[int, dict[str, dict[str, Any]]]) -> str:
         rows = [methods[name] for name in METHODS[1:]]
         digits = dict.fromkeys(METRICS[:4], 1) | {METRICS[4]: 0} | dict.fromkeys(METRICS[5:], 2)
         cells = [", ".join(f"{row[m]:.{digits[m]}f}" for row in rows) for m in METRICS]
-        cells[:4] = [f"{cell} ({rows[-1][m] / rows[0][m] - 1:+.0%})" for cell, m in zip(cells[:4], METRICS[:4], strict=True)]
+        cells[:4] = [
+            f"{cell} ({rows[-1][m] / rows[0][m] - 1:+.0%})" for cell, m in zip(cells[:4], METRICS[:4], strict=True)
+        ]
         lines.append(f"| {seed} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 

@@ -62,6 +62,7 @@ def test_one_training_subject_is_enough_for_one_network(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         train(recipe(), single, tmp_path / "run", device="cpu")
     assert "in-sample, since one training subject" in caplog.text
+    assert "config.context: voxelwise is the safer choice" in caplog.text
 
 
 class Heart:
