@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from medgen.baselines.regressors import AROUND, ConstantBaseline, fit_boosting
+from medgen.baselines.regressors import NEIGHBOURHOOD_TREES, ConstantBaseline, fit_boosting
 from medgen.cases import Case
 from medgen.evaluation import Scores, evaluate_synthesis
 from medgen.preparation import Preparation, StoredCase
@@ -41,7 +41,7 @@ def fit_baseline(name: str, training: Sequence[StoredCase], *, seed: int = 0) ->
     if name == "voxelwise":
         return fit_boosting(training, seed=seed)
     if name == "neighbourhood":
-        return fit_boosting(training, AROUND, seed=seed)
+        return fit_boosting(training, NEIGHBOURHOOD_TREES, seed=seed)
     raise KeyError(name)
 
 

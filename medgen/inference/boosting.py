@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from medgen.errors import ModelError
 from medgen.files import atomic_path, sha256
 from medgen.inference.neighbourhood import Features
 from medgen.training.checkpoint import load_weights
-from medgen.types import Array
+from medgen.types import Array, Progress
 
 LEAVES = 32
 """Most leaves of a tree: bits of a mask."""
@@ -57,22 +58,26 @@ class BoostedTrees:
     allowed: NDArray[np.int32]
     values: NDArray[np.float32]
 
-    def predict(self, features: Array) -> NDArray[np.float32]:
-        """The value of each row of ``features`` (N, F)."""
-        result = np.empty(len(features), np.float32)
+    def places(self, column: int, values: Array) -> NDArray[np.unsignedinteger]:
+        """How many thresholds of feature ``column`` lie below each of ``values`` (N): all that the trees need of it."""
+        kind = np.uint8 if self.thresholds.shape[1] < 2**8 else np.uint16
+        return np.searchsorted(self.thresholds[column], values.astype(np.float64)).astype(kind)
+
+    def predict(self, places: Array) -> NDArray[np.float32]:
+        """The value of each voxel, from the :meth:`places` (F, N) of all its features."""
+        result = np.empty(places.shape[1], np.float32)
         tables, values = self._tables, np.empty_like(self.values)
         values[:, _ORDER] = self.values
-        for start in range(0, len(features), _ROWS):
-            rows = features[start : start + _ROWS].astype(np.float64)
-            places = [np.searchsorted(edges, column) for edges, column in zip(self.thresholds, rows.T, strict=True)]
-            total = np.full(len(rows), self.base)
+        for start in range(0, len(result), _ROWS):
+            rows = places[:, start : start + _ROWS]
+            total = np.full(rows.shape[1], self.base)
             for columns, table, leaves in zip(self._columns, tables, values, strict=True):
-                reached = table[columns[0]].take(places[columns[0]])
+                reached = table[columns[0]].take(rows[columns[0]])
                 for column in columns[1:]:
-                    reached &= table[column].take(places[column])
+                    reached &= table[column].take(rows[column])
                 reached &= -reached
                 total += leaves.take(((reached * _SPREAD) >> 27) & 31)
-            result[start : start + len(rows)] = total
+            result[start : start + _ROWS] = total
         return result
 
     @cached_property
@@ -104,12 +109,15 @@ class BoostedEstimator:
     features: Features
     trees: BoostedTrees
 
-    def predict(self, image: Array, mask: NDArray[Any] | None = None) -> NDArray[np.float32]:
-        """Predict a volume, a slab of planes at a time, so memory hardly grows with it.
+    def predict(
+        self, image: Array, mask: NDArray[Any] | None = None, progress: Progress | None = None
+    ) -> NDArray[np.float32]:
+        """Predict a volume, a slab of planes at a time.
 
         Args:
             image: ``(C, X, Y, Z)`` inputs, prepared as for training.
             mask: ``(X, Y, Z)``; voxels outside get -1 (the lower end of the window) and cost nothing. None: all.
+            progress: called with (done, total, what).
 
         Returns:
             ``(1, X, Y, Z)`` float32, clipped to [-1, 1].
@@ -125,13 +133,14 @@ class BoostedEstimator:
             )
         result = np.full(image.shape[1:], -1.0, dtype=np.float32)
         where = np.ones(result.shape, dtype=bool) if mask is None else np.asarray(mask) > 0
-        for planes in _slabs(result.shape):
+        for planes in slabs(result.shape):
+            if progress is not None:
+                progress(planes.start, len(result), "boosted trees")
             inside = where[planes]
             if inside.any():
-                features = np.empty((len(image) * count, np.count_nonzero(inside)), np.float32)
-                for row, each in zip(features, self.features.of(image, planes), strict=True):
-                    row[:] = each[inside]
-                result[planes][inside] = np.clip(self.trees.predict(features.T), -1, 1)
+                features = enumerate(self.features.of(image, planes))
+                places = np.stack([self.trees.places(column, each[inside]) for column, each in features])
+                result[planes][inside] = np.clip(self.trees.predict(places), -1, 1)
         return result[None]
 
     def save(self, folder: Path) -> dict[str, Any]:
@@ -154,10 +163,19 @@ class BoostedEstimator:
         arrays = {name: tensor.numpy() for name, tensor in load_weights(folder / FILE, digest=digest).items()}
         try:
             trees = BoostedTrees(float(arrays["base"][0]), *(arrays[key] for key in _ARRAYS))
-            read = {key: arrays[key].tolist() for key in Features.model_fields if key == "sigmas" or key in arrays}
-            return cls(Features.model_validate(read), trees)
+            known = ("sigmas",) if "shifts" not in arrays else tuple(Features.model_fields)  # before there were others
+            features = Features.model_validate({key: arrays[key].tolist() for key in known})
         except (KeyError, IndexError) as error:
             raise ModelError(f"the file lacks {error}", where=folder / FILE, fix="copy the model again") from None
+        except ValidationError:
+            raise ModelError("features that are none", where=folder / FILE, fix="copy the model again") from None
+        if len(trees.thresholds) % features.count:
+            raise ModelError(
+                f"{len(trees.thresholds)} thresholds for {features.count} features a channel",
+                where=folder / FILE,
+                fix="copy the model again",
+            )
+        return cls(features, trees)
 
 
 def load_first(run: Path, description: Mapping[str, Any]) -> BoostedEstimator | None:
@@ -182,7 +200,8 @@ def load_first(run: Path, description: Mapping[str, Any]) -> BoostedEstimator | 
 _ARRAYS = ("thresholds", "feature", "place", "allowed", "values")
 
 
-def _slabs(shape: tuple[int, ...]) -> Iterator[slice]:
+def slabs(shape: tuple[int, ...]) -> Iterator[slice]:
+    """The planes of the first axis, some at a time."""
     planes = max(_PLANES, _VOXELS // max(1, shape[1] * shape[2]))
     for start in range(0, shape[0], planes):
         yield slice(start, min(start + planes, shape[0]))

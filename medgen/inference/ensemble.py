@@ -67,9 +67,10 @@ def estimate_mean(
     clipped, voxels, notes = 0, 0, list[str]()
     for number, cascade in enumerate(cascades, start=1):
         passes = cascade.settings.passes
+        context = cascade.first_context(image, body, progress)
         for turn, axes in enumerate(passes, start=1):
             named = _named(progress, ("model", number, len(cascades)), ("flip", turn, len(passes)))
-            estimate, more = _estimate_flipped(cascade, image, body, request, axes, named)
+            estimate, more = _estimate_flipped(cascade, image, body, context, request, axes, named)
             running.add(estimate.data, 1 / len(passes))
             clipped, voxels = clipped + estimate.clipped, voxels + estimate.voxels
             notes += more
@@ -120,11 +121,23 @@ class _Running:
 
 
 def _estimate_flipped(
-    cascade: Cascade, image: Array, body: Array, request: Request, axes: tuple[int, ...], progress: Progress | None
+    cascade: Cascade,
+    image: Array,
+    body: Array,
+    context: Array | None,
+    request: Request,
+    axes: tuple[int, ...],
+    progress: Progress | None,
 ) -> tuple[Estimate, tuple[str, ...]]:
-    """The estimate of the volume flipped along ``axes`` of (X, Y, Z), flipped back; views, not copies."""
+    """The estimate of the volume flipped along ``axes`` of (X, Y, Z), flipped back; views, not copies.
+
+    The context is flipped, not made anew of the flipped image: so are those of patches in training.
+    """
     spatial = tuple(1 + axis for axis in axes)
-    estimate, notes = cascade.predict(np.flip(image, spatial), np.flip(body, axes), request, progress)
+    turned = None if context is None else np.flip(context, spatial)
+    estimate, notes = cascade.predict(
+        np.flip(image, spatial), np.flip(body, axes), request, context=turned, progress=progress
+    )
     return Estimate(np.flip(estimate.data, spatial), estimate.clipped, estimate.voxels), notes
 
 

@@ -16,13 +16,15 @@ _TRUNCATE = 4.0
 
 
 class Features(Config):
-    """The features of a voxel, for each input channel in this order. Lengths are in voxels."""
+    """The features of a voxel, for each input channel in this order. Lengths are in voxels.
+
+    Beyond the border of the volume, smoothing and boxes see its mirror image, and all others its last voxel.
+    """
 
     sigmas: tuple[NonNegativeFloat, ...] = Field(default=(0.0, 1.0, 2.0, 4.0), min_length=1)
     """The intensity after Gaussian smoothing; 0 is the intensity itself."""
     shifts: tuple[tuple[NonNegativeFloat, PositiveInt], ...] = ()
-    """(sigma, distance): the smoothed intensity at this distance before and behind along each axis, six values. At the
-    border of the volume the last voxel goes on."""
+    """(sigma, distance): the smoothed intensity at this distance before and behind along each axis, six values."""
     edges: tuple[PositiveFloat, ...] = ()
     """Gradient magnitude and Laplacian after Gaussian smoothing."""
     boxes: tuple[PositiveInt, ...] = ()
@@ -55,9 +57,13 @@ class Features(Config):
             for axis, sign in product(range(3), (-1, 1)):
                 yield _moved(smooth[sigma], axis, sign * distance)
         for sigma in self.edges:
-            pairs = [(_moved(smooth[sigma], axis, 1), _moved(smooth[sigma], axis, -1)) for axis in range(3)]
-            yield np.sqrt(sum(((after - before) / 2) ** 2 for after, before in pairs))
-            yield sum(after + before for after, before in pairs) - 6 * smooth[sigma]
+            steepness, laplacian = np.zeros_like(block), -6 * smooth[sigma]
+            for axis in range(3):
+                after, before = _moved(smooth[sigma], axis, 1), _moved(smooth[sigma], axis, -1)
+                steepness += ((after - before) / 2) ** 2
+                laplacian += after + before
+            yield np.sqrt(steepness)
+            yield laplacian
         for side in self.boxes:
             yield ndimage.minimum_filter(block, side)
             yield ndimage.maximum_filter(block, side)

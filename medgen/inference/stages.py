@@ -120,8 +120,18 @@ class Cascade:
         x, y, z = edges
         return Plan(self.device, stitch_on or self.device, self.settings.batch, (x, y, z))
 
+    def first_context(self, image: Array, body: Array | None, progress: Progress | None = None) -> Array | None:
+        """What the first network sees beside ``image``, ``(1, X, Y, Z)``; None where it sees nothing."""
+        return None if self.first is None else self.first.predict(image, body, progress)
+
     def predict(
-        self, image: Array, body: Array, request: Request, progress: Progress | None = None
+        self,
+        image: Array,
+        body: Array,
+        request: Request,
+        *,
+        context: Array | None = None,
+        progress: Progress | None = None,
     ) -> tuple[Estimate, tuple[str, ...]]:
         """:meth:`run` by the first of ever thriftier plans that fits into memory, with a note on each step down.
 
@@ -133,7 +143,7 @@ class Cascade:
 
         def attempt(plan: Plan) -> Estimate:
             self._move(plan.device)
-            return self.run(image, body, plan, request, progress=progress)
+            return self.run(image, body, plan, request, context=context, progress=progress)
 
         try:
             return within_memory(
@@ -157,8 +167,6 @@ class Cascade:
     ) -> Estimate:
         """All stages by one plan; arguments and errors as for :func:`predict_prepared`."""
         values, clipped = request.values, 0
-        if context is None and self.first is not None:
-            context = self.first.predict(image, body)
         for number, stage in enumerate(self.stages, start=1):
             name = f"stage {number} of {len(self.stages)}" if len(self.stages) > 1 else "the network"
             inputs: Any = image if context is None else Stacked(image, context)

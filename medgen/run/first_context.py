@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from medgen.baselines.regressors import AROUND, BoostingConfig, fit_boosting
+from medgen.baselines.regressors import NEIGHBOURHOOD_TREES, BoostingConfig, fit_boosting
 from medgen.errors import Preempted
 from medgen.files import atomic_path
 from medgen.inference.boosting import FILE, BoostedEstimator
@@ -30,7 +30,8 @@ from medgen.run.folds import deal_folds, subjects_of
 from medgen.run.session import Session
 
 FOLDS = 5
-"""Most inner folds; each leaves out a fifth of the subjects, so that its trees are nearly as good as those of all."""
+"""Most inner folds; with five and more subjects each leaves out about a fifth of them, so that its trees are nearly as
+good as those of all."""
 TOLERANCE = 1.5
 """Out-of-fold error over in-sample error from which training subjects get out-of-fold estimates."""
 
@@ -54,17 +55,15 @@ class Trees(NamedTuple):
     def of(cls, config: Any) -> Trees | None:
         """What a method's config asks for; None: no context.
 
-        The trees look where the losses of the networks look, and a tissue counts for them as much.
+        The trees look where the losses of the networks look, but never where there is neither mask nor air, and a
+        tissue counts for them as much.
         """
-        name = getattr(config, "context", "none")
-        if name == "none":
+        name = str(getattr(config, "context", "none"))
+        trees = {"neighbourhood": NEIGHBOURHOOD_TREES, "voxelwise": BoostingConfig()}.get(name)
+        if trees is None:
             return None
-        trees = AROUND if name == "neighbourhood" else BoostingConfig()
-        return cls(
-            name,
-            trees.model_copy(update={"tissue_weights": config.tissue_weights}),
-            None if config.region == "mask" else _covered,
-        )
+        weighted = trees.model_copy(update={"tissue_weights": config.tissue_weights})
+        return cls(name, weighted, None if config.region == "mask" else _covered)
 
     def fit(self, session: Session, cases: Sequence[StoredCase]) -> BoostedEstimator:
         """Fit them with the seed of the run."""

@@ -161,6 +161,16 @@ def test_voxels_are_drawn_by_the_weight_of_their_tissue():
     np.testing.assert_array_equal(np.sort(equal), target.ravel())
 
 
+def test_of_a_case_without_the_tissues_that_count_nothing_is_drawn():
+    target = np.full((1, 8, 8, 8), 0.5, np.float32)
+    bony, soft = Stored("a", target, target), Stored("b", target, np.full_like(target, -0.3))
+    config = BoostingConfig(tissue_weights=(0.0, 1.0, 0.0), trees=3)
+    estimate = fit_boosting([bony, soft], config).predict(target)
+    np.testing.assert_allclose(estimate, -0.3, atol=1e-6)
+    with pytest.raises(InputError, match="no voxel"):
+        fit_boosting([bony], config)
+
+
 def test_mask_limits_the_prediction():
     case = smooth_case(1)
     mask = np.zeros(case.image.shape[1:], dtype=bool)
@@ -204,6 +214,11 @@ def test_a_constant_that_was_not_fitted():
         ConstantBaseline().predict(np.zeros((1, 2, 2, 2), dtype=np.float32))
 
 
+def values_of(trees, samples):
+    """What the trees say of the rows of ``samples``."""
+    return trees.predict(np.stack([trees.places(column, values) for column, values in enumerate(samples.T)]))
+
+
 @pytest.mark.parametrize(("leaves", "trees", "features"), [(2, 7, 1), (31, 25, 4), (32, 10, 3)])
 def test_bit_masks_reach_the_leaves_that_scikit_learn_reaches(leaves, trees, features):
     from sklearn.ensemble import HistGradientBoostingRegressor
@@ -216,7 +231,7 @@ def test_bit_masks_reach_the_leaves_that_scikit_learn_reaches(leaves, trees, fea
         samples, targets
     )
     new = np.concatenate([generator.normal(0, 3, size=(70_000, features)).astype(np.float32), samples])
-    np.testing.assert_allclose(boosted_trees(model, features).predict(new), model.predict(new), atol=1e-5)
+    np.testing.assert_allclose(values_of(boosted_trees(model, features), new), model.predict(new), atol=1e-5)
 
 
 @pytest.mark.parametrize("leaves", [2, 3, 8, 31, 32])
@@ -235,7 +250,7 @@ def test_a_value_on_a_threshold_goes_where_scikit_learn_sends_it(leaves):
     near = np.concatenate([exact, np.nextafter(exact, np.inf), np.nextafter(exact, -np.inf)])
     trees = boosted_trees(model, 2)
     for rows in (near, near.astype(np.float32)):  # float32 rounds them to either side
-        found = trees.predict(rows)
+        found = values_of(trees, rows)
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, model.predict(rows), rtol=0, atol=1e-6)
 
@@ -249,7 +264,7 @@ def test_a_tree_of_one_leaf_among_others():
     model = HistGradientBoostingRegressor(**options).fit(samples, (samples[:, 0] > 0).astype(float))
     leaves = [tree.get_n_leaf_nodes() for (tree,) in model._predictors]
     assert min(leaves) == 1 < max(leaves)
-    np.testing.assert_allclose(boosted_trees(model, 2).predict(samples), model.predict(samples), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(values_of(boosted_trees(model, 2), samples), model.predict(samples), rtol=0, atol=1e-6)
 
 
 def test_a_target_that_is_one_value_has_trees_of_one_leaf():
@@ -278,7 +293,9 @@ def test_the_mean_has_the_lower_squared_error():
     assert ConstantBaseline("median").fit([case]).value == pytest.approx(0.0, abs=1 / 65535)
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut", "text", "lacks values", "lacks sigmas", "lacks base"])
+@pytest.mark.parametrize(
+    "damage", ["missing", "cut", "text", "lacks values", "lacks sigmas", "lacks base", "negative", "another number"]
+)
 def test_a_damaged_file_of_the_trees_is_refused_even_without_its_hash(tmp_path, damage):
     from safetensors.numpy import load_file, save_file
 
@@ -292,7 +309,10 @@ def test_a_damaged_file_of_the_trees_is_refused_even_without_its_hash(tmp_path, 
         file.write_text("no tensors")
     else:
         arrays = load_file(file)
-        arrays.pop(damage.removeprefix("lacks "))
+        if damage.startswith("lacks"):
+            arrays.pop(damage.removeprefix("lacks "))
+        else:
+            arrays["sigmas"] = np.array({"negative": [-1.0], "another number": [0.0, 1.0, 2.0]}[damage])
         save_file(arrays, file)
     with pytest.raises(ModelError, match=r"context\.safetensors"):
         BoostedEstimator.load(tmp_path)

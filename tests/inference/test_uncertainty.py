@@ -139,7 +139,10 @@ class TestMean:
         class Stub:
             settings = InferenceConfig(flips=("x", "y", "z"))
 
-            def predict(self, image: np.ndarray, *_: Any) -> tuple[Estimate, tuple[str, ...]]:
+            def first_context(self, *_: Any) -> None:
+                return None
+
+            def predict(self, image: np.ndarray, *_: Any, **__: Any) -> tuple[Estimate, tuple[str, ...]]:
                 alive.append(sum(each() is not None for each in made))
                 data = np.full(image.shape, float(len(made)), np.float32)
                 made.append(weakref.ref(data))

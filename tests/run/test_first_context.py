@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,12 +11,17 @@ import numpy as np
 import pytest
 import tiny
 
-from medgen.baselines.regressors import AROUND
+from medgen.baselines.regressors import NEIGHBOURHOOD_TREES
+from medgen.config import build
 from medgen.errors import ModelError, Preempted, UsageError
 from medgen.inference import boosting
 from medgen.inference.boosting import BoostedEstimator
+from medgen.inference.ensemble import estimate_mean
 from medgen.inference.model import load_model
-from medgen.inference.stages import predict_prepared
+from medgen.inference.neighbourhood import NEIGHBOURHOOD, VOXELWISE
+from medgen.inference.stages import Request, predict_prepared
+from medgen.methods._paired import PairedConfig
+from medgen.preparation.task import IMAGE
 from medgen.run import first_context
 from medgen.run.experiment import prepare, train
 from medgen.run.first_context import Trees
@@ -56,6 +62,50 @@ def test_a_resumed_run_does_not_grow_the_trees_again(cases, tmp_path, monkeypatc
     train(recipe(), cases, run, resume=True, device="cpu")
 
 
+@pytest.mark.parametrize(
+    ("config", "features"),
+    [
+        ({}, NEIGHBOURHOOD),
+        ({"context": "voxelwise", "tissue_weights": [1, 4, 2]}, VOXELWISE),
+        ({"context": "none"}, None),
+    ],
+)
+def test_the_trees_follow_from_the_config(config, features):
+    built = build(PairedConfig, config)
+    trees = Trees.of(built)
+    if features is None:
+        assert trees is None
+        return
+    assert trees.config.features == features
+    assert trees.config.tissue_weights == built.tissue_weights
+    assert trees.config.copies == (4 if features == NEIGHBOURHOOD else 1)
+
+
+def test_a_context_of_another_kind_is_none_of_trees():
+    assert Trees.of(SimpleNamespace(context="slices")) is None
+
+
+def test_a_flipped_pass_sees_the_context_flipped_and_not_that_of_the_flipped_image(cases, tmp_path, monkeypatch):
+    run = train(recipe(), cases, tmp_path / "run", device="cpu")
+    stored = prepare(recipe(), cases, run / "store").select(split="val")[0]
+    model = load_model(run, device="cpu")
+    image, body = np.array(stored.image), np.array(stored.body)
+    image *= np.linspace(0.5, 1.5, image.shape[1])[:, None, None]  # a coil on one side
+    cascade, seen = model.cascade, []
+    predict = type(cascade).predict
+
+    def spied(self, image, body, request, *, context, progress):
+        seen.append((np.array(image), np.array(context)))
+        return predict(self, image, body, request, context=context, progress=progress)
+
+    monkeypatch.setattr(type(cascade), "predict", spied)
+    flipped = replace(cascade, settings=cascade.settings.model_copy(update={"flips": ("x",)}))
+    estimate_mean([flipped], image, body, Request(IMAGE))
+    for plain, turned in zip(*seen, strict=True):
+        np.testing.assert_array_equal(turned, plain[:, ::-1])
+    np.testing.assert_array_equal(seen[0][1], cascade.first.predict(image, body))
+
+
 def test_one_training_subject_is_enough_for_one_network(tmp_path, caplog):
     (tmp_path / "data").mkdir()
     single = tiny.write_cases(tmp_path / "data", train=1, val=0, test=1)
@@ -84,7 +134,7 @@ def written_contexts(cases, folder, monkeypatch, fit, *, apart=False, reason=Non
     store, fitted = prepare(recipe(), cases, folder / "store"), []
 
     def fit_boosting(chosen, config, *, seed, where):
-        assert config == AROUND
+        assert config == NEIGHBOURHOOD_TREES
         fitted.append(sorted(case.name for case in chosen))
         return fit(chosen)
 
@@ -94,7 +144,7 @@ def written_contexts(cases, folder, monkeypatch, fit, *, apart=False, reason=Non
     stop, settings = SimpleNamespace(reason=reason), SimpleNamespace(seed=0, config={})
     session = SimpleNamespace(folder=folder, engine=engine, progress=None, recipe=settings, stop=stop)
     training, held_out = store.select(split="train"), store.select(split="val")
-    trees = Trees("neighbourhood", AROUND, None)
+    trees = Trees("neighbourhood", NEIGHBOURHOOD_TREES, None)
     _, paths = first_context.fit_first_context(session, training, held_out, trees, apart=apart)
     return training, {name: np.load(path) for name, path in paths.items()}, fitted
 
