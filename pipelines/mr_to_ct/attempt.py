@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from medgen.baselines.scoring import score_baselines
+from medgen.baselines.scoring import BASELINES, score_baselines
 from medgen.cases import read_cases
 from medgen.demo import RECIPE
 from medgen.evaluation import evaluate_synthesis
@@ -40,7 +40,7 @@ def main() -> None:
     known = json.loads((table.parent / "phantom.json").read_text())["seeds"]["subject"]
     if known != options.phantom_seed:
         raise SystemExit(f"{out} is for phantom seed {known}, not {options.phantom_seed}: use another --out")
-    if not (out / "scores" / "voxelwise.json").is_file():
+    if not all((out / "scores" / f"{name}.json").is_file() for name in BASELINES):
         prepared = prepare(RECIPE, table, store)
         test = read_cases(table).select(split="test")
         score_baselines(prepared.select(split="train"), prepared.preparation, test, table, out)

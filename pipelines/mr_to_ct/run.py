@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import json
 import multiprocessing
 import platform
 import time
@@ -19,8 +20,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from medgen.errors import UsageError
 from medgen.files import write_json
 from medgen.phantom import make_head_phantom
+from medgen.recipe.check import check_recipe
+from medgen.recipe.settings import load_recipe
 
 from study import NETWORKS, Budget, Job
 from tables import collect, markdown
@@ -39,6 +43,7 @@ def main() -> None:
     budget = Budget(options.minutes, None, options.precision, options.device)
     jobs = _tuning_jobs(out, options, budget) if options.what == "tune" else _study_jobs(out, options, budget)
     began = time.monotonic()
+    _require_same_rows(out, budget)
     if options.what != "tables":
         _run_all([job for job in jobs if not job.done], options.jobs)
     facts = {
@@ -100,6 +105,21 @@ def _run_all(jobs: list[Job], parallel: int) -> None:
             job = futures[future]
             future.result()
             print(f"{number}/{len(jobs)} {job.out.name} {job.network} seed {job.seed}", flush=True)
+
+
+def _require_same_rows(out: Path, budget: Budget) -> None:
+    """Refuse a folder whose rows were made with other settings, such as other defaults of the methods."""
+    known = out / "rows.json"
+    checked = {name: check_recipe(load_recipe(budget.recipe(name, 0, 1)))[0] for name in NETWORKS}
+    rows = {name: recipe.model_dump(mode="json") for name, recipe in checked.items()}
+    if not known.is_file():
+        if any(out.glob("*/seed*/scores")):
+            raise UsageError(
+                "results of an earlier medgen, whose settings are not known", where=out, fix="use a new --out"
+            )
+        write_json(known, rows)
+    elif json.loads(known.read_text()) != rows:
+        raise UsageError("the rows of this study were made with other settings", where=known, fix="use a new --out")
 
 
 def _machine(device: str) -> str:

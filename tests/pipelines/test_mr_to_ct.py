@@ -76,10 +76,27 @@ def test_every_network_of_the_study_has_a_valid_recipe_and_differs_in_what_it_is
     }
     assert different == {
         "context": {"context"},
+        "trees": {"context"},
         "gradient": {"gradient_difference_weight"},
         "gan": set(),
         "stage2": {"stages", "context_folds"},
     }
+
+
+def test_rows_of_other_settings_are_not_mixed_in_one_folder(tmp_path):
+    from medgen.errors import UsageError
+
+    from run import _require_same_rows
+    from study import Budget
+
+    _require_same_rows(tmp_path, Budget())
+    _require_same_rows(tmp_path, Budget())
+    with pytest.raises(UsageError, match="other settings"):
+        _require_same_rows(tmp_path, Budget(adversarial_weight=0.5))
+    (tmp_path / "rows.json").unlink()
+    (tmp_path / "misaligned_0mm" / "seed0" / "scores").mkdir(parents=True)
+    with pytest.raises(UsageError, match="earlier medgen"):
+        _require_same_rows(tmp_path, Budget())
 
 
 def test_the_training_slab_is_cut_into_two_parts_with_a_gap():
