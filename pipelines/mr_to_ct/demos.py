@@ -65,18 +65,19 @@ def _scores(folder: Path, method: str) -> dict[str, float]:
 
 
 def _markdown(found: dict[int, dict[str, dict[str, Any]]]) -> str:
-    """A row a seed: voxel-wise boosting, neighbourhood boosting, the network, and its change from the first."""
+    """A row a seed: voxel-wise / neighbourhood boosting -> the network (its change from either)."""
     lines = [
         "| phantom seed | MAE (HU) | soft (HU) | bone (HU) | air (HU) | rim (ml) | PSNR (dB) | MS-SSIM | sharpness |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
+    digits = dict.fromkeys(METRICS[:4], 1) | {METRICS[4]: 0} | dict.fromkeys(METRICS[5:], 2)
     for seed, methods in found.items():
         rows = [methods[name] for name in METHODS[1:]]
-        digits = dict.fromkeys(METRICS[:4], 1) | {METRICS[4]: 0} | dict.fromkeys(METRICS[5:], 2)
-        cells = [", ".join(f"{row[m]:.{digits[m]}f}" for row in rows) for m in METRICS]
-        cells[:4] = [
-            f"{cell} ({rows[-1][m] / rows[0][m] - 1:+.0%})" for cell, m in zip(cells[:4], METRICS[:4], strict=True)
-        ]
+        cells = []
+        for m in METRICS:
+            first, second, network = (f"{row[m]:.{digits[m]}f}" for row in rows)
+            changes = ", ".join(f"{rows[-1][m] / row[m] - 1:+.0%}" for row in rows[:-1])
+            cells.append(f"{first} / {second} -> {network}" + (f" ({changes})" if m in METRICS[:4] else ""))
         lines.append(f"| {seed} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
