@@ -77,7 +77,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--data", help="folder of that phantom")
     parser.add_argument("--out", required=True)
     parser.add_argument("--rows", nargs=2, default=["gradient", "gan"])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--seed", type=int, default=0, help="of the sides and slices")
     parser.add_argument("--count", metavar="ANSWERS", help="count answers instead of drawing")
     return parser.parse_args()
