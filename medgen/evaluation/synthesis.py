@@ -14,7 +14,7 @@ from medgen.cases import listed
 from medgen.errors import InputError
 from medgen.evaluation.deviations import deviation_notes, deviation_scores, find_deviations
 from medgen.evaluation.grids import on_grid_of, recorded
-from medgen.evaluation.references import Reference, compare_grids, find_predictions, find_references
+from medgen.evaluation.references import Reference, compare_grids, copies, find_predictions, find_references
 from medgen.evaluation.scores import Scores
 from medgen.metrics import uncertainty
 from medgen.metrics.image import SETTINGS, UNITS, image_scores
@@ -110,6 +110,7 @@ def evaluate_synthesis(
         failed=tuple({"case": item.case, "reason": broken[item.case]} for item in found if item.case in broken),
         notes=(
             *notes,
+            *copies(found, paths),
             *remarks,
             *deviation_notes([name for name in paths if name not in broken], deviations, unusable),
         ),

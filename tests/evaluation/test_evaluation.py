@@ -71,6 +71,26 @@ def test_another_split_on_request(cohort):
     assert math.isfinite(scores.summary["psnr"]["mean"])
 
 
+def test_the_truth_is_not_scored_against_itself(cohort):
+    with pytest.raises(UsageError, match="the prediction of 'b' is the file of its own reference"):
+        evaluate_synthesis(cohort / "truth", cohort / "cases.csv")
+    link = cohort / "links"
+    link.mkdir()
+    for case in "bc":
+        (link / f"{case}_ct.nii.gz").symlink_to(cohort / "truth" / case / f"{case}_ct.nii.gz")
+    with pytest.raises(UsageError, match="its own reference"):
+        evaluate_synthesis(link, cohort / "cases.csv")
+
+
+def test_a_copy_of_the_truth_is_named(cohort):
+    copy = cohort / "predictions" / "b" / "b_ct.nii.gz"
+    copy.write_bytes((cohort / "truth" / "b" / "b_ct.nii.gz").read_bytes())
+    notes = evaluate_synthesis(cohort / "predictions", cohort / "cases.csv").notes
+    assert [note for note in notes if "copy" in note] == [
+        "the prediction is a copy of its own reference, byte for byte: b"
+    ]
+
+
 def test_the_file_has_the_promised_shape(cohort):
     path = evaluate_synthesis(cohort / "predictions", cohort / "cases.csv").write(cohort / "scores.json")
     content = json.loads(path.read_text())
