@@ -23,6 +23,8 @@ from medgen.metrics.tissue import BODY_ABOVE, body_mask
 from medgen.types import Progress, SplitOrAll
 from medgen.volume import Volume, read_label, read_volume
 
+LOWEST = -1024.0
+"""HU of the least that a CT can hold; lower values are padding."""
 _BODY = f"the filled largest component above {BODY_ABOVE:g} HU of the true CT"
 
 
@@ -73,7 +75,8 @@ def evaluate_synthesis(
 
     Returns:
         The scores, cases in the order of the table or by name. A case fails if its prediction is missing, damaged or
-        not finite in the mask: its metrics are then NaN, ``n_failed`` counts it and ``failed`` lists it.
+        not finite in the mask: its metrics are then NaN, ``n_failed`` counts it and ``failed`` lists it. Values below
+        -1024 HU, such as -2000 or -3024 outside a scanner's field of view, are no measurement and count as -1024 HU.
 
     Raises:
         InputError: no case has a prediction; a mask, or a prediction without ``resample_to_reference``, is on another
@@ -118,6 +121,7 @@ def evaluate_synthesis(
             "role": role,
             **settings,
             **SETTINGS,
+            "raised_to_hu": LOWEST,
             **(uncertainty.SETTINGS if deviations else {}),
             **resampling,
             "bootstrap": {"seed": seed, "draws": draws},
@@ -139,7 +143,7 @@ def _score(case: _Case) -> tuple[dict[str, float], str, str]:
     """The metrics of one case, the reason if it failed, and the reason if its standard deviation cannot be scored."""
     item = case.reference
     truth = read_volume(item.truth)
-    true = _voxels(truth)
+    true = _measured(_voxels(truth))
     mask = body_mask(true) if item.mask is None else _voxels(read_label(item.mask)) > 0
     if not mask.any():
         return {}, "the mask is empty", ""
@@ -153,7 +157,7 @@ def _score(case: _Case) -> tuple[dict[str, float], str, str]:
         volume = read_volume(case.prediction)
     except InputError as error:
         return {}, error.what, ""
-    predicted = _voxels(on_grid_of(truth, volume, fill=math.nan) if case.elsewhere else volume)
+    predicted = _measured(_voxels(on_grid_of(truth, volume, fill=math.nan) if case.elsewhere else volume))
     if count := int((~np.isfinite(predicted[mask])).sum()):
         what = "NaN, infinite or outside its field of view" if case.elsewhere else "NaN or infinite"
         return {}, f"the prediction is {what} in {count} voxels of the mask", ""
@@ -162,6 +166,11 @@ def _score(case: _Case) -> tuple[dict[str, float], str, str]:
         return scores, "", ""
     more, remark = deviation_scores(case.deviation, volume, truth, mask, elsewhere=case.elsewhere)
     return scores | more, "", remark
+
+
+def _measured(ct: NDArray[Any]) -> NDArray[Any]:
+    """HU with the padding of scanners raised to :data:`LOWEST`, as preparation does; below it nothing is measured."""
+    return np.asarray(np.maximum(ct, np.float32(LOWEST)))
 
 
 def _voxels(volume: Volume) -> NDArray[Any]:

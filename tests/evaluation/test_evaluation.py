@@ -82,6 +82,20 @@ def test_the_truth_is_not_scored_against_itself(cohort):
         evaluate_synthesis(link, cohort / "cases.csv")
 
 
+def test_padding_of_a_scanner_is_air(cohort):
+    padded, prediction = head(1), np.where(head(1) > 0, head(1), -1024)
+    mask = np.ones(SHAPE)
+    padded[:, :, 0], prediction[:, :, 0] = -3024, -1024
+    prediction[head(1) <= 0] = head(1)[head(1) <= 0]
+    prediction[:, :, 0] = -1024
+    save(cohort / "padded" / "x_ct.nii.gz", padded)
+    save(cohort / "padded" / "x_mask.nii.gz", mask, kind="label")
+    save(cohort / "perfect" / "x_ct.nii.gz", prediction)
+    scores = evaluate_synthesis(cohort / "perfect", cohort / "padded")
+    assert (scores.cases[0]["mae"], scores.cases[0]["me"], scores.cases[0]["gradient_ratio"]) == (0, 0, 1)
+    assert scores.settings["raised_to_hu"] == -1024
+
+
 def test_a_copy_of_the_truth_is_named(cohort):
     copy = cohort / "predictions" / "b" / "b_ct.nii.gz"
     copy.write_bytes((cohort / "truth" / "b" / "b_ct.nii.gz").read_bytes())

@@ -216,6 +216,13 @@ class TestRefused:
             header.save_as(path)
         assert read_volume(tmp_path / "series").shape[2] == 7
 
+    def test_numbers_in_the_upper_bits(self, tmp_path):
+        for path in write_series(tmp_path / "series"):
+            header = pydicom.dcmread(path)
+            header.BitsStored, header.HighBit = 12, 15
+            header.save_as(path)
+        refused(tmp_path / "series", r"12 bits \(BitsStored\) end at bit 15 \(HighBit\), expected bit 11")
+
     def test_two_patients(self, tmp_path):
         write_series(tmp_path / "both")
         write_series(tmp_path / "both", voxels()[:, :, :2], names=["x.dcm", "y.dcm"], person="PATIENT-1843")
