@@ -146,7 +146,7 @@ def test_nifti_is_never_read_by_simpleitk():
         assert "import SimpleITK" not in path.read_text() or path.name == "metaimage.py"
 
 
-@pytest.mark.parametrize(("name", "begin"), [("a.nii", 0), ("a.nii.gz", 0), ("a.nii", 340)])
+@pytest.mark.parametrize(("name", "begin"), [("a.nii", 0), ("a.nii.gz", 0)])
 def test_voxels_do_not_begin_inside_the_header(tmp_path, name, begin):
     path = save(tmp_path / name, noise((9, 8, 7)))
     pack, unpack = (gzip.compress, gzip.decompress) if name.endswith("gz") else (bytes, bytes)
