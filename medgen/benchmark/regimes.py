@@ -21,6 +21,7 @@ from medgen.config import Config, build
 from medgen.errors import UsageError
 from medgen.methods.catalogue import method_names, resolve
 from medgen.recipe.settings import Recipe, load_recipe
+from medgen.recipe.yaml import read_yaml
 
 SUPERVISED = "segmentation"
 """The method of every regime that uses labelled cases only."""
@@ -109,7 +110,7 @@ def load_plan(path: str | Path) -> Plan:
     """
     path = Path(path)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = read_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError("the plan does not exist", where=path, fix="check the path") from None
     except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ _BIDS_ROLES = {"T1w": "t1", "T2w": "t2", "FLAIR": "flair", "PDw": "pd", "T2starw
 _BIDS_FOLDERS = ("anat", "ct")
 _OTHER_SPACE = re.compile(r"_space-(?!orig|individual|T1w|T2w|FLAIR)[A-Za-z0-9]+")
 
+_COMPLEX = re.compile(r"_part-(phase|real|imag)(_|$)")
+"""Parts of a complex image that are no anatomy; ``part-mag`` is."""
+
 
 def from_nnunet(folder: str | Path, *, validation: float = 0.2) -> tuple[Case, ...]:
     """Cases of an nnU-Net dataset: ``imagesTr/<case>_0000.nii.gz``, ``labelsTr``, ``imagesTs``, ``dataset.json``.
@@ -31,7 +35,8 @@ def from_nnunet(folder: str | Path, *, validation: float = 0.2) -> tuple[Case, .
         validation: fraction of the training cases for ``val``, by the hash of their names.
 
     Raises:
-        InputError: the folder, ``dataset.json`` or the images are missing, or a channel has no name there.
+        InputError: the folder, ``dataset.json`` or the images are missing, a channel has no name there, or a label
+            value means that nobody looked.
     """
     folder = require_folder(folder)
     description = _description(folder)
@@ -39,6 +44,7 @@ def from_nnunet(folder: str | Path, *, validation: float = 0.2) -> tuple[Case, .
     if ending not in _SUFFIXES:
         raise InputError(f"the images end in {ending!r}", where=folder, fix="convert them to .nii.gz")
     channels = _channels(description, folder)
+    _require_annotated(description, folder)
     training = _nnunet_images(folder / "imagesTr", channels, ending)
     testing = _nnunet_images(folder / "imagesTs", channels, ending) if (folder / "imagesTs").is_dir() else {}
     splits = assign_splits(list(training), validation=validation)
@@ -66,21 +72,24 @@ def from_msd(folder: str | Path, *, validation: float = 0.2, split_into: str | P
     folder = require_folder(folder)
     description = _description(folder)
     channels = list(_channels(description, folder).values())
-    if len(channels) > 1 and split_into is None:
+    training = [_msd_entry(entry, folder, channels) for entry in description.get("training", [])]
+    testing = [_msd_entry(entry, folder, channels) for entry in description.get("test", [])]
+    together = any(isinstance(image, Path) for _, image, _ in (*training, *testing))
+    if len(channels) > 1 and together and split_into is None:
         raise InputError(
             f"each image holds {len(channels)} channels ({', '.join(channels)}); a case table needs one file each",
             where=folder,
             fix="name a folder where they are written as 3D volumes: --split-into FOLDER (split_into in Python)",
         )
-    training = [_msd_entry(entry, folder) for entry in description.get("training", [])]
-    testing = [_msd_entry(entry, folder) for entry in description.get("test", [])]
     splits = assign_splits([name for name, _, _ in training], validation=validation)
     cases = []
     for part, entries in (("Tr", training), ("Ts", testing)):
         for name, image, label in entries:
-            images = (
-                {channels[0]: image} if len(channels) == 1 else _split(image, channels, name, Path(str(split_into)))
-            )
+            if isinstance(image, Path):
+                many = len(channels) > 1
+                images = _split(image, channels, name, Path(str(split_into))) if many else {channels[0]: image}
+            else:
+                images = image
             found = {**images, "label": label} if label else images
             cases.append(Case(name, splits[name] if part == "Tr" else "test", None, found))
     if not cases:
@@ -151,6 +160,18 @@ def _channels(description: Mapping[str, Any], folder: Path) -> dict[int, str]:
     return dict(sorted(roles.items()))
 
 
+def _require_annotated(description: Mapping[str, Any], folder: Path) -> None:
+    labels = description.get("labels")
+    if isinstance(labels, Mapping) and "ignore" in labels:
+        raise InputError(
+            f"the label value {labels['ignore']} means 'ignore': nobody annotated these voxels, and medgen would learn "
+            "them as a class",
+            where=folder / "dataset.json",
+            fix="set them to background, give the annotated voxels as a mask (a column of the case table, data.mask), "
+            "and take 'ignore' out of dataset.json",
+        )
+
+
 def _nnunet_images(folder: Path, channels: Mapping[int, str], ending: str) -> dict[str, dict[str, Path]]:
     found: dict[str, dict[str, Path]] = defaultdict(dict)
     for path in sorted(folder.glob(f"*{ending}")):
@@ -169,14 +190,32 @@ def _nnunet_images(folder: Path, channels: Mapping[int, str], ending: str) -> di
     return dict(found)
 
 
-def _msd_entry(entry: Any, folder: Path) -> tuple[str, Path, Path | None]:
-    """Case name, image and label of one entry; test entries are bare paths."""
-    image, label = (entry, None) if isinstance(entry, str) else (entry.get("image"), entry.get("label"))
-    paths = [_inside(folder, text) if text else None for text in (image, label)]
-    if paths[0] is None:
-        raise InputError("an entry of dataset.json has no image", where=folder, fix="copy dataset.json again")
-    name = re.sub(r"\.nii(\.gz)?$", "", paths[0].name)
-    return require_name(name, folder), paths[0], paths[1]
+def _msd_entry(entry: Any, folder: Path, channels: list[str]) -> tuple[str, Path | dict[str, Path], Path | None]:
+    """Case name, image and label of one entry; the image is one file, or a file for each role.
+
+    Test entries may be bare paths. MONAI's lists have a file for each channel, in the order of the channels.
+    """
+    image, label = (entry.get("image"), entry.get("label")) if isinstance(entry, dict) else (entry, None)
+    truth = _inside(folder, label) if label else None
+    if isinstance(image, list) and len(image) == len(channels) and all(isinstance(each, str) for each in image):
+        files = {role: _inside(folder, each) for role, each in zip(channels, image, strict=True)}
+        name = _plain(truth) if truth else _shared(_plain(path) for path in files.values())
+        return require_name(name, folder), files, truth
+    if not isinstance(image, str) or not image:
+        count = f"{len(image)} images for {len(channels)} channels" if isinstance(image, list) else "no image"
+        raise InputError(f"an entry of dataset.json has {count}", where=folder, fix="copy dataset.json again")
+    path = _inside(folder, image)
+    return require_name(_plain(path), folder), path, truth
+
+
+def _shared(names: Iterable[str]) -> str:
+    """What names begin with, before the blank between it and the channel."""
+    alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    return "".join(letters[0] for letters in alike).rstrip("_-.")
+
+
+def _plain(path: Path) -> str:
+    return re.sub(r"\.nii(\.gz)?$", "", path.name)
 
 
 def _inside(folder: Path, text: str) -> Path:
@@ -216,8 +255,10 @@ def _bids_case(image: Path) -> tuple[str, str]:
 
 
 def _bids_role(image: Path, *, derived: bool) -> str | None:
-    """The role of a file by its suffix; None where it is none (an image derived from another, another space)."""
-    stem = re.sub(r"\.nii(\.gz)?$", "", image.name)
+    """The role of a file by its suffix; None where it is none (derived, in another space, a phase)."""
+    stem = _plain(image)
+    if _COMPLEX.search(stem):
+        return None
     suffix = stem.rsplit("_", 1)[-1]
     if derived:
         if suffix not in ("dseg", "mask", "roi") or _OTHER_SPACE.search(stem):

@@ -117,10 +117,10 @@ def score_all(
         progress: called with (cases done, number of cases, name of the case).
 
     Raises:
-        InputError: no case has a prediction; a map is on another grid than its reference, or is not a detection map;
-            or a reference cannot be used.
+        InputError: no case has a prediction; a map is on another grid than its reference; no map can be used; or a
+            reference cannot be used.
     """
-    scored = Scored()
+    scored, refused = Scored(), list[InputError]()
     paths = _maps(folder, found)
     broken, _ = compare_grids(found, paths, resample=None)  # interpolation would damage a map of candidates
     scored.broken.update(broken)
@@ -130,9 +130,11 @@ def score_all(
         if item.case in scored.broken:
             continue
         truth, highest = _truth(item, rule)
-        matched = _match(paths[item.case], truth, rule)
-        if isinstance(matched, str):
-            scored.broken[item.case] = matched
+        try:
+            matched = _match(paths[item.case], truth, rule)
+        except InputError as error:
+            refused.append(error)
+            scored.broken[item.case] = error.what
             continue
         scored.found[item.case], scored.highest[item.case] = matched, highest
         if tumours.paths:
@@ -141,6 +143,8 @@ def score_all(
                 scored.unlabelled[item.case] = voxels
             else:
                 scored.voxels[item.case] = voxels
+    if refused and not scored.found:
+        raise refused[0]  # not the fault of one case
     if progress:
         progress(len(found), len(found), "scores")
     return scored
@@ -166,16 +170,13 @@ def _truth(item: Reference, rule: Rule) -> tuple[Mask, int]:
     return rule.lesion(values), int(values.max())
 
 
-def _match(path: Path, truth: Mask, rule: Rule) -> CaseDetection | str:
-    """The detections in a case, or the reason if it failed.
+def _match(path: Path, truth: Mask, rule: Rule) -> CaseDetection:
+    """The detections in a case.
 
     Raises:
-        InputError: the file is not a detection map.
+        InputError: the file is damaged, or not a detection map.
     """
-    try:
-        values = read_volume(path).data[0]
-    except InputError as error:
-        return error.what
+    values = read_volume(path).data[0]
     try:
         return match_lesions(values, truth, overlap=rule.overlap)
     except ValueError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from filecmp import cmp
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,7 @@ def compare_grids(
         The reason for each case without a readable prediction; and the cases whose prediction must be resampled.
 
     Raises:
+        UsageError: a prediction is the file of its own reference.
         InputError: a prediction is on another grid than its reference although ``resample`` is off, or does not
             overlap with it; a mask is on another grid; or a reference cannot be read.
     """
@@ -237,6 +239,12 @@ def compare_grids(
         if item.case not in paths:
             broken[item.case] = "there is no prediction"
             continue
+        if paths[item.case].samefile(item.truth):
+            raise UsageError(
+                f"the prediction of '{item.case}' is the file of its own reference",
+                where=paths[item.case],
+                fix="give the folder of the predictions, not that of the data",
+            )
         try:
             header = read_header(paths[item.case])
         except InputError as error:
@@ -245,6 +253,12 @@ def compare_grids(
         if not _on_one_grid(header, truth, resample=resample):
             elsewhere.append(item.case)
     return broken, tuple(elsewhere)
+
+
+def copies(found: Sequence[Reference], paths: Mapping[str, Path]) -> list[str]:
+    """A note on predictions that are byte for byte their reference; no method writes such a file."""
+    same = [item.case for item in found if item.case in paths and cmp(paths[item.case], item.truth, shallow=False)]
+    return [f"the prediction is a copy of its own reference, byte for byte: {listed(same)}"] if same else []
 
 
 def _on_one_grid(prediction: Grid, truth: Grid, *, resample: bool | None) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medgen.cases import listed
 from medgen.errors import InputError, UsageError
@@ -19,7 +20,7 @@ from medgen.metrics.segmentation import DEFINITIONS, UNITS, segmentation_scores
 from medgen.metrics.statistics import Summary, summarise
 from medgen.metrics.surface import TOLERANCE
 from medgen.types import Domain, Progress, SplitOrAll
-from medgen.volume import as_label, read_label, read_volume
+from medgen.volume import Volume, as_label, read_label, read_volume
 
 _Found = dict[int, dict[str, float]]
 _NOTHING = np.zeros((1, 1, 1), dtype=bool)
@@ -98,13 +99,14 @@ def evaluate_segmentation(
         The scores, cases in the order of the table or by name. With one class: ``dice``, ``hd95``, ... With several:
         ``dice_<class>``, ... and as ``dice``, ... the mean over the classes to which the metric applies.
         ``settings["empty_masks"]`` records how empty masks count; a missed structure is never left out of a mean.
-        A case fails if its prediction is missing or damaged: its metrics are then NaN and ``failed`` lists it.
+        A case fails if its prediction is missing, damaged or no label map of these classes (NaN, probabilities, another
+        value): its metrics are then NaN and ``failed`` lists it.
 
     Raises:
-        InputError: no case has a prediction; a prediction holds probabilities or a value that is not a class, or, if
-            it is not resampled, is on another grid than its reference; or a reference cannot be used.
-        UsageError: the classes contradict each other or those of the model; an option is out of its range; or a split
-            is given, but the references are not a case table.
+        InputError: no case has a prediction; no prediction is a label map of these classes; one that is not resampled
+            is on another grid than its reference; or a reference cannot be used.
+        UsageError: a prediction is its own reference; the classes contradict each other or those of the model; an
+            option is out of its range; or a split is given, but the references are not a case table.
     """
     measures = {"tolerance": tolerance, "lesion_share": lesion_share, "lesion_minimum_ml": lesion_minimum_ml}
     if not 0 <= lesion_share <= 1 or min(measures.values()) < 0:
@@ -151,31 +153,43 @@ def _score_all(
 ) -> dict[str, _Found]:
     """The metrics of each case; a case whose prediction proves damaged is added to ``broken``."""
     scored: dict[str, _Found] = {}
+    refused: list[InputError] = []
     for number, item in enumerate(found):
         if progress:
             progress(number, len(found), item.case)
-        if item.case not in broken:
-            values, reason = _score(item, paths[item.case], grouping, measures, elsewhere=item.case in elsewhere)
-            scored.update({} if reason else {item.case: values})
-            broken.update({item.case: reason} if reason else {})
+        if item.case in broken:
+            continue
+        reference = read_label(item.truth)
+        try:
+            predicted = _predicted(reference, paths[item.case], grouping, elsewhere=item.case in elsewhere)
+        except InputError as error:
+            refused.append(error)
+            broken[item.case] = error.what
+            continue
+        scored[item.case] = _score(item, reference, predicted, grouping, measures)
+    if refused and not scored:
+        raise refused[0]  # not the fault of one case
     if progress:
         progress(len(found), len(found), "scores")
     return scored
 
 
-def _score(
-    item: Reference, path: Path, grouping: Grouping, measures: Mapping[str, float], *, elsewhere: bool
-) -> tuple[_Found, str]:
-    """The metrics of each class in the truth or the prediction of a case, and the reason if the case failed."""
-    reference = read_label(item.truth)
-    try:
-        stored = read_volume(path, dtype=None)
-    except InputError as error:
-        return {}, error.what
-    truth = grouping.of_reference(reference.data[0])
-    label = as_label(stored)  # probabilities are refused here
+def _predicted(reference: Volume, path: Path, grouping: Grouping, *, elsewhere: bool) -> NDArray[Any]:
+    """The class of each voxel in a prediction, on the grid of its reference.
+
+    Raises:
+        InputError: the file is damaged, or no label map of these classes.
+    """
+    label = as_label(read_volume(path, dtype=None))  # probabilities are refused here
     label = on_grid_of(reference, label, fill=0, nearest=True) if elsewhere else label
-    predicted = grouping.of_prediction(label.data[0], path)
+    return grouping.of_prediction(label.data[0], path)
+
+
+def _score(
+    item: Reference, reference: Volume, predicted: NDArray[Any], grouping: Grouping, measures: Mapping[str, float]
+) -> _Found:
+    """The metrics of each class in the truth or the prediction of a case."""
+    truth = grouping.of_reference(reference.data[0])
     if item.mask is not None:
         inside = read_label(item.mask).data[0] > 0
         truth, predicted = np.where(inside, truth, 0), np.where(inside, predicted, 0)
@@ -183,7 +197,7 @@ def _score(
     return {
         index: segmentation_scores(predicted == index, truth == index, reference.spacing, **measures)
         for index in sorted(indices)
-    }, ""
+    }
 
 
 def _names(classes: Classes, scored: Mapping[str, _Found]) -> dict[int, str]:

@@ -14,7 +14,7 @@ from medgen.cases import listed
 from medgen.errors import InputError
 from medgen.evaluation.deviations import deviation_notes, deviation_scores, find_deviations
 from medgen.evaluation.grids import on_grid_of, recorded
-from medgen.evaluation.references import Reference, compare_grids, find_predictions, find_references
+from medgen.evaluation.references import Reference, compare_grids, copies, find_predictions, find_references
 from medgen.evaluation.scores import Scores
 from medgen.metrics import uncertainty
 from medgen.metrics.image import SETTINGS, UNITS, image_scores
@@ -23,6 +23,8 @@ from medgen.metrics.tissue import BODY_ABOVE, body_mask
 from medgen.types import Progress, SplitOrAll
 from medgen.volume import Volume, read_label, read_volume
 
+LOWEST = -1024.0
+"""HU of the least that a CT can hold; lower values are padding."""
 _BODY = f"the filled largest component above {BODY_ABOVE:g} HU of the true CT"
 
 
@@ -73,7 +75,8 @@ def evaluate_synthesis(
 
     Returns:
         The scores, cases in the order of the table or by name. A case fails if its prediction is missing, damaged or
-        not finite in the mask: its metrics are then NaN, ``n_failed`` counts it and ``failed`` lists it.
+        not finite in the mask: its metrics are then NaN, ``n_failed`` counts it and ``failed`` lists it. Values below
+        -1024 HU, such as -2000 or -3024 outside a scanner's field of view, are no measurement and count as -1024 HU.
 
     Raises:
         InputError: no case has a prediction; a mask, or a prediction without ``resample_to_reference``, is on another
@@ -110,6 +113,7 @@ def evaluate_synthesis(
         failed=tuple({"case": item.case, "reason": broken[item.case]} for item in found if item.case in broken),
         notes=(
             *notes,
+            *copies(found, paths),
             *remarks,
             *deviation_notes([name for name in paths if name not in broken], deviations, unusable),
         ),
@@ -117,6 +121,7 @@ def evaluate_synthesis(
             "role": role,
             **settings,
             **SETTINGS,
+            "raised_to_hu": LOWEST,
             **(uncertainty.SETTINGS if deviations else {}),
             **resampling,
             "bootstrap": {"seed": seed, "draws": draws},
@@ -138,7 +143,7 @@ def _score(case: _Case) -> tuple[dict[str, float], str, str]:
     """The metrics of one case, the reason if it failed, and the reason if its standard deviation cannot be scored."""
     item = case.reference
     truth = read_volume(item.truth)
-    true = _voxels(truth)
+    true = _measured(_voxels(truth))
     mask = body_mask(true) if item.mask is None else _voxels(read_label(item.mask)) > 0
     if not mask.any():
         return {}, "the mask is empty", ""
@@ -152,7 +157,7 @@ def _score(case: _Case) -> tuple[dict[str, float], str, str]:
         volume = read_volume(case.prediction)
     except InputError as error:
         return {}, error.what, ""
-    predicted = _voxels(on_grid_of(truth, volume, fill=math.nan) if case.elsewhere else volume)
+    predicted = _measured(_voxels(on_grid_of(truth, volume, fill=math.nan) if case.elsewhere else volume))
     if count := int((~np.isfinite(predicted[mask])).sum()):
         what = "NaN, infinite or outside its field of view" if case.elsewhere else "NaN or infinite"
         return {}, f"the prediction is {what} in {count} voxels of the mask", ""
@@ -161,6 +166,11 @@ def _score(case: _Case) -> tuple[dict[str, float], str, str]:
         return scores, "", ""
     more, remark = deviation_scores(case.deviation, volume, truth, mask, elsewhere=case.elsewhere)
     return scores | more, "", remark
+
+
+def _measured(ct: NDArray[Any]) -> NDArray[Any]:
+    """HU with the padding of scanners raised to :data:`LOWEST`, as preparation does; below it nothing is measured."""
+    return np.asarray(np.maximum(ct, np.float32(LOWEST)))
 
 
 def _voxels(volume: Volume) -> NDArray[Any]:

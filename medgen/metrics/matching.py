@@ -8,6 +8,7 @@ false positive.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ OVERLAP = 0.1
 
 _SMOOTHING = 1e-8  # picai_eval adds it above and below; where two overlaps are equal fractions, it decides
 _NAMED = 4
+_ROUNDING = 1e-5  # of a mean or a softmax in single precision
 
 
 class Finding(NamedTuple):
@@ -71,7 +73,8 @@ def match_lesions(detection_map: NDArray[Any], truth: NDArray[Any], *, overlap: 
     """Match the candidates of a detection map with the true lesions.
 
     Args:
-        detection_map: ``(X, Y, Z)`` in [0, 1]: 0, or the confidence of the candidate that a voxel belongs to.
+        detection_map: ``(X, Y, Z)`` in [0, 1] up to rounding: 0, or the confidence of the candidate that a voxel
+            belongs to.
         truth: ``(X, Y, Z)``, bool or integer; what is not 0 is lesion, each connected piece of it one.
         overlap: least intersection over union of a hit, in (0, 1].
 
@@ -93,7 +96,7 @@ def match_lesions(detection_map: NDArray[Any], truth: NDArray[Any], *, overlap: 
     False 0.25 0.0
     """
     _require_maps(detection_map, truth, overlap)
-    confidences = np.asarray(detection_map, np.float32)
+    confidences = np.clip(np.asarray(detection_map, np.float32), 0, 1)
     candidates, found = ndimage.label(confidences, CUBE)
     sure = _confidence_of_each(confidences, candidates, found)
     lesions, count = ndimage.label(truth, CUBE)
@@ -116,9 +119,11 @@ def _require_maps(detection_map: NDArray[Any], truth: NDArray[Any], overlap: flo
         raise ValueError(f"the truth must be of bool or integers, not {truth.dtype}")
     if not 0 < overlap <= 1:
         raise ValueError(f"the least overlap of a hit lies in (0, 1], not {overlap:g}")
-    if detection_map.size and not (detection_map.min() >= 0 and detection_map.max() <= 1):  # also true for NaN
-        low, high = float(detection_map.min()), float(detection_map.max())
-        raise ValueError(f"the confidences run from {low:g} to {high:g}, they must lie in [0, 1]")
+    low, high = (float(end(detection_map, initial=0)) for end in (np.min, np.max))
+    if math.isnan(low):
+        raise ValueError("the confidences contain nan")
+    if low < -_ROUNDING or high > 1 + _ROUNDING:
+        raise ValueError(f"the confidences run from {low:.7g} to {high:.7g}, they must lie in [0, 1]")
 
 
 def _confidence_of_each(confidences: NDArray[np.float32], candidates: NDArray[Any], count: int) -> NDArray[np.float32]:

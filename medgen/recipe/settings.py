@@ -15,6 +15,7 @@ from medgen.errors import UsageError
 from medgen.files import atomic_path
 from medgen.preparation import PreparationConfig, Roles
 from medgen.recipe.prediction import InferenceConfig
+from medgen.recipe.yaml import read_yaml
 from medgen.sampling.patches import PatchConfig
 
 
@@ -192,7 +193,7 @@ def save_recipe(recipe: Recipe, path: Path) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text())
+        values = read_yaml(path.read_text())
     except FileNotFoundError:
         raise UsageError("there is no such recipe", where=path, fix="check the path") from None
     except IsADirectoryError:
@@ -210,7 +211,7 @@ def _override(values: dict[str, Any], override: str) -> dict[str, Any]:
     if not separator or not key:
         raise UsageError(f"'{override}' is not key=value", fix="write e.g. --set schedule.steps=1000")
     try:
-        value = yaml.safe_load(text)
+        value = read_yaml(text)
     except yaml.YAMLError:
         raise UsageError(
             f"the value of '{override}' is not YAML", fix="quote it, e.g. --set 'patches.size=[32,32,32]'"

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from medgen.cases import Case, read_cases
 from medgen.errors import InputError
+from medgen.recipe.yaml import read_yaml
 from medgen.report.columns import Column
 from medgen.report.content import Curves, MethodScores, read_curves, read_manifest, read_scores
 from medgen.report.health import Validations, read_validations
@@ -51,7 +51,7 @@ class Sources:
     @property
     def settings(self) -> dict[str, Any]:
         """The recipe as plain values."""
-        values = yaml.safe_load(self.recipe) if self.recipe else None
+        values = read_yaml(self.recipe) if self.recipe else None
         return values if isinstance(values, dict) else {}
 
     @property
@@ -191,7 +191,7 @@ def _badness(method: MethodScores) -> float:
 
 def _method_of(run: Path) -> str:
     recipe = run / "recipe.yaml"
-    values = yaml.safe_load(recipe.read_text()) if recipe.is_file() else None
+    values = read_yaml(recipe.read_text()) if recipe.is_file() else None
     return str(values["method"]) if isinstance(values, dict) and "method" in values else "scores"
 
 

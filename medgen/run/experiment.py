@@ -20,7 +20,7 @@ from medgen.recipe.check import check_recipe, require_images
 from medgen.recipe.settings import Recipe, load_recipe, save_recipe
 from medgen.run.cascade import fit_cascade
 from medgen.run.first_context import Trees
-from medgen.run.manifest import write_manifest
+from medgen.run.manifest import require_same_cases, write_manifest
 from medgen.run.monitor.monitor import require_selection
 from medgen.run.session import Session
 from medgen.run.validations import on_validation
@@ -100,6 +100,7 @@ def train(
         engine.barrier()
         began = time.monotonic()
         prepared = _prepare(settings, learnt, Path(store) if store else folder / "store", engine, progress)
+        require_same_cases(folder, prepared, resume=resume, write=engine.rank == 0)
         metrics = RunLog(folder, tensorboard=settings.schedule.tensorboard and engine.rank == 0)
         stack.enter_context(closing(metrics))
         task = kind.batch_class.task()

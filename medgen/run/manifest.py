@@ -8,14 +8,20 @@ import platform
 import resource
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import medgen
 from medgen.cases import Case
+from medgen.errors import UsageError
 from medgen.files import image_digest, sha256, write_json
 from medgen.inference.boosting import FILE
 from medgen.preparation import Roles, Store
 from medgen.run.monitor.history import adaptation_manifest
 from medgen.run.session import Session
+
+CASES = "cases.json"
+"""What a run learns from: by case its split, its domain and a hash over its images."""
+_NAMED = 4
 
 
 def write_manifest(session: Session, cases: Sequence[Case], prepared: Store, seconds: float) -> None:
@@ -53,6 +59,45 @@ def write_manifest(session: Session, cases: Sequence[Case], prepared: Store, sec
             **({"adaptation": adaptation} if adaptation else {}),
         },
     )
+
+
+def require_same_cases(folder: Path, prepared: Store, *, resume: bool, write: bool) -> None:
+    """Keep what a run learns from, and refuse to go on with anything else.
+
+    Args:
+        folder: the run.
+        prepared: its training and validation cases; the folder of each is named by a hash over all of its images.
+        resume: whether the run began before. One that an earlier version began has no record and is believed.
+        write: whether this process keeps the record.
+
+    Raises:
+        UsageError: a case was added or left out, or has another split, domain or other images.
+    """
+    path = folder / CASES
+    now = {case.name: [case.split, case.domain, case.folder.parent.name] for case in prepared.cases}
+    if resume and path.is_file():
+        before = json.loads(path.read_text())
+        found = ((name, _change(before.get(name), now.get(name))) for name in sorted({*before, *now}))
+        if changes := [(name, change) for name, change in found if change]:
+            told = "; ".join(f"{name} {change}" for name, change in changes[:_NAMED])
+            more = f"; and {len(changes) - _NAMED} more" if len(changes) > _NAMED else ""
+            raise UsageError(
+                f"the cases differ from the run's: {told}{more}",
+                where=folder,
+                fix="resume with the same case table, or start a new run in another folder",
+            )
+    if write:
+        write_json(path, now)
+
+
+def _change(before: Sequence[str | None] | None, now: Sequence[str | None] | None) -> str:
+    """What happened to a case."""
+    if before is None or now is None:
+        return "is new" if before is None else "is gone, or in the split test"
+    for old, new in zip(before[:2], now[:2], strict=True):
+        if old != new:
+            return f"was {old} and is {new}"
+    return "has other images or another preparation" if before[2] != now[2] else ""
 
 
 def _hashes(cases: Sequence[Case], roles: Roles) -> dict[str, str]:

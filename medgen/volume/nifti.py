@@ -51,8 +51,20 @@ def open_image(path: Path) -> Any:
             where=path,
             fix="convert the original to .nii.gz, for example with dcm2niix",
         )
+    _require_voxels_behind_header(image, path)
     require_complete(image, path)
     return image
+
+
+def _require_voxels_behind_header(image: Any, path: Path) -> None:
+    """Refuse a single file whose voxels would begin inside its header; readers disagree where they then are."""
+    begin, header = int(image.dataobj.offset), int(image.header["sizeof_hdr"])
+    if isinstance(image, nibabel.Nifti1Image) and begin < header:
+        raise InputError(
+            f"the voxels begin at byte {begin} (vox_offset), inside the header of {header} bytes",
+            where=path,
+            fix=f"write the file again; if its voxels follow the header, set vox_offset to {header + 4}",
+        )
 
 
 def read_voxels(image: Any, path: Path, frame: int | None) -> tuple[NDArray[Any], tuple[str, ...]]:

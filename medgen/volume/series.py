@@ -149,13 +149,19 @@ def _is_image(header: Dataset) -> bool:
 
 
 def _require_one_patient(images: dict[Path, Dataset], where: Path) -> None:
-    groups = _grouped(images, lambda header: (str(header.get("PatientID")), str(header.get("PatientName"))))
+    groups = _grouped(images, lambda header: (str(header.get("PatientID", "")).strip(), _name(header)))
     if len(groups) > 1:
         raise InputError(
             f"the folder holds {len(groups)} patients: {'; '.join(map(_files_of, groups.values()))}",
             where=where,
             fix="give each series a folder of its own",
         )
+
+
+def _name(header: Dataset) -> str:
+    """The patient's name without the empty components and blanks at its end, which mean nothing (PS3.5, 6.2)."""
+    groups = str(header.get("PatientName", "")).split("=")
+    return "=".join(group.rstrip("^ ") for group in groups).rstrip("=")
 
 
 def _one_series(slices: dict[Path, Dataset], where: Path, wanted: str | None) -> tuple[dict[Path, Dataset], int]:

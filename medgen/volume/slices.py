@@ -68,6 +68,13 @@ def silenced() -> Iterator[None]:
         log.disabled = before
 
 
+def _damage() -> tuple[type[Exception], ...]:
+    """Also what pydicom alone raises; looked up when something was raised, since pydicom is imported late."""
+    from pydicom.errors import BytesLengthException
+
+    return (*DAMAGE, BytesLengthException)
+
+
 def read_slices(path: Path, header: Dataset) -> Iterator[Slice]:
     """What the header of one file says about its frames.
 
@@ -79,7 +86,7 @@ def read_slices(path: Path, header: Dataset) -> Iterator[Slice]:
             _require_grey(path, header)
             for frame in range(int(header.get("NumberOfFrames") or 1)):
                 yield _slice(path, header, frame)
-    except DAMAGE as error:
+    except _damage() as error:
         raise damaged(path) from error
 
 
@@ -144,8 +151,20 @@ def _require_grey(path: Path, header: Dataset) -> None:
         wrong = "the values follow from a table (Modality LUT), expected slope and intercept"
     elif int(header.BitsAllocated) not in (8, 16, 32):
         wrong = f"the voxels have {int(header.BitsAllocated)} bits, expected 8, 16 or 32"
+    _require_low_bits(path, header)
     if wrong:
         raise InputError(wrong, where=path, fix="export the scanner's own images in place of rendered ones")
+
+
+def _require_low_bits(path: Path, header: Dataset) -> None:
+    """Refuse numbers that do not end at bit 0, as was legal before 2014: they are not what decoders make of them."""
+    stored, high = (int(header.get(key) or 0) for key in ("BitsStored", "HighBit"))
+    if stored and "HighBit" in header and high != stored - 1:
+        raise InputError(
+            f"the numbers of {stored} bits (BitsStored) end at bit {high} (HighBit), expected bit {stored - 1}",
+            where=path,
+            fix="convert the series with a tool that moves the bits; read as they stand, the values are wrong",
+        )
 
 
 def damaged(path: Path) -> InputError:

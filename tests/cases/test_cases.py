@@ -251,6 +251,33 @@ def msd(folder: Path, channels: dict[str, str], shape: tuple[int, ...]) -> Path:
     return folder
 
 
+def test_voxels_that_nobody_annotated_are_no_class(tmp_path):
+    labels = {"background": 0, "tumour": 1, "ignore": 2}
+    with pytest.raises(InputError, match="label value 2 means 'ignore'") as error:
+        from_nnunet(nnunet(tmp_path, labels=labels))
+    assert "data.mask" in error.value.fix
+
+
+def test_a_decathlon_image_may_be_a_file_for_each_channel(tmp_path):
+    names = {kind: f"imagesTr/BRATS_7_{kind}.nii.gz" for kind in ("t2", "adc")}
+    for name in (*names.values(), "labelsTr/BRATS_7.nii.gz"):
+        image(tmp_path / name)
+    listed = {"image": list(names.values())}
+    description = {"modality": {"0": "T2", "1": "ADC"}, "training": [{**listed, "label": "labelsTr/BRATS_7.nii.gz"}]}
+    (tmp_path / "dataset.json").write_text(json.dumps({**description, "test": [listed]}))
+    first, second = from_msd(tmp_path)
+    assert first.images == {
+        "t2": tmp_path / names["t2"],
+        "adc": tmp_path / names["adc"],
+        "label": tmp_path / "labelsTr/BRATS_7.nii.gz",
+    }
+    assert (first.name, second.name) == ("BRATS_7", "BRATS_7")
+    description["training"][0]["image"] = [names["t2"]]
+    (tmp_path / "dataset.json").write_text(json.dumps(description))
+    with pytest.raises(InputError, match="1 images for 2 channels"):
+        from_msd(tmp_path)
+
+
 def test_decathlon_folder(tmp_path):
     cases = from_msd(msd(tmp_path, {"0": "CT"}, (3, 4, 5)))
     assert [case.name for case in cases] == ["prostate_00", "prostate_01", "prostate_02"]
@@ -312,6 +339,16 @@ def test_bids_folder(tmp_path):
     assert set(cases["sub-02_ses-b"].images) == {"t2", "pd", "label"}
     assert cases["sub-02_ses-a"].split == cases["sub-02_ses-b"].split
     assert {case.split for case in cases.values()} == {"train", "val"}
+
+
+def test_of_a_complex_bids_image_the_magnitude_is_taken(tmp_path):
+    for part in ("mag", "phase", "real", "imag"):
+        image(tmp_path / f"sub-01/anat/sub-01_part-{part}_T1w.nii.gz")
+    image(tmp_path / "sub-02/anat/sub-02_part-phase_T1w.nii.gz")
+    image(tmp_path / "sub-02/anat/sub-02_T2w.nii.gz")
+    cases = {case.name: case.images for case in from_bids(tmp_path)}
+    assert cases["sub-01"]["t1"].name == "sub-01_part-mag_T1w.nii.gz"
+    assert list(cases["sub-02"]) == ["t2"]
 
 
 def test_bids_images_that_compete_need_a_choice(tmp_path):

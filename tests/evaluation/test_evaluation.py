@@ -71,6 +71,40 @@ def test_another_split_on_request(cohort):
     assert math.isfinite(scores.summary["psnr"]["mean"])
 
 
+def test_the_truth_is_not_scored_against_itself(cohort):
+    with pytest.raises(UsageError, match="the prediction of 'b' is the file of its own reference"):
+        evaluate_synthesis(cohort / "truth", cohort / "cases.csv")
+    link = cohort / "links"
+    link.mkdir()
+    for case in "bc":
+        (link / f"{case}_ct.nii.gz").symlink_to(cohort / "truth" / case / f"{case}_ct.nii.gz")
+    with pytest.raises(UsageError, match="its own reference"):
+        evaluate_synthesis(link, cohort / "cases.csv")
+
+
+def test_padding_of_a_scanner_is_air(cohort):
+    padded, prediction = head(1), np.where(head(1) > 0, head(1), -1024)
+    mask = np.ones(SHAPE)
+    padded[:, :, 0], prediction[:, :, 0] = -3024, -1024
+    prediction[head(1) <= 0] = head(1)[head(1) <= 0]
+    prediction[:, :, 0] = -1024
+    save(cohort / "padded" / "x_ct.nii.gz", padded)
+    save(cohort / "padded" / "x_mask.nii.gz", mask, kind="label")
+    save(cohort / "perfect" / "x_ct.nii.gz", prediction)
+    scores = evaluate_synthesis(cohort / "perfect", cohort / "padded")
+    assert (scores.cases[0]["mae"], scores.cases[0]["me"], scores.cases[0]["gradient_ratio"]) == (0, 0, 1)
+    assert scores.settings["raised_to_hu"] == -1024
+
+
+def test_a_copy_of_the_truth_is_named(cohort):
+    copy = cohort / "predictions" / "b" / "b_ct.nii.gz"
+    copy.write_bytes((cohort / "truth" / "b" / "b_ct.nii.gz").read_bytes())
+    notes = evaluate_synthesis(cohort / "predictions", cohort / "cases.csv").notes
+    assert [note for note in notes if "copy" in note] == [
+        "the prediction is a copy of its own reference, byte for byte: b"
+    ]
+
+
 def test_the_file_has_the_promised_shape(cohort):
     path = evaluate_synthesis(cohort / "predictions", cohort / "cases.csv").write(cohort / "scores.json")
     content = json.loads(path.read_text())

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -136,11 +137,17 @@ def test_other_grades_and_overlaps(five):
         (volume((0.4, TUMOUR), (0.5, np.s_[6:8, 2:6, 1:3])), r"several confidences \(0.4, 0.5\)"),
     ],
 )
-def test_what_is_no_detection_map_is_refused_by_name(five, values, message):
+def test_one_map_that_is_none_fails_alone_and_all_are_refused_by_name(five, values, message):
     save(five[0] / "half" / "half_detection_map.nii.gz", values)
+    scores = evaluate_detection(*five)
+    assert [each["case"] for each in scores.failed] == ["half"]
+    assert re.search(message, scores.failed[0]["reason"])
+    assert [row["lesions_found"] for row in scores.cases if row["case"] == "hit"] == [1]
+    for path in five[0].glob("*/*_detection_map.nii.gz"):
+        save(path, values)
     with pytest.raises(InputError, match=message) as error:
         evaluate_detection(*five)
-    assert "half_detection_map" in str(error.value.where)
+    assert "detection_map" in str(error.value.where)
 
 
 @pytest.mark.parametrize("which", ["detection_map", "label"])

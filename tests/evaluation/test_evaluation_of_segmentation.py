@@ -114,14 +114,29 @@ def test_a_missing_and_a_damaged_prediction_have_failed_which_is_not_a_miss(tmp_
     assert math.isnan(scores.cases[1]["volume_ml"])
 
 
-def test_probabilities_are_refused(four):
-    path = four[0] / "hit" / "hit_label.nii.gz"
-    path.unlink()
-    save(path, np.full(SHAPE, 0.5), kind="scalar")
+@pytest.mark.parametrize("value", [0.5, np.nan])
+def test_one_prediction_that_is_no_label_map_fails_alone_and_all_are_refused(four, value):
+    _replace(four[0] / "hit" / "hit_label.nii.gz", value)
+    scores = evaluate_segmentation(*four)
+    assert [each["case"] for each in scores.failed] == ["hit"]
+    assert "integers" in scores.failed[0]["reason"]
+    assert {row["case"]: row["dice"] for row in scores.cases}["miss"] == 0
+    for name in ("miss", "invention", "nothing"):
+        _replace(four[0] / name / f"{name}_label.nii.gz", value)
     with pytest.raises(InputError, match="no integers") as caught:
         evaluate_segmentation(*four)
+    assert "_label" in str(caught.value.where)
     assert "probabilities" in caught.value.fix
-    assert "hit_label" in str(caught.value.where)
+
+
+def _replace(path, value):
+    path.unlink()
+    save(path, np.full(SHAPE, value), kind="scalar")
+
+
+def test_the_reference_is_no_prediction(four):
+    with pytest.raises(UsageError, match="the prediction of 'hit' is the file of its own reference"):
+        evaluate_segmentation(four[0].parent / "truth", four[1])
 
 
 @pytest.mark.parametrize("fault", ["shifted", "flipped", "cropped"])

@@ -148,3 +148,11 @@ def test_random_cases_equal_picai_eval():
         assert found.confidence == confidence
         several += found.lesions_found > 1 and found.false_positives > 0
     assert several > 30
+
+
+def test_a_confidence_beside_one_by_rounding_is_one():
+    above = np.nextafter(np.float32(1), np.float32(2))
+    found = match_lesions(boxes((above, (2, 4), (2, 4), Z)), boxes((1, (2, 4), (2, 4), Z), dtype=np.uint8))
+    assert [each.confidence for each in found.findings] == [1.0]
+    with pytest.raises(ValueError, match=r"0 to 1\.0001"):
+        match_lesions(boxes((1.0001, (2, 4), (2, 4), Z)), boxes(dtype=np.uint8))

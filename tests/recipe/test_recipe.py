@@ -14,6 +14,15 @@ def test_what_is_saved_is_read_again(tmp_path):
     assert load_recipe(tmp_path / "recipe.yaml") == recipe
 
 
+def test_numbers_are_those_of_yaml_1_2(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump({**tiny.RECIPE, "seed": 0}).replace("seed: 0", "seed: 010"))
+    assert load_recipe(path).seed == 10
+    assert load_recipe(path, ["config.learning_rate=1e-4"]).config["learning_rate"] == 1e-4
+    with pytest.raises(UsageError, match=r"preparation\.spacing\.2"):
+        load_recipe(path, ["preparation.spacing=[4, 4, 1:30]"])
+
+
 def test_overrides_reach_inside_and_leave_the_rest(tmp_path):
     recipe = load_recipe(tiny.RECIPE, ["schedule.steps=7", "patches.size=[8,8,16]", "seed=1"])
     assert (recipe.schedule.steps, recipe.schedule.batch) == (7, 2)

@@ -402,3 +402,27 @@ def test_the_recipe_of_a_run_names_every_setting_of_its_method(cases, tmp_path):
     config = load_recipe(run / "recipe.yaml").config
     assert config["adversarial_weight"] == 0.01
     assert config["width"] == 0.125
+
+
+def test_a_run_goes_on_with_its_own_cases_alone(cases, tmp_path):
+    recipe = tiny.recipe(schedule={"steps": 2, "validate_every": 2})
+    run = train(recipe, cases, tmp_path / "run", device="cpu")
+    kept = {name: (run / name).read_bytes() for name in ("run.json", "cases.json", "model/weights.safetensors")}
+    rows = cases.read_text().splitlines()
+    other = cases.with_name("other.csv")
+
+    def refused(lines, *words):
+        other.write_text("\n".join(lines) + "\n")
+        with pytest.raises(UsageError, match="the cases differ from the run's") as error:
+            train(recipe, other, run, resume=True, device="cpu")
+        assert all(word in error.value.what for word in words)
+        assert {name: (run / name).read_bytes() for name in kept} == kept
+
+    swapped = [row.replace(",train,", ",val,") if row.startswith("case0,") else row for row in rows]
+    refused(swapped, "case0 was train and is val")
+    refused([row for row in rows if not row.startswith("case1,")], "case1 is gone")
+    refused([*rows, rows[1].replace("case0,", "twin,")], "twin is new")
+    images = [row.replace("case1_t1", "case0_t1") if row.startswith("case1,") else row for row in rows]
+    refused(images, "case1 has other images")
+    other.unlink()
+    train(recipe, cases, run, resume=True, device="cpu")

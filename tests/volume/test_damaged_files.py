@@ -144,3 +144,15 @@ def test_nifti_is_never_read_by_simpleitk():
     """It returns a truncated file half full of zeros."""
     for path in Path(medgen.volume.__file__).parent.glob("*.py"):
         assert "import SimpleITK" not in path.read_text() or path.name == "metaimage.py"
+
+
+@pytest.mark.parametrize(("name", "begin"), [("a.nii", 0), ("a.nii.gz", 0)])
+def test_voxels_do_not_begin_inside_the_header(tmp_path, name, begin):
+    path = save(tmp_path / name, noise((9, 8, 7)))
+    pack, unpack = (gzip.compress, gzip.decompress) if name.endswith("gz") else (bytes, bytes)
+    raw = bytearray(unpack(path.read_bytes()))
+    raw[108:112] = np.float32(begin).tobytes()
+    path.write_bytes(pack(bytes(raw)))
+    for read in (read_volume, read_header):
+        with pytest.raises(InputError, match=rf"begin at byte {begin} \(vox_offset\), inside the header of 348 bytes"):
+            read(path)

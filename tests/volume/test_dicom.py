@@ -208,6 +208,21 @@ class TestRefused:
         text = refused(tmp_path / "both", "2 series")
         assert "number 4, CT, 7 files from other0.dcm; number 4, MR, 7 files from slice00.dcm" in text
 
+    @pytest.mark.parametrize("same", ["PATIENT^ONE^^", "PATIENT^ONE ", "PATIENT^ONE=="])
+    def test_what_ends_a_name_and_says_nothing_makes_no_second_patient(self, tmp_path, same):
+        for number, path in enumerate(write_series(tmp_path / "series")):
+            header = pydicom.dcmread(path)
+            header.PatientName = same if number % 2 else "PATIENT^ONE"
+            header.save_as(path)
+        assert read_volume(tmp_path / "series").shape[2] == 7
+
+    def test_numbers_in_the_upper_bits(self, tmp_path):
+        for path in write_series(tmp_path / "series"):
+            header = pydicom.dcmread(path)
+            header.BitsStored, header.HighBit = 12, 15
+            header.save_as(path)
+        refused(tmp_path / "series", r"12 bits \(BitsStored\) end at bit 15 \(HighBit\), expected bit 11")
+
     def test_two_patients(self, tmp_path):
         write_series(tmp_path / "both")
         write_series(tmp_path / "both", voxels()[:, :, :2], names=["x.dcm", "y.dcm"], person="PATIENT-1843")

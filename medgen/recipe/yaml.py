@@ -1,0 +1,48 @@
+"""YAML as its version 1.2 reads numbers: 010 is ten and 1:30 is a text, where version 1.1 reads 8 and 90."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+_INT, _FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+_NUMBERS = (
+    (_INT, r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    (
+        _FLOAT,
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+)
+"""Tag, pattern and first characters of the core schema (YAML 1.2.2, 10.3.2)."""
+
+
+class _Loader(yaml.SafeLoader):
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_INT, _FLOAT)]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def _whole(loader: _Loader, node: yaml.ScalarNode) -> int:
+    text = loader.construct_scalar(node)
+    return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+
+
+for _tag, _pattern, _first in _NUMBERS:
+    _Loader.add_implicit_resolver(_tag, re.compile(rf"^(?:{_pattern})$"), list(_first))
+_Loader.add_constructor(_INT, _whole)
+
+
+def read_yaml(text: str) -> Any:
+    """The content of a YAML document; only plain values, tables and lists.
+
+    Raises:
+        yaml.YAMLError: it is none.
+
+    >>> read_yaml("[010, 0o10, 1:30, 1e-3, .5, true]")
+    [10, 8, '1:30', 0.001, 0.5, True]
+    """
+    return yaml.load(text, _Loader)  # noqa: S506 - it is a SafeLoader
