@@ -45,4 +45,8 @@ def read_yaml(text: str) -> Any:
     >>> read_yaml("[010, 0o10, 1:30, 1e-3, .5, true]")
     [10, 8, '1:30', 0.001, 0.5, True]
     """
-    return yaml.load(text, _Loader)  # noqa: S506 - it is a SafeLoader
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()

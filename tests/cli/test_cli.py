@@ -1,6 +1,7 @@
 import errno
 import io
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -198,9 +199,13 @@ def test_phantom_check_and_evaluate_really_run(capsys, tmp_path):
     code, out, _ = run(capsys, "check", str(folder / "cases.csv"))
     assert (code, out) == (0, "1 case, no fault found\n")
     scores = tmp_path / "scores.json"
-    code, out, err = run(capsys, "evaluate", "synthesis", str(folder), str(folder / "cases.csv"), "-o", str(scores))
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    shutil.copy(folder / "head_000" / "head_000_ct.nii.gz", copies)
+    code, out, err = run(capsys, "evaluate", "synthesis", str(copies), str(folder / "cases.csv"), "-o", str(scores))
     assert code == 0, err
-    assert json.loads(scores.read_text())["summary"]["mae"]["mean"] == 0  # the truth as its own prediction
+    assert json.loads(scores.read_text())["summary"]["mae"]["mean"] == 0
+    assert "copy of its own reference" in json.loads(scores.read_text())["notes"][-1] + err
     assert out.splitlines()[1].startswith("mae (HU)\t0.0\t")
 
 
@@ -216,8 +221,8 @@ def test_phantom_check_and_evaluate_really_run(capsys, tmp_path):
         ("prepare folder --cases cases.csv --store store", 2),
         ("prepare recipe.yaml --cases cases.csv --store file", 7),
         ("prepare recipe.yaml --cases broken.csv --store store", 3),
-        ("evaluate synthesis . cases.csv -o folder", 7),
-        ("evaluate synthesis . cases.csv -o file/scores.json", 7),
+        ("evaluate synthesis copies cases.csv -o folder", 7),
+        ("evaluate synthesis copies cases.csv -o file/scores.json", 7),
         ("evaluate synthesis nothing cases.csv -o scores.json", 3),
         ("evaluate synthesis . nothing -o scores.json", 3),
         ("evaluate synthesis . folder -o scores.json", 3),
@@ -241,6 +246,8 @@ def test_a_wrong_path_is_no_bug(capsys, monkeypatch, patient, command, expected)
     Path("file").touch()
     Path("broken.csv").write_text("case,split,t1,t2,planning,region\np,train,folder,folder,folder,folder\n")
     Path("p_ct.nii").symlink_to("planning.nii")
+    Path("copies").mkdir()
+    shutil.copy("planning.nii", "copies/p_ct.nii")
     Path("cases.csv").write_text(
         "case,split,t1,t2,ct,planning,region\np,train,t1.nii,t2.nii,p_ct.nii,p_ct.nii,region.nii\n"
     )
