@@ -122,7 +122,7 @@ class BoostingConfig(Config):
     """Standard deviation of the scales, around 1."""
     tissue_weights: tuple[NonNegativeFloat, PositiveFloat, NonNegativeFloat] = (1.0, 1.0, 1.0)
     """How often a voxel of a case is drawn, with replacement, where the target is air, soft tissue and bone; as it
-    counts in the losses of the networks. Drawing is ten times as fast as weights (findings/boosting_sample_weight.sh)."""
+    counts in the losses of the networks. Drawing is faster than weights (findings/boosting_sample_weight.sh)."""
     loss: Literal["squared_error", "absolute_error"] = "absolute_error"
     """absolute_error for the lowest MAE, squared_error for the highest PSNR."""
     trees: PositiveInt = 200
