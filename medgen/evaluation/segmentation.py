@@ -175,11 +175,7 @@ def _score_all(
 
 
 def _predicted(reference: Volume, path: Path, grouping: Grouping, *, elsewhere: bool) -> NDArray[Any]:
-    """The class of each voxel in a prediction, on the grid of its reference.
-
-    Raises:
-        InputError: the file is damaged, or no label map of these classes.
-    """
+    """The class of each voxel in a prediction, on the grid of its reference."""
     label = as_label(read_volume(path, dtype=None))  # probabilities are refused here
     label = on_grid_of(reference, label, fill=0, nearest=True) if elsewhere else label
     return grouping.of_prediction(label.data[0], path)

@@ -17,14 +17,12 @@ from medgen.evaluation.grids import on_grid_of, recorded
 from medgen.evaluation.references import Reference, compare_grids, copies, find_predictions, find_references
 from medgen.evaluation.scores import Scores
 from medgen.metrics import uncertainty
-from medgen.metrics.image import SETTINGS, UNITS, image_scores
+from medgen.metrics.image import LOWEST, SETTINGS, UNITS, image_scores
 from medgen.metrics.statistics import summarise
 from medgen.metrics.tissue import BODY_ABOVE, body_mask
 from medgen.types import Progress, SplitOrAll
 from medgen.volume import Volume, read_label, read_volume
 
-LOWEST = -1024.0
-"""HU of the least that a CT can hold; lower values are padding."""
 _BODY = f"the filled largest component above {BODY_ABOVE:g} HU of the true CT"
 
 
@@ -169,7 +167,7 @@ def _score(case: _Case) -> tuple[dict[str, float], str, str]:
 
 
 def _measured(ct: NDArray[Any]) -> NDArray[Any]:
-    """HU with the padding of scanners raised to :data:`LOWEST`, as preparation does; below it nothing is measured."""
+    """HU with the padding of scanners raised to -1024, as preparation does; below it nothing is measured."""
     return np.asarray(np.maximum(ct, np.float32(LOWEST)))
 
 

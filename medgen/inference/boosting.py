@@ -163,7 +163,8 @@ class BoostedEstimator:
         arrays = {name: tensor.numpy() for name, tensor in load_weights(folder / FILE, digest=digest).items()}
         try:
             trees = BoostedTrees(float(arrays["base"][0]), *(arrays[key] for key in _ARRAYS))
-            known = ("sigmas",) if "shifts" not in arrays else tuple(Features.model_fields)  # before there were others
+            others = Features.model_fields.keys() & arrays.keys() - {"sigmas"}
+            known = tuple(Features.model_fields) if others else ("sigmas",)  # earlier versions had no others
             features = Features.model_validate({key: arrays[key].tolist() for key in known})
         except (KeyError, IndexError) as error:
             raise ModelError(f"the file lacks {error}", where=folder / FILE, fix="copy the model again") from None

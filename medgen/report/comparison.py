@@ -5,10 +5,10 @@ from __future__ import annotations
 from math import nan
 from typing import NamedTuple
 
+from medgen.baselines.scoring import BASELINES
 from medgen.report.content import MethodScores, readable_name
 from medgen.report.sources import Sources
 
-BASELINES = ("constant", "constant_mean", "voxelwise", "neighbourhood")
 _PARTS = {"mae": "mean absolute error", "mae_bone": "bone", "mae_soft": "soft tissue", "mae_air": "air inside"}
 
 

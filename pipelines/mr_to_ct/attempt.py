@@ -3,7 +3,7 @@
     python pipelines/mr_to_ct/attempt.py NAME --out runs/attempts --set schedule.steps=3000 --set config.mse_weight=0
 
 Phantom seed 100, or another that nothing is reported for, at 3 mm with 5 training, 1 validation and 6 test subjects.
-The scores of all attempts in the folder are shown beside those of voxel-wise boosting. A folder is for one phantom.
+The scores of all attempts in the folder are shown beside those of the baselines. A folder is for one phantom.
 """
 
 from __future__ import annotations

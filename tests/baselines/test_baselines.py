@@ -287,6 +287,21 @@ def test_an_estimator_is_the_same_from_its_file(tmp_path):
         BoostedEstimator.load(tmp_path, note["sha256"])
 
 
+def test_a_file_of_an_earlier_version_names_the_smoothing_alone(tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    case = smooth_case(1)
+    fitted = fit_boosting([case], BoostingConfig(voxels=500, trees=2))
+    fitted.save(tmp_path)
+    arrays = load_file(tmp_path / boosting.FILE)
+    for later in ("shifts", "edges", "boxes"):
+        arrays.pop(later)
+    save_file(arrays, tmp_path / boosting.FILE)
+    loaded = BoostedEstimator.load(tmp_path)
+    assert loaded.features == VOXELWISE
+    np.testing.assert_array_equal(loaded.predict(case.image), fitted.predict(case.image))
+
+
 def test_the_mean_has_the_lower_squared_error():
     case = constant_case("a", [-1, 0, 0, 0.5])
     assert ConstantBaseline("mean").fit([case]).value == pytest.approx(-0.125, abs=1 / 65535)
@@ -294,7 +309,19 @@ def test_the_mean_has_the_lower_squared_error():
 
 
 @pytest.mark.parametrize(
-    "damage", ["missing", "cut", "text", "lacks values", "lacks sigmas", "lacks base", "negative", "another number"]
+    "damage",
+    [
+        "missing",
+        "cut",
+        "text",
+        "lacks values",
+        "lacks sigmas",
+        "lacks base",
+        "lacks shifts",
+        "lacks boxes",
+        "negative",
+        "another number",
+    ],
 )
 def test_a_damaged_file_of_the_trees_is_refused_even_without_its_hash(tmp_path, damage):
     from safetensors.numpy import load_file, save_file
