@@ -88,7 +88,7 @@ def segmentation(
     mask_role: str | None = None,
     resample_to_reference: bool = False,
     tolerance: float = 2.0,
-    lesion_share: float = 0.0,
+    lesion_overlap: float = 0.1,
     lesion_minimum_ml: float = 0.0,
 ) -> None:
     """Score label maps: Dice, HD95, surface Dice, lesion detection.
@@ -123,7 +123,8 @@ def segmentation(
         resample_to_reference: resample a prediction that is on another grid than its reference, by nearest
             neighbour, and record this in the scores; without this option another grid is an error.
         tolerance: distance in mm up to which two surfaces agree, for the surface Dice (nsd).
-        lesion_share: fraction of a lesion, 0 to 1, that must be covered to detect it; 0 means one voxel suffices.
+        lesion_overlap: smallest intersection over union at which a predicted lesion matches a true one; each matches
+            one at most.
         lesion_minimum_ml: ignore lesions smaller than this volume.
     """
     from medgen.cli.progress import progress_display
@@ -142,7 +143,7 @@ def segmentation(
             domain=domain,
             resample_to_reference=resample_to_reference,
             tolerance=tolerance,
-            lesion_share=lesion_share,
+            lesion_overlap=lesion_overlap,
             lesion_minimum_ml=lesion_minimum_ml,
             progress=progress,
         )

@@ -16,6 +16,7 @@ from medgen.evaluation.classes import Classes, Grouping
 from medgen.evaluation.grids import on_grid_of, recorded
 from medgen.evaluation.references import Reference, compare_grids, find_predictions, find_references
 from medgen.evaluation.scores import Scores
+from medgen.metrics.matching import OVERLAP
 from medgen.metrics.segmentation import DEFINITIONS, UNITS, segmentation_scores
 from medgen.metrics.statistics import Summary, summarise
 from medgen.metrics.surface import TOLERANCE
@@ -40,7 +41,7 @@ class SegmentationOptions(TypedDict, total=False):
     domain: Domain | None
     resample_to_reference: bool
     tolerance: float
-    lesion_share: float
+    lesion_overlap: float
     lesion_minimum_ml: float
     seed: int
     draws: int
@@ -59,7 +60,7 @@ def evaluate_segmentation(
     domain: Domain | None = None,
     resample_to_reference: bool = False,
     tolerance: float = TOLERANCE,
-    lesion_share: float = 0.0,
+    lesion_overlap: float = OVERLAP,
     lesion_minimum_ml: float = 0.0,
     seed: int = 0,
     draws: int = 2000,
@@ -89,7 +90,8 @@ def evaluate_segmentation(
             neighbour; the notes and settings of the scores list these cases. Outside its field of view it is
             background.
         tolerance: tolerance of the normalised surface Dice, in mm.
-        lesion_share: fraction of a lesion, in [0, 1], that must be covered to detect it; 0 means one voxel suffices.
+        lesion_overlap: least intersection over union, in (0, 1], at which a predicted lesion matches a true one; each
+            matches one at most.
         lesion_minimum_ml: lesions smaller than this volume in ml are ignored.
         seed: random seed of the bootstrap.
         draws: number of bootstrap samples.
@@ -108,10 +110,10 @@ def evaluate_segmentation(
         UsageError: a prediction is its own reference; the classes contradict each other or those of the model; an
             option is out of its range; or a split is given, but the references are not a case table.
     """
-    measures = {"tolerance": tolerance, "lesion_share": lesion_share, "lesion_minimum_ml": lesion_minimum_ml}
-    if not 0 <= lesion_share <= 1 or min(measures.values()) < 0:
+    measures = {"tolerance": tolerance, "lesion_overlap": lesion_overlap, "lesion_minimum_ml": lesion_minimum_ml}
+    if not 0 < lesion_overlap <= 1 or min(measures.values()) < 0:
         raise UsageError(
-            f"lesion_share must lie in [0, 1], and tolerance and lesion_minimum_ml must be at least 0, got {measures}"
+            f"lesion_overlap must lie in (0, 1], and tolerance and lesion_minimum_ml must be at least 0, got {measures}"
         )
     grouping = Grouping.for_predictions(classes or {}, group_predictions, Path(predictions))
     found, settings, notes = find_references(Path(references), role, mask_role, split, domain)

@@ -1,9 +1,10 @@
 """Lesions found and invented: connected pieces of a mask instead of its voxels.
 
-Two voxels that share a face, an edge or a corner belong to one lesion (26-connectivity). A true lesion is found when
-the prediction covers enough of it, whichever predicted pieces do so; a predicted lesion is right when enough of it lies
-in the truth. So one prediction over two true lesions finds both, and one lesion predicted in two pieces is found once
-without a false alarm. Touching lesions are one.
+Two voxels that share a face, an edge or a corner belong to one lesion (26-connectivity); touching lesions are one. A
+true and a predicted lesion match where their intersection over union is at least 0.1, the rule of the PI-CAI challenge,
+and each matches one other at most. So a prediction that fills the brain matches no small lesion, one prediction
+over two lesions finds one of them, and one lesion predicted in two pieces is found once, with a false alarm.
+Any common voxel, the rule of the WMH challenge, would let a prediction of everything find everything.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
+from medgen.metrics.matching import OVERLAP, one_to_one, overlapping
 from medgen.metrics.overlap import CUBE, Mask, Spacing, joint_box, require_masks
 
 
@@ -23,9 +24,9 @@ class LesionCounts(NamedTuple):
 
     Attributes:
         true: lesions of the truth.
-        found: of these, how many the prediction covers.
+        found: of these, how many match a predicted one.
         predicted: lesions of the prediction.
-        right: of these, how many lie on a true one.
+        right: of these, how many match a true one.
     """
 
     true: int
@@ -64,7 +65,7 @@ def count_lesions(
     truth: Mask,
     spacing: Spacing = (1.0, 1.0, 1.0),
     *,
-    share: float = 0.0,
+    overlap: float = OVERLAP,
     minimum_ml: float = 0.0,
 ) -> LesionCounts:
     """Count the lesions of one case.
@@ -73,34 +74,28 @@ def count_lesions(
         prediction: ``(X, Y, Z)``.
         truth: as the prediction.
         spacing: voxel size in mm; matters for ``minimum_ml`` alone.
-        share: part of a lesion, in (0, 1], that the other mask must cover for a hit; 0 takes any voxel.
-        minimum_ml: lesions smaller than this, true or predicted, are not counted. They still count as cover: a
-            prediction on a true lesion too small to be counted is right.
+        overlap: least intersection over union of a match, in (0, 1].
+        minimum_ml: lesions smaller than this, true or predicted, are not counted. They still match: a prediction that
+            matches a true lesion too small to be counted is right.
 
     Returns:
         The counts, with recall, precision and F1.
 
     Raises:
-        ValueError: the two are not masks of one shape, or the share is outside [0, 1].
+        ValueError: the two are not masks of one shape, or the overlap is outside (0, 1].
     """
     require_masks(prediction, truth)
-    if not 0 <= share <= 1:
-        raise ValueError(f"the share of a lesion lies in [0, 1], not {share:g}")
+    if not 0 < overlap <= 1:
+        raise ValueError(f"the least overlap of a match lies in (0, 1], not {overlap:g}")
     box = joint_box(prediction, truth)
     if box is None:
         return LesionCounts(0, 0, 0, 0)
-    smallest = minimum_ml * 1000 / math.prod(spacing)
-    true, found = _pieces(truth[box], prediction[box], share, smallest)
-    predicted, right = _pieces(prediction[box], truth[box], share, smallest)
-    return LesionCounts(true, found, predicted, right)
-
-
-def _pieces(mask: Mask, cover: Mask, share: float, smallest: float) -> tuple[int, int]:
-    """How many pieces of ``mask`` are large enough, and how many of these are covered."""
-    labelled, count = ndimage.label(mask, CUBE)
-    sizes = np.bincount(labelled.ravel(), minlength=count + 1)[1:]
-    covered = np.bincount(labelled[cover].ravel(), minlength=count + 1)[1:]
+    true, predicted = (ndimage.label(mask[box], CUBE)[0] for mask in (truth, prediction))
+    matched = one_to_one(overlapping(true, predicted, overlap))
     # A volume given in ml, such as 0.024 for three voxels of 8 mm3, must not lose the lesion to rounding.
-    counted: NDArray[np.bool_] = sizes >= smallest - 1e-6
-    hit = (covered > 0) & (covered >= share * sizes - 1e-6)
-    return int(counted.sum()), int((counted & hit).sum())
+    least = minimum_ml * 1000 / math.prod(spacing) - 1e-6
+    counts: list[int] = []
+    for side, pieces in enumerate((true, predicted)):
+        large = set((np.flatnonzero(np.bincount(pieces.ravel())[1:] >= least) + 1).tolist())
+        counts += [len(large), len(large & {pair[side] for pair in matched})]
+    return LesionCounts(*counts)

@@ -22,6 +22,9 @@ from medgen.metrics.overlap import CUBE
 OVERLAP = 0.1
 """Least intersection over union of a hit."""
 
+Pairs = dict[tuple[int, int], float]
+"""Intersection over union by the numbers, from 1, of a true and a predicted piece."""
+
 _SMOOTHING = 1e-8  # picai_eval adds it above and below; where two overlaps are equal fractions, it decides
 _NAMED = 4
 _ROUNDING = 1e-5  # of a mean or a softmax in single precision
@@ -100,16 +103,49 @@ def match_lesions(detection_map: NDArray[Any], truth: NDArray[Any], *, overlap: 
     candidates, found = ndimage.label(confidences, CUBE)
     sure = _confidence_of_each(confidences, candidates, found)
     lesions, count = ndimage.label(truth, CUBE)
-    shares = _overlaps(lesions, count, candidates, found)
-    shares[shares < overlap] = 0
-    # One more for each hit: no sum of overlaps outweighs another hit.
-    rows, columns = linear_sum_assignment(np.where(shares > 0, shares + 1, 0), maximize=True)
-    matched = {int(row): int(column) for row, column in zip(rows, columns, strict=True) if shares[row, column] > 0}
-    astray = np.flatnonzero(~(shares > 0).any(axis=0))
-    findings = [Finding(True, float(sure[column]), float(shares[row, column])) for row, column in matched.items()]
+    pairs = overlapping(lesions, candidates, overlap)
+    matched = one_to_one(pairs)
+    near = {candidate for _, candidate in pairs}
+    findings = [Finding(True, float(sure[candidate - 1]), share) for (_, candidate), share in matched.items()]
     findings += [Finding(True, 0.0, 0.0)] * (count - len(matched))
-    findings += [Finding(False, float(sure[column]), 0.0) for column in astray]
+    findings += [Finding(False, float(sure[number - 1]), 0.0) for number in range(1, found + 1) if number not in near]
     return CaseDetection(tuple(findings), float(confidences.max(initial=0)))
+
+
+def overlapping(lesions: NDArray[Any], candidates: NDArray[Any], least: float) -> Pairs:
+    """The pairs of a true and a predicted piece that overlap enough.
+
+    Args:
+        lesions: ``(X, Y, Z)``, 0 or the number of the true piece, from 1.
+        candidates: as ``lesions``, of the predicted pieces.
+        least: intersection over union of a pair, in (0, 1].
+    """
+    lesion_sizes, candidate_sizes = np.bincount(lesions.ravel()), np.bincount(candidates.ravel())
+    both = (lesions > 0) & (candidates > 0)
+    pairs, shared = np.unique(np.stack([lesions[both], candidates[both]]), axis=1, return_counts=True)
+    union = lesion_sizes[pairs[0]] + candidate_sizes[pairs[1]] - shared
+    shares = (shared + _SMOOTHING) / (union + _SMOOTHING)
+    return {
+        (int(lesion), int(candidate)): float(share)
+        for lesion, candidate, share in zip(*pairs, shares, strict=True)
+        if share >= least
+    }
+
+
+def one_to_one(pairs: Pairs) -> Pairs:
+    """The pairs of a matching in which a piece occurs once: as many as can be, then of the largest overlap.
+
+    >>> one_to_one({(1, 1): 0.5, (2, 1): 0.2})
+    {(1, 1): 0.5}
+    """
+    first, second = (sorted({pair[side] for pair in pairs}) for side in (0, 1))
+    shares = np.array([[pairs.get((one, other), 0.0) for other in second] for one in first]).reshape(
+        len(first), len(second)
+    )
+    # One more for each pair: no sum of overlaps outweighs another pair.
+    rows, columns = linear_sum_assignment(np.where(shares > 0, shares + 1, 0), maximize=True)
+    chosen = ((first[row], second[column]) for row, column in zip(rows, columns, strict=True))
+    return {pair: pairs[pair] for pair in chosen if pair in pairs}
 
 
 def _require_maps(detection_map: NDArray[Any], truth: NDArray[Any], overlap: float) -> None:
@@ -139,12 +175,3 @@ def _confidence_of_each(confidences: NDArray[np.float32], candidates: NDArray[An
             f"detection map share one, so this is a map of probabilities, or candidates touch"
         )
     return high
-
-
-def _overlaps(lesions: NDArray[Any], count: int, candidates: NDArray[Any], found: int) -> NDArray[np.float64]:
-    """Intersection over union of each lesion with each candidate, ``(count, found)``."""
-    pairs = lesions.astype(np.int64) * (found + 1) + candidates
-    shared = np.bincount(pairs.ravel(), minlength=(count + 1) * (found + 1)).reshape(count + 1, found + 1)
-    sizes = shared.sum(axis=1)[1:, None] + shared.sum(axis=0)[None, 1:]
-    shared = shared[1:, 1:]
-    return np.asarray(np.where(shared > 0, (shared + _SMOOTHING) / (sizes - shared + _SMOOTHING), 0.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from medgen.metrics.lesions import count_lesions
+from medgen.metrics.matching import OVERLAP
 from medgen.metrics.overlap import Mask, Spacing, dice, precision, recall, volume, volume_error
 from medgen.metrics.surface import TOLERANCE, surface_scores
 
@@ -27,7 +28,8 @@ DEFINITIONS: dict[str, object] = {
     "hd95": "larger directed 95th percentile of the surface's area, in mm (DeepMind surface-distance)",
     "nsd": "share of both surfaces within 'tolerance' mm of the other",
     "volume_error": "predicted minus true, in ml",
-    "lesions": "26-connected pieces; f1 is the harmonic mean of lesion recall and precision",
+    "lesions": "26-connected pieces, matched one to one at an intersection over union of 'lesion_overlap'; f1 is the "
+    "harmonic mean of lesion recall and precision",
     "empty_masks": {
         "both": "no score applies; counted in n_not_applicable",
         "prediction": "dice, nsd, recall, precision and lesion scores 0, hd95 the diagonal of the image; in n_missed",
@@ -43,7 +45,7 @@ def segmentation_scores(
     spacing: Spacing,
     *,
     tolerance: float = TOLERANCE,
-    lesion_share: float = 0.0,
+    lesion_overlap: float = OVERLAP,
     lesion_minimum_ml: float = 0.0,
 ) -> dict[str, float]:
     """All metrics of one structure in one case, by name; what empty masks count as stands in ``DEFINITIONS``.
@@ -53,7 +55,7 @@ def segmentation_scores(
         truth: as the prediction.
         spacing: voxel size in mm.
         tolerance: of the normalised surface Dice, in mm.
-        lesion_share: part of a lesion that must be covered for a hit; 0 takes any voxel.
+        lesion_overlap: least intersection over union, in (0, 1], of a true and a predicted lesion that match.
         lesion_minimum_ml: lesions smaller than this are not counted.
 
     Returns:
@@ -63,7 +65,7 @@ def segmentation_scores(
         ValueError: the two are not masks of one shape.
     """
     distance, near = surface_scores(prediction, truth, spacing, tolerance=tolerance)
-    lesions = count_lesions(prediction, truth, spacing, share=lesion_share, minimum_ml=lesion_minimum_ml)
+    lesions = count_lesions(prediction, truth, spacing, overlap=lesion_overlap, minimum_ml=lesion_minimum_ml)
     return {
         "dice": dice(prediction, truth),
         "hd95": distance,

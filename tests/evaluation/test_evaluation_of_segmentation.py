@@ -81,7 +81,7 @@ def test_a_hit_a_miss_an_invention_and_nothing(four):
 
 
 def test_the_file_says_what_the_numbers_depend_on(four):
-    path = evaluate("segmentation", *four, tolerance=3.0, lesion_share=0.5).write(four[0] / "scores.json")
+    path = evaluate("segmentation", *four, tolerance=3.0, lesion_overlap=0.5).write(four[0] / "scores.json")
     content = json.loads(path.read_text())
     promised = {"dice", "hd95", "nsd", "volume_error", "recall", "precision"}
     assert content["task"] == "segmentation"
@@ -89,14 +89,15 @@ def test_the_file_says_what_the_numbers_depend_on(four):
     assert promised | {"case", "lesion_f1", "volume_ml"} <= set(content["cases"][0])
     settings = content["settings"]
     assert "diagonal" in settings["empty_masks"]["prediction"]
-    assert (settings["tolerance"], settings["lesion_share"], settings["split"]) == (3, 0.5, "test")
+    assert (settings["tolerance"], settings["lesion_overlap"], settings["split"]) == (3, 0.5, "test")
     assert len(settings["references"]["sha256"]) == 64
     assert content["cases"][3]["dice"] is None
 
 
-def test_the_tolerance_and_the_share_are_used(four):
+def test_the_tolerance_and_the_overlap_are_used(four):
     strict, loose = (
-        evaluate_segmentation(*four, tolerance=mm, lesion_share=share).cases[0] for mm, share in ((2, 0.6), (5, 0.5))
+        evaluate_segmentation(*four, tolerance=mm, lesion_overlap=overlap).cases[0]
+        for mm, overlap in ((2, 0.6), (5, 0.5))
     )
     assert strict["nsd"] < loose["nsd"] == 1
     assert (strict["lesion_f1"], loose["lesion_f1"]) == (0, 1)
@@ -383,7 +384,7 @@ def test_classes_that_cannot_be_read(capsys, four, words):
         ({"classes": {"a": [0]}}, "1 or more"),
         ({"classes": {"a": []}}, "1 or more"),
         ({"group_predictions": True}, "without classes"),
-        ({"lesion_share": 1.5}, "lesion_share"),
+        ({"lesion_overlap": 1.5}, "lesion_overlap"),
         ({"tolerance": -1.0}, "tolerance"),
     ],
 )

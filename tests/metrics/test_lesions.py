@@ -22,11 +22,24 @@ def test_hits_misses_and_false_alarms():
     assert (uneven.recall, uneven.precision, uneven.f1) == pytest.approx((1 / 2, 1 / 4, 1 / 3))
 
 
-def test_one_prediction_over_two_lesions_finds_both_and_two_pieces_on_one_are_no_false_alarm():
-    assert count_lesions(*masks("xxxxx", "xx.xx")) == (2, 2, 1, 1)
-    split = count_lesions(*masks("xx.xx", "xxxxx"))
-    assert split == (1, 1, 2, 2)
-    assert split.f1 == 1
+def test_a_prediction_of_everything_finds_nothing():
+    truth = np.zeros((40, 40, 40), dtype=bool)
+    truth[3:6, 3:6, 3:6] = truth[20:28, 20:28, 20:28] = True
+    counts = count_lesions(np.ones_like(truth), truth)
+    assert counts == (2, 0, 1, 0)
+    assert (counts.recall, counts.precision, counts.f1) == (0, 0, 0)
+
+
+def test_one_prediction_claims_one_lesion_and_one_lesion_one_prediction():
+    merged = count_lesions(*masks("xxxxx", "xx.xx"))
+    assert merged == (2, 1, 1, 1)
+    assert merged.f1 == pytest.approx(2 / 3)
+    assert count_lesions(*masks("xx.xx", "xxxxx")) == (1, 1, 2, 1)
+
+
+def test_as_many_matches_as_can_be():
+    # The first prediction overlaps the second lesion most, but only it can match the first one.
+    assert count_lesions(*masks("..xxxxx.x", "xxx.xxxxx"), overlap=0.1) == (2, 2, 2, 2)
 
 
 def test_corners_connect():
@@ -37,14 +50,13 @@ def test_corners_connect():
     assert count_lesions(mask, mask) == (2, 2, 2, 2)
 
 
-def test_the_share_that_makes_a_hit():
-    pair = masks("xx......xxxx", "xxxx......xx")  # half of the first true lesion, all of the second; right: all, half
-    assert count_lesions(*pair) == (2, 2, 2, 2)
-    assert count_lesions(*pair, share=0.5) == (2, 2, 2, 2)
-    assert count_lesions(*pair, share=0.6) == (2, 1, 2, 1)
-    thirds = masks("x..", "xxx")
-    assert count_lesions(*thirds, share=1 / 3).found == 1
-    assert count_lesions(*thirds, share=0.34).found == 0
+def test_the_overlap_that_makes_a_match():
+    pair = masks("xx......xxxx", "xxxx......xx")  # half of the first true lesion, twice the second
+    assert count_lesions(*pair, overlap=0.5) == (2, 2, 2, 2)
+    assert count_lesions(*pair, overlap=0.51) == (2, 0, 2, 0)
+    tenth = masks("x.........", "xxxxxxxxxx")
+    assert count_lesions(*tenth).found == 1
+    assert count_lesions(*masks("x..........", "xxxxxxxxxxx")).found == 0
 
 
 def test_small_lesions_are_not_counted_but_no_false_alarm_either():
@@ -69,6 +81,7 @@ def test_without_lesions():
     assert neither == (0, 0, 0, 0)
 
 
-def test_a_share_above_one_is_refused():
-    with pytest.raises(ValueError, match="share"):
-        count_lesions(*masks("x", "x"), share=1.5)
+@pytest.mark.parametrize("overlap", [0, 1.5])
+def test_an_overlap_that_means_nothing_is_refused(overlap):
+    with pytest.raises(ValueError, match="overlap"):
+        count_lesions(*masks("x", "x"), overlap=overlap)
