@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from medgen.benchmark.regimes import REFERENCES
 from medgen.benchmark.table import DICE, Row, Scored
 from medgen.files import atomic_path, plain, write_json
-from medgen.metrics.resampling import mean_of
+from medgen.metrics.resampling import FEWEST, finite_means, mean_of
 from medgen.run.monitor import RULE
 
 _SHOWN = {"recall": "recall", "precision": "precision", "hd95": "HD95, mm", "lesion_f1": "lesion F1"}
@@ -37,7 +39,7 @@ def cells(rows: Sequence[Row]) -> list[tuple[str, ...]]:
             row.title,
             _seeds(row),
             _mean_sd(row.metrics.get(DICE)),
-            _interval(row.metrics[DICE]["ci95"]) if DICE in row.metrics else _NONE,
+            _dice_interval(row),
             _gap(row),
             *(_mean_sd(row.metrics.get(name), 1 if name in _MILLIMETRES else 100) for name in _SHOWN),
             _mean_sd(row.source_metrics.get(DICE)),
@@ -174,7 +176,8 @@ def _summary(rows: Sequence[Row], facts: Mapping[str, Any]) -> str:
     return (
         f"T: {cases} {kind}{folds}.{on_source} DSC, recall, precision and lesion F1 in %. Mean over cases, then over "
         "seeds; in brackets the standard deviation over cases, after averaging each case over its seeds. Intervals: "
-        "95 %, bootstrap over seeds and cases. Gap closed, in %: (DSC − DSC of training on S) / (DSC of training on T "
+        "95 %, bootstrap over seeds and cases; of fewer than six cases their values, and no test. Gap closed, in %: "
+        "(DSC − DSC of training on S) / (DSC of training on T "
         "− DSC of training on S)."
     )
 
@@ -263,6 +266,16 @@ def _interval(edges: tuple[float, float], *, signed: bool = False) -> str:
         return _NONE
     low, high = (f"{100 * edge:+.1f}" if signed else f"{100 * edge:.1f}" for edge in edges)
     return f"[{low}, {high}]"
+
+
+def _dice_interval(row: Row) -> str:
+    """The interval of the Dice; of fewer than six cases their values, each averaged over seeds."""
+    if DICE not in row.metrics:
+        return _NONE
+    if len(row.target.cases) >= FEWEST:
+        return _interval(row.metrics[DICE]["ci95"])
+    known = finite_means(row.target.values[DICE], axis=0)
+    return ", ".join(f"{100 * value:.1f}" for value in known[np.isfinite(known)]) or _NONE
 
 
 def _gap(row: Row) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from medgen.files import write_json
 from medgen.metrics import image, segmentation, uncertainty
+from medgen.metrics.resampling import FEWEST
 from medgen.metrics.statistics import Summary
 
 _UNITS = {**image.UNITS, **uncertainty.UNITS, **segmentation.UNITS}
@@ -60,23 +61,43 @@ class Scores:
     def table(self) -> list[tuple[str, ...]]:
         """Rows of text, the heading first: metric with its unit, mean, sd, 95 % interval, n, failed.
 
+        Of fewer than six cases there is no interval; their values stand in its place.
+
         Tables of segmentation and detection also have the number of cases with a missed structure, the number of
         cases to which the metric does not apply, and the number of lesions. An undefined number is :data:`NOTHING`.
         """
         counts = [(title, key) for title, key in _COUNTS if any(key in values for values in self.summary.values())]
         rows: list[tuple[str, ...]] = [
-            ("metric", "mean", "sd", "95 % interval", "n", "failed", *(title for title, _ in counts))
+            (
+                "metric",
+                "mean",
+                "sd",
+                "95 % interval" + (" or the cases" if self._few else ""),
+                "n",
+                "failed",
+                *(title for title, _ in counts),
+            )
         ]
         for metric, values in self.summary.items():
             unit = _unit(metric)
             mean, sd, low, high = (
                 number_text(x, _DIGITS[unit]) for x in (values["mean"], values["sd"], *values["ci95"])
             )
-            between = f"{low} to {high}" if NOTHING not in (low, high) else NOTHING
+            between = f"{low} to {high}" if NOTHING not in (low, high) else self._cases_of(metric, _DIGITS[unit])
             name = f"{metric} ({unit})" if unit and unit not in metric.split("_") else metric
             numbers = [values["n"], values["n_failed"], *(values.get(key, NOTHING) for _, key in counts)]
             rows.append((name, mean, sd, between, *(str(number) for number in numbers)))
         return rows
+
+    @property
+    def _few(self) -> bool:
+        """Whether some metric has cases, but too few for an interval."""
+        return any(0 < values["n"] < FEWEST for values in self.summary.values())
+
+    def _cases_of(self, metric: str, digits: int) -> str:
+        """The values of all cases, where they are too few for an interval."""
+        known = [value for row in self.cases if math.isfinite(value := row.get(metric, math.nan))]
+        return "  ".join(number_text(value, digits) for value in known) if 0 < len(known) < FEWEST else NOTHING
 
 
 def number_text(value: float, digits: int = 3) -> str:

@@ -31,7 +31,7 @@ from medgen.metrics.ranking import (
     roc_curve,
     sensitivity_at,
 )
-from medgen.metrics.resampling import Numbers, interval, ratio, times_drawn, vector
+from medgen.metrics.resampling import FEWEST, Numbers, interval, ratio, times_drawn, vector
 
 __all__ = [
     "FALSE_POSITIVES",
@@ -146,6 +146,11 @@ class Detection:
         numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
         return np.array([numbers[name] for name in names], np.intp)
 
+    @property
+    def enough(self) -> bool:
+        """Whether there are enough patients for intervals and tests."""
+        return _count(self.patient_numbers) >= FEWEST
+
     def resampled(self, *, seed: int = 0, draws: int = 2000) -> dict[str, Numbers]:
         """The numbers of :attr:`values` on bootstrap samples of the patients, ``(draws,)`` each.
 
@@ -157,13 +162,13 @@ class Detection:
     def intervals(self, *, seed: int = 0, draws: int = 2000) -> dict[str, tuple[float, float]]:
         """95 % percentile intervals over patients, by the names of :attr:`values`.
 
-        NaN where there is no number, and of a single patient, whose every bootstrap sample is the same.
+        NaN where there is no number, and below six patients.
         """
         return {name: self.interval(values) for name, values in self.resampled(seed=seed, draws=draws).items()}
 
     def interval(self, drawn: Numbers) -> tuple[float, float]:
-        """95 % percentile interval of a number on bootstrap samples of the patients; NaN below two patients."""
-        return interval(drawn) if _count(self.patient_numbers) > 1 else (float("nan"), float("nan"))
+        """95 % percentile interval of a number on bootstrap samples of the patients; NaN below six patients."""
+        return interval(drawn, _count(self.patient_numbers))
 
     def mean_interval(self, values: ArrayLike, *, seed: int = 0, draws: int = 2000) -> tuple[float, float]:
         """95 % percentile interval of a mean over the cases, the patients being drawn.
@@ -176,7 +181,8 @@ class Detection:
         numbers = vector(values)
         valid = np.isfinite(numbers)
         times = _drawn(self.patient_numbers, seed, draws)
-        return self.interval(ratio(times @ np.where(valid, numbers, 0.0), times @ valid.astype(np.float64)))
+        drawn = ratio(times @ np.where(valid, numbers, 0.0), times @ valid.astype(np.float64))
+        return interval(drawn, len(np.unique(self.patient_numbers[valid])))
 
 
 def summarise(cases: Mapping[str, CaseDetection], *, patients: Mapping[str, str] | None = None) -> Detection:

@@ -17,7 +17,7 @@ class DetectionComparison(NamedTuple):
     Attributes:
         difference: the first less the second.
         ci95: bootstrap interval over patients.
-        p: two-sided p-value of the permutation test.
+        p: two-sided p-value of the permutation test; as the interval, NaN below six patients.
     """
 
     difference: float
@@ -62,7 +62,8 @@ def permutation_test(
     for name, value in first.values.items():
         difference = value - second.values[name]
         extreme = np.abs(one[name] - two[name]) >= abs(difference) - _ROUNDING
-        p = float("nan") if np.isnan(difference) else (1 + int(extreme.sum())) / (1 + draws)
+        tested = first.enough and not np.isnan(difference)
+        p = (1 + int(extreme.sum())) / (1 + draws) if tested else float("nan")
         comparisons[name] = DetectionComparison(difference, first.interval(drawn[0][name] - drawn[1][name]), p)
     return comparisons
 

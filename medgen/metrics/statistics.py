@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from medgen.metrics.resampling import (
+    NOTHING,
+    bca_interval,
     finite_means,
     grand_mean,
     interval,
     mean_of,
     paired,
     ratio,
-    resampled_means,
     sd_of,
     table_of,
     times_drawn,
@@ -101,9 +102,9 @@ def summarise(values: ArrayLike, *, seed: int = 0, draws: int = 2000) -> Summary
         draws: bootstrap samples.
 
     Returns:
-        Over the ``n`` finite values: mean, sample standard deviation (n - 1) and the 95 % percentile interval of the
-        mean over resampled cases. One value has no sd and no interval (NaN). Without a finite value the mean is NaN, or
-        infinite if every value that did not fail is the same infinity.
+        Over the ``n`` finite values: mean, sample standard deviation (n - 1) and the 95 % interval of the mean by the
+        bias-corrected, accelerated bootstrap over cases. One value has no sd, fewer than six have no interval (NaN).
+        Without a finite value the mean is NaN, or infinite if every value that did not fail is the same infinity.
 
     >>> summarise([1.0, 3.0, float("nan")])["mean"], summarise([1.0, 3.0, float("nan")])["n_failed"]
     (2.0, 1)
@@ -117,7 +118,7 @@ def summarise(values: ArrayLike, *, seed: int = 0, draws: int = 2000) -> Summary
     return {
         "mean": mean,
         "sd": float(finite.std(ddof=1)) if len(finite) > 1 else float("nan"),
-        "ci95": interval(resampled_means(finite, seed, draws)) if len(finite) > 1 else (float("nan"), float("nan")),
+        "ci95": bca_interval(finite, seed, draws),
         "n": len(finite),
         "n_failed": int(np.isnan(numbers).sum()),
         "n_infinite": len(infinite),
@@ -135,8 +136,8 @@ def compare(first: ArrayLike, second: ArrayLike, *, seed: int = 0, draws: int = 
 
     Returns:
         The mean of ``first - second`` with its bootstrap 95 % interval over cases, and the two-sided p-value of the
-        Wilcoxon signed-rank test (1 if all pairs are equal, NaN below two pairs). A pair with a value that is not
-        finite counts as failed.
+        Wilcoxon signed-rank test (1 if all pairs are equal); both are NaN below six pairs. A pair with a value that is
+        not finite counts as failed.
 
     Raises:
         ValueError: the two differ in length.
@@ -189,7 +190,8 @@ def summarise_runs(values: Sequence[ArrayLike], *, seed: int = 0, draws: int = 2
 
     Returns:
         The mean over seeds of the means over cases; the sample sd over cases (of each case's mean over seeds) and
-        over seeds (of each seed's mean over cases), NaN for one of them; the 95 % percentile interval.
+        over seeds (of each seed's mean over cases), NaN for one of them; the 95 % percentile interval, NaN below
+        six cases.
 
     Raises:
         ValueError: not a table of seeds by cases.
@@ -202,7 +204,7 @@ def summarise_runs(values: Sequence[ArrayLike], *, seed: int = 0, draws: int = 2
         "mean": mean_of(seed_means),
         "sd_cases": sd_of(finite_means(table, axis=0)),
         "sd_seeds": sd_of(seed_means),
-        "ci95": interval(two_level_means(table, seeds, cases)),
+        "ci95": interval(two_level_means(table, seeds, cases), table.shape[1]),
         "n_cases": table.shape[1],
         "n_seeds": table.shape[0],
         "n_failed": int((~np.isfinite(table)).sum()),
@@ -226,8 +228,8 @@ def compare_runs(
     Returns:
         The mean of ``first`` less that of ``second`` (over cases, then over seeds) with its 95 % percentile interval,
         and the two-sided p-value of the Wilcoxon signed-rank test on the cases' means over seeds: seeds are no
-        patients, so they do not make the test sharper. A case without a finite value in either is left out and
-        counted.
+        patients, so they do not make the test sharper. Both are NaN below six cases. A case
+        without a finite value in either is left out and counted.
 
     Raises:
         ValueError: not tables of seeds by cases, or not the same number of cases.
@@ -238,7 +240,7 @@ def compare_runs(
     drawn = [two_level_means(table, times_drawn(len(table), draws, generator), cases) for table in (one, two)]
     return {
         "mean_difference": grand_mean(one) - grand_mean(two),
-        "ci95": interval(drawn[0] - drawn[1]),
+        "ci95": interval(drawn[0] - drawn[1], one.shape[1]),
         "p": wilcoxon_p(finite_means(one, axis=0) - finite_means(two, axis=0)),
         "n_cases": one.shape[1],
         "n_seeds": (len(one), len(two)),
@@ -265,7 +267,8 @@ def gap_share(
 
     Returns:
         The share (1 is the whole gap; it may be negative or above 1) and the gap ``high - low``, with 95 % percentile
-        intervals. Where the interval of the gap reaches down to 0 there is nothing to close: the share of it is NaN.
+        intervals. Where the interval of the gap reaches down to 0 there is nothing to close, and below six cases
+        there is no interval: the share is NaN.
 
     Raises:
         ValueError: not tables of seeds by cases, or not the same number of cases.
@@ -275,12 +278,12 @@ def gap_share(
     cases = times_drawn(tables[0].shape[1], draws, generator)
     drawn = [two_level_means(table, times_drawn(len(table), draws, generator), cases) for table in tables]
     bottom, reached, top = (grand_mean(table) for table in tables)
-    gap_interval = interval(drawn[2] - drawn[0])
+    gap_interval = interval(drawn[2] - drawn[0], tables[0].shape[1])
     sure = gap_interval[0] > 0
     share = ratio(drawn[1] - drawn[0], drawn[2] - drawn[0])
     return {
         "share": (reached - bottom) / (top - bottom) if sure else float("nan"),
-        "ci95": interval(share) if sure else (float("nan"), float("nan")),
+        "ci95": interval(share, tables[0].shape[1]) if sure else NOTHING,
         "gap": top - bottom,
         "gap_ci95": gap_interval,
         "n_cases": tables[0].shape[1],

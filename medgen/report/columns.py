@@ -54,6 +54,14 @@ class Column:
         """
         return between.join(self.text(end) for end in ends or ())
 
+    def listed(self, values: Iterable[float]) -> str:
+        """The values of a few cases.
+
+        >>> Column("dice", "Dice").listed([0.5, 0.75])
+        '0.500, 0.750'
+        """
+        return ", ".join(self.text(value) for value in values)
+
     def badness(self, mean: float) -> float:
         """A number that is smaller the better ``mean`` is; NaN where no direction is known."""
         return {"lower": mean, "higher": -mean, "zero": abs(mean), "": math.nan}[self.better]

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgen.errors import InputError
+from medgen.metrics.resampling import FEWEST
 
 Series = tuple[NDArray[np.int64], NDArray[np.float64]]
 """Steps and values of one curve."""
@@ -37,7 +38,7 @@ class Summary(NamedTuple):
     Attributes:
         mean: over the cases that have a number.
         sd: over the same.
-        interval: of the mean, 95 %.
+        interval: of the mean, 95 %; None below six cases, also of a file that has one.
         n: cases that have a number.
         failed: cases that have none.
         missed: of the ``n``, those where the structure was not predicted at all.
@@ -79,6 +80,11 @@ class MethodScores:
     def label(self) -> str:
         """The name for people."""
         return readable_name(self.name)
+
+    def few(self, metric: str) -> list[float]:
+        """The values of all cases, where they are too few for an interval."""
+        known = [value for row in self.cases.values() if math.isfinite(value := row.get(metric, math.nan))]
+        return known if len(known) < FEWEST else []
 
     @property
     def of_lesions(self) -> bool:
@@ -211,7 +217,7 @@ def _summary(values: Mapping[str, Any]) -> Summary:
     return Summary(
         mean=_number(values["mean"]),
         sd=_number(values.get("sd")),
-        interval=None if low is None or high is None else (float(low), float(high)),
+        interval=None if low is None or high is None or values["n"] < FEWEST else (float(low), float(high)),
         n=int(values["n"]),
         failed=int(values.get("n_failed") or 0),
         missed=int(values.get("n_missed") or 0),

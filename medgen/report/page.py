@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import medgen
+from medgen.metrics.resampling import FEWEST
 from medgen.report.columns import Column
 from medgen.report.comparison import verdict
 from medgen.report.content import MethodScores, Summary, readable_name
@@ -22,12 +23,10 @@ _DETECTION = ("auroc", "ap", "score", "sensitivity_at_1")
 _SEGMENTATION = ("dice", "hd95", "nsd", "lesion_f1")
 
 KINDS = ("case", "scores", "health", "training")
-FEW = 5
-"""Below this number of cases a bootstrap interval is too narrow."""
 
 
 class Cell(NamedTuple):
-    """One number of the table: mean, spread and interval, and whether it is the best of its column."""
+    """One number of the table: mean, spread, interval or few cases, and whether it is the best of its column."""
 
     mean: str
     spread: str
@@ -77,7 +76,7 @@ def render_page(sources: Sources, figures: Sequence[Picture]) -> str:
         definitions=_definitions(sources),
         notes=list(dict.fromkeys(note for method in sources.methods for note in method.notes)),
         failures=[(method.label, method.failed) for method in sources.methods if method.failed],
-        few=any(summary.n < FEW for method in sources.methods for summary in method.summary.values()),
+        few=any(0 < summary.n < FEWEST for method in sources.methods for summary in method.summary.values()),
         details=[(m.label, m is sources.main, _case_rows(m, all_columns)) for m in reversed(sources.methods)],
         figures={kind: [figure for figure in figures if figure.kind == kind] for kind in KINDS},
         health=health_panel(sources.validations, sources.keep),
@@ -110,8 +109,9 @@ def _tiles(sources: Sources) -> list[Tile]:
     tiles = []
     for metric in wanted[:4]:
         column, summary = Column.of(metric), method.summary[metric]
-        interval = column.interval(summary.interval)
+        interval, cases = column.interval(summary.interval), column.listed(method.few(metric))
         detail = f"95 % interval {interval}, n = {summary.n}" if interval else f"n = {summary.n}"
+        detail += f": {cases}" if cases and summary.n > 1 else ""
         tiles.append(Tile(column.heading, column.text(summary.mean), column.unit, detail))
     return tiles
 
@@ -124,11 +124,10 @@ def _cells(method: MethodScores, sources: Sources, columns: Sequence[Column]) ->
             cells.append(Cell("–", "", "", False, ""))
             continue
         spread = f"± {column.text(summary.sd)}" if summary.sd is not None else ""
-        interval = column.interval(summary.interval)
+        interval, few = column.interval(summary.interval), method.few(column.key)
+        shown = f"[{interval}]" if interval else column.listed(few) if len(few) > 1 else ""
         best = method.name in _best(sources, column)
-        cells.append(
-            Cell(column.text(summary.mean), spread, f"[{interval}]" if interval else "", best, _remark(column, summary))
-        )
+        cells.append(Cell(column.text(summary.mean), spread, shown, best, _remark(column, summary)))
     return cells
 
 

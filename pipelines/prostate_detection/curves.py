@@ -134,7 +134,7 @@ def _row(key: tuple[str, int], samples: dict[tuple[str, int], Scored]) -> dict[s
         values, drawn = mine.metrics[metric]
         metrics[metric] = {
             "mean": float(values.mean()),
-            "ci95": interval(_over_seeds(drawn)),
+            "ci95": interval(_over_seeds(drawn), len(mine.patients)),
             "seeds": values.tolist(),
         }
         if reference and common and row != REFERENCE:
@@ -142,7 +142,9 @@ def _row(key: tuple[str, int], samples: dict[tuple[str, int], Scored]) -> dict[s
                 each.metrics[metric].of([each.seeds.index(seed) for seed in common]) for each in (mine, reference)
             )
             metrics[metric]["difference"] = float(ours.values.mean() - theirs.values.mean())
-            metrics[metric]["difference_ci95"] = interval(_over_seeds(ours.drawn) - _over_seeds(theirs.drawn))
+            metrics[metric]["difference_ci95"] = interval(
+                _over_seeds(ours.drawn) - _over_seeds(theirs.drawn), len(mine.patients)
+            )
     return {"row": row, "size": size, "seeds": len(mine.seeds), "common_seeds": len(common), "metrics": metrics}
 
 

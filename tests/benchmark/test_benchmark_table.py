@@ -43,16 +43,21 @@ def run(folder: Path, regime: str, seed: int, dice: dict, *, fold: int = 0, sour
     return SimpleNamespace(**names, done=done, tested=tested)
 
 
+def thrice(**dice):
+    """Three patients of each kind."""
+    return {f"{name}{number}": value for number in range(3) for name, value in dice.items()}
+
+
 @pytest.fixture
 def rows(tmp_path):
     source = {"s": 0.8}
     runs = [
-        run(tmp_path, "source_only", 0, {"a": 0.1, "b": 0.2, "c": 0.3}, source=source),
-        run(tmp_path, "source_only", 1, {"a": 0.1, "b": 0.2, "c": 0.3}, source=source),
-        run(tmp_path, "adapted", 0, {"c": 0.5, "a": 0.4, "b": 0.6}),
-        run(tmp_path, "adapted", 1, {"a": 0.4, "b": 0.6, "c": 0.6}),
-        run(tmp_path, "adapted", 2, {"a": 0.9, "b": 0.9, "c": 0.9}, done=False),
-        run(tmp_path, "target_only", 0, {"a": 0.5, "b": 0.7, "c": None}),
+        run(tmp_path, "source_only", 0, thrice(a=0.1, b=0.2, c=0.3), source=source),
+        run(tmp_path, "source_only", 1, thrice(a=0.1, b=0.2, c=0.3), source=source),
+        run(tmp_path, "adapted", 0, thrice(c=0.5, a=0.4, b=0.6)),
+        run(tmp_path, "adapted", 1, thrice(a=0.4, b=0.6, c=0.6)),
+        run(tmp_path, "adapted", 2, thrice(a=0.9, b=0.9, c=0.9), done=False),
+        run(tmp_path, "target_only", 0, thrice(a=0.5, b=0.7, c=None)),
     ]
     return tabulate(runs, TITLES)
 
@@ -61,30 +66,33 @@ def test_means_by_hand(rows):
     source, adapted, target = rows
     assert source.metrics["dice"]["mean"] == pytest.approx(0.2)
     assert adapted.metrics["dice"]["mean"] == pytest.approx((0.5 + 1.6 / 3) / 2)
-    assert adapted.metrics["dice"]["sd_cases"] == pytest.approx(np.std([0.4, 0.6, 0.55], ddof=1))
+    assert adapted.metrics["dice"]["sd_cases"] == pytest.approx(np.std([0.4, 0.6, 0.55] * 3, ddof=1))
     assert (adapted.target.seeds, adapted.wanted) == ((0, 1), 3)
     assert source.source_metrics["dice"]["mean"] == pytest.approx(0.8)
     assert adapted.source is None
-    assert (target.metrics["dice"]["mean"], target.metrics["dice"]["n_failed"]) == (pytest.approx(0.6), 1)
+    assert (target.metrics["dice"]["mean"], target.metrics["dice"]["n_failed"]) == (pytest.approx(0.6), 3)
 
 
 def test_gap_and_differences_pair_cases_by_name(rows):
     source, adapted, target = rows
-    # the case that training on T could not score is left out: 0.15, 0.5 and 0.6 of the other two
+    # the cases that training on T could not score are left out: 0.15, 0.5 and 0.6 of the others
     assert adapted.gap["share"] == pytest.approx(0.35 / 0.45)
-    assert adapted.gap["n_cases"] == 2
+    assert adapted.gap["n_cases"] == 6
     assert source.gap is None
     assert target.gap is None
     difference = adapted.against["source_only"]
     assert difference["mean_difference"] == pytest.approx(np.mean([0.3, 0.4, 0.25]))
-    assert (difference["p"], difference["p_holm"]) == (pytest.approx(0.25), pytest.approx(0.5))
-    assert target.against["source_only"]["n_failed"] == 1
+    assert (difference["p"], difference["p_holm"]) == (
+        pytest.approx(2 / 2**9, rel=0.5),
+        pytest.approx(2 * difference["p"]),
+    )
+    assert target.against["source_only"]["n_failed"] == 3
     assert source.against == {}
 
 
 def test_a_plan_says_what_the_rows_are_tested_against(tmp_path):
-    scores = {"target_only": (0.7, 0.8, 0.9), "adapted": (0.5, 0.5, 0.5), "source_only": (0.1, 0.1, 0.1)}
-    runs = [run(tmp_path, name, 7, dict(zip("abc", values, strict=True))) for name, values in scores.items()]
+    scores = {"target_only": (0.7, 0.8, 0.9) * 2, "adapted": (0.5,) * 6, "source_only": (0.1,) * 6}
+    runs = [run(tmp_path, name, 7, dict(zip("abcdef", values, strict=True))) for name, values in scores.items()]
     references = ("target_only", "without_shifted", "adapted")  # the second has no scores
     found = tabulate(runs, TITLES, references=references)
     source, adapted, target = found
@@ -92,8 +100,8 @@ def test_a_plan_says_what_the_rows_are_tested_against(tmp_path):
     assert [list(row.against) for row in (adapted, target)] == [["target_only"], ["adapted"]]
     assert source.against["target_only"]["mean_difference"] == pytest.approx(-0.7)
     assert adapted.against["target_only"]["mean_difference"] == pytest.approx(-0.3)
-    # Wilcoxon of three cases of one sign: 2 / 2**3; two rows are tested against each reference
-    assert [row.against["target_only"]["p_holm"] for row in (source, adapted)] == pytest.approx([0.5, 0.5])
+    # Wilcoxon of six cases of one sign: 2 / 2**6; two rows are tested against each reference
+    assert [row.against["target_only"]["p_holm"] for row in (source, adapted)] == pytest.approx([1 / 16, 1 / 16])
     facts = FACTS | {"references": list(references)}
     text = markdown(found, facts)
     assert "| regime | against “train on T” | p | against “adapted” | p |" in text
@@ -126,7 +134,7 @@ def test_a_seed_counts_when_all_its_folds_are_there(tmp_path):
 def test_the_table_as_text(rows):
     shown = cells(rows)
     assert [line[0] for line in shown] == list(TITLES.values())
-    assert shown[0][1:3] == ("2", "20.0 (10.0)")
+    assert shown[0][1:3] == ("2", "20.0 (8.7)")
     assert shown[1][1] == "2/3"
     assert shown[1][4].startswith("78 [")
     assert shown[0][7] == "4.0 (0.0)"  # mm, no percent
@@ -135,16 +143,24 @@ def test_the_table_as_text(rows):
     assert difference_cells(rows)[0][1:] == ("–", "–")
 
 
+def test_few_cases_are_shown_in_place_of_an_interval(tmp_path):
+    few = [run(tmp_path, "adapted", seed, {"a": 0.4 + seed / 10, "b": 0.6}) for seed in range(2)]
+    found = tabulate([*few, run(tmp_path, "source_only", 0, {"a": 0.1, "b": 0.2})], TITLES)
+    assert [line[3] for line in cells(found)] == ["10.0, 20.0", "45.0, 60.0"]
+    assert difference_cells(found)[1][1:3] == ("+37.5 –", "–")
+    assert dots(found).axes[0].texts[0].get_text() == "15"
+
+
 def test_markdown_says_what_it_shows(rows):
     text = markdown(rows, FACTS)
     for words in (
         "# Benchmark (phantom)",
-        "3 virtual patients (phantom)",
+        "9 virtual patients (phantom)",
         "in %",
         "| adapted | 50.0 | 53.3 |",
         "adapted: config.begin=0.5",
         "adapted: only 2 of 3 seeds",
-        "train on T: 1 predictions have no DSC",
+        "train on T: 3 predictions have no DSC",
         "train on T: one seed",
         "failed: adapted, seed 2: it fell over",
         "steps: 7",
@@ -171,29 +187,29 @@ def test_verdicts_are_shown_by_seed(tmp_path):
 def test_files_hold_every_number(rows, tmp_path):
     write_results(rows, FACTS, tmp_path)
     found = json.loads((tmp_path / "benchmark.json").read_text())
-    assert found["rows"][1]["target"]["values"]["dice"]["1"] == {"c": 0.6, "a": 0.4, "b": 0.6}
-    assert found["rows"][2]["target"]["values"]["dice"]["0"]["c"] is None
+    assert found["rows"][1]["target"]["values"]["dice"]["1"] == thrice(c=0.6, a=0.4, b=0.6)
+    assert found["rows"][2]["target"]["values"]["dice"]["0"]["c0"] is None
     assert str(tmp_path) not in json.dumps(found)
     table = list(csv.DictReader((tmp_path / "benchmark.csv").open()))
     assert float(table[0]["dice"]) == pytest.approx(0.2)
     assert float(table[1]["dice_less_source_only"]) == pytest.approx(np.mean([0.3, 0.4, 0.25]))
     assert table[0]["gap_share"] == ""
     lines = list(csv.DictReader((tmp_path / "benchmark_cases.csv").open()))
-    assert len(lines) == 6 + 2 + 6 + 3
-    assert [line["dice"] for line in lines if line["regime"] == "target_only"] == ["0.5", "0.7", ""]
+    assert len(lines) == 18 + 2 + 18 + 9
+    assert [line["dice"] for line in lines if line["regime"] == "target_only"] == ["0.5", "0.7", ""] * 3
     write_results((), FACTS, tmp_path)
 
 
 def test_the_figure_shows_every_case_once_a_regime(rows, tmp_path):
     axes = dots(rows, phantom=True).axes[0]
     drawn = [line for line in axes.lines if line.get_marker() == "o"]
-    assert [len(line.get_xdata()) for line in drawn] == [3, 3, 3]
+    assert [len(line.get_xdata()) for line in drawn] == [9, 9, 9]
     assert np.nanmax(drawn[1].get_xdata()) == pytest.approx(60)
     assert math.isnan(drawn[2].get_xdata()[2])
     joined = [line for line in axes.lines if line.get_marker() == "None" and len(line.get_xdata()) == len(rows)]
-    assert len(joined) == 3
+    assert len(joined) == 9
     assert list(joined[0].get_xdata()) == pytest.approx([10, 40, 50])
-    assert axes.get_title(loc="left").startswith("Phantom: 3 cases")
+    assert axes.get_title(loc="left").startswith("Phantom: 9 cases")
     assert axes.texts[0].get_text().startswith("20 [")
     assert [label.get_text() for label in axes.get_yticklabels()] == list(TITLES.values())
     png, svg = write_figure(rows, tmp_path)

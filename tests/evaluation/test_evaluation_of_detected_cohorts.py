@@ -52,7 +52,7 @@ def test_of_one_case_there_is_no_interval(capsys, tmp_path):
     lines = {line.split("\t")[0]: line.split("\t")[1:] for line in out.splitlines()}
     assert lines["auroc"] == ["–", "–", "–", "0", "0", "1", "–"]
     assert lines["ap"] == ["1.000", "–", "–", "1", "0", "0", "1"]
-    assert lines["dice"][:3] == ["1.000", "–", "–"]
+    assert lines["dice"][:3] == ["1.000", "–", "1.000"]
     assert "the only case has a lesion" in err
     predictions, table = cohort(tmp_path / "well", {"healthy": COHORT["healthy"]})
     notes = evaluate_detection(predictions, table).notes
@@ -112,13 +112,14 @@ def test_a_missing_label_map_fails_its_voxels_alone(five):
 
 
 def test_studies_of_a_patient_are_drawn_together(tmp_path):
-    once = cohort(tmp_path / "once")
-    thrice = {f"{name}-{study}": case for name, case in COHORT.items() for study in range(3)}
+    patients = COHORT | {f"{name}2": case for name, case in COHORT.items()}
+    once = cohort(tmp_path / "once", patients)
+    thrice = {f"{name}-{study}": case for name, case in patients.items() for study in range(3)}
     patients = {name: name.split("-")[0] for name in thrice}
     grouped = evaluate_detection(*cohort(tmp_path / "grouped", thrice, patients=patients))
     naive = evaluate_detection(*cohort(tmp_path / "naive", thrice))
     alone = evaluate_detection(*once)
-    assert grouped.settings["cohort"]["patients"] == 5
+    assert grouped.settings["cohort"]["patients"] == 10
     for metric in ("auroc", "ap", "dice", "false_positives"):
         assert grouped.summary[metric]["mean"] == pytest.approx(naive.summary[metric]["mean"])
         assert grouped.summary[metric]["ci95"] == pytest.approx(alone.summary[metric]["ci95"], abs=0.12)
@@ -157,7 +158,16 @@ def test_the_command_and_its_table(capsys, five):
     code, out, err = run(capsys, "evaluate", "detection", *map(str, five), "-o", str(path), "--seed", "3")
     assert code == 0, err
     lines = [line.split("\t") for line in out.splitlines()]
-    assert lines[0] == ["metric", "mean", "sd", "95 % interval", "n", "failed", "not applicable", "lesions"]
+    assert lines[0] == [
+        "metric",
+        "mean",
+        "sd",
+        "95 % interval or the cases",
+        "n",
+        "failed",
+        "not applicable",
+        "lesions",
+    ]
     assert lines[1][:3] == ["auroc", "0.917", "–"]
     assert [line[-1] for line in lines[1:4]] == ["–", "3", "3"]
     assert [line[0] for line in lines[1:4]] == ["auroc", "ap", "score"]

@@ -52,8 +52,13 @@ def test_numbers_worked_out_by_hand(five):
     assert scores.summary["voxel_specificity"]["n"] == 5
     assert any("do not apply to 2 cases without" in note for note in scores.notes)
     assert scores.settings["cohort"] == {"cases": 5, "patients": 5, "cases_with_lesion": 3, "lesions": 3}
+    assert np.isnan(scores.summary["auroc"]["ci95"]).all()  # of five patients
+
+
+def test_six_patients_have_an_interval(tmp_path):
+    scores = evaluate_detection(*cohort(tmp_path, COHORT | {"healthy2": COHORT["healthy"]}))
     low, high = scores.summary["auroc"]["ci95"]
-    assert 0 <= low < 5.5 / 6 <= high <= 1
+    assert 0 <= low < 8.5 / 9 <= high <= 1
 
 
 def test_the_file_holds_what_a_report_draws(five):

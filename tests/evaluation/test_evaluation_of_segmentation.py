@@ -338,7 +338,7 @@ def test_folders_and_a_table_for_the_terminal(four):
     scores = evaluate_segmentation(four[0], four[1].parent / "truth")
     assert len(scores.cases) == 4
     rows = scores.table()
-    assert rows[0] == ("metric", "mean", "sd", "95 % interval", "n", "failed", "missed", "not applicable")
+    assert rows[0] == ("metric", "mean", "sd", "95 % interval or the cases", "n", "failed", "missed", "not applicable")
     assert rows[1][0] == "dice"
     assert rows[1][4:] == ("3", "0", "1", "1")
     assert rows[2][0] == "hd95 (mm)"

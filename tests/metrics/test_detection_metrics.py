@@ -166,20 +166,21 @@ def test_permutation_of_a_model_with_itself_and_with_a_better_one():
 
 
 def test_p_is_the_share_of_all_exchanges():
-    """Three patients have eight exchanges; each p of the test must be near the share among these eight.
+    """Six patients have 64 exchanges; each p of the test must be near the share among these.
 
     What is exchanged are ranks: of the surest of three candidates 1, of the second 2/3, of the last 1/3.
     """
-    first = summarise({"a": case((1, 0.9)), "b": case((1, 0.7)), "c": case((0, 0.4))})
-    second = summarise({"b": case((1, 0.0), (0, 0.8)), "c": case((0, 0.9)), "a": case((1, 0.95))})
+    silent = {"d": case((1, 0.0)), "e": case(), "f": case()}
+    first = summarise({"a": case((1, 0.9)), "b": case((1, 0.7)), "c": case((0, 0.4))} | silent)
+    second = summarise({"b": case((1, 0.0), (0, 0.8)), "c": case((0, 0.9)), "a": case((1, 0.95))} | silent)
     ranked = (
-        {"a": case((1, 1)), "b": case((1, 2 / 3)), "c": case((0, 1 / 3))},
-        {"a": case((1, 1)), "b": case((1, 0.0), (0, 1 / 3)), "c": case((0, 2 / 3))},
+        {"a": case((1, 1)), "b": case((1, 2 / 3)), "c": case((0, 1 / 3))} | silent,
+        {"a": case((1, 1)), "b": case((1, 0.0), (0, 1 / 3)), "c": case((0, 2 / 3))} | silent,
     )
     differences = []
-    for bits in range(8):
-        swap = {name: bits >> place & 1 for place, name in enumerate("abc")}
-        one, two = (summarise({n: ranked[swap[n] == side][n] for n in "abc"}) for side in (1, 0))
+    for bits in range(64):
+        swap = {name: bits >> place & 1 for place, name in enumerate("abcdef")}
+        one, two = (summarise({n: ranked[swap[n] == side][n] for n in "abcdef"}) for side in (1, 0))
         differences.append(one.score - two.score)
     exact = np.mean(np.abs(differences) >= abs(differences[0]) - 1e-12)
     assert 0 < exact < 1

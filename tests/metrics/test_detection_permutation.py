@@ -58,5 +58,10 @@ def test_ranks_keep_every_number():
 
 
 def test_models_without_a_candidate_are_compared():
-    silent = summarise({"a": CaseDetection((Finding(True, 0.0, 0.0),), 0.0), "b": CaseDetection((), 0.0)})
+    missed, healthy = CaseDetection((Finding(True, 0.0, 0.0),), 0.0), CaseDetection((), 0.0)
+    silent = summarise({f"{number}": missed if number % 2 else healthy for number in range(6)})
     assert permutation_test(silent, silent, draws=20)["score"] == (0, (0, 0), 1)
+    few = summarise({name: silent.cases[name] for name in "01234"})
+    difference, interval, p = permutation_test(few, few, draws=20)["score"]
+    assert difference == 0
+    assert np.isnan([*interval, p]).all()

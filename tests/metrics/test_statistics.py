@@ -16,8 +16,35 @@ def test_summary_by_hand():
     assert summary["mean"] == 3
     assert summary["sd"] == pytest.approx(math.sqrt((4 + 1 + 0 + 9) / 3))
     assert (summary["n"], summary["n_failed"], summary["n_infinite"]) == (4, 0, 0)
-    low, high = summary["ci95"]
-    assert 1 <= low < 3 < high <= 6
+
+
+def test_fewer_than_six_cases_have_no_interval_and_no_test():
+    five, six = [1.0, 2, 3, 6, 9], [1.0, 2, 3, 6, 9, 4]
+    assert all(math.isnan(edge) for edge in summarise(five)["ci95"])
+    assert all(math.isnan(edge) for edge in summarise([*five, NAN])["ci95"])
+    low, high = summarise(six)["ci95"]
+    assert 1 <= low < 25 / 6 < high <= 9
+    few, enough = compare(five, [0.0] * 5), compare(six, [0.0] * 6)
+    assert np.isnan([few["p"], *few["ci95"]]).all()
+    assert enough["p"] == pytest.approx(2 / 2**6)
+    runs, more = compare_runs([five] * 3, [[0.0] * 5] * 3), compare_runs([six], [[0.0] * 6])
+    assert runs["mean_difference"] == pytest.approx(4.2)
+    assert np.isnan([runs["p"], *runs["ci95"]]).all()
+    assert more["p"] == enough["p"]
+    assert math.isnan(summarise_runs([five, five])["ci95"][0])
+    assert math.isnan(gap_share([[0.0] * 5], [five], [[10.0] * 5])["share"])
+
+
+def test_the_interval_is_that_of_scipy_and_equal_values_have_one_point():
+    values = np.random.default_rng(0).exponential(10, 30)
+    low, high = summarise(values, seed=3, draws=5000)["ci95"]
+    theirs = stats.bootstrap((values,), np.mean, n_resamples=5000, rng=np.random.default_rng(3)).confidence_interval
+    assert (low, high) == (theirs.low, theirs.high)
+    percentile = stats.bootstrap(
+        (values,), np.mean, n_resamples=5000, method="percentile", rng=np.random.default_rng(3)
+    )
+    assert high > percentile.confidence_interval.high  # the skew of the values is in it
+    assert summarise([2.5] * 8)["ci95"] == (2.5, 2.5)
 
 
 def test_failures_and_infinities_are_counted():
@@ -73,7 +100,7 @@ def test_comparison_counts_broken_pairs():
 
 
 def test_comparison_of_equal_and_of_single_values():
-    assert compare([1, 2, 3], [1, 2, 3])["p"] == 1
+    assert compare(range(6), range(6))["p"] == 1
     assert math.isnan(compare([1], [2])["p"])
     with pytest.raises(ValueError, match="paired"):
         compare([1, 2], [1])
@@ -99,7 +126,7 @@ def test_runs_by_hand():
 
 
 def test_runs_leave_out_and_count_failures():
-    summary = summarise_runs([[1, NAN], [3, 5]])
+    summary = summarise_runs([[1, NAN, 1, 1, 1, 1], [3, 5, 3, 3, 3, 7]])
     assert summary["mean"] == pytest.approx((1 + 4) / 2)
     assert summary["n_failed"] == 1
     assert np.isfinite(summary["ci95"]).all()
@@ -121,21 +148,21 @@ def test_runs_with_one_seed_are_the_summary_over_cases():
     values = np.random.default_rng(4).normal(60, 8, 30)
     runs, cases = summarise_runs([values]), summarise(values)
     assert runs["mean"] == pytest.approx(cases["mean"])
-    assert runs["ci95"] == pytest.approx(cases["ci95"], abs=0.3)
+    assert runs["ci95"] == pytest.approx(cases["ci95"], abs=0.6)
     assert math.isnan(runs["sd_seeds"])
     with pytest.raises(ValueError, match="seeds by cases"):
         summarise_runs([1.0, 2.0])
 
 
 def test_comparison_of_runs_by_hand():
-    first = [[4, 6, NAN], [6, 8, 5]]
-    second = [[1, 2, NAN], [1, 2, NAN], [4, 5, NAN]]
+    first = [[4, 6, 4, 6, 4, 6, NAN], [6, 8, 6, 8, 6, 8, 5]]
+    second = [[1, 2, 1, 2, 1, 2, NAN], [1, 2, 1, 2, 1, 2, NAN], [4, 5, 4, 5, 4, 5, NAN]]
     result = compare_runs(first, second)
-    # the third case has nothing to be paired with: means of 5 and 7, and of 1.5, 1.5 and 4.5
+    # the last case has nothing to be paired with: means of 5 and 7, and of 1.5, 1.5 and 4.5
     assert result["mean_difference"] == pytest.approx(6 - 2.5)
-    assert (result["n_cases"], result["n_seeds"], result["n_failed"]) == (2, (2, 3), 1)
-    # cases are 5 and 7 in one, 2 and 3 in the other: both differences have one sign, p = 2 / 2^2
-    assert result["p"] == pytest.approx(0.5)
+    assert (result["n_cases"], result["n_seeds"], result["n_failed"]) == (6, (2, 3), 1)
+    # cases are 5 and 7 in one, 2 and 3 in the other: all differences have one sign
+    assert result["p"] == pytest.approx(stats.wilcoxon([3, 4] * 3).pvalue)
 
 
 def test_comparison_of_runs_pairs_cases_and_not_seeds():
@@ -165,15 +192,15 @@ def test_comparison_of_runs_refuses_other_cases():
 
 
 def test_share_of_a_gap_by_hand():
-    low, high = [[0.1, 0.2], [0.1, 0.2]], [[0.5, 0.6]]
-    result = gap_share(low, [[0.4, 0.5], [0.4, 0.5], [0.4, 0.5]], high)
+    low, high = [[0.1, 0.2] * 3] * 2, [[0.5, 0.6] * 3]
+    result = gap_share(low, [[0.4, 0.5] * 3] * 3, high)
     assert result["gap"] == pytest.approx(0.4)
     assert result["share"] == pytest.approx(0.75)
     # every case has the same gap and the same share of it, whichever are drawn
     assert result["gap_ci95"] == pytest.approx((0.4, 0.4))
     assert result["ci95"] == pytest.approx((0.75, 0.75))
-    assert gap_share(low, [[0.0, 0.1]], high)["share"] == pytest.approx(-0.25)
-    assert gap_share(low, [[0.6, 0.7]], high)["share"] == pytest.approx(1.25)
+    assert gap_share(low, [[0.0, 0.1] * 3], high)["share"] == pytest.approx(-0.25)
+    assert gap_share(low, [[0.6, 0.7] * 3], high)["share"] == pytest.approx(1.25)
 
 
 def test_share_of_a_gap_knows_its_uncertainty():
@@ -186,7 +213,7 @@ def test_share_of_a_gap_knows_its_uncertainty():
 
 
 def test_there_is_no_share_of_a_gap_that_may_be_none():
-    result = gap_share([[0.1, 0.9, 0.5]], [[0.3, 0.3, 0.3]], [[0.9, 0.2, 0.6]])
+    result = gap_share([[0.1, 0.9, 0.5] * 2], [[0.3] * 6], [[0.9, 0.2, 0.6] * 2])
     assert result["gap"] == pytest.approx(0.2 / 3)
     assert result["gap_ci95"][0] < 0
     assert math.isnan(result["share"])

@@ -68,20 +68,20 @@ def test_smaller_training_sets_are_part_of_larger_ones_and_half_of_each_is_sick(
         Job("dice", 12, 0, data, tmp_path / "out")._table()
 
 
-def scores(job, quality, names=("c0", "c1", "c2", "c3")):
-    """Four patients, two with a lesion; ``quality`` is the confidence of the true ones, 0.5 that of the false."""
+def scores(job, quality, names=tuple(f"c{n}" for n in range(8))):
+    """Eight patients, four with a lesion; ``quality`` is the confidence of the true ones, 0.5 that of the false."""
     job.folder.mkdir(parents=True)
     cases = [
         {
             "case": names[n],
-            "confidence": quality if n < 2 else 0.5,
-            "dice": quality if n < 2 else None,
-            "voxel_sensitivity": quality if n < 2 else None,
+            "confidence": quality if n < 4 else 0.5,
+            "dice": quality if n < 4 else None,
+            "voxel_sensitivity": quality if n < 4 else None,
             "voxel_specificity": 1.0,
         }
-        for n in range(4)
+        for n in range(8)
     ]
-    findings = {c["case"]: [[int(n < 2), c["confidence"], 0.5 if n < 2 else 0.0]] for n, c in enumerate(cases)}
+    findings = {c["case"]: [[int(n < 4), c["confidence"], 0.5 if n < 4 else 0.0]] for n, c in enumerate(cases)}
     job.scores.write_text(json.dumps({"cases": cases, "findings": findings}))
 
 
@@ -130,7 +130,7 @@ def test_rows_of_other_patients_are_not_drawn_together(tmp_path, places, named):
     from rows import Job
 
     jobs = [Job(*place, tmp_path, tmp_path) for place in places]
-    for job, names in zip(jobs, (("c0", "c1", "c2", "c3"), ("c1", "c0", "c2", "c3")), strict=True):
+    for job, names in zip(jobs, ([f"c{n}" for n in range(8)], [f"c{n}" for n in (1, 0, *range(2, 8))]), strict=True):
         scores(job, 0.8, names)
     with pytest.raises(ValueError, match="same patients") as error:
         write_tables(tmp_path, jobs)

@@ -114,7 +114,7 @@ def test_the_page_says_what_it_must(written):
         "p3, the worst case",
         "the patient's right (R) is on the left",
         "Voxels of 2 × 2 × 3 mm.",
-        "With so few cases an interval says little.",
+        "Of fewer than six cases there is no interval; their values stand in its place.",
         "CT from −500 (black) to 1300 HU (white)",
         "1 h 02 min",
         "method: context_aware_gan",
