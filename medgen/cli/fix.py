@@ -18,6 +18,7 @@ def fix(
     series: Annotated[str | None, Parameter(metavar="NUMBER")] = None,
     fill_gaps: bool = False,
     resample: bool = False,
+    drop_copies: bool = False,
     label: bool = False,
     geometry: Literal["sform", "qform"] | None = None,
     frame: int | None = None,
@@ -43,6 +44,8 @@ def fix(
         fill_gaps: interpolate missing slices from their neighbours; never before the first or after the last slice.
         resample: resample a tilted or sheared volume to a rectangular grid, and uneven slices to even ones; voxels
             outside the source get the smallest value of the image.
+        drop_copies: leave out slices that copy another slice at the same position exactly; slices that differ are
+            still an error.
         label: the volume is a label map: interpolate by nearest neighbour instead of linearly.
         geometry: the header field to trust if sform and qform disagree.
         frame: number of the volume in a 4D file, from 0.
@@ -56,6 +59,7 @@ def fix(
         series=series,
         fill_gaps=fill_gaps,
         resample=resample,
+        drop_copies=drop_copies,
         label=label,
         geometry=geometry,
         frame=frame,

@@ -9,8 +9,9 @@ from typing import Any, TypedDict
 
 from medgen.cases import listed
 from medgen.evaluation.matching import DETECTION_MAP, Rule, Scored, score_all
-from medgen.evaluation.references import Reference, find_references, without_reference
+from medgen.evaluation.references import Reference, find_references
 from medgen.evaluation.scores import Scores
+from medgen.evaluation.strays import file_notes
 from medgen.evaluation.tumour import VOXEL_METRICS, TumourMaps
 from medgen.metrics.detection import OVERLAP, Detection, summarise
 from medgen.metrics.permutation import permutation_test
@@ -120,7 +121,7 @@ def evaluate_detection(
         failed=tuple({"case": case, "reason": reason} for case, reason in _in_order(found, scored.broken)),
         notes=(
             *notes,
-            *_unknown(predictions, references, found),
+            *file_notes(Path(predictions), DETECTION_MAP, Path(references), found),
             *_remarks(found, mask_role, rule, tumours, detection, scored),
         ),
         settings={
@@ -234,13 +235,6 @@ def _compare(
 
 def _in_order(found: Sequence[Reference], reasons: Mapping[str, str]) -> list[tuple[str, str]]:
     return [(item.case, reasons[item.case]) for item in found if item.case in reasons]
-
-
-def _unknown(predictions: str | Path, references: str | Path, found: Sequence[Reference]) -> list[str]:
-    """A note on detection maps of cases without a reference."""
-    names = without_reference(Path(predictions), DETECTION_MAP, Path(references), found)
-    maps = f"{len(names)} detection maps have" if len(names) > 1 else "1 detection map has"
-    return [f"{maps} no reference: {listed(names)}"] if names else []
 
 
 def _remarks(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from filecmp import cmp
 from pathlib import Path
@@ -14,7 +15,7 @@ from medgen.files import sha256
 from medgen.types import Domain, SplitOrAll
 from medgen.volume import Grid, overlap, read_header, require_same_grid
 
-_SUFFIXES = (".nii.gz", ".nii", ".mha")
+SUFFIXES = (".nii.gz", ".nii", ".mha")
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def find_references(
         InputError: no case has a true image.
         UsageError: a split or domain is given, but the references are not a case table.
     """
-    path = _table_in(path)
+    path = table_in(path)
     if path.suffix == ".csv":
         return _from_table(path, role, mask_role, split, domain)
     if wanted := next((f"{name} '{value}'" for name, value in (("split", split), ("domain", domain)) if value), ""):
@@ -69,7 +70,7 @@ def find_references(
             for name in names
         ]
     elif path.is_file():
-        found = [Reference(_stem(path).removesuffix(f"_{role}"), path, None)]
+        found = [Reference(stem_of(path).removesuffix(f"_{role}"), path, None)]
     else:
         found = []
     if not found:
@@ -79,7 +80,7 @@ def find_references(
     return found, {"split": "all"}, []
 
 
-def _table_in(path: Path) -> Path:
+def table_in(path: Path) -> Path:
     """The ``cases.csv`` in a folder if there is one; else the path itself."""
     return path / "cases.csv" if path.is_dir() and (path / "cases.csv").is_file() else path
 
@@ -154,32 +155,10 @@ def find_optional(place: Path, found: Sequence[Reference], role: str, *, bare: b
     return {item.case: path for item in found if (path := _find(place, item.case, role, bare=bare))}
 
 
-def without_reference(place: Path, role: str, references: Path, found: Sequence[Reference]) -> list[str]:
-    """Names of predicted cases that have no reference.
-
-    Args:
-        place: as for :func:`find_predictions`; for one volume the result is empty.
-        role: role of the predicted image in the file names.
-        references: path of the references; of a case table, all splits count as known.
-        found: the cases.
-    """
-    table = _table_in(references)
-    names = {item.case for item in found}
-    if table.suffix == ".csv":
-        names |= {case.name for case in read_cases(table).cases}
-    files = [*place.glob(f"*_{role}.*"), *place.glob(f"*/*_{role}.*")]
-    predicted = {
-        _stem(file).removesuffix(f"_{role}")
-        for file in files
-        if file.name.endswith(_SUFFIXES) and not file.name.startswith(".")
-    }
-    return sorted(predicted - names)
-
-
 def _cases_in(folder: Path, role: str, mask_role: str | None) -> list[str]:
     """Names of the cases in a folder; explicit layouts take precedence over ``<case>.nii.gz``."""
     nested = {path.name for path in folder.iterdir() if path.is_dir() and _find(folder, path.name, role)}
-    stems = {_stem(path) for path in folder.iterdir() if path.name.endswith(_SUFFIXES)}
+    stems = {stem_of(path) for path in folder.iterdir() if path.name.endswith(SUFFIXES)}
     named = {stem.removesuffix(f"_{role}") for stem in stems if stem.endswith(f"_{role}")}
     # x_sd beside x is the standard deviation that 'predict --uncertainty' writes.
     bare = {
@@ -194,9 +173,14 @@ def _find(place: Path, case: str, role: str, *, bare: bool = True) -> Path | Non
     """The file of a case in a folder, or ``place`` itself if it is a file."""
     if place.is_file():
         return place
+    return next(candidates(place, case, role, bare=bare), None)
+
+
+def candidates(folder: Path, case: str, role: str, *, bare: bool = True) -> Iterator[Path]:
+    """The files of a case in a folder; the first is the one that counts."""
     stems = [f"{case}/{case}_{role}", f"{case}_{role}", *([case] if bare else [])]
-    candidates = (place / f"{stem}{suffix}" for stem in stems for suffix in _SUFFIXES)
-    return next((path for path in candidates if path.is_file()), None)
+    paths = (folder / f"{stem}{suffix}" for stem in stems for suffix in SUFFIXES)
+    return (path for path in paths if path.is_file())
 
 
 def _find_sure(folder: Path, case: str, role: str) -> Path:
@@ -208,7 +192,8 @@ def _find_sure(folder: Path, case: str, role: str) -> Path:
     return path
 
 
-def _stem(path: Path) -> str:
+def stem_of(path: Path) -> str:
+    """The name of a volume without its ending."""
     return path.name.removesuffix(".gz").removesuffix(".nii").removesuffix(".mha")
 
 
@@ -232,12 +217,16 @@ def compare_grids(
     """
     broken: dict[str, str] = {}
     elsewhere: list[str] = []
+    owners = Counter(paths.values())
     for item in found:
         truth = read_header(item.truth)
         if item.mask is not None:
             require_same_grid(read_header(item.mask), truth)
         if item.case not in paths:
             broken[item.case] = "there is no prediction"
+            continue
+        if owners[paths[item.case]] > 1:
+            broken[item.case] = f"{paths[item.case].name} is the prediction of another case, too"
             continue
         if paths[item.case].samefile(item.truth):
             raise UsageError(

@@ -16,6 +16,7 @@ from medgen.evaluation.classes import Classes, Grouping
 from medgen.evaluation.grids import on_grid_of, recorded
 from medgen.evaluation.references import Reference, compare_grids, find_predictions, find_references
 from medgen.evaluation.scores import Scores
+from medgen.evaluation.strays import file_notes
 from medgen.metrics.matching import OVERLAP
 from medgen.metrics.segmentation import DEFINITIONS, UNITS, segmentation_scores
 from medgen.metrics.statistics import Summary, summarise
@@ -127,7 +128,12 @@ def evaluate_segmentation(
         cases=table.rows(),
         summary=table.summary(seed=seed, draws=draws),
         failed=tuple({"case": item.case, "reason": broken[item.case]} for item in found if item.case in broken),
-        notes=(*notes, *moved, *table.remarks(mask_role, grouping)),
+        notes=(
+            *notes,
+            *file_notes(Path(predictions), role, Path(references), found),
+            *moved,
+            *table.remarks(mask_role, grouping),
+        ),
         settings={
             "role": role,
             **settings,

@@ -16,6 +16,7 @@ from medgen.evaluation.deviations import deviation_notes, deviation_scores, find
 from medgen.evaluation.grids import on_grid_of, recorded
 from medgen.evaluation.references import Reference, compare_grids, copies, find_predictions, find_references
 from medgen.evaluation.scores import Scores
+from medgen.evaluation.strays import file_notes
 from medgen.metrics import uncertainty
 from medgen.metrics.image import LOWEST, SETTINGS, UNITS, image_scores
 from medgen.metrics.statistics import summarise
@@ -111,6 +112,7 @@ def evaluate_synthesis(
         failed=tuple({"case": item.case, "reason": broken[item.case]} for item in found if item.case in broken),
         notes=(
             *notes,
+            *file_notes(Path(predictions), role, Path(references), found),
             *copies(found, paths),
             *remarks,
             *deviation_notes([name for name in paths if name not in broken], deviations, unusable),

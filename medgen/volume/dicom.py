@@ -8,6 +8,7 @@ slice is missing.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from medgen.errors import InputError
 from medgen.volume.grid import Grid
 from medgen.volume.series import is_dicom, read_pixels
 from medgen.volume.slices import DAMAGE, silenced
-from medgen.volume.stack import Stack, read_stack, require_even, stack_grid
+from medgen.volume.stack import Stack, at_one_place, read_stack, require_apart, require_enough, require_even, stack_grid
 
-__all__ = ["is_dicom", "read_dicom", "read_dicom_grid", "stack_values"]
+__all__ = ["is_dicom", "read_dicom", "read_dicom_grid", "stack_values", "without_copies"]
 
 
 def read_dicom(path: Path, frame: int | None, dtype: DTypeLike | None) -> tuple[NDArray[Any], Grid]:
@@ -87,6 +88,27 @@ def stack_values(stack: Stack, dtype: DTypeLike | None) -> NDArray[Any]:
             # In float64, then rounded once: a slope of 0.1 in float32 is not the 0.1 of the header.
             data[number] = values if identity else values * np.float64(each.slope) + each.intercept
     return data.transpose(2, 1, 0)
+
+
+def without_copies(stack: Stack) -> Stack:
+    """The stack without slices that lie where another one does and have the same value in every voxel.
+
+    Raises:
+        InputError: slices at one position differ, fewer than three are left, or as for :func:`stack_values`.
+    """
+    copied = []
+    for number in at_one_place(stack).tolist():
+        both = stack_values(replace(stack, slices=stack.slices[number : number + 2]), None)
+        if np.array_equal(both[..., 0], both[..., 1]):
+            copied.append(number + 1)
+    kept = [number for number in range(len(stack.slices)) if number not in set(copied)]
+    names = ", ".join(stack.slices[number].path.name for number in copied)
+    notes = (f"left out as exact copies of another slice: {names}",) if copied else ()
+    slices = [stack.slices[number] for number in kept]
+    left = Stack(slices, stack.heights[kept], stack.path, stack.notes + notes)
+    require_apart(left)
+    require_enough(slices, stack.path)
+    return left
 
 
 def _decoded(path: Path, shape: tuple[int, int]) -> NDArray[Any]:

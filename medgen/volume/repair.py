@@ -16,7 +16,7 @@ from medgen import __version__
 from medgen.errors import InputError
 from medgen.files import write_json
 from medgen.volume.damage import explained
-from medgen.volume.dicom import is_dicom, stack_values
+from medgen.volume.dicom import is_dicom, stack_values, without_copies
 from medgen.volume.grid import STRAIGHT, straighten
 from medgen.volume.image import Volume, on_grid, read_file
 from medgen.volume.interpolation import between_slices, onto_straight_grid
@@ -109,6 +109,7 @@ def repair_volume(
     series: int | str | None = None,
     fill_gaps: bool = False,
     resample: bool = False,
+    drop_copies: bool = False,
     label: bool = False,
     geometry: Geometry | None = None,
     frame: int | None = None,
@@ -126,6 +127,7 @@ def repair_volume(
             third follows their normal, its spacing is the step along that. The grid covers the source; beyond it
             stands the smallest value of the image (0 in a label map). Slices that lie unevenly become even ones from
             the first to the last, as close as the closest two or a little closer.
+        drop_copies: leave out a slice that lies where another one does, if every voxel of the two is equal.
         label: the volume is a label map: nearest neighbour in place of linear interpolation.
         geometry: as for ``read_volume``.
         frame: likewise.
@@ -137,8 +139,12 @@ def repair_volume(
     """
     path, dtype = Path(path), None if label else np.float32
     with explained(path):
-        stack = read_stack(path, frame, None if series is None else str(series)) if is_dicom(path) else None
-        if stack is not None:
+        stack = None
+        if is_dicom(path):
+            number = None if series is None else str(series)
+            stack = whole = read_stack(path, frame, number, allow_repeats=drop_copies)
+            stack = without_copies(whole) if drop_copies else whole
+            dropped = len(whole.slices) - len(stack.slices)
             found = _from_stack(stack, dtype, fill_gaps=fill_gaps, resample=resample)
     if stack is None:
         volume = read_file(path, geometry, frame, dtype, keep_shear=resample)
@@ -152,6 +158,7 @@ def repair_volume(
     filled = len(wide_steps(stack)) if stack is not None and uneven else len(found.interpolated)
     idle = {
         "one file: no series to choose": series is not None and stack is None,
+        "no copy of a slice to leave out": drop_copies and not (stack is not None and dropped),
         "no gap to fill": fill_gaps and not filled,
         "even and straight: nothing to resample": resample and not (uneven or shear),
         "no choice between sform and qform to make": geometry and f"{geometry} chosen" not in " ".join(volume.notes),

@@ -40,13 +40,16 @@ class Stack:
     notes: tuple[str, ...]
 
 
-def read_stack(path: Path, frame: int | None = None, series: str | None = None) -> Stack:
+def read_stack(
+    path: Path, frame: int | None = None, series: str | None = None, *, allow_repeats: bool = False
+) -> Stack:
     """The slices of a series, in order.
 
     Args:
         path: as for ``read_dicom``.
         frame: likewise.
         series: which one of several, as for ``find_slices``.
+        allow_repeats: let slices share a position; the caller sorts them out and calls :func:`require_apart`.
 
     Raises:
         InputError: as for ``find_slices``; the slices are fewer than three, differ in size or direction, share a
@@ -57,19 +60,29 @@ def read_stack(path: Path, frame: int | None = None, series: str | None = None) 
         raise InputError(
             f"there is no frame {frame}: a DICOM series is one volume", where=path, fix="leave --frame out"
         )
+    require_enough(slices, path)
+    _require_alike(slices)
+    normal = np.cross(*_directions(slices[0]))
+    slices = sorted(slices, key=lambda each: float(np.dot(each.position, normal)))
+    stack = Stack(slices, np.array([np.dot(each.position, normal) for each in slices]), path, notes)
+    if not allow_repeats:
+        require_apart(stack)
+    _require_one_line(stack)
+    return stack
+
+
+def require_enough(slices: Sequence[Slice], path: Path) -> None:
+    """Refuse fewer than three slices.
+
+    Raises:
+        InputError: there are fewer.
+    """
     if len(slices) < _FEWEST:
         raise InputError(
             f"the series has {len(slices)} of at least {_FEWEST} slices: between so few no gap can be noticed",
             where=path,
             fix="give the folder with all slices of the series",
         )
-    _require_alike(slices)
-    normal = np.cross(*_directions(slices[0]))
-    slices = sorted(slices, key=lambda each: float(np.dot(each.position, normal)))
-    stack = Stack(slices, np.array([np.dot(each.position, normal) for each in slices]), path, notes)
-    _require_apart(stack)
-    _require_one_line(stack)
-    return stack
 
 
 def stack_grid(stack: Stack, count: int, *, keep_shear: bool = False) -> Grid:
@@ -191,16 +204,26 @@ def _require_alike(slices: Sequence[Slice]) -> None:
                 )
 
 
-def _require_apart(stack: Stack) -> None:
-    """Refuse two slices at one position."""
+def at_one_place(stack: Stack) -> NDArray[np.intp]:
+    """Numbers of the slices after which another one lies at the same position."""
+    return np.flatnonzero(np.diff(stack.heights) < _ONE_PLACE)
+
+
+def require_apart(stack: Stack) -> None:
+    """Refuse two slices at one position.
+
+    Raises:
+        InputError: there are such.
+    """
     slices, heights = stack.slices, stack.heights
-    if len(twice := np.flatnonzero(np.diff(heights) < _ONE_PLACE)):
+    if len(twice := at_one_place(stack)):
         first = int(twice[0])
         raise InputError(
             f"{len(twice)} of {len(slices)} slices lie where another one does, the first at {heights[first]:.2f} mm: "
             f"{_name(slices[first])} and {_name(slices[first + 1])}",
             where=stack.path,
-            fix="give a folder with one image (echo, b-value, time point) of each position",
+            fix="give a folder with one image (echo, b-value, time point) of each position; if they are copies of each "
+            "other, medgen fix FOLDER -o VOLUME.nii.gz --drop-copies leaves them out",
         )
 
 

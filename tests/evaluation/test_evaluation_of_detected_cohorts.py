@@ -74,12 +74,12 @@ def test_maps_without_a_reference_are_named(tmp_path, flat):
     rows = [row for row in table.read_text().splitlines() if not row.startswith("x")]
     table.write_text("\n".join(row.replace("other,test", "other,train") for row in rows) + "\n")
     notes = evaluate_detection(predictions, table).notes
-    assert "6 detection maps have no reference: x0, x1, x2, x3, x4 and 1 more" in notes
+    assert "6 predictions have no reference: x0, x1, x2, x3, x4 and 1 more" in notes
     for case in strangers:
         (tmp_path / "truth" / f"{case}_lesion.nii.gz").unlink()
     (tmp_path / "truth" / "other_lesion.nii.gz").unlink()
     notes = evaluate_detection(predictions, tmp_path / "truth").notes
-    assert "7 detection maps have no reference: other, x0, x1, x2, x3 and 2 more" in notes
+    assert "7 predictions have no reference: other, x0, x1, x2, x3 and 2 more" in notes
     assert not any("no reference" in note for note in evaluate_detection(*cohort(tmp_path / "known")).notes)
 
 

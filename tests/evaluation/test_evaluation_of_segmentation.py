@@ -94,6 +94,24 @@ def test_the_file_says_what_the_numbers_depend_on(four):
     assert content["cases"][3]["dice"] is None
 
 
+def test_files_of_no_case_or_of_two_are_listed(tmp_path):
+    good = labels(v1=(2, 6))
+    four = cohort(tmp_path, {"a": (good, good), "b": (good, good), "c": (good, None), "c_label": (good, None)})
+    folder = four[0]
+    save(folder / "hti_label.nii.gz", good)
+    save(folder / "typo.nii.gz", good)
+    save(folder / "a.nii.gz", labels())
+    save(folder / "b_sd.nii.gz", good)
+    save(folder / "c_label.nii.gz", good)
+    scores = evaluate_segmentation(*four)
+    assert "2 predictions have no reference: hti, typo" in scores.notes
+    assert "a has several predictions: a_label.nii.gz was scored, not a.nii.gz" in scores.notes
+    assert {each["case"]: each["reason"] for each in scores.failed} == dict.fromkeys(
+        ("c", "c_label"), "c_label.nii.gz is the prediction of another case, too"
+    )
+    assert scores.summary["dice"]["mean"] == 1
+
+
 def test_the_tolerance_and_the_overlap_are_used(four):
     strict, loose = (
         evaluate_segmentation(*four, tolerance=mm, lesion_overlap=overlap).cases[0]

@@ -241,6 +241,45 @@ class TestShear:
         require_ramp(repair_volume(path, resample=True).volume, source, (9, 8, 7))
 
 
+class TestCopies:
+    def test_exact_copies_are_left_out_on_demand(self, tmp_path):
+        data = voxels()
+        repeated = np.concatenate([data, data[..., 2:3], data[..., 2:3], data[..., 5:6]], axis=2)
+        write_series(tmp_path / "series", repeated, heights=[*range(7), 2, 2, 5])
+        with pytest.raises(InputError, match="3 of 10 slices lie where another one does") as refused:
+            read_volume(tmp_path / "series")
+        assert "--drop-copies" in refused.value.fix
+        volume = repair_volume(tmp_path / "series", drop_copies=True).volume
+        np.testing.assert_array_equal(volume.data[0], data)
+        assert volume.notes == ("left out as exact copies of another slice: slice07.dcm, slice08.dcm, slice09.dcm",)
+
+    def test_a_slice_that_differs_in_one_voxel_is_no_copy(self, tmp_path):
+        data = voxels()
+        other = data[..., 2:3].copy()
+        other[3, 2] += 1
+        write_series(
+            tmp_path / "series", np.concatenate([data, data[..., 4:5], other], axis=2), heights=[*range(7), 4, 2]
+        )
+        with pytest.raises(InputError, match=r"1 of 8 slices lie where another.*slice02.dcm and slice08.dcm"):
+            repair_volume(tmp_path / "series", drop_copies=True)
+
+    def test_a_slope_makes_equal_numbers_differ(self, tmp_path):
+        data = voxels()
+        repeated = np.concatenate([data, data[..., 2:3]], axis=2)
+        write_series(
+            tmp_path / "series",
+            repeated,
+            heights=[*range(7), 2],
+            rescale=lambda index: (2, 0) if index == 7 else (1, 0),
+        )
+        with pytest.raises(InputError, match="lie where another"):
+            repair_volume(tmp_path / "series", drop_copies=True)
+
+    def test_without_a_copy_it_says_so(self, tmp_path):
+        write_series(tmp_path / "series")
+        assert repair_volume(tmp_path / "series", drop_copies=True).volume.notes == ("no copy of a slice to leave out",)
+
+
 class TestSeries:
     def both(self, folder, **second):
         write_series(folder)
