@@ -1,10 +1,14 @@
 """Checks of a dataset and of the values in it."""
 
 from medgen.checks.dataset import LABEL_ROLES, MAP_ELSEWHERE, TARGET_ELSEWHERE, Fault, Severity, check_cases
-from medgen.checks.hounsfield import AIR, clean_hounsfield, looks_like_hounsfield, require_hounsfield
+from medgen.checks.hounsfield import (
+    clean_hounsfield,
+    looks_like_hounsfield,
+    require_hounsfield,
+    require_no_high_padding,
+)
 
 __all__ = [
-    "AIR",
     "LABEL_ROLES",
     "MAP_ELSEWHERE",
     "TARGET_ELSEWHERE",
@@ -14,4 +18,5 @@ __all__ = [
     "clean_hounsfield",
     "looks_like_hounsfield",
     "require_hounsfield",
+    "require_no_high_padding",
 ]

@@ -10,10 +10,10 @@ from typing import Literal
 import numpy as np
 
 from medgen.cases import Case, CaseTable, columns_of, is_optional
-from medgen.checks.hounsfield import looks_like_hounsfield, require_hounsfield
+from medgen.checks.hounsfield import clean_hounsfield, looks_like_hounsfield, require_hounsfield
 from medgen.errors import InputError, MedgenError
 from medgen.types import Progress
-from medgen.volume import Geometry, Grid, Volume, overlap, ras_grid, read_label, read_volume, require_same_grid
+from medgen.volume import PADDING, Geometry, Grid, Volume, overlap, ras_grid, read_label, read_volume, require_same_grid
 
 Severity = Literal["error", "warning"]
 
@@ -26,6 +26,7 @@ _CT_ROLES = ("ct",)
 _DOUBTS = ("no unit", "no world position")  # notes of reading that a user should see
 TARGET_ELSEWHERE = "resample it onto the grid of the first input, or set preparation.resample_target to true"
 MAP_ELSEWHERE = "resample it onto the grid of the first input, with nearest neighbour"
+_OF_PADDING = "nothing, if these voxels lie outside the scanner's field of view"
 _EXTENT = (5.0, 5000.0)  # mm; no image of a patient is smaller or larger than this along its longest axis
 
 
@@ -207,6 +208,8 @@ def _case_faults(case: Case, plan: _Plan, seen: _Seen) -> Iterator[Fault]:
             yield Fault(case.name, role, error.what, error.fix)
             continue
         for note in volume.notes:
+            if note.startswith(PADDING):
+                yield Fault(case.name, role, note, _OF_PADDING, "warning")
             if note.startswith(_DOUBTS):
                 doubts.setdefault(note, []).append(role)
         yield from _header_faults(case, role, volume)
@@ -257,8 +260,12 @@ def _image_faults(case: Case, role: str, volume: Volume, plan: _Plan, seen: _See
     if role in plan.hounsfield:
         try:
             require_hounsfield(volume)
+            _, padding = clean_hounsfield(volume)
         except InputError as error:
             yield Fault(case.name, role, error.what, error.fix)
+            padding = ""
+        if padding.startswith(PADDING):
+            yield Fault(case.name, role, padding, _OF_PADDING, "warning")
     elif looks_like_hounsfield(data):
         what = "the values look like the HU of a CT"
         yield Fault(case.name, role, what, "check that the columns are not swapped", "warning")

@@ -8,9 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgen.errors import InputError
-from medgen.volume import Volume
-
-AIR = -1024.0  # HU; the lowest value of a 12 bit CT
+from medgen.volume import AIR, HIGHEST, PADDING, Volume, share
 
 _PADDING = -1500.0  # HU; below lies only what scanners write outside the circle they see (-2000, -3024)
 _LOWEST_BODY = -50.0  # HU; every region of the body, and the air around it, reaches lower (fat: -120 to -80)
@@ -27,14 +25,35 @@ def require_hounsfield(volume: Volume) -> None:
 
     Raises:
         InputError: the values look like raw ones (0 to 4095, intercept missing), like normalised ones (0 to 1), like
-            HU from which the intercept was subtracted twice, or there is nothing but padding.
+            HU from which the intercept was subtracted twice, or there is nothing but padding; or as for
+            :func:`require_no_high_padding`.
     """
+    require_no_high_padding(volume)
     what = _fault(sampled(volume.data))
     if what:
         raise InputError(
             what,
             where=volume.source or "a volume in memory",
             fix="convert the CT again from DICOM, keeping rescale slope and intercept (air is -1000 HU)",
+        )
+
+
+def require_no_high_padding(volume: Volume) -> None:
+    """Refuse a CT with values above all HU.
+
+    Args:
+        volume: HU; NaN and infinity are left out of account.
+
+    Raises:
+        InputError: there is a value above 31000 HU: padding such as 64511 (65535 stored without a sign), or saturation.
+    """
+    above = (volume.data > HIGHEST) & np.isfinite(volume.data)
+    if count := int(above.sum()):
+        raise InputError(
+            f"{share(count, above.size)} lie above {HIGHEST:g} HU (highest {volume.data[above].max():g}), which no "
+            "CT measures: padding, or metal beyond the scanner's range",
+            where=volume.source or "a volume in memory",
+            fix=f"give the DICOM series, whose header may name the padding; or set it to {AIR:g} HU, metal to 3071 HU",
         )
 
 
@@ -48,21 +67,25 @@ def looks_like_hounsfield(data: NDArray[Any]) -> bool:
 
 
 def clean_hounsfield(volume: Volume) -> tuple[Volume, str]:
-    """Raise what lies below -1024 HU (padding such as -2000 or -3024) to -1024 HU; NaN stays NaN.
+    """Raise what lies below -1024 HU to -1024 HU: noise of air, and padding such as -2000 or -3024; NaN stays NaN.
 
     Args:
         volume: HU.
 
     Returns:
-        The volume, the same one where nothing lies so low, and a note on how many voxels were changed, or "".
+        The volume, the same one where nothing lies so low, and a note on how many voxels were changed, or "". It
+        begins with :data:`~medgen.volume.PADDING` where values are too low for noise: below -1500 HU.
     """
     low = volume.data < AIR
     count = int(low.sum())
     if count == 0:
         return volume, ""
-    note = (
-        f"{count} voxels ({count / low.size:.2%}) below {AIR:g} HU (lowest {volume.data[low].min():g}) set to {AIR:g}"
-    )
+    lowest = volume.data[low].min()
+    if padded := int((volume.data < _PADDING).sum()):
+        note = f"{PADDING}{share(padded, low.size)} below {_PADDING:g} HU (lowest {lowest:g})"
+        note += f", set to {AIR:g} HU like all below it"
+    else:
+        note = f"{share(count, low.size)} below {AIR:g} HU (lowest {lowest:g}), set to {AIR:g} HU"
     return volume.with_data(np.where(low, np.asarray(AIR, volume.data.dtype), volume.data)), note
 
 

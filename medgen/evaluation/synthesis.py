@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgen.cases import listed
+from medgen.checks import clean_hounsfield, require_no_high_padding
 from medgen.errors import InputError
 from medgen.evaluation.deviations import deviation_notes, deviation_scores, find_deviations
 from medgen.evaluation.grids import on_grid_of, recorded
@@ -22,7 +23,7 @@ from medgen.metrics.image import LOWEST, SETTINGS, UNITS, image_scores
 from medgen.metrics.statistics import summarise
 from medgen.metrics.tissue import BODY_ABOVE, body_mask
 from medgen.types import Progress, SplitOrAll
-from medgen.volume import Volume, read_label, read_volume
+from medgen.volume import PADDING, Volume, read_label, read_volume
 
 _BODY = f"the filled largest component above {BODY_ABOVE:g} HU of the true CT"
 
@@ -75,11 +76,12 @@ def evaluate_synthesis(
     Returns:
         The scores, cases in the order of the table or by name. A case fails if its prediction is missing, damaged or
         not finite in the mask: its metrics are then NaN, ``n_failed`` counts it and ``failed`` lists it. Values below
-        -1024 HU, such as -2000 or -3024 outside a scanner's field of view, are no measurement and count as -1024 HU.
+        -1024 HU, such as -2000 or -3024 outside a scanner's field of view, are no measurement and count as -1024 HU;
+        the notes list them for each true CT.
 
     Raises:
         InputError: no case has a prediction; a mask, or a prediction without ``resample_to_reference``, is on another
-            grid than the reference; or a reference cannot be used.
+            grid than the reference; or a reference cannot be used, such as a true CT with values above 31000 HU.
         UsageError: a split is given, but the references are not a case table.
     """
     found, settings, notes = find_references(Path(references), role, mask_role, split)
@@ -88,13 +90,14 @@ def evaluate_synthesis(
     deviations = find_deviations(paths)
     metrics = {**UNITS, **(uncertainty.UNITS if deviations else {})}
     unusable: dict[str, str] = {}
+    padding: list[str] = []
     cases: list[dict[str, Any]] = []
     for number, item in enumerate(found):
         if progress:
             progress(number, len(found), item.case)
         if item.case not in broken:
             case = _Case(item, paths[item.case], deviations.get(item.case), item.case in elsewhere)
-            values, reason, remark = _score(case)
+            values, reason, remark = _score(case, padding)
             broken.update({item.case: reason} if reason else {})
             unusable.update({item.case: remark} if remark else {})
         cases.append({"case": item.case, **(dict.fromkeys(metrics, math.nan) if item.case in broken else values)})
@@ -114,6 +117,7 @@ def evaluate_synthesis(
             *notes,
             *file_notes(Path(predictions), role, Path(references), found),
             *copies(found, paths),
+            *padding,
             *remarks,
             *deviation_notes([name for name in paths if name not in broken], deviations, unusable),
         ),
@@ -139,11 +143,17 @@ class _Case:
     elsewhere: bool
 
 
-def _score(case: _Case) -> tuple[dict[str, float], str, str]:
-    """The metrics of one case, the reason if it failed, and the reason if its standard deviation cannot be scored."""
+def _score(case: _Case, padding: list[str]) -> tuple[dict[str, float], str, str]:
+    """The metrics of one case, the reason if it failed, and the reason if its standard deviation cannot be scored.
+
+    Notes on voxels of the true CT that are no measurement are added to ``padding``.
+    """
     item = case.reference
     truth = read_volume(item.truth)
-    true = _measured(_voxels(truth))
+    require_no_high_padding(truth)
+    truth, lowest = clean_hounsfield(truth)
+    padding += [f"true CT of {item.case}: {note}" for note in (*truth.notes, lowest) if note.startswith(PADDING)]
+    true = _voxels(truth)
     mask = body_mask(true) if item.mask is None else _voxels(read_label(item.mask)) > 0
     if not mask.any():
         return {}, "the mask is empty", ""
@@ -154,10 +164,10 @@ def _score(case: _Case) -> tuple[dict[str, float], str, str]:
             fix="repair it or leave the case out",
         )
     try:
-        volume = read_volume(case.prediction)
+        volume, _ = clean_hounsfield(read_volume(case.prediction))
     except InputError as error:
         return {}, error.what, ""
-    predicted = _measured(_voxels(on_grid_of(truth, volume, fill=math.nan) if case.elsewhere else volume))
+    predicted = _voxels(on_grid_of(truth, volume, fill=math.nan) if case.elsewhere else volume)
     if count := int((~np.isfinite(predicted[mask])).sum()):
         what = "NaN, infinite or outside its field of view" if case.elsewhere else "NaN or infinite"
         return {}, f"the prediction is {what} in {count} voxels of the mask", ""
@@ -166,11 +176,6 @@ def _score(case: _Case) -> tuple[dict[str, float], str, str]:
         return scores, "", ""
     more, remark = deviation_scores(case.deviation, volume, truth, mask, elsewhere=case.elsewhere)
     return scores | more, "", remark
-
-
-def _measured(ct: NDArray[Any]) -> NDArray[Any]:
-    """HU with the padding of scanners raised to -1024, as preparation does; below it nothing is measured."""
-    return np.asarray(np.maximum(ct, np.float32(LOWEST)))
 
 
 def _voxels(volume: Volume) -> NDArray[Any]:

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medgen.checks import AIR
 from medgen.preparation import Preparation, Prepared
 from medgen.preparation.intensity import unit_to_window
 from medgen.preparation.settings import ZSCORE, IntensityConfig
 from medgen.preparation.task import IMAGE
-from medgen.volume import Volume
+from medgen.volume import AIR, Volume
 
 OnUncertainty = Callable[[str, Volume], None]
 """Is called with the role of each image and its standard deviation."""

@@ -16,11 +16,12 @@ from scipy import ndimage
 from medgen.metrics import ssim as similarity
 from medgen.metrics.ssim import Window
 from medgen.metrics.tissue import AIR_BELOW, BODY_ABOVE, BONE_FROM, Tissue, tissue
+from medgen.volume import AIR
 
 Image = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 
-LOWEST, HIGHEST = -1024.0, 3071.0
+LOWEST, HIGHEST = AIR, 3071.0
 DATA_RANGE = HIGHEST - LOWEST
 
 SETTINGS: dict[str, object] = {

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgen.cases import columns_of, is_optional
-from medgen.checks import AIR, MAP_ELSEWHERE, TARGET_ELSEWHERE, clean_hounsfield, require_hounsfield
+from medgen.checks import MAP_ELSEWHERE, TARGET_ELSEWHERE, clean_hounsfield, require_hounsfield
 from medgen.config import build
 from medgen.errors import InputError, UsageError
 from medgen.preparation.alignment import Place, finite, located
@@ -36,6 +36,7 @@ from medgen.preparation.residual import residual
 from medgen.preparation.settings import CT_WINDOW, ZSCORE, IntensityConfig, PreparationConfig, Roles
 from medgen.types import Array
 from medgen.volume import (
+    AIR,
     Volume,
     class_indices,
     ras_grid,

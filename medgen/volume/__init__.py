@@ -10,10 +10,14 @@ from medgen.volume.grid import SAME_GRID, Grid, HasGrid, corner_distance, overla
 from medgen.volume.image import Volume, read_header, read_volume, reorient_like, to_ras
 from medgen.volume.labels import as_label, class_indices, read_label
 from medgen.volume.nifti import Geometry
+from medgen.volume.padding import AIR, HIGHEST, PADDING, share
 from medgen.volume.repair import Interpolated, Repaired, repair_volume
 from medgen.volume.writing import Kind, write_volume
 
 __all__ = [
+    "AIR",
+    "HIGHEST",
+    "PADDING",
     "SAME_GRID",
     "Geometry",
     "Grid",
@@ -33,6 +37,7 @@ __all__ = [
     "reorient_like",
     "repair_volume",
     "require_same_grid",
+    "share",
     "to_ras",
     "write_volume",
 ]

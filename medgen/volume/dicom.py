@@ -8,7 +8,8 @@ slice is missing.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from medgen.errors import InputError
 from medgen.volume.grid import Grid
+from medgen.volume.padding import AIR, Padding, doubtful_padding, fill_padding
 from medgen.volume.series import is_dicom, read_pixels
-from medgen.volume.slices import DAMAGE, silenced
+from medgen.volume.slices import DAMAGE, Slice, silenced
 from medgen.volume.stack import Stack, at_one_place, read_stack, require_apart, require_enough, require_even, stack_grid
 
 __all__ = ["is_dicom", "read_dicom", "read_dicom_grid", "stack_values", "without_copies"]
@@ -41,7 +43,8 @@ def read_dicom(path: Path, frame: int | None, dtype: DTypeLike | None) -> tuple[
     stack = read_stack(path, frame)
     require_even(stack)
     grid = stack_grid(stack, len(stack.slices))
-    return stack_values(stack, dtype), grid
+    data, notes = stack_values(stack, dtype)
+    return data, replace(grid, notes=grid.notes + notes)
 
 
 def read_dicom_grid(path: Path, frame: int | None = None) -> Grid:
@@ -59,35 +62,83 @@ def read_dicom_grid(path: Path, frame: int | None = None) -> Grid:
     return stack_grid(stack, len(stack.slices))
 
 
-def stack_values(stack: Stack, dtype: DTypeLike | None) -> NDArray[Any]:
-    """The voxels of slices in their order, with each slice's own slope and intercept applied.
+def stack_values(stack: Stack, dtype: DTypeLike | None) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """The voxels of slices in their order, with each slice's own slope and intercept applied and padding set to air.
 
     Args:
         stack: the slices.
-        dtype: type of the result; None keeps the stored one where no slice has a slope or an intercept, and float64
-            elsewhere.
+        dtype: type of the result; None keeps the stored one where no slice has a slope or an intercept (with room for
+            air where the header of a CT names padding), and float64 elsewhere.
 
     Returns:
-        (X, Y, slices).
+        (X, Y, slices), and notes on padding.
 
     Raises:
         InputError: pixel data are cut off, damaged, or packed in a way for which no decoder is installed.
     """
     slices = stack.slices
     identity = all(each.slope == 1.0 and each.intercept == 0.0 for each in slices)
-    stored = np.result_type(*{each.stored for each in slices})
+    wanted = _type_of(slices, dtype, identity=identity)
+    data = np.empty((len(slices), *slices[0].shape[::-1]), wanted)
+    padding = _Padded(data)
+    for file in dict.fromkeys(each.path for each in slices):
+        inside = [(number, each) for number, each in enumerate(slices) if each.path == file]
+        frames = _decoded(file, inside[0][1])
+        for number, each in inside:
+            values = frames[each.frame]
+            padding.find(number, each, values)
+            # In float64, then rounded once: a slope of 0.1 in float32 is not the 0.1 of the header.
+            data[number] = values if identity else values * np.float64(each.slope) + each.intercept
+    return data.transpose(2, 1, 0), padding.fill()
+
+
+def _type_of(slices: Sequence[Slice], dtype: DTypeLike | None, *, identity: bool) -> np.dtype[Any]:
+    """The type of the values of a series."""
+    air = {"i2" for each in slices if each.padding and each.padding.hounsfield}
+    stored = np.result_type(*{each.stored for each in slices}, *air)
     wanted = np.dtype(dtype) if dtype is not None else stored if identity else np.dtype(float)
     if not identity and wanted.kind != "f":
         raise TypeError(f"slopes and intercepts need a floating type, not {wanted}")
-    data = np.empty((len(slices), *slices[0].shape[::-1]), wanted)
-    for file in dict.fromkeys(each.path for each in slices):
-        inside = [(number, each) for number, each in enumerate(slices) if each.path == file]
-        frames = _decoded(file, inside[0][1].shape)
-        for number, each in inside:
-            values = frames[each.frame]
-            # In float64, then rounded once: a slope of 0.1 in float32 is not the 0.1 of the header.
-            data[number] = values if identity else values * np.float64(each.slope) + each.intercept
-    return data.transpose(2, 1, 0)
+    if air and wanted.kind not in "if":
+        raise TypeError(f"the padding of a CT becomes {AIR:g} HU, which {wanted} cannot hold")
+    return wanted
+
+
+@dataclass
+class _Padded:
+    """Collects the padding of a series, slice by slice.
+
+    Attributes:
+        data: (slices, rows, columns), values in the unit of the image.
+        voxels: which are padding; None while there is none.
+        first: of a slice that has some.
+        left: how many voxels only the header takes for padding.
+        doubted: of a slice that has such.
+    """
+
+    data: NDArray[Any]
+    voxels: NDArray[np.bool_] | None = None
+    first: Padding | None = None
+    left: int = 0
+    doubted: Padding | None = None
+
+    def find(self, number: int, each: Slice, values: NDArray[Any]) -> None:
+        """Look for the padding that the header of a slice names in its stored numbers."""
+        padding = each.padding
+        if padding is None or not (here := (values >= padding.low) & (values <= padding.high)).any():
+            return
+        if padding.doubtful(each.slope, each.intercept):
+            self.left, self.doubted = self.left + int(here.sum()), padding
+            return
+        if self.voxels is None:
+            self.voxels, self.first = np.zeros(self.data.shape, bool), padding
+        self.voxels[number] = here
+
+    def fill(self) -> tuple[str, ...]:
+        """Set all of it to air; notes on it."""
+        note = fill_padding(self.data, self.voxels, self.first) if self.voxels is not None and self.first else ""
+        doubt = doubtful_padding(self.left, self.data.size, self.doubted) if self.doubted else ""
+        return tuple(text for text in (note, doubt) if text)
 
 
 def without_copies(stack: Stack) -> Stack:
@@ -98,7 +149,7 @@ def without_copies(stack: Stack) -> Stack:
     """
     copied = []
     for number in at_one_place(stack).tolist():
-        both = stack_values(replace(stack, slices=stack.slices[number : number + 2]), None)
+        both, _ = stack_values(replace(stack, slices=stack.slices[number : number + 2]), None)
         if np.array_equal(both[..., 0], both[..., 1]):
             copied.append(number + 1)
     kept = [number for number in range(len(stack.slices)) if number not in set(copied)]
@@ -111,15 +162,14 @@ def without_copies(stack: Stack) -> Stack:
     return left
 
 
-def _decoded(path: Path, shape: tuple[int, int]) -> NDArray[Any]:
-    """The stored numbers of a file, (frames, rows, columns)."""
+def _decoded(path: Path, one: Slice) -> NDArray[Any]:
+    """The stored numbers of a file, (frames, rows, columns); as many frames as the header promises in one of them."""
     syntax = ""
     try:
         with silenced():
             pixels = read_pixels(path)
             syntax = str(pixels.file_meta.TransferSyntaxUID.name)
-            frames = np.asarray(pixels.pixel_array)
-        return frames.reshape(-1, shape[1], shape[0])
+            frames = np.asarray(pixels.pixel_array).reshape(-1, *one.shape[::-1])
     except PermissionError:
         raise
     except DAMAGE as error:
@@ -130,6 +180,13 @@ def _decoded(path: Path, shape: tuple[int, int]) -> NDArray[Any]:
                 fix="pip install 'medgen[dicom-codecs]'",
             ) from error
         raise _damaged(path) from error
+    if len(frames) != one.frames:
+        raise InputError(
+            f"the pixel data hold {len(frames)} frames, the header promises {one.frames} (NumberOfFrames)",
+            where=path,
+            fix="export the file again: nothing says which of the two is right",
+        )
+    return frames
 
 
 def _damaged(path: Path) -> InputError:

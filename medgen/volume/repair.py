@@ -172,10 +172,11 @@ def _from_stack(stack: Stack, dtype: DTypeLike | None, *, fill_gaps: bool, resam
     """A volume of even slices, which may still be sheared."""
     places = _places(stack, fill_gaps=fill_gaps, resample=resample)
     grid = stack_grid(stack, len(places), keep_shear=resample)
-    data = between_slices(stack_values(stack, dtype), places, nearest=dtype is None)
+    values, padding = stack_values(stack, dtype)
+    data = between_slices(values, places, nearest=dtype is None)
     heights = np.linspace(stack.heights[0], stack.heights[-1], len(places))
     made = tuple(Interpolated(int(i), round(float(heights[i]), 3)) for i in np.flatnonzero(places % 1))
-    notes = grid.notes
+    notes = grid.notes + padding
     if made:
         how = "taken from the nearest" if dtype is None else "interpolated linearly between their neighbours"
         named = ", ".join(f"{each.slice} ({each.mm:.1f} mm)" for each in made)

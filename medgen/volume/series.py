@@ -28,8 +28,8 @@ _PIXEL_TAGS = [
 _HEADER_TAGS = [
     "SOPClassUID", "ImageType", "Modality", "PatientID", "PatientName", "SeriesInstanceUID", "SeriesNumber",
     "FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SpacingBetweenSlices",
-    "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence", *_PIXEL_TAGS,
+    "RescaleSlope", "RescaleIntercept", "RescaleType", "PixelPaddingValue", "PixelPaddingRangeLimit",
+    "ModalityLUTSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", *_PIXEL_TAGS,
 ]  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgen.errors import InputError
+from medgen.volume.padding import Padding, named_padding
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -31,6 +32,7 @@ class Slice:
     Attributes:
         path: its file.
         frame: which one of the file, from 0.
+        frames: how many the file has.
         shape: (columns, rows).
         stored: type of the stored numbers, as numpy calls it.
         position: of the centre of the first voxel, LPS+ mm.
@@ -40,10 +42,12 @@ class Slice:
         intercept: likewise.
         between: distance of the slices as the header has it, mm.
         frame_of_reference: what the positions refer to; empty where nothing is said.
+        padding: stored numbers that are no measurement; None where the header names none.
     """
 
     path: Path
     frame: int
+    frames: int
     shape: tuple[int, int]
     stored: str
     position: tuple[float, ...]
@@ -53,6 +57,7 @@ class Slice:
     intercept: float
     between: float | None
     frame_of_reference: str
+    padding: Padding | None
 
 
 @contextmanager
@@ -84,10 +89,14 @@ def read_slices(path: Path, header: Dataset) -> Iterator[Slice]:
     try:
         with silenced():
             _require_grey(path, header)
-            for frame in range(int(header.get("NumberOfFrames") or 1)):
+            for frame in range(_frames(header)):
                 yield _slice(path, header, frame)
     except _damage() as error:
         raise damaged(path) from error
+
+
+def _frames(header: Dataset) -> int:
+    return int(header.get("NumberOfFrames") or 1)
 
 
 def _slice(path: Path, header: Dataset, frame: int) -> Slice:
@@ -116,11 +125,13 @@ def _slice(path: Path, header: Dataset, frame: int) -> Slice:
             fix="export the series again",
         )
     kind = "iu"[not header.get("PixelRepresentation")]
+    stored = f"{kind}{int(header.BitsAllocated) // 8}"
     return Slice(
         path=path,
         frame=frame,
+        frames=_frames(header),
         shape=(int(header.Columns), int(header.Rows)),
-        stored=f"{kind}{int(header.BitsAllocated) // 8}",
+        stored=stored,
         position=position,
         orientation=orientation,
         spacing=(spacing[1], spacing[0]),  # DICOM names the distance of the rows first
@@ -128,6 +139,7 @@ def _slice(path: Path, header: Dataset, frame: int) -> Slice:
         intercept=intercept[0],
         between=between[0] if between else None,
         frame_of_reference=str(header.get("FrameOfReferenceUID") or ""),
+        padding=named_padding(header, stored),
     )
 
 

@@ -104,6 +104,19 @@ def test_every_fault_is_found_in_one_go(dataset):
     assert {fault.severity for fault in faults} == {"error"}
 
 
+def test_padding_of_a_ct_is_counted_and_padding_above_all_hu_is_a_fault(dataset):
+    padded = ct(1)
+    padded[:2] = -3024
+    dataset.put("b", "ct", padded)
+    what = only(dataset.check(), "b", "ct", "warning")
+    assert what.startswith("padding: 280 of 1680 voxels (16.67%) below -1500 HU (lowest -3024), set to -1024 HU")
+    padded[:2] = 64511
+    dataset.put("b", "ct", padded)
+    assert "280 of 1680 voxels (16.67%) lie above 31000 HU" in only(
+        dataset.check(inputs=["t1"], target="ct"), "b", "ct"
+    )
+
+
 def test_damage_is_a_fault_and_the_rest_is_checked(dataset):
     path = dataset.cases["a"][1]["t1"]
     path.write_bytes(path.read_bytes()[:-400])
@@ -358,6 +371,7 @@ def test_hounsfield_units_pass():
         ((ct() + 1024) / 4095 * 2 - 1, "looks normalised"),
         (ct() - 1024, "subtracted twice"),
         (np.full(SHAPE, -3024.0), "nothing but padding"),
+        (np.where(ct() < -900, 64511, ct()), r"lie above 31000 HU \(highest 64511\), which no CT measures"),
     ],
 )
 def test_what_is_not_hounsfield_is_refused(values, message):
@@ -375,11 +389,23 @@ def test_padding_becomes_air():
     assert np.isnan(cleaned.data[0, 0, 0, 3])
     assert cleaned.data.dtype == np.float32
     assert np.array_equal(cleaned.data[0, 1:], before[1:].clip(-1024))
+    assert note.startswith("padding: 2 of ")
     assert "lowest -3024" in note
     assert np.array_equal(values, before, equal_nan=True)
+    values[0, 0, :2] = -1030
+    assert clean_hounsfield(volume(values))[1].startswith(f"{(values < -1024).sum()} of 1680 voxels")  # noise of air
     same, nothing = clean_hounsfield(cleaned)
     assert same is cleaned
     assert nothing == ""
+
+
+def test_one_voxel_above_all_hu_is_found_whatever_the_sample():
+    values = ct()
+    values[7, 7, 7] = 32767
+    with pytest.raises(InputError, match=r"1 of 1680 voxels .* lie above 31000 HU"):
+        require_hounsfield(volume(values))
+    values[7, 7, 7] = 30710  # metal on an extended scale
+    require_hounsfield(volume(values))
 
 
 def test_looking_like_a_ct():

@@ -94,6 +94,25 @@ def test_padding_of_a_scanner_is_air(cohort):
     scores = evaluate_synthesis(cohort / "perfect", cohort / "padded")
     assert (scores.cases[0]["mae"], scores.cases[0]["me"], scores.cases[0]["gradient_ratio"]) == (0, 0, 1)
     assert scores.settings["raised_to_hu"] == -1024
+    (note,) = [note for note in scores.notes if "padding" in note]
+    assert note.startswith(f"true CT of x: padding: {SHAPE[0] * SHAPE[1]} of {np.prod(SHAPE)} voxels")
+    padded[:, :, 0] = 64511
+    (cohort / "padded" / "x_ct.nii.gz").unlink()
+    save(cohort / "padded" / "x_ct.nii.gz", padded, kind="scalar")
+    with pytest.raises(InputError, match="lie above 31000 HU"):
+        evaluate_synthesis(cohort / "perfect", cohort / "padded")
+
+
+def test_padding_of_a_prediction_is_air_before_it_is_resampled(cohort):
+    prediction = head(2)
+    prediction[:2] = -3024
+    moved(cohort, prediction, 0.9)
+    scores = evaluate_synthesis(cohort / "predictions", cohort / "cases.csv", resample_to_reference=True)
+    shown = next(row for row in scores.cases if row["case"] == "c")
+    prediction[:2] = -1024
+    moved(cohort, prediction, 0.9)
+    again = evaluate_synthesis(cohort / "predictions", cohort / "cases.csv", resample_to_reference=True)
+    assert shown == next(row for row in again.cases if row["case"] == "c")
 
 
 def test_a_copy_of_the_truth_is_named(cohort):

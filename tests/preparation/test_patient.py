@@ -251,6 +251,9 @@ def test_padding_of_the_scanner_is_air():
     prepared = preparation().prepare({"t1": head(), "ct": Volume(data, RAS, source="ct.nii.gz")})
     assert prepared.target.min() == -1
     assert "set to -1024" in prepared.notes[0]
+    data[:, :2] = 64511
+    with pytest.raises(InputError, match="lie above 31000 HU"):
+        preparation().prepare({"t1": head(), "ct": Volume(data, RAS, source="ct.nii.gz")})
 
 
 def test_a_missing_input_lists_what_is_expected():
