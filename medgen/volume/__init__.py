@@ -1,9 +1,9 @@
 """Volumes in the patient's own coordinates: read, write, turn and compare.
 
 Axis order everywhere is nibabel's, (C, X, Y, Z); affines map voxel indices to RAS+ millimetres. NIfTI is read with
-nibabel alone, because a reader that fills a truncated file with zeros must never be used on a patient; MetaImage with
-SimpleITK, after the file was found to be whole; a DICOM series with pydicom, after its slices were found to be one
-whole, even and straight volume.
+nibabel alone, because a reader that fills a truncated file with zeros must never be used on a patient; MetaImage by
+medgen itself, for the same reason; a DICOM series with pydicom, after its slices were found to be one whole, even and
+straight volume.
 """
 
 from medgen.volume.grid import SAME_GRID, Grid, HasGrid, corner_distance, overlap, ras_grid, require_same_grid

@@ -16,13 +16,15 @@ from isal import igzip, isal_zlib
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
+from numpy.typing import NDArray
 
 from medgen.errors import InputError, MedgenError, MemoryExhausted, StorageError
 
 BLOCK = 1 << 20  # bytes read at a time where only the end of a stream matters
+LARGEST_DEFLATE_RATIO = 1032  # zlib's technical notes: no deflate stream expands further
 
 _PACKED_START = b"\x1f\x8b"
-_LARGEST_DEFLATE_RATIO = 1032  # zlib's technical notes: no deflate stream expands further
+_DOUBTED_RATIO = 100  # beyond, packed data are counted before memory is asked for; scans expand 2 to 10 times
 _PACKED = (igzip.BadGzipFile, EOFError, zlib.error, cast("type[Exception]", isal_zlib.error))
 # What nibabel and numpy were seen to raise on damaged headers and streams.
 _DAMAGE: tuple[type[Exception], ...] = (
@@ -46,6 +48,8 @@ def explained(path: Path) -> Iterator[None]:
         ) from error
     except PermissionError as error:
         raise StorageError("the file may not be read", where=path, fix="ask its owner for access") from error
+    except Oversized:
+        raise
     except _DAMAGE as error:
         _require_intact_gzip(path)
         if isinstance(error, MedgenError):
@@ -78,8 +82,12 @@ def require_plausible_start(path: Path) -> None:
         raise InputError("the file is packed but not named .gz", where=path, fix="end its name in .nii.gz")
 
 
+class Oversized(InputError):
+    """A file that holds more than its header says, which reading all of it would not explain."""
+
+
 def require_complete(image: Any, path: Path) -> None:
-    """Refuse a file that cannot hold the voxels its header promises, before memory is asked for."""
+    """Refuse a file that does not hold the voxels its header promises, or more, before memory is asked for."""
     file = Path(image.file_map["image"].filename)
     if not file.exists():
         raise InputError(
@@ -87,15 +95,108 @@ def require_complete(image: Any, path: Path) -> None:
             where=path,
             fix="copy the .hdr and the .img file together",
         )
+    needed, size = promised_bytes(image), file.stat().st_size
+    if file.suffix.lower() != ".gz":
+        require_exact_size(file, size, needed)
+        return
+    if needed > size * LARGEST_DEFLATE_RATIO:
+        raise _too_short(file, needed, f"the file has {size}, packed")
+    if needed > size * _DOUBTED_RATIO and (there := unpacked_size(file, needed)) != needed:
+        raise _too_short(file, needed, f"{there} are there") if there < needed else too_long(file, needed)
+
+
+def promised_bytes(image: Any) -> int:
+    """Bytes that an unpacked NIfTI image has by its header, from the beginning of the file."""
     proxy = image.dataobj
-    needed = math.prod(int(size) for size in proxy.shape) * proxy.dtype.itemsize + int(proxy.offset)
-    size = file.stat().st_size
-    if needed > (size * _LARGEST_DEFLATE_RATIO if file.suffix.lower() == ".gz" else size):
-        raise InputError(
-            f"incomplete file: the header promises {needed} bytes, the file has {size}",
-            where=file,
-            fix="copy it again",
-        )
+    return math.prod(int(size) for size in proxy.shape) * int(proxy.dtype.itemsize) + int(proxy.offset)
+
+
+def require_exact_size(file: Path, there: int, promised: int, *, unpacked: int | None = None) -> None:
+    """Refuse data that are fewer or more bytes than a header promises.
+
+    Args:
+        file: for messages.
+        there: bytes that are there.
+        promised: bytes that should be.
+        unpacked: bytes that they should become, if they are packed.
+
+    Raises:
+        InputError: the numbers differ, or no packed data of that length hold as much.
+    """
+    if there < promised or (unpacked or 0) > there * LARGEST_DEFLATE_RATIO:
+        raise _too_short(file, promised if there < promised else int(unpacked or 0), f"the file has {there}")
+    if there > promised:
+        raise too_long(file, promised, there)
+
+
+def _too_short(file: Path, promised: int, found: str) -> InputError:
+    return InputError(
+        f"incomplete file: the header promises {promised} bytes, {found}", where=file, fix="copy it again"
+    )
+
+
+def too_long(file: Path, promised: int, there: int | None = None) -> Oversized:
+    """The error on data beyond the volume."""
+    found = "more" if there is None else str(there)
+    return Oversized(
+        f"the file holds more than its header says: {promised} bytes are promised, {found} are there",
+        where=file,
+        fix="convert the original again: header and voxels do not belong together",
+    )
+
+
+def unpacked_size(path: Path, limit: int) -> int:
+    """Bytes in a gzip file, counted without keeping them; some number above ``limit`` where there are more."""
+    found = 0
+    with igzip.open(path, "rb") as stream:
+        while found <= limit and (block := stream.read(BLOCK)):
+            found += len(block)
+    return found
+
+
+def unpack_zlib(path: Path, start: int, promised: int) -> NDArray[np.uint8]:
+    """Unpack the data at the end of a file.
+
+    Args:
+        path: the file.
+        start: where they begin.
+        promised: bytes that they must become; memory for as many is asked for.
+
+    Raises:
+        InputError: they are cut off or damaged, become another number of bytes, or something follows them.
+    """
+    if promised > _DOUBTED_RATIO * (path.stat().st_size - start):
+        for _ in _unpacked(path, start, promised):
+            pass
+    data = np.empty(promised, np.uint8)
+    for place, block in _unpacked(path, start, promised):
+        data[place : place + len(block)] = np.frombuffer(block, np.uint8)
+    return data
+
+
+def _unpacked(path: Path, start: int, promised: int) -> Iterator[tuple[int, bytes]]:
+    """Blocks of unpacked data and where they belong; the last one only where all of them are right."""
+    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32)  # zlib or gzip, as ITK takes both
+    found = 0
+    with path.open("rb") as file:
+        file.seek(start)
+        try:
+            while not unpacker.eof and (packed := unpacker.unconsumed_tail or file.read(BLOCK)):
+                block = unpacker.decompress(packed, BLOCK)
+                if found + len(block) > promised:
+                    raise too_long(path, promised)
+                yield found, block
+                found += len(block)
+        except zlib.error as error:
+            raise InputError(
+                f"the file is damaged: its packed data or their checksum are wrong ({error})",
+                where=path,
+                fix="copy it again and compare the checksums of both copies",
+            ) from error
+        if not unpacker.eof or found != promised:
+            raise _too_short(path, promised, f"{found} are there")
+        if unpacker.unused_data or file.read(1):
+            raise too_long(path, promised)
 
 
 def _require_intact_gzip(path: Path) -> None:

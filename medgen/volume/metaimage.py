@@ -1,15 +1,13 @@
-# mypy: allow-untyped-calls
-# SimpleITK carries annotations in part only.
-"""MetaImage (``.mha``, ``.mhd``) read with SimpleITK, after its header and the size of its data were looked at.
+"""MetaImage (``.mha``, ``.mhd``): one decoder, which counts and unpacks the same bytes that it returns.
 
-SimpleITK (2.5) returns a packed file that is cut off or damaged with zeros in place of what cannot be unpacked, and
-says so on the terminal alone. So the data are unpacked and counted before it may read them. Its positions are in LPS+.
+SimpleITK (2.5) returns a packed file that is cut off, damaged or without CompressedDataSize with zeros in place of what
+it cannot unpack, and says so on the terminal alone; so no check beside it can vouch for what it reads. Positions are
+in LPS+, as ITK has them.
 """
 
 from __future__ import annotations
 
 import math
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,19 +16,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgen.errors import InputError
-from medgen.volume.damage import BLOCK, require_plausible_start
+from medgen.volume.damage import require_exact_size, require_plausible_start, unpack_zlib
 from medgen.volume.grid import STRAIGHT, Grid, spacing_of, straighten
 from medgen.volume.nifti import RESAMPLE, base_affine, require_regular
 
 SUFFIXES = (".mha", ".mhd")
 
 _LONGEST_HEADER = 1 << 16
-_BYTES = {
-    "MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2, "MET_INT": 4, "MET_UINT": 4, "MET_LONG": 4,
-    "MET_ULONG": 4, "MET_LONG_LONG": 8, "MET_ULONG_LONG": 8, "MET_FLOAT": 4, "MET_DOUBLE": 8,
+_TYPES = {
+    "MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4", "MET_UINT": "u4",
+    "MET_LONG": "i4", "MET_ULONG": "u4", "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8", "MET_FLOAT": "f4",
+    "MET_DOUBLE": "f8",
 }  # fmt: skip
-_POSITION = (("TransformMatrix", "Rotation", "Orientation"), ("Offset", "Origin", "Position"))
+_MATRIX, _ORIGIN = ("TransformMatrix", "Rotation", "Orientation"), ("Offset", "Origin", "Position")
 _SPACING = ("ElementSpacing", "ElementSize")
+_BIG_ENDIAN = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
+_UNIT_LENGTH = 1e-3  # a direction cosine written with three digits is off by less
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -48,20 +49,16 @@ def read_metaimage(path: Path, frame: int | None = None, *, keep_shear: bool = F
         keep_shear: give a sheared grid as it is.
 
     Raises:
-        InputError: the file is missing, incomplete, damaged, not of three dimensions with one number a voxel, or
-            sheared.
+        InputError: the file is missing, incomplete, damaged, larger than its header says, not of three dimensions with
+            one number a voxel, or sheared.
     """
     header = _read_header(path, frame)
-    if header.packed:
-        _require_intact(header, path)
     grid = _grid(header, path, keep_shear=keep_shear)
-    import SimpleITK
-
-    try:
-        image = SimpleITK.ReadImage(str(path), imageIO="MetaImageIO")
-    except RuntimeError as error:
-        raise _unreadable(path) from error
-    return np.asarray(SimpleITK.GetArrayFromImage(image)).transpose(2, 1, 0), grid
+    if header.packed:
+        values = unpack_zlib(header.data, header.start, header.promised).view(header.dtype)
+    else:
+        values = np.fromfile(header.data, header.dtype, math.prod(header.shape), offset=header.start)
+    return values.reshape(header.shape, order="F"), grid
 
 
 def read_metaimage_grid(path: Path, frame: int | None = None) -> Grid:
@@ -83,17 +80,24 @@ class _Header:
 
     Attributes:
         fields: its lines.
+        shape: voxels along (X, Y, Z).
+        dtype: of one voxel, with its byte order.
         data: the file that holds the voxels.
         start: where they begin in it.
         packed: whether zlib packed them.
-        promised: bytes of all voxels, not packed.
     """
 
     fields: dict[str, str]
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
     data: Path
     start: int
     packed: bool
-    promised: int
+
+    @property
+    def promised(self) -> int:
+        """Bytes of all voxels, not packed."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 def _read_header(path: Path, frame: int | None) -> _Header:
@@ -103,32 +107,18 @@ def _read_header(path: Path, frame: int | None) -> _Header:
     require_plausible_start(path)
     fields, end = _fields(path)
     size, (channels,) = _integers(fields, "DimSize", path), _integers(fields, "ElementNumberOfChannels", path, 1)
-    if len(size) != 3 or min(size) < 1 or channels != 1 or frame not in (None, 0):
+    (axes,) = _integers(fields, "NDims", path, 3)
+    if len(size) != 3 or axes != 3 or min(size) < 1 or channels != 1 or frame not in (None, 0):
         raise InputError(
             f"the image has {' x '.join(map(str, size))} voxels of {channels} values, expected one 3D volume",
             where=path,
             fix="split it into 3D volumes",
         )
-    kind = fields.get("ElementType", "")
-    if kind not in _BYTES or not _is_true(fields, "BinaryData", "True"):
-        raise InputError(f"voxels of the type {kind or 'text'} are not read", where=path, fix="write it as NIfTI")
-    name = fields["ElementDataFile"]
-    local = name == "LOCAL"
-    if not local and (Path(name).name != name or name == "LIST" or "%" in name):
-        raise InputError(
-            f"the header names its data {name!r}, expected one file beside it", where=path, fix="write it as one .mha"
-        )
-    (skipped,) = _integers(fields, "HeaderSize", path, 0)
-    if skipped < 0:
-        raise InputError("the header does not say where the data begin", where=path, fix="write it as one .mha")
-    header = _Header(
-        fields,
-        path if local else path.with_name(name),
-        end if local else skipped,
-        _is_true(fields, "CompressedData", "False"),
-        math.prod(size) * _BYTES[kind],
-    )
-    _require_complete(header, path)
+    shape = (size[0], size[1], size[2])
+    dtype = _type(fields, path)
+    data, start = _place(fields, path, end, math.prod(shape) * dtype.itemsize)
+    header = _Header(fields, shape, dtype, data, start, _is_true(fields, "CompressedData", "False"))
+    _require_exact(header, path)
     return header
 
 
@@ -151,71 +141,92 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
     return fields, place
 
 
-def _require_complete(header: _Header, path: Path) -> None:
-    """Refuse a file that cannot hold the voxels its header promises."""
-    if not header.data.is_file():
+def _type(fields: dict[str, str], path: Path) -> np.dtype[Any]:
+    """The type of a voxel; of numbers that mean what they are."""
+    kind = fields["ElementType"]
+    if kind not in _TYPES or not _is_true(fields, "BinaryData", "True"):
+        raise InputError(f"voxels of the type {kind or 'text'} are not read", where=path, fix="write it as NIfTI")
+    slope, offset = (fields.get(f"ElementToIntensityFunction{name}", "") for name in ("Slope", "Offset"))
+    if (slope or "1", offset or "0") != ("1", "0"):
         raise InputError(
-            f"the header has no data beside it ({header.data.name} is missing)",
+            f"the values follow from an intensity function (slope {slope or 1}, offset {offset or 0}), which other "
+            "readers leave out",
+            where=path,
+            fix="apply it to the voxels and write the file again without it",
+        )
+    orders = {_is_true(fields, key, "False") for key in _BIG_ENDIAN if key in fields}
+    if len(orders) > 1:
+        raise _contradiction(fields, _BIG_ENDIAN, path)
+    return np.dtype((">" if True in orders else "<") + _TYPES[kind])
+
+
+def _place(fields: dict[str, str], path: Path, end: int, promised: int) -> tuple[Path, int]:
+    """The file that holds the voxels, and where they begin in it."""
+    name = fields["ElementDataFile"]
+    local = name == "LOCAL"
+    if not local and (Path(name).name != name or name == "LIST" or "%" in name):
+        raise InputError(
+            f"the header names its data {name!r}, expected one file beside it", where=path, fix="write it as one .mha"
+        )
+    data = path if local else path.with_name(name)
+    if not data.is_file():
+        raise InputError(
+            f"the header has no data beside it ({data.name} is missing)",
             where=path,
             fix="copy the .mhd and its data together",
         )
+    (skipped,) = _integers(fields, "HeaderSize", path, 0)
+    if skipped == -1 and not _is_true(fields, "CompressedData", "False"):  # the data are the end of the file
+        skipped = max(data.stat().st_size - promised, end if local else 0)
+    if skipped < 0 or (local and skipped not in (0, end)):
+        raise InputError(
+            f"the header does not say where the data begin (HeaderSize is {fields['HeaderSize']})",
+            where=path,
+            fix="write it as one .mha",
+        )
+    return data, end if local else skipped
+
+
+def _require_exact(header: _Header, path: Path) -> None:
+    """Refuse a file that is shorter or longer than the voxels that its header promises."""
     there = header.data.stat().st_size - header.start
-    needed = _integers(header.fields, "CompressedDataSize", path, 1)[0] if header.packed else header.promised
-    if there < needed:
-        raise InputError(
-            f"incomplete file: the header promises {needed} bytes of data, the file has {max(there, 0)}",
-            where=header.data,
-            fix="copy it again",
-        )
-
-
-def _require_intact(header: _Header, path: Path) -> None:
-    """Unpack the data once, keeping nothing: their length and checksum must be right."""
-    unpacker = zlib.decompressobj()
-    found = 0
-    with header.data.open("rb") as file:
-        file.seek(header.start)
-        try:
-            while found <= header.promised and not unpacker.eof and (block := file.read(BLOCK)):
-                while block and not unpacker.eof:
-                    found += len(unpacker.decompress(block, BLOCK))
-                    block = unpacker.unconsumed_tail
-        except zlib.error as error:
-            raise InputError(
-                f"the file is damaged: its packed data or their checksum are wrong ({error})",
-                where=header.data,
-                fix="copy it again and compare the checksums of both copies",
-            ) from error
-    if not unpacker.eof or found != header.promised:
-        raise InputError(
-            f"incomplete file: the header promises {header.promised} bytes of data, {found} are there",
-            where=header.data,
-            fix="copy it again",
-        )
+    stated = _integers(header.fields, "CompressedDataSize", path, 0)[0] if header.packed else header.promised
+    if header.packed and not stated:
+        stated = there
+    require_exact_size(header.data, max(there, 0), stated, unpacked=header.promised if header.packed else None)
 
 
 def _grid(header: _Header, path: Path, *, keep_shear: bool = False) -> Grid:
     """The grid in RAS+ millimetres."""
-    import SimpleITK
-
-    reader = SimpleITK.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.SetImageIO("MetaImageIO")
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise _unreadable(path) from error
-    x, y, z = reader.GetSize()
+    fields, shape = header.fields, header.shape
+    spacing = _reals(fields, _SPACING[:1] if _SPACING[0] in fields else _SPACING, path, [1.0, 1.0, 1.0])
+    if min(spacing) <= 0:
+        raise InputError(
+            f"the voxel size (ElementSpacing) is {spacing[0]:g} x {spacing[1]:g} x {spacing[2]:g}, expected mm above 0",
+            where=path,
+            fix="write the file again; a direction is turned by the TransformMatrix alone",
+        )
+    if (unit := fields.get("DistanceUnits", "mm")) not in ("mm", "?"):
+        raise InputError(
+            f"the header gives lengths in '{unit}', expected mm", where=path, fix="write the header again in mm"
+        )
+    directions = np.reshape(_reals(fields, _MATRIX, path, np.eye(3).ravel().tolist()), (3, 3)).T
+    if np.abs(np.linalg.norm(directions, axis=0) - 1).max() > _UNIT_LENGTH:
+        raise InputError(
+            "the header is damaged: the axes of TransformMatrix are not of length 1, so the voxel size is not known",
+            where=path,
+            fix="write the file again; the voxel size stands in ElementSpacing alone",
+        )
     affine = np.eye(4)
-    affine[:3, :3] = np.reshape(reader.GetDirection(), (3, 3)) * reader.GetSpacing()
-    affine[:3, 3] = reader.GetOrigin()
+    affine[:3, :3] = directions * spacing
+    affine[:3, 3] = _reals(fields, _ORIGIN, path, [0.0, 0.0, 0.0])
     affine = _LPS_TO_RAS @ affine
     require_regular(affine, path)
-    notes = () if any(key in header.fields for key in _SPACING) else ("no voxel size in the header, 1 mm taken",)
-    if not all(any(key in header.fields for key in keys) for keys in _POSITION):
+    notes = () if any(key in fields for key in _SPACING) else ("no voxel size in the header, 1 mm taken",)
+    if not all(any(key in fields for key in keys) for keys in (_MATRIX, _ORIGIN)):
         note = "no world position: the header has no TransformMatrix or no Offset"
-        return Grid((x, y, z), base_affine(spacing_of(affine), (x, y, z)), 0, 0, str(path), (*notes, note))
-    straight, angle, moved = straighten(affine, (x, y, z))
+        return Grid(shape, base_affine(spacing_of(affine), shape), 0, 0, str(path), (*notes, note))
+    straight, angle, moved = straighten(affine, shape)
     if moved > STRAIGHT and not keep_shear:
         raise InputError(
             f"the TransformMatrix is sheared: two axes are {angle:.2f} degrees off the right angle",
@@ -224,7 +235,7 @@ def _grid(header: _Header, path: Path, *, keep_shear: bool = False) -> Grid:
         )
     # What a NIfTI-1 header can hold, so that a result written on this grid has the same one bit for bit.
     held = np.asarray(affine if moved > STRAIGHT else straight, np.float32).astype(np.float64)
-    return Grid((x, y, z), held, 1, 1, str(path), notes)
+    return Grid(shape, held, 1, 1, str(path), notes)
 
 
 def _integers(fields: dict[str, str], key: str, path: Path, default: int | None = None) -> list[int]:
@@ -233,14 +244,32 @@ def _integers(fields: dict[str, str], key: str, path: Path, default: int | None 
     try:
         return [int(word) for word in words] if words else [int("")]
     except ValueError as error:
-        raise InputError(f"the header is damaged: {key} is {fields[key]!r}", where=path, fix="copy it again") from error
+        raise _damaged(fields, key, path) from error
+
+
+def _reals(fields: dict[str, str], keys: tuple[str, ...], path: Path, default: list[float]) -> list[float]:
+    """The numbers of the line that has one of several names, as many as the default has."""
+    found: list[list[float]] = []
+    for key in (key for key in keys if key in fields):
+        try:
+            found.append([float(word) for word in fields[key].split()])
+        except ValueError as error:
+            raise _damaged(fields, key, path) from error
+        if len(found[-1]) != len(default) or not all(map(math.isfinite, found[-1])):
+            raise _damaged(fields, key, path)
+        if found[-1] != found[0]:
+            raise _contradiction(fields, keys, path)
+    return found[0] if found else default
 
 
 def _is_true(fields: dict[str, str], key: str, default: str) -> bool:
     return fields.get(key, default).lower() in ("true", "1")
 
 
-def _unreadable(path: Path) -> InputError:
-    return InputError(
-        "the file is damaged or no MetaImage: SimpleITK cannot read it", where=path, fix="copy or convert it again"
-    )
+def _damaged(fields: dict[str, str], key: str, path: Path) -> InputError:
+    return InputError(f"the header is damaged: {key} is {fields[key]!r}", where=path, fix="copy it again")
+
+
+def _contradiction(fields: dict[str, str], keys: tuple[str, ...], path: Path) -> InputError:
+    stated = ", ".join(f"{key} is {fields[key]!r}" for key in keys if key in fields)
+    return InputError(f"the header contradicts itself: {stated}", where=path, fix="write the file again")
