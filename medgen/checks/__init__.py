@@ -1,6 +1,7 @@
 """Checks of a dataset and of the values in it."""
 
 from medgen.checks.dataset import LABEL_ROLES, MAP_ELSEWHERE, TARGET_ELSEWHERE, Fault, Severity, check_cases
+from medgen.checks.extent import require_plausible_extent
 from medgen.checks.hounsfield import (
     clean_hounsfield,
     looks_like_hounsfield,
@@ -19,4 +20,5 @@ __all__ = [
     "looks_like_hounsfield",
     "require_hounsfield",
     "require_no_high_padding",
+    "require_plausible_extent",
 ]

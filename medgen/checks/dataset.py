@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from medgen.cases import Case, CaseTable, columns_of, is_optional
+from medgen.checks.extent import require_plausible_extent
 from medgen.checks.hounsfield import clean_hounsfield, looks_like_hounsfield, require_hounsfield
 from medgen.errors import InputError, MedgenError
 from medgen.types import Progress
@@ -23,11 +24,10 @@ _MAP_ROLES = ("lesion", "zones")  # further label maps of such a table, with val
 _MASK_ROLES = ("mask", "gland")
 _OFTEN_EMPTY = ("lesion",)  # nothing is lesion in a healthy patient
 _CT_ROLES = ("ct",)
-_DOUBTS = ("no unit", "no world position")  # notes of reading that a user should see
+_DOUBTS = ("no unit", "no world position", "the voxel size")  # notes of reading that a user should see
 TARGET_ELSEWHERE = "resample it onto the grid of the first input, or set preparation.resample_target to true"
 MAP_ELSEWHERE = "resample it onto the grid of the first input, with nearest neighbour"
 _OF_PADDING = "nothing, if these voxels lie outside the scanner's field of view"
-_EXTENT = (5.0, 5000.0)  # mm; no image of a patient is smaller or larger than this along its longest axis
 
 
 @dataclass(frozen=True)
@@ -225,10 +225,10 @@ def _case_faults(case: Case, plan: _Plan, seen: _Seen) -> Iterator[Fault]:
 
 
 def _header_faults(case: Case, role: str, volume: Volume) -> Iterator[Fault]:
-    longest = max(size * step for size, step in zip(volume.shape, volume.spacing, strict=True))
-    if not _EXTENT[0] <= longest <= _EXTENT[1]:
-        what = f"the image is {longest:.4g} mm long: the unit of its voxel size cannot be the millimetre"
-        yield Fault(case.name, role, what, "write the header again in mm")
+    try:
+        require_plausible_extent(volume)
+    except InputError as error:
+        yield Fault(case.name, role, error.what, error.fix)
     if min(volume.shape) == 1:
         yield Fault(case.name, role, f"the image is one slice ({volume.shape})", "give a 3D volume")
 

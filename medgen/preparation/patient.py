@@ -16,7 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgen.cases import columns_of, is_optional
-from medgen.checks import MAP_ELSEWHERE, TARGET_ELSEWHERE, clean_hounsfield, require_hounsfield
+from medgen.checks import (
+    MAP_ELSEWHERE,
+    TARGET_ELSEWHERE,
+    clean_hounsfield,
+    require_hounsfield,
+    require_plausible_extent,
+)
 from medgen.config import build
 from medgen.errors import InputError, UsageError
 from medgen.preparation.alignment import Place, finite, located
@@ -177,6 +183,8 @@ class Preparation:
         target = None if self.config.resample_target else TARGET_ELSEWHERE
         refused = {self.roles.target: target, self.roles.labels: MAP_ELSEWHERE, self.roles.mask: MAP_ELSEWHERE}
         grids = {role: ras_grid(images[role]) for role in self.roles.all if role in images}
+        for grid in grids.values():
+            require_plausible_extent(grid)
         first = grids[reference]
         affines = {role: located(role, grid, first, notes, elsewhere=refused.get(role)) for role, grid in grids.items()}
         return Place(*fitted_grid(first.affine, first.shape, self.config.spacing), affines)

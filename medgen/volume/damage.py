@@ -68,6 +68,10 @@ def require_plausible_start(path: Path) -> None:
     with path.open("rb") as file:
         start = file.read(132)
     packed = path.suffix.lower() == ".gz"
+    if path.suffix.lower() in (".bz2", ".zst"):
+        raise InputError(
+            f"the file is packed as {path.suffix}, expected .gz", where=path, fix="pack it again with gzip"
+        )
     if not start:
         raise InputError("the file is empty (0 bytes): an incomplete file", where=path, fix="copy it again")
     if start.startswith(b"version https://git-lfs"):

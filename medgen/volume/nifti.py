@@ -16,13 +16,28 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from medgen.errors import InputError
-from medgen.volume.damage import BLOCK, first_line, require_complete, require_plausible_start
+from medgen.volume.damage import (
+    BLOCK,
+    first_line,
+    promised_bytes,
+    require_complete,
+    require_plausible_start,
+    too_long,
+)
 from medgen.volume.grid import SAME_GRID, STRAIGHT, Affine, Grid, corner_distance, spacing_of, straighten
+from medgen.volume.nifti_header import (
+    fault_of_qform,
+    fault_of_size,
+    require_known_codes,
+    require_small_extension,
+    size_notes,
+    stored_header,
+    unit_notes,
+)
 
 Geometry = Literal["sform", "qform"]
 
 RESAMPLE = "medgen fix FILE -o VOLUME.nii.gz --resample brings it onto a straight grid"
-_LENGTH_UNITS = ("mm", "unknown")
 
 
 def open_image(path: Path) -> Any:
@@ -36,6 +51,9 @@ def open_image(path: Path) -> Any:
     if not path.exists():
         raise InputError("there is no such file", where=path, fix="check the name and the folder")
     require_plausible_start(path)
+    stored = stored_header(path)
+    if stored is not None:
+        require_small_extension(stored, path)
     try:
         image: Any = nibabel.load(path)
     except FileNotFoundError as error:
@@ -50,6 +68,10 @@ def open_image(path: Path) -> Any:
             f"the file is {type(image).__name__.removesuffix('Image')}, not NIfTI: its orientation is not defined",
             where=path,
             fix="convert the original to .nii.gz, for example with dcm2niix",
+        )
+    if stored is None:
+        raise InputError(
+            "the header is damaged: sizeof_hdr is neither 348 nor 540", where=path, fix="copy or convert it again"
         )
     _require_voxels_behind_header(image, path)
     require_complete(image, path)
@@ -70,7 +92,8 @@ def _require_voxels_behind_header(image: Any, path: Path) -> None:
 def read_voxels(image: Any, path: Path, frame: int | None) -> tuple[NDArray[Any], tuple[str, ...]]:
     """The stored numbers of one 3D frame, without slope and intercept, (X, Y, Z) in the file's memory order.
 
-    The whole stream of a packed file is read even where one frame is wanted: its checksum stands at the end.
+    The whole stream of a packed file is read even where one frame is wanted: its checksum stands at the end, and
+    nothing may follow the voxels.
     """
     proxy = image.dataobj
     shape, notes, frame = _spatial_shape(tuple(proxy.shape), path, frame)
@@ -86,8 +109,11 @@ def read_voxels(image: Any, path: Path, frame: int | None) -> tuple[NDArray[Any]
     if file.suffix.lower() == ".gz":
         with _PackedFile(file, "rb") as stream:
             raw = _pick(ArrayProxy(stream, layout), frame)
-            while stream.read(BLOCK):
+            promised = promised_bytes(image)
+            while stream.tell() <= promised and stream.read(BLOCK):
                 pass
+            if stream.tell() > promised:
+                raise too_long(file, promised)
     else:
         raw = _pick(ArrayProxy(str(file), layout), frame)
     return raw.reshape(shape, order="F"), notes
@@ -99,13 +125,14 @@ def read_grid(
     """The grid that the header describes, in millimetres, free of shear unless it is to be kept.
 
     Raises:
-        InputError: sform and qform disagree and nothing was chosen, the grid is sheared or degenerate, or the
-            unit is not the millimetre.
+        InputError: sform and qform disagree and nothing was chosen, the grid is sheared or degenerate, a code is
+            unknown, the unit is not the millimetre, or the grid is made of a voxel size that is not above 0.
     """
-    header = image.header
+    header, stored = image.header, stored_header(path)
     shape, notes, _ = _spatial_shape(tuple(image.shape), path, frame)
-    notes += _unit_notes(header, path)
-    affine, source, chosen = _chosen_affine(image, shape, path, geometry)
+    notes += unit_notes(stored, path)
+    require_known_codes(stored, path)
+    affine, source, chosen = _chosen_affine(header, stored, shape, path, geometry)
     require_regular(affine, path)
     straight, angle, moved = straighten(affine, shape)
     if moved > STRAIGHT and not keep_shear:
@@ -144,17 +171,18 @@ def base_affine(spacing: tuple[float, float, float], shape: tuple[int, int, int]
 
 
 def _chosen_affine(
-    image: Any, shape: tuple[int, int, int], path: Path, geometry: Geometry | None
+    header: Any, stored: Any, shape: tuple[int, int, int], path: Path, geometry: Geometry | None
 ) -> tuple[Affine, str, tuple[str, ...]]:
     """The affine to use, what it is called, and what had to be decided."""
-    header = image.header
     sform = np.asarray(header.get_sform(), np.float64) if int(header["sform_code"]) > 0 else None
-    qform = _qform(header, path, needed=geometry != "sform" or sform is None)
+    qform = _qform(header, stored, path, needed=geometry != "sform" or sform is None)
     if sform is None and qform is not None:
         return qform, "qform", ()
     if sform is not None and qform is None:
-        return sform, "sform", ()
+        return sform, "sform", size_notes(stored, sform, shape)
     if sform is None or qform is None:
+        if fault := fault_of_size(stored):
+            raise InputError(fault, where=path, fix="convert it again from the original, which knows the voxel size")
         note = "no world position: sform and qform codes are 0"
         return np.asarray(header.get_base_affine(), np.float64), "voxel size", (note,)
     for affine in (sform, qform):
@@ -173,19 +201,22 @@ def _chosen_affine(
     return (sform if name == "sform" else qform), name, notes
 
 
-def _qform(header: Any, path: Path, *, needed: bool) -> Affine | None:
+def _qform(header: Any, stored: Any, path: Path, *, needed: bool) -> Affine | None:
     if int(header["qform_code"]) <= 0:
         return None
-    try:
-        return np.asarray(header.get_qform(), np.float64)
-    except (ValueError, HeaderDataError) as error:
-        if not needed:
-            return None
-        raise InputError(
-            f"the qform is no rotation: {first_line(error)}",
-            where=path,
-            fix=f"convert it again or, if the file has an sform too: {_choose('geometry', 'sform')}",
-        ) from error
+    fault = fault_of_qform(stored)
+    if not fault:
+        try:
+            return np.asarray(header.get_qform(), np.float64)
+        except (ValueError, HeaderDataError) as error:
+            fault = f"the qform is no rotation: {first_line(error)}"
+    if not needed:
+        return None
+    raise InputError(
+        fault,
+        where=path,
+        fix=f"convert it again or, if the file has an sform too: {_choose('geometry', 'sform')}",
+    )
 
 
 def _unrounded_qform(header: Any) -> Affine:
@@ -215,18 +246,6 @@ def require_regular(affine: Affine, path: Path) -> None:
     raise InputError(
         f"the voxel grid is degenerate: spacing {_mm(affine)} mm", where=path, fix="convert the image again"
     )
-
-
-def _unit_notes(header: Any, path: Path) -> tuple[str, ...]:
-    try:
-        unit = str(header.get_xyzt_units()[0])
-    except KeyError:
-        unit = f"code {int(header['xyzt_units']) & 7}"
-    if unit not in _LENGTH_UNITS:
-        raise InputError(
-            f"the header gives lengths in '{unit}', expected mm", where=path, fix="write the header again in mm"
-        )
-    return () if unit == "mm" else ("no unit of length in the header, millimetres taken",)
 
 
 def _spatial_shape(

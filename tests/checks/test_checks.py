@@ -1,5 +1,6 @@
 """Every fault of a dataset is found, in one go, and a good dataset has none."""
 
+import gzip
 from pathlib import Path
 
 import nibabel
@@ -219,6 +220,15 @@ def test_units(dataset):
     faults = dataset.check()
     assert [fault.role for fault in faults] == ["t1", "ct", "label"]
     assert all("0.03 mm long" in fault.what for fault in faults)
+
+
+def test_a_voxel_size_that_contradicts_the_affine_is_told(dataset):
+    path = dataset.put("a", "t1", mri(), codes=(0, 1))
+    raw = bytearray(gzip.decompress(path.read_bytes()))
+    raw[80:84] = np.float32(-2).tobytes()  # pixdim[1]
+    path.write_bytes(gzip.compress(raw))
+    what = only(dataset.check(), "a", "t1", "warning")
+    assert what == "the voxel size (pixdim) is -2 x 2 x 3 mm, by the sform 2 x 2 x 3 mm: the sform is taken"
 
 
 def test_no_world_position(dataset):

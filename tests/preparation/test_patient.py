@@ -245,6 +245,12 @@ def test_images_that_are_not_what_they_should_be(volume, says):
         preparation().prepare({role: volume, **rest})
 
 
+def test_an_image_of_another_unit_is_refused_as_by_the_check():
+    metres = Volume(head().data, np.diag([0.001, 0.001, 0.001, 1]) @ RAS, source="t1.nii.gz")
+    with pytest.raises(InputError, match="mm long: the unit of its voxel size cannot be the millimetre"):
+        preparation().prepare({"t1": metres})
+
+
 def test_padding_of_the_scanner_is_air():
     data = ct().data.copy()
     data[:, :2] = -3024
