@@ -158,6 +158,16 @@ def unpacked_size(path: Path, limit: int) -> int:
     return found
 
 
+def deflated_size(path: Path, start: int, limit: int) -> int:
+    """As :func:`unpacked_size`, of a raw deflate stream that begins at ``start``."""
+    unpacker, found = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    with path.open("rb") as file:
+        file.seek(start)
+        while found <= limit and not unpacker.eof and (packed := unpacker.unconsumed_tail or file.read(BLOCK)):
+            found += len(unpacker.decompress(packed, BLOCK))
+    return found
+
+
 def unpack_zlib(path: Path, start: int, promised: int) -> NDArray[np.uint8]:
     """Unpack the data at the end of a file.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medgen.errors import InputError
-from medgen.volume.slices import DAMAGE, Slice, damaged, read_slices, silenced
+from medgen.volume.slices import DAMAGE, Slice, damaged, read_slices, require_small_deflated, silenced
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -126,6 +126,7 @@ def _header(path: Path) -> Dataset:
 
     try:
         with silenced():
+            require_small_deflated(path)
             header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_HEADER_TAGS))
             kind, promised = header.get("SOPClassUID"), header.file_meta.MediaStorageSOPClassUID
             if promised.name == _DIRECTORY:

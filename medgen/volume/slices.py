@@ -9,6 +9,7 @@ import logging
 import math
 import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,13 +17,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgen.errors import InputError
+from medgen.volume.damage import LARGEST_DEFLATE_RATIO, deflated_size
 from medgen.volume.padding import Padding, named_padding
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 # What pydicom and its decoders were seen to raise on files that are cut off or damaged.
-DAMAGE = (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, struct.error)
+DAMAGE = (
+    OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, struct.error,
+    zlib.error,
+)  # fmt: skip
+
+_LARGEST_GROWTH = 10_000  # a frame of one value by JPEG-LS or JPEG 2000; no image of a patient comes near
+_ITEM = 8  # bytes that an encapsulated frame has at least
+_MOST_DEFLATED = 1 << 30
+_META_BEGIN = 144  # preamble, mark, and the element that holds the length of the rest of the file meta information
 
 
 @dataclass(frozen=True)
@@ -84,11 +94,13 @@ def read_slices(path: Path, header: Dataset) -> Iterator[Slice]:
     """What the header of one file says about its frames.
 
     Raises:
-        InputError: it does not say where they lie, their numbers are no grey values, or it is damaged.
+        InputError: it does not say where they lie, their numbers are no grey values, it promises more pixel data than
+            the file can hold, or it is damaged.
     """
     try:
         with silenced():
             _require_grey(path, header)
+            require_held(path, header)
             for frame in range(_frames(header)):
                 yield _slice(path, header, frame)
     except _damage() as error:
@@ -176,6 +188,50 @@ def _require_low_bits(path: Path, header: Dataset) -> None:
             f"the numbers of {stored} bits (BitsStored) end at bit {high} (HighBit), expected bit {stored - 1}",
             where=path,
             fix="convert the series with a tool that moves the bits; read as they stand, the values are wrong",
+        )
+
+
+def require_held(path: Path, header: Dataset) -> None:
+    """Refuse a header that promises more frames or larger ones than its file can hold, before they are counted through.
+
+    Raises:
+        InputError: it does, with both numbers.
+    """
+    size, syntax = path.stat().st_size, header.file_meta.TransferSyntaxUID
+    frames, rows, columns = _frames(header), int(header.Rows), int(header.Columns)
+    if min(frames, rows, columns) < 1:
+        raise damaged(path)
+    promised = frames * rows * columns * (int(header.BitsAllocated) // 8)
+    growth = _LARGEST_GROWTH if syntax.is_encapsulated else LARGEST_DEFLATE_RATIO if syntax.is_deflated else 1
+    if promised > size * growth or (syntax.is_encapsulated and frames * _ITEM > size):
+        packed = f", packed as '{syntax.name}'" if growth > 1 else ""
+        raise InputError(
+            f"the pixel data are cut off: the header promises {promised} bytes ({frames} frames of {columns} x {rows})"
+            f", the file has {size}{packed}",
+            where=path,
+            fix="copy it again from the archive",
+        )
+
+
+def require_small_deflated(path: Path) -> None:
+    """Refuse a file packed as a whole (Deflated Explicit VR) that unpacks to more than 1 GiB, which pydicom would keep.
+
+    Raises:
+        InputError: it does.
+    """
+    import pydicom
+
+    if path.stat().st_size * LARGEST_DEFLATE_RATIO <= _MOST_DEFLATED:
+        return
+    meta = pydicom.filereader.read_file_meta_info(path)
+    if not meta.TransferSyntaxUID.is_deflated:
+        return
+    begin = _META_BEGIN + int(meta.FileMetaInformationGroupLength)
+    if deflated_size(path, begin, _MOST_DEFLATED) > _MOST_DEFLATED:
+        raise InputError(
+            f"the file unpacks to more than {_MOST_DEFLATED >> 20} MiB, the limit for Deflated Explicit VR",
+            where=path,
+            fix="export it again, not packed or as JPEG 2000",
         )
 
 
