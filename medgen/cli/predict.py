@@ -31,6 +31,8 @@ def predict(
     allow_missing_channel: bool = False,
     direction: Literal["forward", "backward"] | None = None,
     seed: Annotated[int | None, Parameter(metavar="S")] = None,
+    max_memory: Annotated[float | None, Parameter(metavar="GB")] = None,
+    max_minutes: Annotated[float | None, Parameter(metavar="M")] = None,
     ensemble: Annotated[tuple[Path, ...], Parameter(name="--ensemble", metavar="RUN")] = (),
     device: str = "auto",
     allow_module: AllowModule = (),
@@ -74,6 +76,8 @@ def predict(
             from the inputs (default), backward the inputs from the target.
         seed: of a model that can draw a result at random, the seed of the draw;
             by default the prediction is made without chance.
+        max_memory: a case fails that needs more memory by its size; by default more than the machine has.
+        max_minutes: a case fails that takes longer.
         ensemble: a further run, such as another fold: probabilities or images
             are averaged; repeatable.
         device: 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.
@@ -82,6 +86,7 @@ def predict(
     from medgen.cli.output import say
     from medgen.cli.progress import progress_display
     from medgen.inference.cohort import predict as predict_inputs
+    from medgen.inference.limits import Limits
 
     detected: list[Detected] = []
     with progress_display() as progress:
@@ -100,6 +105,7 @@ def predict(
             allow_missing_channel=allow_missing_channel,
             direction=direction,
             seed=seed,
+            limits=Limits(max_memory, max_minutes),
             ensemble=ensemble,
             device=device,
             allow_modules=allow_module,

@@ -12,6 +12,7 @@ from medgen.cases import Case, read_cases
 from medgen.errors import CasesFailed, StorageError, UsageError
 from medgen.files import folder_lock, remove_partial_files
 from medgen.inference.lesions import OnDetected
+from medgen.inference.limits import NO_LIMITS, Limits
 from medgen.inference.model import LoadedModel, load_model
 from medgen.inference.options import NanRule, PredictOptions, ReadOptions
 from medgen.inference.report import (
@@ -87,6 +88,7 @@ def predict(
     allow_missing_channel: bool = False,
     direction: Direction | None = None,
     seed: int | None = None,
+    limits: Limits = NO_LIMITS,
     ensemble: Sequence[str | Path] = (),
     allow_modules: Sequence[str] = (),
     on_detected: OnDetected | None = None,
@@ -116,6 +118,7 @@ def predict(
         direction: of a model that translates: ``forward``, the default, makes the target from the inputs,
             ``backward`` the inputs from the target.
         seed: of a model with chance, for one draw; None: the prediction without chance.
+        limits: what one case may take of memory and time; one that takes more fails.
         ensemble: further runs, such as the other folds, whose images or probabilities are averaged with this one's;
             all are loaded once.
         allow_modules: modules outside medgen that the model may name as its method.
@@ -136,7 +139,7 @@ def predict(
     """
     source, output = parse_inputs(inputs), Path(output)
     read = ReadOptions(nan, geometry, frame, allow_missing_channel)
-    options = PredictOptions(read, direction, seed, probabilities, uncertainty)
+    options = PredictOptions(read, direction, seed, probabilities, uncertainty, limits=limits)
     if isinstance(source, Path) and source.suffix == ".csv":
         cases = read_cases(source).select(split=split)
         if not cases:

@@ -24,7 +24,8 @@ _SIGNS = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED"
 _FLOOR, _PER_BYTE = 0.1e9, 5.5
 """Bytes for the tiles of a small network, and peak bytes for each byte of the volume as float32 with one input
 (measured by ``pipelines/speed/inference_memory.py`` on 512 x 512 x 200 voxels), beyond what is loaded already."""
-_FIX = "use a machine with more memory, or crop the volume to the part that is needed"
+FIX = "use a machine with more memory, or crop the volume to the part that is needed"
+"""What to do about a volume that does not fit."""
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ def within_memory(
             torch.cuda.empty_cache()
         step = thriftier(plan, window)
         if step is None:
-            raise MemoryExhausted(f"out of memory ({reason}); {need}", fix=_FIX)
+            raise MemoryExhausted(f"out of memory ({reason}); {need}", fix=FIX)
         notes.append(f"out of memory on {plan.device}; went on with {step[1]}")
         log.warning(notes[-1])
         plan = step[0]
@@ -119,7 +120,7 @@ def memory_errors(need: str) -> Iterator[None]:
     except Exception as error:
         if not out_of_memory(error):
             raise
-        raise MemoryExhausted(f"out of memory; {need}", fix=_FIX) from error
+        raise MemoryExhausted(f"out of memory; {need}", fix=FIX) from error
 
 
 def expected_need(voxels: float, inputs: int, outputs: int = 1) -> float:
@@ -136,12 +137,19 @@ def expected_need(voxels: float, inputs: int, outputs: int = 1) -> float:
 def free_bytes() -> float | None:
     """Memory that this process may still take, or None where that is unknown."""
     known = []
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        known.append(1024.0 * int(fields["MemAvailable"].split()[0]))
+    if fields := meminfo():
+        known.append(fields["MemAvailable"])
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     status = Path("/proc/self/statm")
     if limit != resource.RLIM_INFINITY and status.exists():
         known.append(limit - float(int(status.read_text().split()[0]) * resource.getpagesize()))
     return min(known, default=None)
+
+
+def meminfo() -> dict[str, float]:
+    """The kernel's numbers on memory in bytes, by name; none on systems without them."""
+    file = Path("/proc/meminfo")
+    if not file.exists():
+        return {}
+    lines = (line.split(":", 1) for line in file.read_text().splitlines())
+    return {name: 1024.0 * int(number.split()[0]) for name, number in lines if number.endswith(" kB")}

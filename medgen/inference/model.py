@@ -223,7 +223,8 @@ class LoadedModel:
         outputs += self.cascade.first is not None  # its context
         if self.reads_slices:
             require_axial(images[route.reads[0]], read)
-        need = memory_need(images.values(), read, spacing=config.spacing, outputs=outputs)
+        limits, progress = options.limits, options.limits.watch(progress)
+        need = memory_need(images.values(), read, spacing=config.spacing, outputs=outputs, limits=limits)
         others = [member.preparation for member in self.members[1:]]
         with memory_errors(need):
             prepared, notes = prepare_patient(images, read, self.preparation, others, dropped)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from medgen.errors import UsageError
+from medgen.inference.limits import NO_LIMITS, Limits
 from medgen.methods.base import Direction
 from medgen.volume import Geometry
 
@@ -41,6 +42,7 @@ class PredictOptions:
         seed: of a model with chance, for one draw; None: the prediction without chance, e.g. the mean.
         probabilities: of a segmentation, whether the map of each class is written too.
         uncertainty: of an image, whether the standard deviation over flips and members of an ensemble is written too.
+        limits: what one case may take of memory and time.
 
     Raises:
         UsageError: the seed is negative or too large.
@@ -51,6 +53,7 @@ class PredictOptions:
     seed: int | None = None
     probabilities: bool = False
     uncertainty: bool = False
+    limits: Limits = NO_LIMITS
 
     def __post_init__(self) -> None:
         if self.seed is not None and not 0 <= self.seed < 2**63:

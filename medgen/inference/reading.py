@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from medgen.errors import InputError
 from medgen.inference.channels import is_constant
+from medgen.inference.limits import NO_LIMITS, Limits
 from medgen.inference.memory import expected_need, free_bytes
 from medgen.inference.options import ReadOptions
 from medgen.inference.sources import Image
@@ -64,7 +65,12 @@ def prepare_patient(
 
 
 def memory_need(
-    images: Iterable[Image], options: ReadOptions, *, spacing: Sequence[float] | None, outputs: int = 1
+    images: Iterable[Image],
+    options: ReadOptions,
+    *,
+    spacing: Sequence[float] | None,
+    outputs: int = 1,
+    limits: Limits = NO_LIMITS,
 ) -> str:
     """A sentence on the memory that the largest image will need, from the headers alone; a warning where it is short.
 
@@ -73,9 +79,11 @@ def memory_need(
         options: how they are read.
         spacing: voxel size in mm of the grid they are prepared on; None: their own.
         outputs: channels that the network makes.
+        limits: what it may need.
 
     Raises:
         InputError: an image is a single slice.
+        MemoryExhausted: more is needed than the limit, or than the machine has.
     """
     grids = [_grid(image, options) for image in images]
     for grid in grids:
@@ -93,6 +101,7 @@ def memory_need(
         text += f", {free / 1e9:.1f} GB were free"
         if need > free:
             log.warning(text)
+    limits.require_memory(need, text, grids[0].source or None)
     return text
 
 

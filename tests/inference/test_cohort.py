@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,10 @@ from medgen.errors import CasesFailed, InputError, StorageError, UsageError
 from medgen.files import folder_lock
 from medgen.inference import cohort
 from medgen.inference.cohort import output_name, predict, predict_cohort
+from medgen.inference.limits import Limits
 from medgen.inference.model import LoadedModel
 from medgen.inference.options import PredictOptions, ReadOptions
+from medgen.inference.reading import prepare_patient
 from medgen.methods.base import Shape
 from medgen.training.model_folder import save_model
 
@@ -36,6 +39,14 @@ def cases(tmp_path: Path) -> list[Case]:
 
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def spy(calls: list[object]) -> Callable[..., object]:
+    def prepare(*inputs: object) -> object:
+        calls.append(inputs)
+        return prepare_patient(*inputs)
+
+    return prepare
 
 
 def outputs(folder: Path) -> dict[str, bytes]:
@@ -89,6 +100,43 @@ class TestCohort:
         result = predict_cohort(model, cases, tmp_path / "out")
         assert result.cases[1].reason == "a bug in medgen: ZeroDivisionError: in head_1.nii.gz"
         assert len(result.failed) == 1
+
+    def test_a_case_that_asks_for_too_much_fails_alone_and_at_once(
+        self, cases: list[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The second has 100 x 100 x 100 voxels: 0.1 GB and 22 bytes a voxel by its header, 0.122 GB."""
+        save(np.ones((100, 100, 100), np.float32), cases[1].images["t1"])
+        options = PredictOptions(limits=Limits(memory=0.12))
+        read: list[object] = []
+        monkeypatch.setattr("medgen.inference.model.prepare_patient", spy(read))
+        result = predict_cohort(make_model(), cases, tmp_path / "out", options)
+        assert [case.status for case in result.cases] == ["done", "failed", "done", "done"]
+        assert len(read) == 3
+        reason = result.failed[0].reason
+        assert "100 x 100 x 100 voxels needs about 0.1 GB" in reason
+        assert "the limit (--max-memory) is 0.12 GB (head_1.nii.gz)" in reason
+        monkeypatch.setattr("medgen.inference.limits.total_bytes", lambda: 1.2e8)
+        result = predict_cohort(make_model(), cases, tmp_path / "other")
+        assert "; the machine has 0.12 GB" in result.failed[0].reason
+
+    def test_a_case_that_takes_too_long_fails_alone(
+        self, cases: list[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Clock:
+            seconds = 0.0
+
+        def slow(*inputs: object) -> object:
+            Clock.seconds += 90.0 if "head_2" in str(inputs[0]) else 1.0
+            return prepare_patient(*inputs)
+
+        monkeypatch.setattr("medgen.inference.limits.time.monotonic", lambda: Clock.seconds)
+        monkeypatch.setattr("medgen.inference.model.prepare_patient", slow)
+        result = predict_cohort(make_model(), cases, tmp_path / "out", PredictOptions(limits=Limits(minutes=1)))
+        assert [case.status for case in result.cases] == ["done", "done", "failed", "done"]
+        assert "longer than the limit of 1 minutes" in result.failed[0].reason
+        for wrong in (0, -1, float("nan")):
+            with pytest.raises(UsageError, match="limit of minutes"):
+                Limits(minutes=wrong)
 
     def test_full_disk_ends_the_run(self, cases: list[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         model = make_model()
