@@ -25,6 +25,7 @@ LARGEST_DEFLATE_RATIO = 1032  # zlib's technical notes: no deflate stream expand
 
 _PACKED_START = b"\x1f\x8b"
 _DOUBTED_RATIO = 100  # beyond, packed data are counted before memory is asked for; scans expand 2 to 10 times
+_MOST_EXPLAINED = 8 << 30  # bytes unpacked to explain an error; some seconds
 _PACKED = (igzip.BadGzipFile, EOFError, zlib.error, cast("type[Exception]", isal_zlib.error))
 # What nibabel and numpy were seen to raise on damaged headers and streams.
 _DAMAGE: tuple[type[Exception], ...] = (
@@ -105,8 +106,17 @@ def require_complete(image: Any, path: Path) -> None:
         return
     if needed > size * LARGEST_DEFLATE_RATIO:
         raise _too_short(file, needed, f"the file has {size}, packed")
-    if needed > size * _DOUBTED_RATIO and (there := unpacked_size(file, needed)) != needed:
-        raise _too_short(file, needed, f"{there} are there") if there < needed else too_long(file, needed)
+
+
+def require_unpacked_size(file: Path, promised: int) -> None:
+    """Count what a gzip file holds that would have to grow a lot, keeping nothing, before memory is asked for.
+
+    Raises:
+        InputError: it does not become ``promised`` bytes.
+    """
+    if promised <= file.stat().st_size * _DOUBTED_RATIO or (there := unpacked_size(file, promised)) == promised:
+        return
+    raise _too_short(file, promised, f"{there} are there") if there < promised else too_long(file, promised)
 
 
 def promised_bytes(image: Any) -> int:
@@ -221,9 +231,7 @@ def _require_intact_gzip(path: Path) -> None:
         if file.read(2) != _PACKED_START:
             return
     try:
-        with igzip.open(path, "rb") as stream:
-            while stream.read(BLOCK):
-                pass
+        unpacked_size(path, _MOST_EXPLAINED)
     except EOFError as error:
         size = path.stat().st_size
         raise InputError(f"incomplete file: it ends after {size} bytes", where=path, fix="copy it again") from error

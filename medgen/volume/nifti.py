@@ -22,6 +22,7 @@ from medgen.volume.damage import (
     promised_bytes,
     require_complete,
     require_plausible_start,
+    require_unpacked_size,
     too_long,
 )
 from medgen.volume.grid import SAME_GRID, STRAIGHT, Affine, Grid, corner_distance, spacing_of, straighten
@@ -107,9 +108,10 @@ def read_voxels(image: Any, path: Path, frame: int | None) -> tuple[NDArray[Any]
     file = Path(image.file_map["image"].filename)
     layout = (proxy.shape, proxy.dtype, proxy.offset, 1.0, 0.0)
     if file.suffix.lower() == ".gz":
+        promised = promised_bytes(image)
+        require_unpacked_size(file, promised)
         with _PackedFile(file, "rb") as stream:
             raw = _pick(ArrayProxy(stream, layout), frame)
-            promised = promised_bytes(image)
             while stream.tell() <= promised and stream.read(BLOCK):
                 pass
             if stream.tell() > promised:

@@ -132,12 +132,11 @@ def test_packed_zeros_are_counted_before_memory_is_asked_for(tmp_path, monkeypat
     path = save(tmp_path / "a.nii.gz", np.zeros((80, 80, 80), np.uint8))
     assert not read_volume(path).data.any()  # a map without a label is whole, however small its file
     whole = gzip.decompress(path.read_bytes())
-    monkeypatch.setattr("medgen.volume.image.read_voxels", None)
+    monkeypatch.setattr("medgen.volume.nifti.ArrayProxy", None)
     for content, message in ((whole[:-9], "promises 512352 bytes, 512343 are there"), (whole + b"x", "holds more")):
         path.write_bytes(gzip.compress(content))
-        for read in READERS:
-            with pytest.raises(InputError, match=message):
-                read(path)
+        with pytest.raises(InputError, match=message):
+            read_volume(path)
     change(path, dim=(42, "<h", 32767), more=(44, "<h", 32767), most=(46, "<h", 32767))
     with pytest.raises(InputError, match=r"promises 351811509\d+ bytes, the file has \d+, packed"):
         read_header(path)
