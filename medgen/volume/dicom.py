@@ -11,17 +11,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from medgen.errors import InputError
+from medgen.volume.codestreams import coded_size
 from medgen.volume.grid import Grid
 from medgen.volume.padding import AIR, Padding, doubtful_padding, fill_padding
 from medgen.volume.series import is_dicom, read_pixels
 from medgen.volume.slices import DAMAGE, Slice, silenced
 from medgen.volume.stack import Stack, at_one_place, read_stack, require_apart, require_enough, require_even, stack_grid
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 __all__ = ["is_dicom", "read_dicom", "read_dicom_grid", "stack_values", "without_copies"]
 
@@ -169,6 +173,7 @@ def _decoded(path: Path, one: Slice) -> NDArray[Any]:
         with silenced():
             pixels = read_pixels(path)
             syntax = str(pixels.file_meta.TransferSyntaxUID.name)
+            _require_coded_size(pixels, path, one)
             frames = np.asarray(pixels.pixel_array).reshape(-1, *one.shape[::-1])
     except PermissionError:
         raise
@@ -187,6 +192,29 @@ def _decoded(path: Path, one: Slice) -> NDArray[Any]:
             fix="export the file again: nothing says which of the two is right",
         )
     return frames
+
+
+def _require_coded_size(pixels: Dataset, path: Path, one: Slice) -> None:
+    """Refuse a packed frame that states another size than the header, before it is unpacked to that size.
+
+    A decoder unpacks the size that the frame states, and pydicom only counts the bytes: rows and columns exchanged
+    would read as another image.
+    """
+    from pydicom.encaps import generate_frames
+
+    if not pixels.file_meta.TransferSyntaxUID.is_encapsulated:
+        return
+    tables = [pixels.get(name) for name in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")]
+    offsets = (tables[0], tables[1]) if all(tables) else None
+    for frame in generate_frames(pixels.PixelData, number_of_frames=one.frames, extended_offsets=offsets):
+        size = coded_size(frame)
+        if size not in (None, one.shape):
+            columns, rows = size
+            raise InputError(
+                f"a packed frame has {columns} x {rows} voxels, the header promises {one.shape[0]} x {one.shape[1]}",
+                where=path,
+                fix="export the file again: nothing says which of the two is right",
+            )
 
 
 def _damaged(path: Path) -> InputError:

@@ -1,8 +1,10 @@
 """A DICOM header may ask for no more than its file can hold."""
 
+import io
 import zlib
 
 import numpy as np
+import PIL.Image
 import pydicom
 import pytest
 from dicom_files import voxels, write_frames, write_series
@@ -10,6 +12,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless
 
 from medgen.errors import InputError
 from medgen.volume import read_header, read_volume, slices
+from medgen.volume.codestreams import coded_size
 
 
 def rewritten(path, **values):
@@ -82,3 +85,62 @@ def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch):
     monkeypatch.setattr(pydicom, "dcmread", None)
     with pytest.raises(InputError, match="unpacks to more than 10 MiB"):
         read_volume(path)
+
+
+def packed(path, change=None):
+    """The slice as JPEG 2000, its header changed afterwards."""
+    header = pydicom.dcmread(path)
+    frame = io.BytesIO()
+    image = PIL.Image.fromarray(np.ascontiguousarray(header.pixel_array.astype(np.uint16)))
+    image.save(frame, format="JPEG2000", irreversible=False, no_jp2=True)
+    header.file_meta.TransferSyntaxUID = JPEG2000Lossless
+    header.PixelData = pydicom.encaps.encapsulate([frame.getvalue()])
+    header["PixelData"].is_undefined_length = True
+    header.PixelRepresentation = 0
+    if change:
+        change(header)
+    header.save_as(path)
+
+
+def exchanged(header):
+    header.Rows, header.Columns = header.Columns, header.Rows
+
+
+def enlarged(header):
+    size = b"\xff\x4f\xff\x51\x00\x29\x00\x00\x00"  # and the rest of the number of columns
+    header.PixelData = header.PixelData.replace(size + b"\x00", size + b"\x0f")
+    header["PixelData"].is_undefined_length = True
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [(exchanged, "has 48 x 40 voxels"), (enlarged, "has 983088 x 40 voxels")]
+)
+def test_a_packed_frame_of_another_size_is_not_unpacked(tmp_path, change, message):
+    """With rows and columns exchanged the bytes are as many, and pydicom makes another image of them."""
+    data = np.tile(voxels(), (8, 8, 1))
+    for path in write_series(tmp_path / "series", data):
+        packed(path)
+    assert np.array_equal(read_volume(tmp_path / "series").data[0], data)
+    for path in write_series(tmp_path / "other", data):
+        packed(path, change)
+    with pytest.raises(InputError, match=message + ", the header promises"):
+        read_volume(tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("stream", "size"),
+    [
+        (b"\xff\xd8\xff\xe0\x00\x04ab\xff\xc3\x00\x0b\x10\x00\x28\x00\x30\x01", (48, 40)),  # JPEG Lossless behind APP0
+        (b"\xff\xd8\xff\xff\xf7\x00\x0b\x10\x01\x00\x02\x00\x01", (512, 256)),  # JPEG-LS behind a fill byte
+        (
+            b"box" + b"\xff\x4f\xff\x51\x00\x29\x00\x00" + bytes([0, 0, 0, 9, 0, 0, 0, 8, 0, 0, 0, 1, 0, 0, 0, 2]),
+            (8, 6),
+        ),
+        (b"\xff\xd8\xff\xe0\x00\x04ab", None),
+        (b"\xff\xd8\xff", None),
+        (b"\xff\xd8\xff\xc3\x00\x0b\x10\x00\x00\x00\x30\x01", None),
+        (bytes(64), None),
+    ],
+)
+def test_sizes_of_codestreams_by_hand(stream, size):
+    assert coded_size(stream) == size
