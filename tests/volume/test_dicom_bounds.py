@@ -123,7 +123,7 @@ def test_a_packed_frame_of_another_size_is_not_unpacked(tmp_path, change, messag
     assert np.array_equal(read_volume(tmp_path / "series").data[0], data)
     for path in write_series(tmp_path / "other", data):
         packed(path, change)
-    with pytest.raises(InputError, match=message + ", the header promises"):
+    with pytest.raises(InputError, match=message + "els, the header promises"):
         read_volume(tmp_path / "other")
 
 
