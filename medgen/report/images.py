@@ -19,7 +19,7 @@ from medgen.report.content import read_json
 from medgen.report.detection import SAME_CONFIDENCE, Example
 from medgen.report.slices import CaseImages
 from medgen.report.sources import MAP_ENDINGS, Sources
-from medgen.volume import Volume, class_indices, read_label, read_volume, require_same_grid, to_ras
+from medgen.volume import AIR, Volume, class_indices, read_label, read_volume, require_same_grid, to_ras
 
 MOST_INPUTS, MOST_DETECTED = 2, 4  # columns of input images in a picture; more would make it too small to read
 LEAST_GRADE = 2
@@ -62,7 +62,15 @@ def load_images(sources: Sources, name: str) -> tuple[CaseImages, list[str]]:
         oriented=reference.has_world_position,
         unit="HU" if not sources.segments and _in_hounsfield(sources.settings, role) else "",
     )
-    return (_labelled(images, sources) if sources.segments else images), notes
+    return (_labelled(images, sources) if sources.segments else _without_padding(images)), notes
+
+
+def _without_padding(images: CaseImages) -> CaseImages:
+    """HU as they are scored: what lies below -1024 HU counts as air, so that the errors shown are those counted."""
+    if images.unit != "HU":
+        return images
+    truth = None if images.truth is None else np.maximum(images.truth, np.float32(AIR))
+    return replace(images, prediction=np.maximum(images.prediction, np.float32(AIR)), truth=truth)
 
 
 def load_detected(sources: Sources, name: str) -> tuple[CaseImages, list[str]]:

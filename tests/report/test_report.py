@@ -257,6 +257,16 @@ def test_the_unit_is_that_of_the_recipe(study, recipe, unit):
     assert load_images(find_sources(study), "p2")[0].unit == unit
 
 
+def test_padding_is_shown_as_it_is_scored(study):
+    """Values of -3024 count as -1024 in the scores, so the map of errors must not show 2000 HU."""
+    ct = np.asarray(nibabel.load(study / "data/p2/p2_ct.nii.gz").dataobj).copy()
+    ct[0] = -3024
+    save(study / "data/p2/p2_ct.nii.gz", ct, np.int16)
+    images = load_images(find_sources(study), "p2")[0]
+    assert (images.truth[0] == -1024).all()
+    np.testing.assert_array_equal(images.truth[1:], ct[1:])
+
+
 def test_a_target_of_another_name_is_in_hounsfield_units_too(study):
     (study / "run/recipe.yaml").write_text("data: {inputs: [t1], target: planning}\n")
     (study / "predictions/p2/p2_ct.nii.gz").rename(study / "predictions/p2/p2_planning.nii.gz")
