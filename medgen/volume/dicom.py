@@ -21,7 +21,7 @@ from medgen.volume.codestreams import coded_size
 from medgen.volume.grid import Grid
 from medgen.volume.padding import AIR, Padding, doubtful_padding, fill_padding
 from medgen.volume.series import is_dicom, read_pixels
-from medgen.volume.slices import DAMAGE, Slice, silenced
+from medgen.volume.slices import Slice, damage, silenced
 from medgen.volume.stack import Stack, at_one_place, read_stack, require_apart, require_enough, require_even, stack_grid
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def _decoded(path: Path, one: Slice) -> NDArray[Any]:
             frames = np.asarray(pixels.pixel_array).reshape(-1, *one.shape[::-1])
     except PermissionError:
         raise
-    except DAMAGE as error:
+    except damage() as error:
         if isinstance(error, NotImplementedError) or "missing dependencies" in str(error):
             raise InputError(
                 f"the slice is packed as '{syntax}', for which no decoder is installed",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medgen.errors import InputError
-from medgen.volume.slices import DAMAGE, Slice, damaged, read_slices, require_small_deflated, silenced
+from medgen.volume.slices import Slice, damage, damaged, read_slices, require_small_deflated, silenced
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -128,6 +128,8 @@ def _header(path: Path) -> Dataset:
         with silenced():
             require_small_deflated(path)
             header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_HEADER_TAGS))
+            for _ in header:  # pydicom decodes an element when it is looked at
+                pass
             kind, promised = header.get("SOPClassUID"), header.file_meta.MediaStorageSOPClassUID
             if promised.name == _DIRECTORY:
                 header.SOPClassUID = promised
@@ -136,7 +138,7 @@ def _header(path: Path) -> Dataset:
             whole = kind is not None and (kind.name != str(kind) or kind == promised)
     except PermissionError:
         raise
-    except DAMAGE as error:
+    except damage() as error:
         raise damaged(path) from error
     # These stand last: where they are missing, what is compared before them may be, too.
     if not whole or (_is_image(header) and not all(name in header for name in ("Rows", "Columns", "BitsAllocated"))):

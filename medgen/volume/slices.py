@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 # What pydicom and its decoders were seen to raise on files that are cut off or damaged.
-DAMAGE = (
+_DAMAGE = (
     OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, struct.error,
     zlib.error,
 )  # fmt: skip
@@ -83,11 +83,11 @@ def silenced() -> Iterator[None]:
         log.disabled = before
 
 
-def _damage() -> tuple[type[Exception], ...]:
-    """Also what pydicom alone raises; looked up when something was raised, since pydicom is imported late."""
+def damage() -> tuple[type[Exception], ...]:
+    """What a damaged file makes pydicom raise; looked up when something was raised, since pydicom is imported late."""
     from pydicom.errors import BytesLengthException
 
-    return (*DAMAGE, BytesLengthException)
+    return (*_DAMAGE, BytesLengthException)
 
 
 def read_slices(path: Path, header: Dataset) -> Iterator[Slice]:
@@ -103,7 +103,7 @@ def read_slices(path: Path, header: Dataset) -> Iterator[Slice]:
             require_held(path, header)
             for frame in range(_frames(header)):
                 yield _slice(path, header, frame)
-    except _damage() as error:
+    except damage() as error:
         raise damaged(path) from error
 
 

@@ -123,7 +123,7 @@ def test_a_packed_frame_of_another_size_is_not_unpacked(tmp_path, change, messag
     assert np.array_equal(read_volume(tmp_path / "series").data[0], data)
     for path in write_series(tmp_path / "other", data):
         packed(path, change)
-    with pytest.raises(InputError, match=message + "els, the header promises"):
+    with pytest.raises(InputError, match=message + ", the header promises"):
         read_volume(tmp_path / "other")
 
 
@@ -144,3 +144,20 @@ def test_a_packed_frame_of_another_size_is_not_unpacked(tmp_path, change, messag
 )
 def test_sizes_of_codestreams_by_hand(stream, size):
     assert coded_size(stream) == size
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        (b"\x10\x00\x10\x00PN", b"\x10\x00\x10\x00PX"),  # the patient's name, of a type that is none
+        (b"\x28\x00\x10\x00US\x02\x00\x05\x00", b"\x28\x00\x10\x00US\x01\x00\x05\x00"),  # rows in one byte
+    ],
+)
+def test_an_element_that_cannot_be_decoded_is_damage(tmp_path, good, bad):
+    path = write_series(tmp_path / "series")[3]
+    content = path.read_bytes()
+    assert content.count(good) == 1
+    path.write_bytes(content.replace(good, bad))
+    with pytest.raises(InputError, match="damaged") as error:
+        read_volume(tmp_path / "series")
+    assert error.value.where == path
