@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from medgen.cases import Case
 from medgen.preparation import StoredCase
 
 
@@ -13,10 +14,10 @@ def deal_folds(cases: Sequence[StoredCase], folds: int) -> list[tuple[StoredCase
     return [tuple(case for case in cases if order[_subject(case)] % folds == fold) for fold in range(folds)]
 
 
-def subjects_of(cases: Sequence[StoredCase]) -> int:
+def subjects_of(cases: Sequence[StoredCase | Case]) -> int:
     """How many subjects the cases are of."""
     return len({_subject(case) for case in cases})
 
 
-def _subject(case: StoredCase) -> str:
+def _subject(case: StoredCase | Case) -> str:
     return case.patient or case.name
