@@ -15,6 +15,7 @@ from medgen.cases import Case, read_cases
 from medgen.config import Config
 from medgen.errors import InputError, UsageError
 from medgen.files import folder_lock, remove_partial_files, require_writable
+from medgen.inference.boosting import KINDS
 from medgen.methods.base import Method, stages_of
 from medgen.preparation import Preparation, Roles, Store, build_store, open_store
 from medgen.recipe.check import check_recipe, require_files, require_images
@@ -30,8 +31,9 @@ from medgen.run.validations import on_validation
 from medgen.sampling.streams import visible
 from medgen.training.engine import Engine
 from medgen.training.log import RunLog
-from medgen.training.model_folder import save_model
+from medgen.training.model_folder import described, save_model
 from medgen.training.stopping import StopRequest
+from medgen.training.unfinished import save_description
 from medgen.types import Progress
 
 log = logging.getLogger(__name__)
@@ -132,7 +134,7 @@ def train(
             allow_modules=allow_modules,
             progress=progress,
         )
-        _train(session, config, prepared, classes)
+        _train(session, kind, config, prepared, classes)
         if engine.rank == 0:
             write_manifest(session, learnt, prepared, time.monotonic() - began)
         engine.barrier()
@@ -192,15 +194,19 @@ def _prepare(settings: Recipe, cases: Sequence[Case], folder: Path, engine: Engi
     return prepared
 
 
-def _train(session: Session, config: Config, prepared: Store, classes: Sequence[str]) -> None:
+def _train(session: Session, kind: type[Method], config: Config, prepared: Store, classes: Sequence[str]) -> None:
     """Fit all networks and write the model."""
     training, held_out = prepared.select(split="train"), prepared.select(split="val")
     folds = getattr(config, "context_folds", FOLDS)
     trees = Trees.of(config)
+    model, main = session.folder / "model", session.engine.rank == 0
+    description = _description(session.recipe, kind, config, prepared, classes)
+    if main:
+        shape = session.shape.with_context() if trees else session.shape
+        unfinished = {**description, **({"context": {"kind": KINDS[0]}} if trees else {})}
+        save_description(session.folder, described(config, shape, unfinished))
     networks, first = fit_cascade(session, training, held_out, stages=stages_of(config), folds=folds, trees=trees)
-    if session.engine.rank == 0:
-        model = session.folder / "model"
-        description = _description(session.recipe, networks[0], prepared, classes)
+    if main:
         context = {"context": first.save(model)} if first else {}
         save_model(model, networks, {**description, **context})
 
@@ -252,12 +258,14 @@ def _require_same(before: Recipe, now: Recipe, where: Path) -> None:
         )
 
 
-def _description(settings: Recipe, method: Method, prepared: Store, classes: Sequence[str]) -> dict[str, Any]:
+def _description(
+    settings: Recipe, kind: type[Method], config: Config, prepared: Store, classes: Sequence[str]
+) -> dict[str, Any]:
     return {
         "method": settings.method,
-        "task": method.batch_class.task().name,
+        "task": kind.batch_class.task().name,
         "classes": list(classes),
-        "stages": stages_of(method.config),
+        "stages": stages_of(config),
         "preparation": prepared.preparation.as_dict(),
         "inference": settings.inference.model_dump(mode="json"),
         "patches": list(settings.patches.size),
