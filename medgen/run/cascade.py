@@ -17,13 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
+from medgen.cases import subjects_of
 from medgen.files import atomic_path
 from medgen.inference.boosting import BoostedEstimator
 from medgen.methods.base import Method
 from medgen.preparation import StoredCase
 from medgen.run.first_context import Trees, fit_first_context
 from medgen.run.fitting import fit
-from medgen.run.folds import deal_folds, subjects_of
+from medgen.run.folds import deal_folds
 from medgen.run.session import Contexts, Part, Session
 from medgen.run.start import require_subjects
 from medgen.run.validation import estimate

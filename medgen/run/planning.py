@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 
-from medgen.cases import Case
+from medgen.cases import Case, subjects_of
 from medgen.config import Config
 from medgen.errors import MedgenError
 from medgen.files import require_writable
@@ -18,7 +18,6 @@ from medgen.preparation import PreparationConfig, Roles
 from medgen.preparation.resampling import fitted_grid
 from medgen.recipe.settings import Recipe
 from medgen.run.first_context import Trees
-from medgen.run.folds import subjects_of
 from medgen.run.plan import CaseCount, Plan, PlannedNetwork
 from medgen.training.checkpoint import KEPT
 from medgen.volume import ras_grid, read_header

@@ -8,14 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from medgen.cases import SOURCE, TARGET, Case, CaseTable, read_cases
+from medgen.cases import SOURCE, TARGET, Case, CaseTable, read_cases, split_warnings, subjects_of
 from medgen.config import Config
 from medgen.errors import InputError, UsageError
 from medgen.methods.base import Method, stages_of
 from medgen.preparation import Roles
 from medgen.recipe.check import check_recipe, require_images
 from medgen.recipe.settings import Recipe, load_recipe
-from medgen.run.folds import subjects_of
 from medgen.run.monitor.monitor import require_selection
 from medgen.run.plan import Plan
 from medgen.run.planning import make_plan, require_space, shape_of
@@ -140,11 +139,21 @@ def require_startable(
         require_tensorboard()
     require_selection(kind, settings.schedule, cases, table.path)
     _require_divisible(settings, world)
-    training = [case for case in cases if case.split == "train"]
-    require_streams(training, kind.batch_class, settings.data)
-    require_subjects(stages_of(config), subjects_of(training))
+    require_learnable(cases, settings.data, kind, config)
     for warning in split_warnings(cases):
         log.warning("%s", warning)
+
+
+def require_learnable(cases: Sequence[Case], roles: Roles, kind: type[Method], config: Any) -> None:
+    """Refuse training cases that a method cannot learn from: a stream has none, or a cascade one subject.
+
+    Raises:
+        InputError: a domain, or an image, has no case.
+        UsageError: the cascade has several stages, and there is one training subject.
+    """
+    training = [case for case in cases if case.split == "train"]
+    require_streams(training, kind.batch_class, roles)
+    require_subjects(stages_of(config), subjects_of(training))
 
 
 def learnt_from(table: CaseTable, roles: Roles, kind: type[Method]) -> tuple[Case, ...]:
@@ -153,6 +162,18 @@ def learnt_from(table: CaseTable, roles: Roles, kind: type[Method]) -> tuple[Cas
     Raises:
         InputError: there is no training case, an image is missing, or a file is.
         UsageError: there are two domains, and the recipe does not say from which labels are learnt.
+    """
+    cases = chosen_cases(table, roles, kind)
+    require_images(cases, roles, kind.batch_class, where=table.path)
+    return cases
+
+
+def chosen_cases(table: CaseTable, roles: Roles, kind: type[Method]) -> tuple[Case, ...]:
+    """The cases of :func:`learnt_from`, which may still lack images.
+
+    Raises:
+        InputError: there is no training case.
+        UsageError: as for :func:`learnt_from`.
     """
     cases = tuple(case for case in table.cases if case.split != "test")
     if roles.domains is not None:
@@ -164,9 +185,7 @@ def learnt_from(table: CaseTable, roles: Roles, kind: type[Method]) -> tuple[Cas
         raise InputError(
             f"no case has split 'train'{domains}", where=table.path, fix="write 'train' into the column 'split'"
         )
-    cases = tuple(visible(case, kind.batch_class, roles) for case in cases)
-    require_images(cases, roles, kind.batch_class, where=table.path)
-    return cases
+    return tuple(visible(case, kind.batch_class, roles) for case in cases)
 
 
 def require_subjects(stages: int, subjects: int) -> None:
@@ -180,18 +199,6 @@ def require_subjects(stages: int, subjects: int) -> None:
             f"auto-context needs at least 2 training subjects, there is {subjects}",
             fix="set config.stages to 1, or add subjects with split 'train'",
         )
-
-
-def split_warnings(cases: Sequence[Case]) -> tuple[str, ...]:
-    """What a training on these cases cannot do: be validated, or learn how patients differ."""
-    training, warnings = [case for case in cases if case.split == "train"], []
-    if not any(case.split == "val" for case in cases):
-        warnings.append(
-            "no case has split 'val': nothing is validated, and the weights of the last step become the model"
-        )
-    if subjects_of(training) == 1:
-        warnings.append("there is one training subject: the model will know that patient, and no other")
-    return tuple(warnings)
 
 
 def _require_one_domain(table: CaseTable, cases: Sequence[Case]) -> None:

@@ -22,7 +22,7 @@ from medgen.inference.model import load_model
 from medgen.methods._paired import reconstruction
 from medgen.preparation import StoredCase
 from medgen.recipe.settings import load_recipe, save_recipe
-from medgen.run import experiment, start
+from medgen.run import start
 from medgen.run.cascade import deal_folds
 from medgen.run.experiment import prepare, train
 from medgen.sampling.patches import PatchSource
