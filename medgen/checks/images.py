@@ -44,13 +44,19 @@ class Seen:
 
 
 def header_faults(case: Case, role: str, volume: Volume) -> Iterator[Fault]:
-    """What is wrong with the size of an image."""
+    """What is wrong with the size of an image of a case."""
+    for what, fix in size_faults(volume):
+        yield Fault(case.name, role, what, fix)
+
+
+def size_faults(volume: Volume) -> Iterator[tuple[str, str]]:
+    """What is wrong with the size of a volume, and what to do."""
     try:
         require_plausible_extent(volume)
     except InputError as error:
-        yield Fault(case.name, role, error.what, error.fix)
+        yield error.what, error.fix
     if min(volume.shape) == 1:
-        yield Fault(case.name, role, f"the image is one slice ({volume.shape})", "give a 3D volume")
+        yield f"the image is one slice ({volume.shape})", "give a 3D volume"
 
 
 def label_faults(case: Case, role: str, volume: Volume, plan: Plan) -> Iterator[Fault]:
