@@ -15,7 +15,7 @@ import torch
 import medgen
 from medgen.cases import Case, columns_of, listed, read_cases
 from medgen.errors import CasesFailed, InputError, MedgenError, ModelError, StorageError, UsageError
-from medgen.files import atomic_path, sha256, write_json
+from medgen.files import atomic_path, require_output, sha256, write_json
 from medgen.inference.opened import Opened, open_model
 from medgen.methods.base import Encodes
 from medgen.preparation import Prepared
@@ -270,6 +270,7 @@ def _require_sensible(places: Places, files: Sequence[Path], *, overwrite: bool)
     if not 0 <= places.seed < _SEEDS:
         raise UsageError(f"--seed must be between 0 and 2^64 - 1, got {places.seed}", fix="e.g. --seed 0")
     for file in files:
+        require_output(file)
         if file.exists() and not overwrite:
             raise UsageError("the output exists", where=file, fix="choose another name, or --overwrite")
 
