@@ -90,10 +90,8 @@ def require_images(
         fix: for the message.
 
     Raises:
-        InputError: some lack an image; each role is named with the first of them and their number. Or the table names
-            files that are not there.
+        InputError: some lack an image; each role is named with the first of them and their number.
     """
-    require_files(cases, roles)
     missing: dict[str, list[str]] = {}
     for case in cases:
         for role in lacking(case, kind, roles):

@@ -13,7 +13,7 @@ from medgen.config import Config
 from medgen.errors import InputError, UsageError
 from medgen.methods.base import Method, stages_of
 from medgen.preparation import Roles
-from medgen.recipe.check import check_recipe, require_images
+from medgen.recipe.check import check_recipe, require_files, require_images
 from medgen.recipe.settings import Recipe, load_recipe
 from medgen.run.monitor.monitor import require_selection
 from medgen.run.plan import Plan
@@ -165,6 +165,7 @@ def learnt_from(table: CaseTable, roles: Roles, kind: type[Method]) -> tuple[Cas
     """
     cases = chosen_cases(table, roles, kind)
     require_images(cases, roles, kind.batch_class, where=table.path)
+    require_files(cases, roles)
     return cases
 
 

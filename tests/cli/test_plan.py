@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from medgen.cli import main
 from medgen.cli.plan import plan_lines, plan_rows
 from medgen.run import start
@@ -54,10 +56,9 @@ def test_the_command_shows_the_table_and_ends(capsys, monkeypatch, tmp_path):
     asked = {}
     monkeypatch.setattr(start, "plan", lambda *given, **options: (asked.update(options, out=given[2]), MEASURED)[1])
     words = ["train", "r.yaml", "--cases", "c.csv", "--out", str(tmp_path / "run"), "--plan", "--set", "seed=1"]
-    try:
+    with pytest.raises(SystemExit) as end:
         main(words)
-    except SystemExit as end:
-        assert end.code == 0
+    assert end.value.code == 0
     out = capsys.readouterr().out.splitlines()
     assert out[0] == "what\tplanned"
     assert out[-1].startswith("time\t0.5 s a step")
