@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from medgen.benchmark import run_benchmark
     from medgen.cases import Case, CaseTable, from_bids, from_msd, from_nnunet, from_picai, read_cases, write_cases
-    from medgen.checks import Fault, check_cases
+    from medgen.checks import Described, Fault, check_cases, describe
     from medgen.demo import run_demo
     from medgen.evaluation import evaluate
     from medgen.inference.cohort import predict
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from medgen.phantom import make_adaptation_phantom, make_head_phantom, make_prostate_phantom
     from medgen.report import write_report
     from medgen.run.experiment import prepare, train
+    from medgen.run.start import plan
     from medgen.volume import Volume, read_volume, repair_volume, write_volume
 
 __version__ = "0.1.0"
@@ -30,9 +31,11 @@ __version__ = "0.1.0"
 __all__ = [
     "Case",
     "CaseTable",
+    "Described",
     "Fault",
     "Volume",
     "check_cases",
+    "describe",
     "encode",
     "evaluate",
     "from_bids",
@@ -44,6 +47,7 @@ __all__ = [
     "make_adaptation_phantom",
     "make_head_phantom",
     "make_prostate_phantom",
+    "plan",
     "predict",
     "prepare",
     "read_cases",
@@ -70,10 +74,11 @@ _HOMES = {
         "read_cases",
         "write_cases",
     ),
-    "medgen.checks": ("Fault", "check_cases"),
+    "medgen.checks": ("Described", "Fault", "check_cases", "describe"),
     "medgen.demo": ("run_demo",),
     "medgen.evaluation": ("evaluate",),
     "medgen.run.experiment": ("prepare", "train"),
+    "medgen.run.start": ("plan",),
     "medgen.inference.cohort": ("predict",),
     "medgen.inference.encoding": ("encode",),
     "medgen.inference.generation": ("sample",),

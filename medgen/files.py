@@ -95,6 +95,41 @@ def _storage_error(error: OSError, path: Path) -> StorageError | None:
     return None
 
 
+def require_writable(folder: str | Path, *, need: float = 0) -> None:
+    """Refuse a folder that could not be written, before work is spent on what should go there; makes nothing.
+
+    Args:
+        folder: may be missing: the nearest folder above it is then asked.
+        need: bytes that will be written.
+
+    Raises:
+        StorageError: a file stands in the way, the folder may not be written, or its disk has fewer bytes free.
+    """
+    place = _existing(Path(folder).absolute())
+    if not place.is_dir():
+        raise StorageError("this is a file, not a folder", where=place, fix="choose another folder, or move the file")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise StorageError("no permission to write here", where=place, fix="choose a folder that you may write to")
+    free = shutil.disk_usage(place).free
+    if need > free:
+        raise StorageError(
+            f"not enough space on the disk: {need / 1e9:.1f} GB will be written, {free / 1e9:.1f} GB are free",
+            where=folder,
+            fix="free some space or choose another folder",
+        )
+
+
+def require_output(path: str | Path) -> None:
+    """Refuse a file that could not be written, before work is spent on its content; see :func:`require_writable`.
+
+    Raises:
+        StorageError: it is a folder, or its folder could not be written.
+    """
+    if Path(path).is_dir():
+        raise StorageError("this is a folder, not a file", where=path, fix="choose another name, or move the folder")
+    require_writable(Path(path).absolute().parent)
+
+
 def sha256(path: str | Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     with Path(path).open("rb") as file:

@@ -19,3 +19,5 @@ Progress: TypeAlias = Callable[[int, int, str], None]
 Split: TypeAlias = Literal["train", "val", "test"]
 SplitOrAll: TypeAlias = Literal["train", "val", "test", "all"]
 Domain: TypeAlias = Literal["source", "target"]
+Checkpoint: TypeAlias = Literal["last", "best"]
+"""Weights of a run that has not ended: of its last checkpoint, or of its best validation so far."""

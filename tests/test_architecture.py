@@ -1,6 +1,9 @@
 """Imports point one way only, and nothing unsafe is called."""
 
 import ast
+import re
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -135,3 +138,19 @@ def unsafe_calls(text: str) -> list[str]:
         if name in FORBIDDEN or loads_pickle or given.get("allow_pickle") == "True":
             found.append(ast.unparse(node))
     return found
+
+
+def test_a_plain_install_has_all_that_is_imported():
+    """No command trains for hours and then lacks a package: TensorBoard, the one extra, is asked for at the start."""
+    names = {"yaml": "pyyaml", "skimage": "scikit-image", "sklearn": "scikit-learn", "SimpleITK": "simpleitk"}
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    core = {re.split(r"[<>=;\[ ]", line)[0] for line in project["dependencies"]}
+    tops = set()
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            found = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            found += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
+            tops |= {name.partition(".")[0] for name in found}
+            assert path.name == "log.py" or "torch.utils.tensorboard" not in found, path
+    foreign = {names.get(top, top.replace("_", "-")) for top in tops - sys.stdlib_module_names - {"medgen"}}
+    assert foreign <= core

@@ -18,8 +18,10 @@ from medgen.benchmark.splits import Fold, make_folds
 from medgen.benchmark.table import Row, tabulate
 from medgen.cases import SOURCE, CaseTable, read_cases
 from medgen.errors import CasesFailed, Preempted, UsageError
-from medgen.files import folder_lock, sha256
+from medgen.files import folder_lock, require_writable, sha256
 from medgen.recipe.settings import Recipe, load_recipe
+from medgen.training.engine import parse_device
+from medgen.training.log import require_tensorboard
 from medgen.types import Progress
 
 __all__ = [
@@ -133,6 +135,8 @@ def run_benchmark(
     rows = load_plan(plan) if isinstance(plan, str | Path) else plan
     chosen = choose_regimes(regimes, rows, single, allow_modules=allow_modules)
     table, out = read_cases(cases), Path(out)
+    if not table_only:
+        _require_machine(base, device, out)
     runs = plan_runs(base, table, chosen, out, seeds=seeds, folds=folds, shifted=shifted, allow_modules=allow_modules)
     for run in runs:
         run.require_same()
@@ -223,6 +227,14 @@ class _Study:
             "overrides": list(regime.overrides),
             "seconds": [read_facts(run.folder)["seconds"] for run in done],
         }
+
+
+def _require_machine(recipe: Recipe, device: str, out: Path) -> None:
+    """Refuse at once what every run would fail of."""
+    parse_device(device)
+    require_writable(out)
+    if recipe.schedule.tensorboard:
+        require_tensorboard()
 
 
 def _require_positive(**numbers: int) -> None:

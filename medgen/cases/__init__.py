@@ -3,7 +3,7 @@
 from medgen.cases.case import DOMAINS, SOURCE, SPLITS, TARGET, Case, columns_of, is_optional, listed
 from medgen.cases.foreign import from_bids, from_msd, from_nnunet
 from medgen.cases.picai import from_picai
-from medgen.cases.splits import assign_splits
+from medgen.cases.splits import assign_splits, split_warnings, subject_of, subjects_of
 from medgen.cases.table import CaseTable, read_cases, write_cases
 
 __all__ = [
@@ -22,5 +22,8 @@ __all__ = [
     "is_optional",
     "listed",
     "read_cases",
+    "split_warnings",
+    "subject_of",
+    "subjects_of",
     "write_cases",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Protocol
 
 from medgen.errors import UsageError
 from medgen.types import Split
@@ -36,6 +37,43 @@ def assign_splits(groups: Sequence[str], *, validation: float = 0.2, test: float
     held = _count(validation, len(names), keep=1 + tests)
     chosen = set(ranked[:tests]), set(ranked[tests : tests + held])
     return {name: "test" if name in chosen[0] else "val" if name in chosen[1] else "train" for name in names}
+
+
+class HasSubject(Protocol):
+    """A row of the case table, or the same row prepared."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    @property
+    def split(self) -> str: ...  # noqa: D102
+
+    @property
+    def patient(self) -> str | None: ...  # noqa: D102
+
+
+def subject_of(case: HasSubject) -> str:
+    """The patient of a case, all of whose studies are one subject."""
+    return case.patient or case.name
+
+
+def subjects_of(cases: Sequence[HasSubject]) -> int:
+    """How many subjects the cases are of."""
+    return len({subject_of(case) for case in cases})
+
+
+def split_warnings(cases: Sequence[HasSubject]) -> tuple[str, ...]:
+    """What a training on these cases cannot do: be validated, or learn how patients differ."""
+    training, warnings = [case for case in cases if case.split == "train"], []
+    if not training:
+        return ("no case has split 'train': nothing can be trained on",)
+    if not any(case.split == "val" for case in cases):
+        warnings.append(
+            "no case has split 'val': nothing is validated, and the weights of the last step become the model"
+        )
+    if subjects_of(training) == 1:
+        warnings.append("there is one training subject: the model will know that patient, and no other")
+    return tuple(warnings)
 
 
 def _count(fraction: float, number: int, keep: int) -> int:

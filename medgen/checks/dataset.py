@@ -2,107 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+import os
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
 
-import numpy as np
-
-from medgen.cases import Case, CaseTable, columns_of, is_optional
-from medgen.checks.extent import require_plausible_extent
-from medgen.checks.hounsfield import clean_hounsfield, looks_like_hounsfield, require_hounsfield
+from medgen.cases import Case, CaseTable, is_optional, split_warnings
+from medgen.checks.images import OF_PADDING, Seen, header_faults, image_faults, label_faults
+from medgen.checks.roles import ALL, Fault, Plan, Severity, names_of
 from medgen.errors import InputError, MedgenError
 from medgen.types import Progress
-from medgen.volume import PADDING, Geometry, Grid, Volume, overlap, ras_grid, read_label, read_volume, require_same_grid
-
-Severity = Literal["error", "warning"]
+from medgen.volume import PADDING, Geometry, Grid, overlap, ras_grid, read_label, read_volume, require_same_grid
 
 LABEL_ROLES = ("label", "labels")
 """What a table without a recipe may mean by a label map of the classes to learn."""
 _MAP_ROLES = ("lesion", "zones")  # further label maps of such a table, with values of their own
 _MASK_ROLES = ("mask", "gland")
-_OFTEN_EMPTY = ("lesion",)  # nothing is lesion in a healthy patient
 _CT_ROLES = ("ct",)
 _DOUBTS = ("no unit", "no world position", "the voxel size")  # notes of reading that a user should see
 TARGET_ELSEWHERE = "resample it onto the grid of the first input, or set preparation.resample_target to true"
 MAP_ELSEWHERE = "resample it onto the grid of the first input, with nearest neighbour"
-_OF_PADDING = "nothing, if these voxels lie outside the scanner's field of view"
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One thing that is wrong with one image.
-
-    Args:
-        case: name of the case.
-        role: column of the table.
-        what: what is wrong.
-        fix: what to do.
-        severity: ``error`` stops training, ``warning`` does not.
-    """
-
-    case: str
-    role: str
-    what: str
-    fix: str
-    severity: Severity = "error"
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What is asked of each role."""
-
-    inputs: tuple[str, ...]
-    required: tuple[str, ...]
-    labels: tuple[str, ...]
-    maps: tuple[str, ...]
-    masks: tuple[str, ...]
-    classes: Collection[int] | None
-    hounsfield: tuple[str, ...]
-    resampled: tuple[str, ...]
-    target: tuple[str, ...]
-    geometry: Geometry | None
-    allow_nan: bool
-
-    @property
-    def whole(self) -> tuple[str, ...]:
-        """Roles that hold whole numbers in place of an image."""
-        return self.labels + self.maps + self.masks
-
-    def roles(self, case: Case) -> tuple[str, ...]:
-        """The roles of a case to look at; ``a|b`` becomes whichever the case has."""
-        wanted = (*self.required, *self.labels, *self.masks) if self.required else tuple(case.images)
-        found = (next((name for name in columns_of(role) if name in case.images), None) for role in wanted)
-        return tuple(dict.fromkeys(name for name in found if name))
-
-
-def _names(roles: Iterable[str | None]) -> tuple[str, ...]:
-    """The columns that roles can mean, each once: ``a|b`` means two."""
-    return tuple(dict.fromkeys(name for role in roles if role for name in columns_of(role)))
-
-
-@dataclass
-class _Seen:
-    """Images met so far, by the hash of their voxels."""
-
-    first: dict[str, tuple[Case, str]] = field(default_factory=dict)
-
-    def faults(self, case: Case, role: str, key: str) -> Iterator[Fault]:
-        other, other_role = self.first.setdefault(key, (case, role))
-        if other is case:
-            if other_role != role:
-                yield Fault(case.name, role, f"the image is the same as '{other_role}'", "give each role its own image")
-        elif other.split != case.split:
-            yield Fault(
-                case.name,
-                role,
-                f"leakage: {case.split} has the same image as '{other_role}' of '{other.name}' in {other.split}",
-                "keep each patient in one split",
-            )
-        else:
-            what = f"the image is the same as '{other_role}' of '{other.name}'"
-            yield Fault(case.name, role, what, "remove one of the two cases", "warning")
 
 
 def check_cases(
@@ -123,8 +41,13 @@ def check_cases(
     """Look for everything that would spoil training: each image is read once, one at a time.
 
     Missing and unreadable files; roles of a case on different grids (another axis order is no difference); NaN and
-    infinity; units that cannot be; constant channels; CT values that are not HU; labels outside the declared classes;
-    empty labels; one patient in two splits, by the hash of the voxels.
+    infinity; units that cannot be; constant channels; CT values that are not HU; a CT and another image that are
+    swapped; labels outside the declared classes; empty labels; one patient in two splits, by the hash of the voxels;
+    splits that leave nothing to validate on, or one subject to learn from.
+
+    Whether another grid is an error does not depend on whether roles are given: further inputs are resampled, a target
+    only where ``resample_target`` says so, label maps and masks never. Without roles, the columns of ``hounsfield`` are
+    taken for targets, and all other images for inputs.
 
     Args:
         table: the cases.
@@ -147,21 +70,29 @@ def check_cases(
         Faults in the order of the table.
     """
     required = (*inputs, *([target] if target else []))
-    plan = _Plan(
-        inputs=_names(inputs),
+    images = [role for role in table.roles if role not in (*LABEL_ROLES, *_MAP_ROLES, *_MASK_ROLES)]
+    if not required:  # what a recipe would most likely say of these columns
+        inputs = [role for role in images if role not in hounsfield]
+    targets = [target] if required else [role for role in images if role in hounsfield]
+    plan = Plan(
+        inputs=names_of(inputs),
         required=required,
-        labels=_names([labels] if labels or required else LABEL_ROLES),
+        labels=names_of([labels] if labels or required else LABEL_ROLES),
         maps=() if required else _MAP_ROLES,
-        masks=_names([mask] if mask or required else _MASK_ROLES),
+        masks=names_of([mask] if mask or required else _MASK_ROLES),
         classes=classes,
-        hounsfield=_names(hounsfield),
-        resampled=_names([*inputs, target if resample_target else None]),
-        target=_names([target]),
+        hounsfield=names_of(hounsfield),
+        resampled=names_of([*inputs, *(targets if resample_target else ())]),
+        target=names_of(targets),
         geometry=geometry,
         allow_nan=allow_nan,
+        folder=table.path.parent,
     )
-    seen = _Seen()
-    faults: list[Fault] = []
+    seen = Seen()
+    faults = [
+        Fault(ALL, "split", what, "write train, val or test into the column 'split'", "warning")
+        for what in split_warnings(table.cases)
+    ]
     for done, case in enumerate(table.cases):
         if progress:
             progress(done, len(table.cases), case.name)
@@ -174,7 +105,7 @@ def check_cases(
 
 def _missing_roles(
     case: Case,
-    plan: _Plan,
+    plan: Plan,
     labels: str | None,
     mask: str | None,
     lacking: Callable[[Case], Collection[str]] | None,
@@ -186,15 +117,16 @@ def _missing_roles(
         if not role or is_optional(role) or case.path(role) is not None:
             continue
         # A test case without its truth can be predicted, only not scored.
-        of_truth = case.split == "test" and not inputs.issuperset(_names([role]))
+        of_truth = case.split == "test" and not inputs.issuperset(names_of([role]))
         severity: Severity = "warning" if of_truth else "error"
         if of_truth or role in needed:
             yield Fault(case.name, role, "the table has no image for this role", "add it or remove the case", severity)
 
 
-def _case_faults(case: Case, plan: _Plan, seen: _Seen) -> Iterator[Fault]:
+def _case_faults(case: Case, plan: Plan, seen: Seen) -> Iterator[Fault]:
     reference: tuple[str, Grid] | None = None
     doubts: dict[str, list[str]] = {}
+    units: dict[str, Fault] = {}
     for role in plan.roles(case):
         path = case.images[role]
         try:
@@ -205,82 +137,43 @@ def _case_faults(case: Case, plan: _Plan, seen: _Seen) -> Iterator[Fault]:
             else:
                 volume = read_volume(path, geometry=plan.geometry)
         except MedgenError as error:
-            yield Fault(case.name, role, error.what, error.fix)
+            yield Fault(case.name, role, f"{error.what}: {_shown(error.where or path, plan)}", error.fix)
             continue
         for note in volume.notes:
             if note.startswith(PADDING):
-                yield Fault(case.name, role, note, _OF_PADDING, "warning")
+                yield Fault(case.name, role, note, OF_PADDING, "warning")
             if note.startswith(_DOUBTS):
                 doubts.setdefault(note, []).append(role)
-        yield from _header_faults(case, role, volume)
+        yield from header_faults(case, role, volume)
         yield from (
-            _label_faults(case, role, volume, plan) if is_label else _image_faults(case, role, volume, plan, seen)
+            label_faults(case, role, volume, plan) if is_label else image_faults(case, role, volume, plan, seen, units)
         )
         if reference is None:
             reference = role, volume.grid
         else:
             yield from _grid_faults(case, role, volume.grid, reference, plan)
+    yield from _unit_faults(case, units, plan)
     for note, roles in doubts.items():
         yield Fault(case.name, ", ".join(roles), note, "convert again from DICOM if that is in doubt", "warning")
 
 
-def _header_faults(case: Case, role: str, volume: Volume) -> Iterator[Fault]:
-    try:
-        require_plausible_extent(volume)
-    except InputError as error:
-        yield Fault(case.name, role, error.what, error.fix)
-    if min(volume.shape) == 1:
-        yield Fault(case.name, role, f"the image is one slice ({volume.shape})", "give a 3D volume")
+def _shown(path: str | Path, plan: Plan) -> str:
+    """A path as the table has it, relative to its folder."""
+    return Path(os.path.relpath(path, plan.folder)).as_posix()
 
 
-def _label_faults(case: Case, role: str, volume: Volume, plan: _Plan) -> Iterator[Fault]:
-    if volume.data.any() or (role in _OFTEN_EMPTY and role in plan.maps):
+def _unit_faults(case: Case, units: dict[str, Fault], plan: Plan) -> Iterator[Fault]:
+    """Images without the values that their role must have; where two have each other's, they are swapped."""
+    wrong = [role for role in units if role in plan.hounsfield]
+    others = [role for role in units if role not in plan.hounsfield]
+    if not (wrong and others):
+        yield from units.values()
         return
-    if role in plan.masks:
-        yield Fault(case.name, role, "the mask is empty", "draw it again or leave the cell empty")
-    else:
-        yield Fault(case.name, role, "the label map is empty", "nothing, if there is nothing to label", "warning")
+    what = f"'{others[0]}' has the values of a CT in HU and '{wrong[0]}' has not: the two look swapped"
+    yield Fault(case.name, f"{others[0]}, {wrong[0]}", what, "exchange the two cells of the table, or its columns")
 
 
-def _image_faults(case: Case, role: str, volume: Volume, plan: _Plan, seen: _Seen) -> Iterator[Fault]:
-    data = volume.data
-    finite = np.isfinite(data)
-    bad = int(finite.size - finite.sum())
-    if bad:
-        what = f"{bad} voxels ({bad / finite.size:.2%}) are NaN or infinite"
-        severity: Severity = "warning" if plan.allow_nan and bad < finite.size else "error"
-        fix = "mend the image, or set preparation.nan to zero, min or median"
-        yield Fault(case.name, role, what, fix, severity)
-        if bad == finite.size:
-            return
-    low, high = (float(data.min()), float(data.max())) if not bad else (data[finite].min(), data[finite].max())
-    if low == high:
-        yield Fault(case.name, role, f"the channel is constant ({low:g})", "export it again, or leave the cell empty")
-        return  # two constant images prove nothing about patients
-    if role in plan.hounsfield:
-        try:
-            require_hounsfield(volume)
-            _, padding = clean_hounsfield(volume)
-        except InputError as error:
-            yield Fault(case.name, role, error.what, error.fix)
-            padding = ""
-        if padding.startswith(PADDING):
-            yield Fault(case.name, role, padding, _OF_PADDING, "warning")
-    elif looks_like_hounsfield(data):
-        what = "the values look like the HU of a CT"
-        yield Fault(case.name, role, what, "check that the columns are not swapped", "warning")
-    yield from seen.faults(case, role, _voxel_hash(volume))
-
-
-def _voxel_hash(volume: Volume) -> str:
-    """Hash of the values and the shape: the same image is recognised under another name, packing or header."""
-    hasher = hashlib.sha256(repr(volume.shape).encode())
-    for slab in range(volume.shape[2]):
-        hasher.update(np.ascontiguousarray(volume.data[0, :, :, slab]).data)
-    return hasher.hexdigest()
-
-
-def _grid_faults(case: Case, role: str, grid: Grid, reference: tuple[str, Grid], plan: _Plan) -> Iterator[Fault]:
+def _grid_faults(case: Case, role: str, grid: Grid, reference: tuple[str, Grid], plan: Plan) -> Iterator[Fault]:
     name, other = reference
     try:
         require_same_grid(_turned(grid), _turned(other))

@@ -58,7 +58,9 @@ def synthesis(
     """
     from medgen.cli.progress import progress_display
     from medgen.evaluation import evaluate
+    from medgen.files import require_output
 
+    require_output(output)
     with progress_display() as progress:
         scores = evaluate(
             "synthesis",
@@ -129,7 +131,9 @@ def segmentation(
     """
     from medgen.cli.progress import progress_display
     from medgen.evaluation import evaluate
+    from medgen.files import require_output
 
+    require_output(output)
     with progress_display() as progress:
         scores = evaluate(
             "segmentation",
@@ -202,7 +206,9 @@ def detection(
     """
     from medgen.cli.progress import progress_display
     from medgen.evaluation import evaluate
+    from medgen.files import require_output
 
+    require_output(output)
     with progress_display() as progress:
         scores = evaluate(
             "detection",

@@ -53,7 +53,9 @@ def fix(
     """
     from medgen.cli.output import note, say
     from medgen.volume import repair_volume
+    from medgen.volume.repair import repaired_files
 
+    repaired_files(output, overwrite=overwrite)
     repaired = repair_volume(
         volume,
         series=series,

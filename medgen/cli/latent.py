@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from medgen.cli.parameters import DEFAULTS, AllowModule, Output
-from medgen.types import Split
+from medgen.types import Checkpoint, Split
 
 app = App(name="latent", help="Turn images into latent codes.", sort_key=7.6, default_parameter=DEFAULTS)
 
@@ -24,6 +24,7 @@ def encode(
     seed: int = 0,
     split: Split | None = None,
     overwrite: bool = False,
+    checkpoint: Checkpoint | None = None,
     device: str = "auto",
     allow_module: AllowModule = (),
 ) -> None:
@@ -53,6 +54,8 @@ def encode(
         seed: of the places of --patches.
         split: only the cases of this split.
         overwrite: replace what is there.
+        checkpoint: of a run that has not ended, take its last weights, or those of the best validation so
+            far; what is made says so.
         device: 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.
         allow_module: a module outside medgen that the model may name as its method; repeatable.
     """
@@ -71,6 +74,7 @@ def encode(
             device=device,
             overwrite=overwrite,
             allow_modules=allow_module,
+            checkpoint=checkpoint,
             progress=progress,
         )
     say(str(written))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from medgen.cli.parameters import AllowModule, Output
-from medgen.types import Split
+from medgen.types import Checkpoint, Split
 
 if TYPE_CHECKING:
     from medgen.inference.lesions import Detected
@@ -34,6 +34,7 @@ def predict(
     max_memory: Annotated[float | None, Parameter(metavar="GB")] = None,
     max_minutes: Annotated[float | None, Parameter(metavar="M")] = None,
     ensemble: Annotated[tuple[Path, ...], Parameter(name="--ensemble", metavar="RUN")] = (),
+    checkpoint: Checkpoint | None = None,
     device: str = "auto",
     allow_module: AllowModule = (),
 ) -> None:
@@ -80,6 +81,8 @@ def predict(
         max_minutes: a case fails that takes longer.
         ensemble: a further run, such as another fold: probabilities or images
             are averaged; repeatable.
+        checkpoint: of a run that has not ended, take its last weights, or those of the best validation so
+            far; what is made says so.
         device: 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.
         allow_module: a module outside medgen that the model may name as its method; repeatable.
     """
@@ -109,6 +112,7 @@ def predict(
             ensemble=ensemble,
             device=device,
             allow_modules=allow_module,
+            checkpoint=checkpoint,
             on_detected=detected.append,
             progress=progress,
         )

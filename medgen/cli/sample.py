@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from medgen.cli.parameters import AllowModule, Output
+from medgen.types import Checkpoint
 
 
 def sample(
@@ -16,6 +17,7 @@ def sample(
     seed: int = 0,
     temperature: float = 1.0,
     overwrite: bool = False,
+    checkpoint: Checkpoint | None = None,
     device: str = "auto",
     allow_module: AllowModule = (),
 ) -> None:
@@ -44,6 +46,8 @@ def sample(
         seed: another seed gives other samples.
         temperature: factor on the standard deviation of the latent noise; below 1 images are less varied.
         overwrite: replace the samples of an earlier run; a folder that holds anything else is refused.
+        checkpoint: of a run that has not ended, take its last weights, or those of the best validation so
+            far; what is made says so.
         device: 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.
         allow_module: a module outside medgen that the model may name as its method; repeatable.
     """
@@ -61,6 +65,7 @@ def sample(
             device=device,
             overwrite=overwrite,
             allow_modules=allow_module,
+            checkpoint=checkpoint,
             progress=progress,
         )
     say(str(folder))

@@ -24,6 +24,7 @@ def train(
     precision: Literal["32", "bf16"] | None = None,
     store: Path | None = None,
     allow_module: AllowModule = (),
+    plan: bool = False,
 ) -> None:
     """Train what a recipe describes on the cases of a table.
 
@@ -37,6 +38,7 @@ def train(
         medgen train recipe.yaml --cases cases.csv --out run --device cuda
         medgen train recipe.yaml --cases cases.csv --out run --set seed=1
         medgen train recipe.yaml --cases cases.csv --out run --resume
+        medgen train recipe.yaml --cases cases.csv --out run --plan
 
     Args:
         recipe: the YAML file that describes the run.
@@ -51,11 +53,31 @@ def train(
         precision: '32' or 'bf16'; the recipe's own by default.
         store: folder of prepared volumes, to share it between runs; 'store' in the run by default.
         allow_module: a module outside medgen that the recipe may name as its method; repeatable.
+        plan: check all that can be checked, show what will be trained and how long it will take on
+            this machine (a few steps are measured), and end; nothing is written.
     """
-    from medgen.cli.output import say
+    from medgen.cli.output import note, say, show_table
+    from medgen.cli.plan import plan_lines, plan_rows
     from medgen.cli.progress import progress_display
     from medgen.run.experiment import train as train_recipe
 
+    if plan:
+        from medgen.run.start import plan as plan_training
+
+        planned = plan_training(
+            recipe,
+            cases,
+            out,
+            overrides=overrides,
+            device=device,
+            devices=devices,
+            nodes=nodes,
+            precision=precision,
+            store=store,
+            allow_modules=allow_module,
+        )
+        show_table(("what", "planned"), plan_rows(planned))
+        return
     with progress_display() as progress:
         run = train_recipe(
             recipe,
@@ -71,6 +93,7 @@ def train(
             store=store,
             allow_modules=allow_module,
             progress=progress,
+            on_plan=lambda planned: note("\n".join(plan_lines(planned))),
         )
     if os.environ.get("LOCAL_RANK", "0") == "0":  # with --devices each process runs this command
         say(str(run))

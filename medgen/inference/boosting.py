@@ -193,6 +193,8 @@ def load_first(run: Path, description: Mapping[str, Any]) -> BoostedEstimator | 
     if context is None:
         return None
     folder = run / "model" if (run / "model").is_dir() else run
+    if description.get("unfinished"):
+        folder = next((file.parent for file in (run / "checkpoints").glob(f"*/{FILE}")), run)
     if not isinstance(context, dict) or context.get("kind") not in KINDS:
         raise ModelError(f"the model's context is {context!r}, not known here", where=folder, fix="use a newer medgen")
     return BoostedEstimator.load(folder, context.get("sha256"))

@@ -29,7 +29,7 @@ from medgen.inference.report import (
 from medgen.inference.sources import Inputs, parse_inputs
 from medgen.inference.writing import output_name, split_name
 from medgen.methods.base import Direction
-from medgen.types import Progress, Split
+from medgen.types import Checkpoint, Progress, Split
 from medgen.volume import Geometry
 
 _SHOWN = 5
@@ -91,6 +91,7 @@ def predict(
     limits: Limits = NO_LIMITS,
     ensemble: Sequence[str | Path] = (),
     allow_modules: Sequence[str] = (),
+    checkpoint: Checkpoint | None = None,
     on_detected: OnDetected | None = None,
     progress: Progress | None = None,
 ) -> Path:
@@ -122,6 +123,8 @@ def predict(
         ensemble: further runs, such as the other folds, whose images or probabilities are averaged with this one's;
             all are loaded once.
         allow_modules: modules outside medgen that the model may name as its method.
+        checkpoint: of a run that has not ended, ``last``: the weights of its last checkpoint, or ``best``: those of its
+            best validation so far; likewise of each run of ``ensemble``. All that is made with them says so.
         on_detected: for one patient and a model that detects lesions, is called with them.
         progress: called with (done, total, what).
 
@@ -145,14 +148,14 @@ def predict(
         if not cases:
             raise UsageError(f"the table has no case of split '{split}'", where=source, fix="choose another --split")
         _require_folder_name(output)
-        model = _load(run, ensemble, device, allow_modules)
+        model = _load(run, ensemble, device, allow_modules, checkpoint)
         result = predict_cohort(model, cases, output, options, overwrite=overwrite, resume=resume, progress=progress)
         result.require_complete()
         return output
     for option, given in (("--resume", resume), ("--split", split is not None)):
         if given:
             raise UsageError(f"{option} is for a case table, not for one patient", fix="leave it out, or give a .csv")
-    model = _load(run, ensemble, device, allow_modules)
+    model = _load(run, ensemble, device, allow_modules, checkpoint)
     _require_one_image(model, options)
     started = time.monotonic()
     written = model.predict_file(source, output, options, overwrite=overwrite, progress=progress)
@@ -226,8 +229,16 @@ def predict_cohort(
     return CohortResult(output, tuple(reports.values()))
 
 
-def _load(run: str | Path, ensemble: Sequence[str | Path], device: str, allow_modules: Sequence[str]) -> LoadedModel:
-    first, *others = (load_model(each, device=device, allow_modules=allow_modules) for each in (run, *ensemble))
+def _load(
+    run: str | Path,
+    ensemble: Sequence[str | Path],
+    device: str,
+    allow_modules: Sequence[str],
+    checkpoint: Checkpoint | None,
+) -> LoadedModel:
+    first, *others = (
+        load_model(each, device=device, allow_modules=allow_modules, checkpoint=checkpoint) for each in (run, *ensemble)
+    )
     return first.joined(others) if others else first
 
 

@@ -15,13 +15,13 @@ import torch
 import medgen
 from medgen.cases import Case, columns_of, listed, read_cases
 from medgen.errors import CasesFailed, InputError, MedgenError, ModelError, StorageError, UsageError
-from medgen.files import atomic_path, sha256, write_json
+from medgen.files import atomic_path, require_output, sha256, write_json
 from medgen.inference.opened import Opened, open_model
 from medgen.methods.base import Encodes
 from medgen.preparation import Prepared
 from medgen.preparation.building import prepare_case
 from medgen.sampling.patches import PatchConfig, cut
-from medgen.types import Array, Progress, Split
+from medgen.types import Array, Checkpoint, Progress, Split
 
 MOST_IN_CSV = 4096
 """Numbers of a code that a row of a CSV file may hold; spreadsheets end at 16384 columns."""
@@ -82,6 +82,7 @@ def encode(
     device: str = "auto",
     overwrite: bool = False,
     allow_modules: Sequence[str] = (),
+    checkpoint: Checkpoint | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Write the latent code of patches of every case, with a model that encodes.
@@ -103,6 +104,8 @@ def encode(
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         overwrite: replace what is there.
         allow_modules: modules outside medgen that the model may name as its method.
+        checkpoint: of a run that has not ended, ``last``: the weights of its last checkpoint, or ``best``: those of its
+            best validation so far. Everything that is made with them says so.
         progress: called with (cases done, cases in all, what).
 
     Returns:
@@ -123,7 +126,7 @@ def encode(
     chosen = table.select(split=split)
     if not chosen:
         raise InputError(f"no case has split '{split}'", where=table.path, fix="leave out --split, or choose another")
-    model = open_model(run, device, allow_modules)
+    model = open_model(run, device, allow_modules, checkpoint)
     shape = _code_shape(model)
     if output.suffix == ".csv":
         _require_short(shape, output)
@@ -267,6 +270,7 @@ def _require_sensible(places: Places, files: Sequence[Path], *, overwrite: bool)
     if not 0 <= places.seed < _SEEDS:
         raise UsageError(f"--seed must be between 0 and 2^64 - 1, got {places.seed}", fix="e.g. --seed 0")
     for file in files:
+        require_output(file)
         if file.exists() and not overwrite:
             raise UsageError("the output exists", where=file, fix="choose another name, or --overwrite")
 

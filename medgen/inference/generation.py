@@ -24,7 +24,7 @@ from medgen.inference.opened import Opened, open_model
 from medgen.inference.sample_folder import MANIFEST, new_folder, require_free
 from medgen.inference.sample_writing import Drawing, channels_of, write_samples
 from medgen.methods.base import Samples
-from medgen.types import Array, Progress
+from medgen.types import Array, Checkpoint, Progress
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ def sample(
     device: str = "auto",
     overwrite: bool = False,
     allow_modules: Sequence[str] = (),
+    checkpoint: Checkpoint | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Draw new images from a model that samples, and write them into a folder that appears whole or not at all.
@@ -61,6 +62,8 @@ def sample(
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         overwrite: replace the samples of an earlier run in ``output``.
         allow_modules: modules outside medgen that the model may name as its method.
+        checkpoint: of a run that has not ended, ``last``: the weights of its last checkpoint, or ``best``: those of its
+            best validation so far. Everything that is made with them says so.
         progress: called with (samples done, samples in all, what).
 
     Returns:
@@ -75,7 +78,7 @@ def sample(
     drawing = Drawing(count, seed, temperature)
     _require_sensible(drawing)
     require_free(output, overwrite=overwrite)
-    model = open_model(run, device, allow_modules)
+    model = open_model(run, device, allow_modules, checkpoint)
     drawn = draw(model, drawing)
     with new_folder(output, overwrite=overwrite) as folder:
         content = write_samples(folder, _counted(drawn, count, progress), model, drawing)

@@ -38,7 +38,8 @@ from medgen.inference.writing import (
 from medgen.methods.base import Direction, Method
 from medgen.training.engine import parse_device
 from medgen.training.model_folder import load_stages
-from medgen.types import Progress
+from medgen.training.unfinished import unfinished_note
+from medgen.types import Checkpoint, Progress
 from medgen.volume import Geometry, Kind, Volume, write_volume
 
 log = logging.getLogger(__name__)
@@ -238,7 +239,8 @@ class LoadedModel:
                 volume, more = besides.labels(mean, prepared, self.preparation, self.classes, self.cascade)
             else:
                 volume, more = besides.images(mean, prepared, self.preparation, route.makes)
-        return replace(volume, source="", notes=tuple(dict.fromkeys((*notes, *mean.notes, *more))))
+        unfinished = [note for member in self.members for note in unfinished_note(member.description)]
+        return replace(volume, source="", notes=tuple(dict.fromkeys((*unfinished, *notes, *mean.notes, *more))))
 
     def predict_file(
         self,
@@ -313,21 +315,30 @@ class LoadedModel:
         )
 
 
-def load_model(run: str | Path, *, device: str = "auto", allow_modules: Sequence[str] = ()) -> LoadedModel:
+def load_model(
+    run: str | Path,
+    *,
+    device: str = "auto",
+    allow_modules: Sequence[str] = (),
+    checkpoint: Checkpoint | None = None,
+) -> LoadedModel:
     """Load what ``medgen train`` wrote.
 
     Args:
         run: the run folder, or its ``model`` folder.
         device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
         allow_modules: modules outside medgen that the model may name as its method.
+        checkpoint: of a run that has not ended, its ``last`` weights or those of the ``best`` validation so far; all
+            that is made with them says so.
 
     Raises:
-        UsageError: there is no such device here; the message names those that there are.
+        UsageError: there is no such device here; the message names those that there are. Or a checkpoint of a run is
+            asked for that has ended.
         ModelError: something is missing, damaged, of a newer format, or names a module that was not allowed.
     """
     kind, index = parse_device(device)
     place = torch.device(kind if index is None else f"{kind}:{index}")
     if device == "auto":
         log.info("predicting on %s", place)
-    stages, description = load_stages(Path(run), place, allow_modules=allow_modules)
+    stages, description = load_stages(Path(run), place, allow_modules=allow_modules, checkpoint=checkpoint)
     return LoadedModel(stages, description, place, source=str(run), first=load_first(Path(run), description))

@@ -18,6 +18,7 @@ from medgen.sampling.augmentation import AugmentationConfig
 from medgen.sampling.patches import PatchConfig
 from medgen.training.engine import parse_device
 from medgen.training.model_folder import load_stages
+from medgen.types import Checkpoint
 
 _COMMANDS = {
     "predict": "medgen predict",
@@ -64,7 +65,8 @@ class Opened:
     @property
     def origin(self) -> dict[str, Any]:
         """Which model it is, for the JSON file beside a result."""
-        return {"method": self.content["method"], "weights_sha256": self.content["weights_sha256"]}
+        unfinished = {"unfinished": facts} if (facts := self.content.get("unfinished")) else {}
+        return {"method": self.content["method"], "weights_sha256": self.content["weights_sha256"], **unfinished}
 
     def lacks(self, what: str) -> UsageError:
         """The error for a model that cannot do ``what``; it names what the model can do."""
@@ -77,13 +79,16 @@ class Opened:
         )
 
 
-def open_model(run: str | Path, device: str, allow_modules: Sequence[str]) -> Opened:
+def open_model(
+    run: str | Path, device: str, allow_modules: Sequence[str], checkpoint: Checkpoint | None = None
+) -> Opened:
     """Load what ``medgen train`` wrote.
 
     Args:
         run: the run folder, or its ``model`` folder.
         device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
         allow_modules: modules outside medgen that the model may name as its method.
+        checkpoint: of a run that has not ended, see :func:`~medgen.inference.model.load_model`.
 
     Raises:
         UsageError: there is no such device here.
@@ -93,7 +98,7 @@ def open_model(run: str | Path, device: str, allow_modules: Sequence[str]) -> Op
     place = torch.device(kind if index is None else f"{kind}:{index}")
     if device == "auto":
         log.info("running on %s", place)
-    stages, content = load_stages(Path(run), place, allow_modules=allow_modules)
+    stages, content = load_stages(Path(run), place, allow_modules=allow_modules, checkpoint=checkpoint)
     folder = Path(run).resolve()
     name = folder.parent.name if folder.name == "model" else folder.name
     known = Description.parse(content, stages[0].shape, str(run))

@@ -81,6 +81,7 @@ def write_report(path: Path, model: LoadedModel, options: PredictOptions, cases:
                 "classes": model.classes,
                 **({"class_values": values} if (values := _class_values(model)) else {}),
                 "weights_sha256": model.hashes[0],
+                **({"unfinished": facts} if (facts := model.description.get("unfinished")) else {}),
                 **({"ensemble_sha256": model.hashes[1:]} if model.hashes[1:] else {}),
             },
             "read_options": asdict(options.read),

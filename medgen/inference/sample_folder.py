@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from medgen.errors import UsageError
-from medgen.files import storage_errors
+from medgen.files import require_writable, storage_errors
 
 MANIFEST, SHEET, RAW = "samples.json", "contact_sheet.png", "samples.npz"
 _SAMPLE = re.compile(r"sample_\d{4,}_.+\.(nii\.gz|png)")
@@ -35,6 +35,7 @@ def require_free(folder: Path, *, overwrite: bool) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError("samples go into a folder, and this is a file", where=folder, fix="give -o a folder")
+    require_writable(folder.absolute().parent)
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     if not names:
         return

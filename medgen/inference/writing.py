@@ -10,6 +10,7 @@ from typing import Any
 
 from medgen.cases import Case, columns_of
 from medgen.errors import UsageError
+from medgen.files import require_output
 from medgen.inference.labels import Found
 from medgen.inference.lesions import DETECTION_MAP, LESIONS, Detected, write_lesions
 from medgen.volume import Volume, write_volume
@@ -208,6 +209,7 @@ def require_writable(files: Files, *, overwrite: bool) -> None:
         raise UsageError("one volume is written as NIfTI", where=output, fix="end the output's name in .nii.gz")
     if twice := {file.name for file in files.all if files.all.count(file) > 1}:
         raise UsageError(f"two files would have the name {min(twice)}", fix="rename a role or a class of the model")
+    require_output(output)
     for file in (*files.all, *files.left_over):
         if file.exists() and not overwrite:
             raise UsageError("the output exists", where=file, fix="choose another name, or --overwrite")

@@ -66,6 +66,7 @@ def check_recipe(
     with torch.random.fork_rng(devices=[]):  # weights are drawn, and thrown away
         method = kind(config, Shape(len(inputs), outputs, recipe.patches.size))
     _require_patch(recipe.patches.size, method)
+    recipe.inference.tile_size(recipe.patches.size, method.window)
     return recipe, kind, config
 
 
@@ -98,6 +99,22 @@ def require_images(
     if missing:
         found = (f"{role} in {len(names)} of {len(cases)} ({listed(names)})" for role, names in missing.items())
         raise InputError(f"{who} have no image for {'; '.join(found)}", where=where, fix=fix)
+
+
+def require_files(cases: Sequence[Case], roles: Roles) -> None:
+    """Refuse cases of which the table names files that are not there.
+
+    Raises:
+        InputError: the first of them, and how many there are.
+    """
+    found = [(case.name, role, path) for case in cases for role in roles.all if (path := case.path(role)) is not None]
+    absent = [each for each in found if not each[2].exists()]
+    if absent:
+        name, role, path = absent[0]
+        more = f" (and {len(absent) - 1} more: see 'medgen check')" if len(absent) > 1 else ""
+        raise InputError(
+            f"case '{name}' names a file for '{role}' that is not there{more}", where=path, fix="check the case table"
+        )
 
 
 def _require_roles(recipe: Recipe, kind: type[Method]) -> None:

@@ -33,7 +33,7 @@ def write_report(
         InputError: there is nothing to report, or a file is damaged.
         StorageError: the disk is full or the folder cannot be written.
     """
-    from medgen.files import atomic_path
+    from medgen.files import atomic_path, require_output
     from medgen.report.figures import draw_figures
     from medgen.report.page import render_page
     from medgen.report.sources import find_sources
@@ -41,6 +41,7 @@ def write_report(
     folder = Path(folder)
     path = Path(output) if output is not None else folder / "report.html"
     sources = find_sources(folder, cases=Path(cases) if cases is not None else None)
+    require_output(path)
     for sentence in sources.missing:
         log.info("%s", sentence)
     figures = draw_figures(sources, progress=progress)

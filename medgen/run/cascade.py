@@ -17,15 +17,16 @@ from pathlib import Path
 
 import numpy as np
 
-from medgen.errors import UsageError
+from medgen.cases import subjects_of
 from medgen.files import atomic_path
 from medgen.inference.boosting import BoostedEstimator
 from medgen.methods.base import Method
 from medgen.preparation import StoredCase
 from medgen.run.first_context import Trees, fit_first_context
 from medgen.run.fitting import fit
-from medgen.run.folds import deal_folds, subjects_of
+from medgen.run.folds import deal_folds
 from medgen.run.session import Contexts, Part, Session
+from medgen.run.start import require_subjects
 from medgen.run.validation import estimate
 
 
@@ -55,11 +56,7 @@ def fit_cascade(
         UsageError: a cascade was asked for and there is only one training subject.
     """
     subjects = subjects_of(cases)
-    if stages > 1 and subjects < 2:
-        raise UsageError(
-            f"auto-context needs at least 2 training subjects, there is {subjects}",
-            fix="set config.stages to 1, or add subjects with split 'train'",
-        )
+    require_subjects(stages, subjects)
     folds = min(folds, subjects)
     first, contexts = None, None
     if trees is not None:

@@ -5,30 +5,35 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from medgen.cases import SOURCE, TARGET, Case, CaseTable, read_cases
+from medgen.cases import Case, read_cases
 from medgen.config import Config
 from medgen.errors import InputError, UsageError
-from medgen.files import folder_lock, remove_partial_files
-from medgen.methods.base import Method, Shape, stages_of
+from medgen.files import folder_lock, remove_partial_files, require_writable
+from medgen.inference.boosting import KINDS
+from medgen.methods.base import Method, stages_of
 from medgen.preparation import Preparation, Roles, Store, build_store, open_store
-from medgen.recipe.check import check_recipe, require_images
+from medgen.recipe.check import check_recipe, require_files, require_images
 from medgen.recipe.settings import Recipe, load_recipe, save_recipe
 from medgen.run.cascade import fit_cascade
 from medgen.run.first_context import Trees
 from medgen.run.manifest import require_same_cases, write_manifest
-from medgen.run.monitor.monitor import require_selection
+from medgen.run.plan import Plan
+from medgen.run.planning import FOLDS, shape_of
 from medgen.run.session import Session
+from medgen.run.start import checked_run, require_numbers
 from medgen.run.validations import on_validation
 from medgen.sampling.streams import visible
-from medgen.training.engine import Engine, best_precision
+from medgen.training.engine import Engine
 from medgen.training.log import RunLog
-from medgen.training.model_folder import save_model
+from medgen.training.model_folder import described, save_model
 from medgen.training.stopping import StopRequest
+from medgen.training.unfinished import save_description
 from medgen.types import Progress
 
 log = logging.getLogger(__name__)
@@ -52,6 +57,7 @@ def train(
     store: str | Path | None = None,
     allow_modules: Sequence[str] = (),
     progress: Progress | None = None,
+    on_plan: Callable[[Plan], None] | None = None,
 ) -> Path:
     """Train a model from a recipe and a case table.
 
@@ -69,6 +75,7 @@ def train(
         store: folder of prepared volumes, to share it between runs; by default ``out/store``.
         allow_modules: modules outside medgen that the recipe may name as its method.
         progress: called with (done, total, what).
+        on_plan: called with the plan before any case is prepared; see :func:`~medgen.run.start.plan`.
 
     Returns:
         The run folder; ``out/model`` is what prediction needs.
@@ -80,18 +87,26 @@ def train(
         KeyboardInterrupt: Ctrl-C; during training the state is saved and the run can be resumed.
         StorageError: the disk is full or the folder cannot be written.
     """
-    if precision is not None:
-        overrides = [*overrides, f"schedule.precision='{precision}'"]
-    settings = load_recipe(recipe, overrides)
-    folder, table = Path(out), read_cases(cases)
-    where = recipe if isinstance(recipe, str | Path) else None
-    settings, kind, config = check_recipe(settings, allow_modules=allow_modules, where=where)
-    learnt = _learnt_from(table, settings.data, kind)
-    require_selection(kind, settings.schedule, learnt, table.path)
-    chosen = _precision(settings, folder, device, resume=resume)
-    settings = load_recipe(settings, [f"schedule.precision='{chosen}'"])
+    require_numbers(devices, nodes, max_minutes)
+    folder = Path(out)
+    place = Path(store) if store else folder / "store"
+    settings, kind, config, learnt, planned = checked_run(
+        recipe,
+        cases,
+        folder,
+        place,
+        overrides=overrides,
+        device=device,
+        world=devices * nodes,
+        precision=precision,
+        allow_modules=allow_modules,
+        resume=resume,
+    )
+    chosen = planned.precision
     engine = Engine(device, devices=devices, nodes=nodes, precision=chosen)
-    _require_divisible(settings, engine.world)
+    planned = replace(planned, device=str(engine.device))
+    if on_plan is not None and engine.rank == 0:
+        on_plan(planned)
     stop = StopRequest(max_minutes)
     with ExitStack() as stack:
         stack.enter_context(stop.listening())
@@ -99,14 +114,13 @@ def train(
             stack.enter_context(_opened(folder, settings, resume=resume))
         engine.barrier()
         began = time.monotonic()
-        prepared = _prepare(settings, learnt, Path(store) if store else folder / "store", engine, progress)
+        prepared = _prepare(settings, learnt, place, engine, progress)
         require_same_cases(folder, prepared, resume=resume, write=engine.rank == 0)
         metrics = RunLog(folder, tensorboard=settings.schedule.tensorboard and engine.rank == 0)
         stack.enter_context(closing(metrics))
         task = kind.batch_class.task()
         classes = _class_names(settings.data, prepared) if task.labels else ()
-        outputs = task.channels(settings.data, len(classes))
-        shape = Shape(len(settings.data.inputs), outputs, settings.patches.size)
+        shape = shape_of(settings, kind, len(classes))
         session = Session(
             settings,
             folder,
@@ -116,10 +130,11 @@ def train(
             shape,
             prepared.preparation,
             on_validation,
+            planned,
             allow_modules=allow_modules,
             progress=progress,
         )
-        _train(session, config, prepared, classes)
+        _train(session, kind, config, prepared, classes)
         if engine.rank == 0:
             write_manifest(session, learnt, prepared, time.monotonic() - began)
         engine.barrier()
@@ -157,19 +172,9 @@ def prepare(
     known = [visible(case, kind.batch_class, settings.data) for case in table.cases]  # as in training
     learnt = [case for case in known if case.split != "test"]
     require_images(learnt, settings.data, kind.batch_class, where=table.path)
+    require_files(known, settings.data)
+    require_writable(Path(store))
     return build_store(known, preparation, store, workers=workers or _preparers(), progress=progress)
-
-
-def _precision(settings: Recipe, folder: Path, device: str, *, resume: bool) -> Literal["32", "bf16"]:
-    """The precision of a run: of ``auto`` that with which it began, or else the best of the device."""
-    named = settings.schedule.precision
-    if named != "auto":
-        return named
-    recipe = folder / "recipe.yaml"
-    began = load_recipe(recipe).schedule.precision if resume and recipe.is_file() else "auto"
-    chosen = best_precision(device) if began == "auto" else began
-    log.info("precision: %s", chosen)
-    return chosen
 
 
 def _prepare(settings: Recipe, cases: Sequence[Case], folder: Path, engine: Engine, progress: Progress | None) -> Store:
@@ -189,15 +194,19 @@ def _prepare(settings: Recipe, cases: Sequence[Case], folder: Path, engine: Engi
     return prepared
 
 
-def _train(session: Session, config: Config, prepared: Store, classes: Sequence[str]) -> None:
+def _train(session: Session, kind: type[Method], config: Config, prepared: Store, classes: Sequence[str]) -> None:
     """Fit all networks and write the model."""
     training, held_out = prepared.select(split="train"), prepared.select(split="val")
-    folds = getattr(config, "context_folds", 2)
+    folds = getattr(config, "context_folds", FOLDS)
     trees = Trees.of(config)
+    model, main = session.folder / "model", session.engine.rank == 0
+    description = _description(session.recipe, kind, config, prepared, classes)
+    if main:
+        shape = session.shape.with_context() if trees else session.shape
+        unfinished = {**description, **({"context": {"kind": KINDS[0]}} if trees else {})}
+        save_description(session.folder, described(config, shape, unfinished))
     networks, first = fit_cascade(session, training, held_out, stages=stages_of(config), folds=folds, trees=trees)
-    if session.engine.rank == 0:
-        model = session.folder / "model"
-        description = _description(session.recipe, networks[0], prepared, classes)
+    if main:
         context = {"context": first.save(model)} if first else {}
         save_model(model, networks, {**description, **context})
 
@@ -205,30 +214,6 @@ def _train(session: Session, config: Config, prepared: Store, classes: Sequence[
 def _preparers() -> int:
     """Processes that prepare cases: a few, since each holds whole volumes."""
     return min(4, os.cpu_count() or 1)
-
-
-def _learnt_from(table: CaseTable, roles: Roles, kind: type[Method]) -> tuple[Case, ...]:
-    """The training and validation cases, without the labels that the method may not see."""
-    cases = tuple(case for case in table.cases if case.split != "test")
-    if roles.domains is not None:
-        cases = tuple(case for case in cases if case.domain in roles.domains)
-    elif kind.batch_class.task().labels and not kind.adapts():
-        _require_one_domain(table, cases)
-    if not any(case.split == "train" for case in cases):
-        raise InputError("no case has split 'train'", where=table.path, fix="write 'train' into the column 'split'")
-    cases = tuple(visible(case, kind.batch_class, roles) for case in cases)
-    require_images(cases, roles, kind.batch_class, where=table.path)
-    return cases
-
-
-def _require_one_domain(table: CaseTable, cases: Sequence[Case]) -> None:
-    """A baseline of adaptation must not learn from target labels because they happen to be in the table."""
-    if {SOURCE, TARGET} <= {case.domain for case in cases}:
-        raise UsageError(
-            "the cases are of two domains, and this method learns from the labels of all of them",
-            where=table.path,
-            fix="set data.domains to [source], to [target], or to [source, target] for both",
-        )
 
 
 def _class_names(roles: Roles, prepared: Store) -> tuple[str, ...]:
@@ -239,15 +224,6 @@ def _class_names(roles: Roles, prepared: Store) -> tuple[str, ...]:
     if highest == 0:
         raise InputError("no training case has a labelled voxel", fix="check the role in data.labels")
     return tuple(str(value) for value in range(1, highest + 1))
-
-
-def _require_divisible(settings: Recipe, world: int) -> None:
-    schedule = settings.schedule
-    if schedule.batch % (schedule.accumulate * world):
-        raise UsageError(
-            f"a batch of {schedule.batch} cannot be cut into {schedule.accumulate} micro-batches for {world} processes",
-            fix="make schedule.batch a multiple of schedule.accumulate times the processes",
-        )
 
 
 @contextmanager
@@ -282,12 +258,14 @@ def _require_same(before: Recipe, now: Recipe, where: Path) -> None:
         )
 
 
-def _description(settings: Recipe, method: Method, prepared: Store, classes: Sequence[str]) -> dict[str, Any]:
+def _description(
+    settings: Recipe, kind: type[Method], config: Config, prepared: Store, classes: Sequence[str]
+) -> dict[str, Any]:
     return {
         "method": settings.method,
-        "task": method.batch_class.task().name,
+        "task": kind.batch_class.task().name,
         "classes": list(classes),
-        "stages": stages_of(method.config),
+        "stages": stages_of(config),
         "preparation": prepared.preparation.as_dict(),
         "inference": settings.inference.model_dump(mode="json"),
         "patches": list(settings.patches.size),

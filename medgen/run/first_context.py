@@ -20,13 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgen.baselines.regressors import NEIGHBOURHOOD_TREES, BoostingConfig, fit_boosting
+from medgen.cases import subjects_of
 from medgen.errors import Preempted
 from medgen.files import atomic_path
 from medgen.inference.boosting import FILE, BoostedEstimator
 from medgen.inference.neighbourhood import VOXELWISE
 from medgen.preparation import StoredCase
 from medgen.preparation.task import AIR_BELOW
-from medgen.run.folds import deal_folds, subjects_of
+from medgen.run.folds import deal_folds
 from medgen.run.session import Session
 
 FOLDS = 5

@@ -156,8 +156,9 @@ def _after_step(session: Session, part: Part, state: _State, record: Record, fol
             else {}
         )
         session.log.write(part.name, record.step, losses=record.losses, learning_rate=record.learning_rate, **extra)
+    told = session.pace.step(part.name, state.step)
     if session.progress is not None and main:
-        session.progress(state.step, schedule.steps, f"{part.name}  {_readable(record.losses)}")
+        session.progress(state.step, schedule.steps, f"{told}  {_readable(record.losses)}")
     validations = state.on_validation
     if validations and (state.step % schedule.validate_every == 0 or last or state.step == validations.extra):
         validations(state.current, record.step)

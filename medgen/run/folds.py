@@ -4,19 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from medgen.cases import subject_of
 from medgen.preparation import StoredCase
 
 
 def deal_folds(cases: Sequence[StoredCase], folds: int) -> list[tuple[StoredCase, ...]]:
     """The cases of each fold: subjects are dealt like cards in the order of the table, each with all its studies."""
-    order = {subject: number for number, subject in enumerate(dict.fromkeys(_subject(case) for case in cases))}
-    return [tuple(case for case in cases if order[_subject(case)] % folds == fold) for fold in range(folds)]
-
-
-def subjects_of(cases: Sequence[StoredCase]) -> int:
-    """How many subjects the cases are of."""
-    return len({_subject(case) for case in cases})
-
-
-def _subject(case: StoredCase) -> str:
-    return case.patient or case.name
+    order = {subject: number for number, subject in enumerate(dict.fromkeys(subject_of(case) for case in cases))}
+    return [tuple(case for case in cases if order[subject_of(case)] % folds == fold) for fold in range(folds)]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
-import resource
-import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import torch
 
 import medgen
 from medgen.cases import Case
@@ -18,6 +19,7 @@ from medgen.inference.boosting import FILE
 from medgen.preparation import Roles, Store
 from medgen.run.monitor.history import adaptation_manifest
 from medgen.run.session import Session
+from medgen.training.trial import peak_memory
 
 CASES = "cases.json"
 """What a run learns from: by case its split, its domain and a hash over its images."""
@@ -35,7 +37,7 @@ def write_manifest(session: Session, cases: Sequence[Case], prepared: Store, sec
     """
     folder, settings, engine = session.folder, session.recipe, session.engine
     versions = {name: importlib.metadata.version(name) for name in ("torch", "monai", "numpy", "nibabel")}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    peak = peak_memory(torch.device("cpu"))
     adaptation = adaptation_manifest(folder, keep=settings.schedule.keep)
     parts = [json.loads(path.read_text()) for path in folder.glob("checkpoints/*/done.json")]
     write_json(
@@ -56,6 +58,7 @@ def write_manifest(session: Session, cases: Sequence[Case], prepared: Store, sec
             **({"context_sha256": sha256(context)} if (context := folder / "model" / FILE).is_file() else {}),
             "preparation_notes": {case.name: case.notes for case in prepared.cases if case.notes},
             "files": _hashes(cases, settings.data),
+            "plan": replace(session.plan, seconds_a_step=session.pace.seconds_a_step).as_dict(),
             **({"adaptation": adaptation} if adaptation else {}),
         },
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from medgen.methods.base import Method, Shape
@@ -11,6 +11,8 @@ from medgen.methods.catalogue import create
 from medgen.preparation import Preparation, StoredCase
 from medgen.recipe.settings import Recipe
 from medgen.run.keeping import Validations
+from medgen.run.pace import Pace
+from medgen.run.plan import Plan
 from medgen.training.engine import Engine
 from medgen.training.log import RunLog
 from medgen.training.stopping import StopRequest
@@ -32,8 +34,14 @@ class Session:
     shape: Shape
     preparation: Preparation
     validations: Validations
+    plan: Plan
     allow_modules: Sequence[str] = ()
     progress: Progress | None = None
+    pace: Pace = field(init=False)
+
+    def __post_init__(self) -> None:
+        names = tuple(network.name for network in self.plan.networks)
+        object.__setattr__(self, "pace", Pace(names, self.plan.steps))
 
 
 @dataclass(frozen=True)

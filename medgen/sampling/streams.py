@@ -54,6 +54,23 @@ def lacking(case: Case, kind: type[Batch], roles: Roles) -> tuple[str, ...]:
     return min(wanting, key=len, default=())
 
 
+def require_streams(cases: Sequence[Case], kind: type[Batch], roles: Roles) -> None:
+    """Refuse training cases of which a stream has none, before any of them is prepared.
+
+    Args:
+        cases: of split ``train``, from the case table.
+        kind: of the batch.
+        roles: of the recipe.
+
+    Raises:
+        InputError: a domain has no case, or an image is there for none.
+    """
+    joined = [_streams_of(case, kind, roles) for case in cases]
+    for stream in kind.streams():
+        if not any(stream in each for each in joined):
+            raise _without_cases(stream)
+
+
 class StreamSource:
     """Numbered patches of all streams of a batch: number n joins patch n of each.
 
@@ -154,18 +171,11 @@ def _taken(stream: Stream, cases: Sequence[StoredCase], *, alone: bool) -> tuple
     if stream.domain is not None:
         taken = tuple(case for case in cases if _of_domain(case.domain, stream))
         if not taken:
-            raise InputError(
-                f"adaptation needs training cases of two domains, and there is none of domain '{stream.domain}'",
-                fix=f"write '{stream.domain}' into the column 'domain' of the case table",
-            )
+            raise _without_cases(stream)
     else:
         taken = tuple(case for case in cases if alone or needed <= case.files)
         if not taken and not alone:
-            field = next(iter(stream.fields))
-            raise InputError(
-                f"the method learns from '{field}', and no training case has an image for it",
-                fix="add cases of split 'train' with that image to the table",
-            )
+            raise _without_cases(stream)
     for field, array in stream.fields.items():
         if without := [case.name for case in taken if array not in ALWAYS | case.files]:
             raise InputError(
@@ -173,3 +183,16 @@ def _taken(stream: Stream, cases: Sequence[StoredCase], *, alone: bool) -> tuple
                 fix=f"name the role in the recipe's data, and give each case an image for it ({field})",
             )
     return taken
+
+
+def _without_cases(stream: Stream) -> InputError:
+    """The error where no training case belongs to a stream."""
+    if stream.domain is not None:
+        return InputError(
+            f"adaptation needs training cases of two domains, and there is none of domain '{stream.domain}'",
+            fix=f"write '{stream.domain}' into the column 'domain' of the case table",
+        )
+    return InputError(
+        f"the method learns from '{next(iter(stream.fields))}', and no training case has an image for it",
+        fix="add cases of split 'train' with that image to the table",
+    )

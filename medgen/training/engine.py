@@ -19,6 +19,9 @@ Batch = TypeVar("Batch")
 Network = TypeVar("Network", bound=nn.Module)
 
 
+log = logging.getLogger(__name__)
+
+
 class Engine:
     """One process of a run.
 
@@ -230,6 +233,21 @@ def parse_device(device: str) -> tuple[str, int | None]:
 def best_precision(device: str) -> Literal["32", "bf16"]:
     """``bf16`` where a device computes in it and does not only emulate it, else ``32``."""
     return "bf16" if _has_bf16(parse_device(device)[0]) else "32"
+
+
+def require_precision(device: str, precision: Literal["32", "bf16"]) -> None:
+    """Refuse a precision that a device cannot compute in, and warn where it only emulates it.
+
+    Raises:
+        UsageError: there is no such device, or no mixed precision on it.
+    """
+    kind = parse_device(device)[0]
+    if precision == "32":
+        return
+    if kind == "mps":
+        raise UsageError("there is no precision bf16 on 'mps'", fix="set schedule.precision to 32, or to auto")
+    if not _has_bf16(kind):
+        log.warning("this %s emulates bf16, which is slower than 32 bits: take --precision 32", kind)
 
 
 def _has_bf16(kind: str) -> bool:

@@ -73,11 +73,22 @@ class RunLog:
                 os.fsync(file.fileno())
 
 
-def _summary_writer(folder: Path) -> Any:
+def require_tensorboard() -> None:
+    """Refuse a log that needs TensorBoard where it is not installed.
+
+    Raises:
+        UsageError: it is not.
+    """
     try:
-        from torch.utils.tensorboard import SummaryWriter
+        import torch.utils.tensorboard  # noqa: F401
     except ImportError:
         raise UsageError(
             "schedule.tensorboard is on and TensorBoard is not installed", fix="pip install 'medgen[tensorboard]'"
         ) from None
+
+
+def _summary_writer(folder: Path) -> Any:
+    require_tensorboard()
+    from torch.utils.tensorboard import SummaryWriter
+
     return SummaryWriter(str(folder))

@@ -12,12 +12,15 @@ from pydantic import BaseModel, NonNegativeInt, PositiveInt, ValidationError
 from torch import Tensor
 
 import medgen
+from medgen.config import Config
 from medgen.errors import ModelError, UsageError
 from medgen.files import sha256, write_json
 from medgen.methods.base import Method, Shape, stages_of
 from medgen.methods.catalogue import create
 from medgen.training.checkpoint import load_weights, save_weights
 from medgen.training.engine import channels_last
+from medgen.training.unfinished import load_unfinished
+from medgen.types import Checkpoint
 
 FORMAT = 2
 """Of ``model.json``: 1 named channels alone and kept the weights of all networks."""
@@ -56,25 +59,42 @@ def save_model(folder: Path, stages: Sequence[Method], description: Mapping[str,
     }
     path = folder / "weights.safetensors"
     save_weights(path, weights)
-    first = stages[0]
-    write_json(
-        folder / "model.json",
-        {
-            "format": FORMAT,
-            "medgen": medgen.__version__,
-            "research_use_only": True,
-            **description,
-            "config": first.config.model_dump(mode="json"),
-            "shape": {**first.shape._asdict(), "size": list(first.shape.size), "dimensions": first.shape.dimensions},
-            "weights_sha256": sha256(path),
-        },
-    )
+    content = described(stages[0].config, stages[0].shape, description)
+    write_json(folder / "model.json", {**content, "weights_sha256": sha256(path)})
+
+
+def described(config: Config, shape: Shape, description: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of ``model.json`` but for the hash of the weights.
+
+    Args:
+        config: of the method.
+        shape: of the first network.
+        description: whatever else the model should carry.
+    """
+    return {
+        "format": FORMAT,
+        "medgen": medgen.__version__,
+        "research_use_only": True,
+        **description,
+        "config": config.model_dump(mode="json"),
+        "shape": {**shape._asdict(), "size": list(shape.size), "dimensions": shape.dimensions},
+    }
 
 
 def load_stages(
-    folder: Path, device: torch.device | str = "cpu", *, allow_modules: Sequence[str] = ()
+    folder: Path,
+    device: torch.device | str = "cpu",
+    *,
+    allow_modules: Sequence[str] = (),
+    checkpoint: Checkpoint | None = None,
 ) -> tuple[list[Method], dict[str, Any]]:
     """Read a model folder, or a run folder with ``model/`` in it.
+
+    Args:
+        folder: of the model or the run.
+        device: where the networks go.
+        allow_modules: modules outside medgen that the model may name as its method.
+        checkpoint: of a run that has not ended, which of its weights; see :func:`load_unfinished`.
 
     Returns:
         The networks of the cascade in evaluation mode on ``device``, and the content of ``model.json``.
@@ -82,20 +102,30 @@ def load_stages(
     Raises:
         ModelError: something is missing, damaged, of a newer format, or names a module that was not allowed.
     """
-    folder = folder / "model" if (folder / "model").is_dir() else folder
-    description = _read_description(folder)
-    weights = load_weights(folder / "weights.safetensors", digest=description["weights_sha256"])
+    if checkpoint is not None:
+        parts, description = load_unfinished(folder, checkpoint)
+    else:
+        folder = folder / "model" if (folder / "model").is_dir() else folder
+        description = _read_description(folder)
+        parts = _by_stage(load_weights(folder / "weights.safetensors", digest=description["weights_sha256"]))
     stages: list[Method] = []
     count = 1
     while len(stages) < count:
         index = len(stages)
         method = _create(description, _shape_of(description, index), allow_modules, folder)
         count = stages_of(method.config)
-        prefix = f"stage{index}."
-        part = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
-        _fill(method, part, folder)
+        _fill(method, parts[index] if index < len(parts) else {}, folder)
         stages.append(channels_last(method.to(device)).eval())
     return stages, description
+
+
+def _by_stage(weights: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+    """The weights of each network, whose names begin with ``stage0.``, ``stage1.``, ..."""
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in weights.items():
+        stage, _, rest = name.partition(".")
+        parts.setdefault(stage, {})[rest] = tensor
+    return [parts[stage] for index in range(len(parts)) if (stage := f"stage{index}") in parts]
 
 
 def exported_state(method: Method) -> dict[str, Tensor]:
@@ -142,7 +172,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
         description: dict[str, Any] = json.loads(path.read_text())
         kind = description["format"]
     except (FileNotFoundError, NotADirectoryError):
-        fix = "give the folder that 'medgen train --out' wrote; if training has not ended, resume it"
+        fix = "give the folder of 'medgen train --out'; if training has not ended, resume it, or take --checkpoint last"
         raise ModelError("there is no model here", where=folder, fix=fix) from None
     except (ValueError, KeyError, TypeError):
         raise ModelError("model.json is damaged", where=path, fix="copy the model folder again") from None

@@ -6,12 +6,14 @@ medgen itself, for the same reason; a DICOM series with pydicom, after its slice
 straight volume.
 """
 
+from medgen.volume.dicom import is_dicom
 from medgen.volume.grid import SAME_GRID, Grid, HasGrid, corner_distance, overlap, ras_grid, require_same_grid
 from medgen.volume.image import Volume, read_header, read_volume, reorient_like, to_ras
 from medgen.volume.labels import as_label, class_indices, read_label
 from medgen.volume.nifti import Geometry
 from medgen.volume.padding import AIR, HIGHEST, PADDING, share
 from medgen.volume.repair import Interpolated, Repaired, repair_volume
+from medgen.volume.series import Series, list_series
 from medgen.volume.writing import Kind, write_volume
 
 __all__ = [
@@ -25,10 +27,13 @@ __all__ = [
     "Interpolated",
     "Kind",
     "Repaired",
+    "Series",
     "Volume",
     "as_label",
     "class_indices",
     "corner_distance",
+    "is_dicom",
+    "list_series",
     "overlap",
     "ras_grid",
     "read_header",

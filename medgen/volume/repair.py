@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from medgen import __version__
 from medgen.errors import InputError
-from medgen.files import write_json
+from medgen.files import require_output, write_json
 from medgen.volume.damage import explained
 from medgen.volume.dicom import is_dicom, stack_values, without_copies
 from medgen.volume.grid import STRAIGHT, straighten
@@ -71,11 +71,7 @@ class Repaired:
             StorageError: the disk is full or the folder cannot be written.
             UsageError: one of the files exists and may not be overwritten, or the name has another ending.
         """
-        path = Path(path)
-        require_nifti_name(path)
-        sidecar = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".fix.json")
-        for each in (path, sidecar):
-            require_free(each, overwrite=overwrite)
+        path, sidecar = repaired_files(path, overwrite=overwrite)
         before = sidecar.read_bytes() if sidecar.exists() else None
         write_json(sidecar, self._facts())
         try:
@@ -101,6 +97,22 @@ class Repaired:
             "input": {"shape": self.source_shape, "spacing_mm": np.round(self.source_spacing, 6).tolist()},
             "output": {"shape": self.volume.shape, "spacing_mm": np.round(self.volume.spacing, 6).tolist()},
         }
+
+
+def repaired_files(path: str | Path, *, overwrite: bool = False) -> tuple[Path, Path]:
+    """The files that :meth:`Repaired.write` writes, found writable before the work.
+
+    Raises:
+        StorageError: the folder cannot be written.
+        UsageError: one of the files exists and may not be overwritten, or the name has another ending.
+    """
+    path = Path(path)
+    require_nifti_name(path)
+    sidecar = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".fix.json")
+    for each in (path, sidecar):
+        require_output(each)
+        require_free(each, overwrite=overwrite)
+    return path, sidecar
 
 
 def repair_volume(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from medgen.errors import InputError
 from medgen.volume.slices import Slice, damage, damaged, read_slices, require_small_deflated, silenced
@@ -38,6 +38,36 @@ def is_dicom(path: Path) -> bool:
     if path.is_dir() or path.suffix.lower() in SUFFIXES:
         return True
     return path.suffix.lower() not in _OTHER_FORMATS and path.is_file() and _is_marked(path)
+
+
+class Series(NamedTuple):
+    """One series of a folder.
+
+    Attributes:
+        name: of one of its files, by which it can be chosen.
+        modality: as the header says, for example ``CT``; empty where it does not.
+        files: how many there are.
+    """
+
+    name: str
+    modality: str
+    files: int
+
+
+def list_series(path: Path) -> tuple[Series, ...]:
+    """The series of images in a folder or a file, localizers included; nothing of the patient.
+
+    Raises:
+        InputError: there is no DICOM file, or one is empty, cut off or damaged.
+    """
+    files, _ = _files(path)
+    headers = {file: _header(file) for file in files}
+    images = {file: header for file, header in headers.items() if _is_image(header)}
+    groups = _grouped(images, lambda header: str(header.get("SeriesInstanceUID")))
+    return tuple(
+        Series(next(iter(group)).name, str(next(iter(group.values())).get("Modality", "")), len(group))
+        for group in groups.values()
+    )
 
 
 def find_slices(path: Path, series: str | None = None) -> tuple[list[Slice], tuple[str, ...]]:

@@ -9,6 +9,7 @@ import pytest
 
 from medgen.cases import Case, CaseTable, read_cases
 from medgen.checks import (
+    ALL,
     Fault,
     check_cases,
     clean_hounsfield,
@@ -64,6 +65,10 @@ class Dataset:
         return path
 
     def check(self, **options) -> tuple[Fault, ...]:
+        """Faults of images; three cases have one of split 'train', which is one of the table."""
+        return tuple(fault for fault in self.check_all(**options) if fault.case != ALL)
+
+    def check_all(self, **options) -> tuple[Fault, ...]:
         cases = tuple(Case(name, split, None, images) for name, (split, images) in self.cases.items())
         return check_cases(CaseTable(self.folder / "cases.csv", cases), **options)
 
@@ -165,7 +170,40 @@ def test_inputs_on_overlapping_grids_are_a_warning(dataset):
     dataset.put("b", "flair", mri(8))
     dataset.put("c", "flair", mri(9))
     assert "4.00 mm apart" in only(dataset.check(inputs=["t1", "flair"], target="ct"), "a", "flair", "warning")
-    assert "4.00 mm apart" in only(dataset.check(), "a", "flair", "error")
+    assert "4.00 mm apart" in only(dataset.check(), "a", "flair", "warning")  # the same without a recipe
+
+
+@pytest.mark.parametrize(("role", "severity"), [("flair", "warning"), ("ct", "error"), ("label", "error")])
+def test_the_grid_rule_does_not_depend_on_the_recipe(dataset, role, severity):
+    """Whatever stands first in the table: the first input is the reference, and a CT is a target."""
+    for seed, case in enumerate("abc"):
+        dataset.put(case, "flair", mri(7 + seed))
+    affine = dataset.affine.copy()
+    affine[0, 3] = 4
+    dataset.put("a", role, {"flair": mri(7), "ct": ct(), "label": label()}[role], affine)
+    images = dataset.cases["a"][1]
+    for order in (list(images), ["label", "ct", "t1", "flair"]):
+        dataset.cases["a"] = ("train", {name: images[name] for name in order})
+        found = dataset.check()
+        only(found, "a", role, severity)
+        assert found == dataset.check(inputs=["t1", "flair"], target="ct", labels="label")
+
+
+def test_splits_that_leave_nothing_to_validate_on(dataset):
+    def told():
+        return [(fault.severity, fault.what.split(":")[0]) for fault in dataset.check_all() if fault.case == ALL]
+
+    assert told() == [("warning", "there is one training subject")]
+    dataset.cases["b"] = ("train", dataset.cases["b"][1])
+    assert told() == [("warning", "no case has split 'val'")]
+    dataset.cases = {name: ("test", images) for name, (_, images) in dataset.cases.items()}
+    assert told() == [("warning", "no case has split 'train'")]
+
+
+def test_a_file_is_named_by_its_path_in_the_table(dataset):
+    (dataset.folder / "deep").mkdir()
+    dataset.cases["a"][1]["t1"] = dataset.folder / "deep" / "gone.nii.gz"
+    assert only(dataset.check(), "a", "t1").endswith(": deep/gone.nii.gz")
 
 
 def test_a_target_that_is_resampled_is_a_warning_and_a_mask_never_is(dataset):
@@ -315,7 +353,7 @@ def test_required_roles(dataset):
     assert dataset.check(inputs=["flair|ct"]) == ()
     target = Case("z", "train", "target", {"t1": dataset.put("b", "t1", mri(30))})
     table = CaseTable(dataset.folder / "cases.csv", (target,))
-    assert check_cases(table, inputs=["t1"], labels="label") == ()
+    assert [fault for fault in check_cases(table, inputs=["t1"], labels="label") if fault.case != ALL] == []
 
 
 def test_only_the_roles_of_a_recipe_are_looked_at(dataset):
@@ -329,6 +367,10 @@ def test_only_the_roles_of_a_recipe_are_looked_at(dataset):
 def test_swapped_channels_are_suspected(dataset):
     dataset.put("a", "t1", ct(40))
     assert "look like the HU of a CT" in only(dataset.check(), "a", "t1", "warning")
+    dataset.put("a", "ct", mri(40))
+    for roles in ({}, {"inputs": ["t1"], "target": "ct"}):
+        what = only(dataset.check(**roles), "a", "t1, ct")
+        assert what == "'t1' has the values of a CT in HU and 'ct' has not: the two look swapped"
 
 
 def test_choices_of_the_preparation_are_known(dataset):

@@ -113,7 +113,7 @@ def test_the_training_slab_is_cut_into_two_parts_with_a_gap():
     assert training.affine[2, 3] == 2.0 * (VALIDATION + GAP)
 
 
-@pytest.mark.parametrize("name", ["recipe.yaml", "porcine.yaml"])
+@pytest.mark.parametrize("name", ["recipe.yaml", "gpu.yaml", "porcine.yaml"])
 def test_recipes_on_disk_are_valid(name):
     from medgen.config import build
     from medgen.methods.catalogue import resolve

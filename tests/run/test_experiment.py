@@ -22,7 +22,7 @@ from medgen.inference.model import load_model
 from medgen.methods._paired import reconstruction
 from medgen.preparation import StoredCase
 from medgen.recipe.settings import load_recipe, save_recipe
-from medgen.run import experiment
+from medgen.run import start
 from medgen.run.cascade import deal_folds
 from medgen.run.experiment import prepare, train
 from medgen.sampling.patches import PatchSource
@@ -387,10 +387,10 @@ def test_tensorboard_mirrors_the_log(cases, tmp_path):
 def test_a_run_keeps_the_precision_that_it_began_with(cases, tmp_path, monkeypatch):
     """On a node that would choose otherwise it goes on as before; its recipe and run.json say what it is."""
     recipe = tiny.recipe(schedule={"steps": 2, "save_every": 1, "precision": "auto"})
-    monkeypatch.setattr(experiment, "best_precision", lambda device: "32")
+    monkeypatch.setattr(start, "best_precision", lambda device: "32")
     run = train(recipe, cases, tmp_path / "run", device="cpu")
     assert load_recipe(run / "recipe.yaml").schedule.precision == "32"
-    monkeypatch.setattr(experiment, "best_precision", lambda device: "bf16")
+    monkeypatch.setattr(start, "best_precision", lambda device: "bf16")
     train(recipe, cases, run, device="cpu", resume=True)
     assert json.loads((run / "run.json").read_text())["precision"] == "32"
     other = train(recipe, cases, tmp_path / "other", device="cpu")

@@ -431,7 +431,12 @@ class TestWhatIsWritten:
     def test_command(self, tmp_path, capsys):
         series, out = gapped(tmp_path / "series", [4]), tmp_path / "a.nii.gz"
         command = ["fix", str(series), "-o", str(out), "--fill-gaps", "--resample"]
-        for words, code in ((command, 0), (command, 2), ([*command, "--overwrite"], 0), (command[:4], 3)):
+        for words, code in (
+            (command, 0),
+            (command, 2),
+            ([*command, "--overwrite"], 0),
+            ([*command[:4], "--overwrite"], 3),
+        ):
             with pytest.raises(SystemExit) as end:
                 main(words)
             assert (end.value.code or 0) == code
