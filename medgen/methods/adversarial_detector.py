@@ -32,7 +32,7 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -67,7 +67,6 @@ class Config(SegmentationConfig):
     slices: Slices = "thick"
     """``apart`` is 2D, as in the paper; ``thick`` lets deeper levels look across 3 mm slices where voxels are
     about 1 mm wide, ``thicker`` where they are 0.5 mm."""
-    dice_weight: NonNegativeFloat = 0.0
     learning_rate: PositiveFloat = 2e-3
     adversarial_weight: Annotated[float, Field(ge=0, le=1)] = 0.03
     """w; 1, adversarial only, is how we remember the paper (the weight of a mixture is open). It learns slowly: zones
