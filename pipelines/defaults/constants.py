@@ -6,15 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.stats import wasserstein_distance
 
-from medgen.baselines.regressors import ConstantBaseline
-from medgen.methods.base import Method
+from medgen.methods.base import Method, Translates
 from medgen.preparation import Preparation, StoredCase
 from medgen.recipe.settings import Recipe
+from medgen.sampling.batches import Unpaired
 from medgen.sampling.loading import patch_batches
 from medgen.sampling.streams import StreamSource
 
@@ -23,29 +21,36 @@ NOISE = 0.05**2 / 12
 """Least variance of a voxel: that of the noise which RealNVP learns with."""
 
 
-def distance(values: NDArray[Any], case: StoredCase, preparation: Preparation) -> float:
-    """Wasserstein distance in HU between estimated and true values ``(1, X, Y, Z)`` in the mask of a case."""
-    inside = np.asarray(case.mask) > 0
-    found, true = (
-        preparation.target_from_network(np.clip(np.asarray(array), -1, 1))[0][inside] for array in (values, case.target)
-    )
-    return float(wasserstein_distance(found, true))
+def distances(method: Translates, learnt: Unpaired, unseen: Unpaired, preparation: Preparation) -> tuple[float, float]:
+    """How far the values of translated patches are from those of true ones, and of what learns nothing.
+
+    Args:
+        method: translates forward.
+        learnt: patches of the training cases.
+        unseen: patches of held-out cases.
+        preparation: maps targets to HU.
+
+    Returns:
+        Wasserstein distances in HU between all values of the patches, air and patients: of the translation; and the
+        smaller one of two constants, the median of the training targets, and the input read as the target.
+    """
+
+    def distance(values: torch.Tensor) -> float:
+        found, true = (
+            preparation.target_from_network(each.clamp(-1, 1).numpy()).ravel() for each in (values, unseen.target)
+        )
+        return float(wasserstein_distance(found, true))
+
+    with torch.no_grad():
+        translated = method.predict(unseen.source, "forward")
+    median = learnt.target.median().expand_as(unseen.target)
+    return distance(translated), min(distance(median), distance(unseen.source))
 
 
-def distance_to_beat(training: Sequence[StoredCase], held_out: Sequence[StoredCase], preparation: Preparation) -> float:
-    """The smaller distance of two translations that learn nothing: the median CT number, and the input as it is."""
-    median = ConstantBaseline().fit(training)
-    constant = np.mean([distance(median.predict(np.asarray(case.image)), case, preparation) for case in held_out])
-    identity = np.mean([distance(np.asarray(case.image)[:1], case, preparation) for case in held_out])
-    return float(min(constant, identity))
-
-
-def patches(kind: type[Method], cases: Sequence[StoredCase], recipe: Recipe) -> torch.Tensor:
-    """Images ``(64, C, ...)`` as the method sees them."""
+def patches(kind: type[Method], cases: Sequence[StoredCase], recipe: Recipe) -> Any:
+    """A batch of 64 patches as the method sees them."""
     source = StreamSource(kind.batch_class, cases, recipe.patches, recipe.seed, None, recipe.data.inputs)
-    batch: Any = next(patch_batches(source, kind.batch_class, batch=PATCHES, start=0, stop=1))
-    images: torch.Tensor = batch.image
-    return images
+    return next(patch_batches(source, kind.batch_class, batch=PATCHES, start=0, stop=1))
 
 
 def density_to_beat(training: torch.Tensor, held_out: torch.Tensor) -> float:

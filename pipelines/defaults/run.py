@@ -21,17 +21,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from constants import density_to_beat, distance, distance_to_beat, patches
-from numpy.typing import NDArray
+from constants import density_to_beat, distances, patches
 
 from medgen.files import atomic_path, write_json
-from medgen.inference.stages import predict_prepared
 from medgen.methods.base import HasDensity, Method, Translates
 from medgen.methods.catalogue import method_names, resolve
 from medgen.phantom import make_adaptation_phantom, make_head_phantom
-from medgen.preparation import Store, StoredCase
+from medgen.preparation import Store
 from medgen.recipe.settings import Recipe, load_recipe
 from medgen.run.experiment import prepare, train
 from medgen.training.model_folder import load_stages
@@ -46,8 +43,8 @@ RULES = {  # what is measured, and the constant that has to be beaten
     "mae": "paired images: mean absolute error (HU) in the masks of held-out patients; the median of the training CTs",
     "dice": "label maps: Dice of held-out patients of the labelled domain; the most frequent class after the "
     "background everywhere in the mask (nothing at all has 0)",
-    "distance": "unpaired images: Wasserstein distance (HU) to the CT numbers in the masks of held-out patients; the "
-    "median of the training CTs, or the input read as the target, whichever is nearer",
+    "distance": "unpaired images: Wasserstein distance (HU) between the values of translated and of true patches of "
+    "held-out patients; the median of the training patches, or the input read as the target, whichever is nearer",
     "nats": "densities: negative log-density (nats a voxel) of held-out patches; the best of three Gaussians of "
     "independent voxels, one for all voxels, the mean patch with one variance, and one for each place",
 }
@@ -123,36 +120,19 @@ def _row(name: str, tables: Mapping[bool, Path], folder: Path, options: argparse
 
 def _compared(kind: type[Method], run: Path, store: Store, recipe: Recipe) -> tuple[str, float, float]:
     """Rule, value of the method, value of the constant."""
-    training, held_out = store.select(split="train"), store.select(split="val")
-    if issubclass(kind, HasDensity):
-        (method,), _ = load_stages(run)
-        assert isinstance(method, HasDensity)
-        learnt, unseen = patches(kind, training, recipe), patches(kind, held_out, recipe)
-        with torch.no_grad():
-            value = -float(method.log_prob(unseen).mean()) / unseen[0].numel()
-        return "nats", value, density_to_beat(learnt, unseen)
-    if issubclass(kind, Translates):
-        (method,), _ = load_stages(run)
-        estimates = [estimate_of(method, case, recipe) for case in held_out]
-        values = [distance(each, case, store.preparation) for each, case in zip(estimates, held_out, strict=True)]
-        return "distance", float(np.mean(values)), distance_to_beat(training, held_out, store.preparation)
-    rule = kind.batch_class.task().metric
-    record = [r for r in map(json.loads, (run / "metrics.jsonl").read_text().splitlines()) if "constant" in r][-1]
-    return rule, record["validation"][rule], record["constant"][rule]
-
-
-def estimate_of(method: Method, case: StoredCase, recipe: Recipe) -> NDArray[np.float32]:
-    """The whole-volume estimate of one prepared patient, ``(K, X, Y, Z)``."""
-    return predict_prepared(
-        [method],
-        case.image,
-        case.body,
-        settings=recipe.inference,
-        patch=recipe.patches.size,
-        across=recipe.patches.across,
-        values=method.batch_class.task().values,
-        device=torch.device("cpu"),
-    )
+    if not issubclass(kind, HasDensity | Translates):  # the run has scored both on whole volumes
+        rule = kind.batch_class.task().metric
+        lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+        record = [line for line in lines if "constant" in line][-1]
+        return rule, record["validation"][rule], record["constant"][rule]
+    (method,), _ = load_stages(run)
+    learnt, unseen = (patches(kind, store.select(split=split), recipe) for split in ("train", "val"))
+    if isinstance(method, Translates):
+        return "distance", *distances(method, learnt, unseen, store.preparation)
+    assert isinstance(method, HasDensity)
+    with torch.no_grad():
+        value = -float(method.log_prob(unseen.image).mean()) / unseen.image[0].numel()
+    return "nats", value, density_to_beat(learnt.image, unseen.image)
 
 
 def _phantoms(out: Path, seed: int) -> dict[bool, Path]:
