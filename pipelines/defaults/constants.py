@@ -62,10 +62,11 @@ def density_to_beat(training: torch.Tensor, held_out: torch.Tensor) -> float:
     gaussians = (
         (training.mean(), training.var()),
         (mean, (training - mean).square().mean()),
-        (mean, training.var(dim=0, keepdim=True).clamp(min=NOISE)),
+        (mean, training.var(dim=0, keepdim=True)),
     )
     return min(_nats(held_out, *gaussian) for gaussian in gaussians)
 
 
 def _nats(images: torch.Tensor, mean: torch.Tensor, variance: torch.Tensor) -> float:
+    variance = variance.clamp(min=NOISE)
     return float((0.5 * ((images - mean).square() / variance + variance.log() + math.log(2 * math.pi))).mean())
