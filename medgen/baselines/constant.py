@@ -54,7 +54,9 @@ def constant_error(
     Returns:
         In the unit of the metric; None where no case, here or there, has the truth.
     """
-    known, scored, error = task.scored(training), task.scored(held_out), task.error
+    truth = "label" if task.labels else "target"
+    known = [case for case in training if truth in case.files]  # of unpaired cases, those without the inputs too
+    scored, error = task.scored(held_out), task.error
     if error is None or not known or not scored:
         return None
     values = constant_of(task, known, channels)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -39,10 +38,11 @@ _ENTRIES = TypeAdapter(list[_Entry])
 def first_not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str:
     """The name of the first tensor with a number that is not finite; empty where all are finite.
 
-    The largest absolute value is NaN or infinite exactly where one of the numbers is, and it is found without a copy.
+    The norm of all is found without a copy. It is finite only where all numbers are; where it is not, huge numbers may
+    have overflowed it, so each tensor is looked at.
     """
     named = [(name, tensor.detach()) for name, tensor in tensors if tensor.is_floating_point() and tensor.numel()]
-    if not named or bool(torch.isfinite(get_total_norm([tensor for _, tensor in named], norm_type=math.inf))):
+    if not named or bool(torch.isfinite(get_total_norm([tensor for _, tensor in named]))):
         return ""
     return next((name for name, tensor in named if not bool(torch.isfinite(tensor).all())), "")
 
