@@ -39,6 +39,20 @@ class InputError(MedgenError):
     exit_code = 3
 
 
+class Diverged(InputError):
+    """A training whose losses grew without bound, or whose weights or statistics are not finite any more.
+
+    Args:
+        what: the fault.
+        good: steps after which nothing was suspicious yet.
+        fix: one action that corrects it.
+    """
+
+    def __init__(self, what: str, *, good: int, fix: str = "") -> None:
+        self.good = good
+        super().__init__(what, fix=fix)
+
+
 class CasesFailed(MedgenError):
     """Some cases of a cohort failed; the others were processed."""
 

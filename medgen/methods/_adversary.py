@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from medgen.errors import UsageError
 from medgen.losses.domain import domain_cross_entropy
 from medgen.methods._domains import DomainStatistics, Outputs, Share, StatisticsName, joined, ramp, require_order
-from medgen.methods._segmentation import Network, SegmentationConfig, new_optimizer, window_of
+from medgen.methods._segmentation import PUBLISHED, Network, SegmentationConfig, new_optimizer, window_of
 from medgen.methods.base import Window
 from medgen.networks.discriminators import DomainDiscriminator
 from medgen.networks.segmenters import MAP_STRIDE, SegmentationUNet
@@ -22,6 +22,8 @@ from medgen.networks.shadow_weights import statistics_of
 
 class AdversaryConfig(SegmentationConfig):
     """Settings of the adversary; epochs of the publication are shares of the training here."""
+
+    published: ClassVar = {**PUBLISHED, "discriminator_padding": "valid"}
 
     layers: tuple[str, ...] = ()
     """Feature maps that the discriminator sees; by default 4, 6, 8 (of every pathway) and 10 of DeepMedic, all of
@@ -37,9 +39,9 @@ class AdversaryConfig(SegmentationConfig):
     it on, ``shared`` batch statistics are those of both domains, whatever alpha is."""
     discriminator_width: PositiveInt = 100
     discriminator_depth: PositiveInt = 4
-    discriminator_padding: Literal["valid", "same"] = "valid"
-    """``valid`` takes 4 voxels off each side of the maps, which leaves one of the 9^3 that a published segment has. The
-    maps of the U-Net are a quarter as long as its patches: ``same`` is for those."""
+    discriminator_padding: Literal["valid", "same"] = "same"
+    """``valid``, which is published, takes 4 voxels off each side of the maps, which leaves one of the 9^3 that a
+    published segment has. The maps of the U-Net are a quarter as long as its patches: ``same`` is for those."""
     discriminator_learning_rate: PositiveFloat | None = None
     """By default that of the segmenter."""
     statistics: StatisticsName = "shared"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
@@ -20,13 +21,31 @@ from medgen.sampling.batches import centre
 Network = DeepMedic | SegmentationUNet
 
 
-class SegmentationConfig(Config):
-    """Settings of a segmenter; the defaults are DeepMedic as published (Kamnitsas et al. 2017 and its code)."""
+PUBLISHED: Mapping[str, Any] = {
+    "network": "deepmedic",
+    "dice_weight": 0.0,
+    "optimizer": "rmsprop",
+    "learning_rate": 1e-3,
+    "l1": 1e-6,
+    "l2": 1e-4,
+}
+"""DeepMedic as published (Kamnitsas et al. 2017 and its code)."""
+DeepMedicName = Literal["original", "res2016", "current", "wide", "small"]
 
-    network: Literal["deepmedic", "unet"] = "deepmedic"
-    preset: Literal["original", "res2016", "current", "wide", "small"] = "res2016"
-    """Of DeepMedic: ``original`` and ``res2016`` have one pathway of low resolution, ``current`` and ``wide`` two;
-    ``small`` is ``res2016`` with a third of the width of its widest layers (16 and 48 filters for 50 and 150)."""
+
+class SegmentationConfig(Config):
+    """Settings of a segmenter and of its training."""
+
+    published: ClassVar[Mapping[str, Any]] = PUBLISHED
+    """What a key that is not named is with a preset other than ``tuned``."""
+
+    preset: Literal["tuned", DeepMedicName] = "tuned"
+    """``tuned``: the defaults below, which work for small and for large budgets (docs/benchmarks.md), with the patches
+    and the schedule that they were tuned with. The others are forms of DeepMedic, with its published training:
+    ``original`` and ``res2016`` have one pathway of low resolution, ``current`` and ``wide`` two; ``small`` is
+    ``res2016`` with a third of the width of its widest layers (16 and 48 filters for 50 and 150)."""
+    network: Literal["deepmedic", "unet"] = "unet"
+    """DeepMedic is ``res2016`` where no preset names another form. It needs patches larger than its margin."""
     width: PositiveFloat = 1.0
     """Factor on the number of filters of the U-Net."""
     slices: Slices = "thin"
@@ -36,21 +55,44 @@ class SegmentationConfig(Config):
     dropout: float | None = Field(default=None, ge=0, lt=1)
     """Rate in the last layers; by default the network's own: 0.5 in DeepMedic, none in the U-Net."""
     cross_entropy_weight: NonNegativeFloat = 1.0
-    dice_weight: NonNegativeFloat = 0.0
-    """Of the soft Dice of the batch; 0 is published."""
+    dice_weight: NonNegativeFloat = 1.0
+    """Of the soft Dice of the batch; 0 is published, and finds no small lesion in a short training."""
     focal_weight: NonNegativeFloat = 0.0
     """Of the focal loss, in place of the cross-entropy or beside it."""
     focal_gamma: NonNegativeFloat = 2.0
     """How much less a voxel counts that is right already; the detectors of PI-CAI have 1."""
-    optimizer: Literal["rmsprop", "adam"] = "rmsprop"
+    optimizer: Literal["rmsprop", "adam"] = "adam"
     """``rmsprop`` with Nesterov momentum is published; a third of the steps are enough with ``adam``."""
-    learning_rate: PositiveFloat = 1e-3
+    learning_rate: PositiveFloat = 3e-3
+    """1e-3 is published."""
     momentum: float = Field(default=0.6, ge=0, lt=1)
     """Of RMSprop; the code's default."""
-    l1: NonNegativeFloat = 1e-6
-    """Weight of the sum of the absolute weights of the convolutions."""
-    l2: NonNegativeFloat = 1e-4
-    """Weight of the sum of the squared weights of the convolutions."""
+    l1: NonNegativeFloat = 0.0
+    """Weight of the sum of the absolute weights of the convolutions; 1e-6 is published."""
+    l2: NonNegativeFloat = 0.0
+    """Weight of the sum of the squared weights of the convolutions; 1e-4 is published."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, values: Any) -> Any:
+        """Fill in the published values where a published form is named."""
+        if not isinstance(values, dict) or values.get("preset", "tuned") == "tuned":
+            return values
+        return {**cls.published, **values}
+
+    def recipe(self) -> Mapping[str, Any]:
+        """The schedule and patches that the tuned settings were tuned with; half of the patches show a lesion."""
+        if self.preset != "tuned":
+            return {}
+        return {
+            "patches": {"sampling": "balanced", "jitter": 0.7, "augmentation": {"flip": ["x"]}},
+            "schedule": {
+                "batch": 4,
+                "precision": "auto",
+                "learning_rate": {"kind": "cosine", "warmup": 0.05},
+                "clip": 5.0,
+            },
+        }
 
     @model_validator(mode="after")
     def _some_loss(self) -> SegmentationConfig:
@@ -65,7 +107,7 @@ def new_network(config: SegmentationConfig, shape: Shape) -> Network:
         config.network,
         shape.inputs,
         shape.outputs,
-        preset=config.preset,
+        preset="res2016" if config.preset == "tuned" else config.preset,
         width=config.width,
         norm=config.norm or ("batch" if config.network == "deepmedic" else "instance"),
         dropout=config.dropout,

@@ -27,17 +27,19 @@ learning rate, patches and schedule. They are settings; each says why it is what
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 from torch.optim import Optimizer
 
 from medgen.losses.adversarial import binary_cross_entropy
 from medgen.losses.segmentation import one_hot, scaled_one_hot, straight_through
 from medgen.methods._segmentation import (
+    DeepMedicName,
     SegmentationConfig,
     new_network,
     new_optimizer,
@@ -56,14 +58,17 @@ _STEPS_ALONE = 4000
 class Config(SegmentationConfig):
     """Settings of adversarial detection."""
 
+    published: ClassVar = {"adversarial_weight": 1.0, "learning_rate": 1e-3, "dice_weight": 0.0}
+
+    preset: Literal["tuned", "paper"] = "tuned"  # type: ignore[assignment]
+    """``tuned``: the defaults below, with the patches and the schedule that they were tuned with. ``paper``: the
+    adversary alone, which is how we remember the paper."""
     network: Literal["unet"] = "unet"
     slices: Slices = "thick"
     """``apart`` is 2D, as in the paper; ``thick`` lets deeper levels look across 3 mm slices where voxels are
     about 1 mm wide, ``thicker`` where they are 0.5 mm."""
-    optimizer: Literal["rmsprop", "adam"] = "adam"
-    l1: NonNegativeFloat = 0.0
-    l2: NonNegativeFloat = 0.0
-    adversarial_weight: Annotated[float, Field(ge=0, le=1)] = 1.0
+    learning_rate: PositiveFloat = 2e-3
+    adversarial_weight: Annotated[float, Field(ge=0, le=1)] = 0.03
     """w; 1, adversarial only, is how we remember the paper (the weight of a mixture is open). It learns slowly: zones
     and no tumour in 400 steps, see docs/explanation/detection.md. Penalties of the weights (``l1``, ``l2``) belong to
     the supervised part and are scaled by 1 - w with it."""
@@ -77,6 +82,14 @@ class Config(SegmentationConfig):
     """Levels of D; at 4 one of its logits sees 31 voxels within a slice, a gland's half."""
     discriminator_learning_rate: PositiveFloat | None = None
     """By default that of the segmenter."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _once_a_form_of_deepmedic(cls, values: Any) -> Any:
+        """Earlier versions saved a preset that said nothing here, beside all other keys."""
+        if isinstance(values, dict) and values.get("preset") in get_args(DeepMedicName):
+            return {**values, "preset": "tuned"}
+        return values
 
     def warnings(self, steps: int) -> tuple[str, ...]:
         """The adversary alone takes thousands of steps to teach a tumour, by our own study."""
@@ -94,6 +107,7 @@ class AdversarialDetector(Method, Predicts):
     config_class = Config
     batch_class = Labelled
     learns = "segmenter/cross_entropy"
+    opponents: ClassVar = {"discriminator": 2 * math.log(2)}
     config: Config
 
     def __init__(self, config: Config, shape: Shape) -> None:

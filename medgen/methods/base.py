@@ -120,6 +120,8 @@ class Method(nn.Module, ABC):
     """``<optimizer>/<loss>``: the loss that falls when one batch is learnt by heart, for the contract test."""
     dimensions: ClassVar[tuple[int, ...]] = (3,)
     """Of the patches that it can be built for: 3 for volumes, 2 for slices."""
+    opponents: ClassVar[Mapping[str, float]] = {}
+    """Optimisers of discriminators, and what the sum of the losses of each is while it cannot tell true from false."""
 
     def __init__(self, config: Any, shape: Shape) -> None:
         super().__init__()

@@ -24,9 +24,10 @@ narrower and has a rate of its own. On the phantom at 2 mm and equal time the ad
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat
@@ -70,6 +71,7 @@ class ContextAwareGAN(Method, Predicts):
     config_class = Config
     batch_class = Paired
     learns = "generator/l1"
+    opponents: ClassVar = {"discriminator": 2 * math.log(2)}
     config: Config
 
     def __init__(self, config: Config, shape: Shape) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import ClassVar
 
 import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
@@ -60,6 +61,7 @@ class CycleGAN(Method, Translates):
     batch_class = Unpaired
     learns = "generators/cycle_source"
     dimensions = (2, 3)
+    opponents: ClassVar = {"discriminators": 0.5}
     config: Config
 
     def __init__(self, config: Config, shape: Shape) -> None:

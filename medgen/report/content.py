@@ -183,6 +183,11 @@ def read_manifest(path: Path) -> dict[str, str]:
     return {name: text for name, text in entries.items() if text}
 
 
+def read_warnings(path: Path) -> tuple[str, ...]:
+    """The warnings about the model in the manifest ``run.json``."""
+    return tuple(str(text) for text in read_json(path).get("warnings") or ())
+
+
 def _series(points: list[tuple[int, float]]) -> Series:
     ordered = sorted(points, key=lambda point: point[0])
     return np.array([step for step, _ in ordered], dtype=np.int64), np.array([value for _, value in ordered])

@@ -13,7 +13,7 @@ from medgen.cases import Case, read_cases
 from medgen.errors import InputError
 from medgen.recipe.yaml import read_yaml
 from medgen.report.columns import Column
-from medgen.report.content import Curves, MethodScores, read_curves, read_manifest, read_scores
+from medgen.report.content import Curves, MethodScores, read_curves, read_manifest, read_scores, read_warnings
 from medgen.report.health import Validations, read_validations
 
 MAP_ENDINGS = ("_detection_map.nii.gz", "_detection_map.nii", "_detection_map.mha")
@@ -35,6 +35,7 @@ class Sources:
         validations: signals of the monitor of an adaptation.
         detections: by case, the detection map.
         missing: sentences on files that pictures of cases need and that are missing.
+        warnings: about the model, of ``run.json``.
     """
 
     recipe: str
@@ -47,6 +48,7 @@ class Sources:
     validations: Validations = ()
     detections: dict[str, Path] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -123,6 +125,7 @@ def find_sources(folder: Path, *, cases: Path | None = None) -> Sources:
         cases={case.name: case for case in read_cases(table).cases} if table else {},
         validations=read_validations(log),
         detections=_detections(folder / "predictions"),
+        warnings=read_warnings(manifest) if manifest.is_file() else (),
         phantom=table is not None and (table.parent / "phantom.json").is_file(),
     )
     if not (found.recipe or found.curves or found.methods or found.predictions or found.detections):

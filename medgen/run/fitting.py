@@ -13,21 +13,24 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from medgen.errors import ModelError, Preempted
+from medgen.errors import Diverged, ModelError, Preempted
 from medgen.files import sha256, write_json
 from medgen.methods.base import Method
 from medgen.run.keeping import Keep, OnValidation, weights_of
 from medgen.run.session import Part, Session, new_method
-from medgen.sampling.loading import patch_batches
+from medgen.sampling.loading import patch_batches, worker_errors
 from medgen.sampling.patches import Patches
 from medgen.sampling.streams import StreamSource
 from medgen.training.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 from medgen.training.engine import Engine
 from medgen.training.loop import Record, moving_average, train
 from medgen.training.stopping import INTERRUPT
+from medgen.training.watch import Watch
 
 log = logging.getLogger(__name__)
 
+SLOWER = 0.1
+"""Factor on the learning rates of a training that diverged and went back to a checkpoint."""
 LOG_EVERY = 10
 """Steps from one line of losses in the log to the next."""
 
@@ -45,6 +48,8 @@ class _State:
                 group["initial_lr"] = group["lr"]
         decay = session.recipe.schedule.averaging
         self.average: AveragedModel | None = moving_average(self.method, decay) if decay else None
+        self.watch = Watch()
+        self.warnings: list[str] = []
         self.step, self.seconds, self.clock = 0, 0.0, time.monotonic()
         self.on_validation: OnValidation | None = session.validations(session, part, self.method)
         self.keep = self.on_validation.keep if self.on_validation else Keep()
@@ -66,6 +71,8 @@ class _State:
             "average": None if self.average is None else self.average.state_dict(),
             "memory": memory,
             "keep": self.keep.state_dict(),
+            "watch": self.watch.state_dict(),
+            "warnings": list(self.warnings),
         }
 
     def load_state_dict(self, state: Mapping[str, Any], engine: Engine) -> None:
@@ -75,6 +82,9 @@ class _State:
             part.load_state_dict(saved[engine.rank if len(saved) == engine.world else 0][name])
         self.step, self.seconds = state["step"], state["seconds"]
         self.keep.load_state_dict(state["keep"])
+        self.warnings = list(state.get("warnings", ()))
+        if "watch" in state:  # earlier versions did not watch
+            self.watch.load_state_dict(state["watch"])
         self.method.load_state_dict(state["method"])
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
@@ -90,6 +100,8 @@ def fit(session: Session, part: Part) -> Method:
         prefer, as ``schedule.keep`` says, or of the end without one.
 
     Raises:
+        Diverged: the losses exploded, or something is not finite, twice or before there was a checkpoint.
+        MemoryExhausted: a process that loads patches was killed.
         Preempted: the run was asked to stop; its state is saved.
         KeyboardInterrupt: Ctrl-C; its state is saved too.
     """
@@ -97,25 +109,58 @@ def fit(session: Session, part: Part) -> Method:
     finished = _finished(session, part, folder)
     if finished is not None:
         return finished
-    state = _State(session, part)
-    saved = load_checkpoint(folder)
-    if saved is not None:
-        state.load_state_dict(saved, session.engine)
+    state = _state(session, part, folder)
+    with session.stop.listening(INTERRUPT), worker_errors():  # Ctrl-C waits for the end of the step, like SIGTERM
+        try:
+            _train(session, part, state, folder)
+        except Diverged as error:
+            state = _state_before(session, part, state, folder, error)
+            _train(session, part, state, folder)
     main = session.engine.rank == 0
-    if main:
-        session.log.rewind(part.name, state.step)
-    recipe = session.recipe
-    kind, inputs = state.method.batch_class, recipe.data.inputs
-    source = StreamSource(kind, part.cases, recipe.patches, state.seed, part.contexts, inputs)
-    with session.stop.listening(INTERRUPT):  # Ctrl-C waits for the end of the step, like SIGTERM
-        for record in _records(session, state, source):
-            _after_step(session, part, state, record, folder, source)
     method = state.current
     chosen = state.keep.choose(method, folder)
     if main:
         _finish(folder, method, state, chosen)
     session.engine.barrier()
     return method.eval()
+
+
+def _train(session: Session, part: Part, state: _State, folder: Path) -> None:
+    """All steps that are left."""
+    recipe, kind = session.recipe, state.method.batch_class
+    source = StreamSource(kind, part.cases, recipe.patches, state.seed, part.contexts, recipe.data.inputs)
+    for record in _records(session, state, source):
+        _after_step(session, part, state, record, folder, source)
+
+
+def _state(session: Session, part: Part, folder: Path, *, until: int | None = None) -> _State:
+    """A new network, or one as the newest checkpoint (of ``until`` steps at most) left it; the log ends there too."""
+    state = _State(session, part)
+    saved = load_checkpoint(folder, until=until)
+    if saved is not None:
+        state.load_state_dict(saved, session.engine)
+    if session.engine.rank == 0:
+        session.log.rewind(part.name, state.step)
+    return state
+
+
+def _state_before(session: Session, part: Part, state: _State, folder: Path, error: Diverged) -> _State:
+    """The last good checkpoint with smaller learning rates: with the same ones every step would repeat itself.
+
+    Raises:
+        Diverged: there is none, or the training went back before.
+    """
+    if state.warnings or load_checkpoint(folder, until=error.good) is None:
+        raise error
+    state = _state(session, part, folder, until=error.good)
+    for optimizer in state.optimizers.values():
+        for group in optimizer.param_groups:
+            group["initial_lr"] *= SLOWER
+    text = f"{error.what}; it went on from step {state.step} with {SLOWER:g} times the learning rates"
+    state.warnings = [text]
+    if session.engine.rank == 0:
+        log.warning("%s: %s", part.name, text)
+    return state
 
 
 def _records(session: Session, state: _State, source: Patches) -> Iterator[Record]:
@@ -137,6 +182,7 @@ def _records(session: Session, state: _State, source: Patches) -> Iterator[Recor
         schedule,
         engine,
         average=state.average,
+        watch=state.watch,
         start=state.step,
         seed=state.seed,
     )
@@ -163,7 +209,9 @@ def _after_step(session: Session, part: Part, state: _State, record: Record, fol
     if validations and (state.step % schedule.validate_every == 0 or last or state.step == validations.extra):
         validations(state.current, record.step)
     stop = not session.engine.everywhere(not session.stop.reason)
-    if state.step % schedule.save_every == 0 or last or stop:
+    # While the losses are suspicious nothing is saved: the last good checkpoints would make way for it.
+    due = state.step % schedule.save_every == 0 and session.engine.everywhere(not state.watch.since)
+    if due or last or stop:
         content = state.state_dict(session.engine)
         if main:
             save_checkpoint(folder, state.step, content)
@@ -195,6 +243,8 @@ def _finish(folder: Path, method: Method, state: _State, chosen: Mapping[str, An
     path = folder / "final.safetensors"
     save_weights(path, weights_of(method))
     content = {"steps": state.step, "seconds": state.seconds, "weights_sha256": sha256(path), **chosen}
+    if state.warnings:
+        content["warnings"] = state.warnings
     write_json(folder / "done.json", content)
     for checkpoint in folder.glob("step-*.pt"):
         checkpoint.unlink()

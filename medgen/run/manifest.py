@@ -20,6 +20,7 @@ from medgen.preparation import Roles, Store
 from medgen.run.monitor.history import adaptation_manifest
 from medgen.run.session import Session
 from medgen.training.trial import peak_memory
+from medgen.run.warnings import kept_warnings
 
 CASES = "cases.json"
 """What a run learns from: by case its split, its domain and a hash over its images."""
@@ -39,7 +40,7 @@ def write_manifest(session: Session, cases: Sequence[Case], prepared: Store, sec
     versions = {name: importlib.metadata.version(name) for name in ("torch", "monai", "numpy", "nibabel")}
     peak = peak_memory(torch.device("cpu"))
     adaptation = adaptation_manifest(folder, keep=settings.schedule.keep)
-    parts = [json.loads(path.read_text()) for path in folder.glob("checkpoints/*/done.json")]
+    parts = {path.parent.name: json.loads(path.read_text()) for path in folder.glob("checkpoints/*/done.json")}
     write_json(
         folder / "run.json",
         {
@@ -51,11 +52,12 @@ def write_manifest(session: Session, cases: Sequence[Case], prepared: Store, sec
             "precision": settings.schedule.precision,
             "processes": engine.world,
             "seed": settings.seed,
-            "training_seconds": round(sum(part["seconds"] for part in parts), 1),
+            "training_seconds": round(sum(part["seconds"] for part in parts.values()), 1),
             "seconds": round(seconds, 1),
             "peak_memory_bytes": peak,
             "model_sha256": sha256(folder / "model" / "weights.safetensors"),
             **({"context_sha256": sha256(context)} if (context := folder / "model" / FILE).is_file() else {}),
+            "warnings": kept_warnings(session.log.path, parts),
             "preparation_notes": {case.name: case.notes for case in prepared.cases if case.notes},
             "files": _hashes(cases, settings.data),
             "plan": replace(session.plan, seconds_a_step=session.pace.seconds_a_step).as_dict(),

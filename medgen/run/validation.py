@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -168,26 +168,37 @@ def _whole_volumes(
     return float(np.nanmean([each for values in engine.gather(mine) for each in values]))
 
 
+def held_out_batches(
+    network: Method, cases: Sequence[StoredCase], contexts: Mapping[str, Path] | None, session: Session
+) -> Iterator[Any]:
+    """The same batches of held-out patches at every validation, without augmentation, on the device.
+
+    Raises:
+        InputError: no held-out case has the images that a stream needs.
+    """
+    recipe = session.recipe
+    plain = recipe.patches.model_copy(update={"augmentation": AugmentationConfig(), "transfer": None})
+    kind = network.batch_class
+    source = StreamSource(kind, cases, plain, recipe.seed, contexts, recipe.data.inputs)
+    for batch in patch_batches(source, kind, batch=PATCHES_A_BATCH, start=0, stop=BATCHES):
+        yield session.engine.to_device(batch)
+
+
 @torch.no_grad()
 def _patches(
     network: Method, cases: Sequence[StoredCase], contexts: Mapping[str, Path] | None, session: Session
 ) -> dict[str, float]:
-    """Means of the method's own scores over the same held-out patches at every validation, without augmentation."""
+    """Means of the method's own scores over held-out patches."""
     if type(network).score is Method.score:
         return {}
-    recipe, engine = session.recipe, session.engine
-    plain = recipe.patches.model_copy(update={"augmentation": AugmentationConfig(), "transfer": None})
+    engine, sums = session.engine, dict[str, float]()
+    network.eval()
     try:
-        source = StreamSource(network.batch_class, cases, plain, recipe.seed, contexts, recipe.data.inputs)
+        for number, batch in enumerate(held_out_batches(network, cases, contexts, session)):
+            with engine.reproducible(session.recipe.seed, number, same_everywhere=True), engine.autocast():
+                for name, value in network.score(batch).items():
+                    sums[name] = sums.get(name, 0.0) + value / BATCHES
     except InputError as error:
         log.warning("no patch was scored: %s", error.what)
         return {}
-    network.eval()
-    sums: dict[str, float] = {}
-    for number, batch in enumerate(
-        patch_batches(source, network.batch_class, batch=PATCHES_A_BATCH, start=0, stop=BATCHES)
-    ):
-        with engine.reproducible(recipe.seed, number, same_everywhere=True), engine.autocast():
-            for name, value in network.score(engine.to_device(batch)).items():
-                sums[name] = sums.get(name, 0.0) + value / BATCHES
     return sums

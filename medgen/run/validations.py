@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+
+from medgen.baselines.constant import constant_error
 from medgen.methods.base import Method
 from medgen.run.keeping import Keep, KeepBest, weights_of
 from medgen.run.monitor.monitor import KeepHealthy, Monitor, monitored_cases, steps_before_adaptation
 from medgen.run.monitor.snapshots import save_snapshot
 from medgen.run.session import Part, Session
-from medgen.run.validation import validate
+from medgen.run.validation import Validation, validate
+from medgen.run.warnings import ignored_input, winning_discriminator, worse_than_constant
+
+log = logging.getLogger(__name__)
 
 
 class PartValidations:
@@ -21,6 +27,8 @@ class PartValidations:
         subset = monitored_cases(session, part, type(method))
         self.extra = None if subset is None else steps_before_adaptation(schedule, method)
         self._monitor = Monitor(session, part, subset) if subset is not None and main else None
+        self._constant: dict[str, float] | None = None
+        self._warned: set[str] = set()
 
     def __call__(self, method: Method, step: int) -> None:
         """Validate, log, keep, and let the monitor measure."""
@@ -28,11 +36,35 @@ class PartValidations:
         found = validate(method, part.held_out, part.contexts, session, monitor.estimated if monitor else None)
         self.keep.saw(step + 1, found.loss, method)
         if session.engine.rank == 0:
-            session.log.write(part.name, step, validation=found.scores)
+            self._write(method, step, found)
         if self._snapshots:
             save_snapshot(session.folder / "checkpoints" / part.name, step + 1, weights_of(method))
         if monitor is not None:
             monitor.check(method, step, found.scores.get("dice"))
+
+    def _write(self, method: Method, step: int, found: Validation) -> None:
+        """Log the scores, those of the constant, and what is wrong with the method; a warning that is new is shown."""
+        session, part = self._session, self._part
+        constant = self._scores_of_constant(method)
+        named = {
+            "constant": worse_than_constant(method.batch_class.task(), found.scores, constant),
+            "input": ignored_input(method, part, session),
+            "discriminator": winning_discriminator(session.log.path, part.name, method),
+        }
+        warnings = {name: text for name, text in named.items() if text}
+        told = {"constant": constant} if constant else {}
+        session.log.write(part.name, step, validation=found.scores, **told, warnings=list(warnings.values()))
+        for name, text in warnings.items():
+            log.log(logging.INFO if name in self._warned else logging.WARNING, "%s, step %d: %s", part.name, step, text)
+        self._warned = set(warnings)
+
+    def _scores_of_constant(self, method: Method) -> dict[str, float]:
+        """What the constant of the training cases scores on the held-out ones; empty where the truth is missing."""
+        if self._constant is None:
+            session, part, task = self._session, self._part, method.batch_class.task()
+            error = constant_error(task, part.cases, part.held_out, session.preparation, session.shape.outputs)
+            self._constant = {} if error is None else {task.metric: error}
+        return self._constant
 
 
 def on_validation(session: Session, part: Part, method: Method) -> PartValidations | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
 
-from medgen.errors import UsageError
+from medgen.errors import MemoryExhausted, UsageError
 from medgen.sampling.patches import Patches
 from medgen.types import Array
 
@@ -59,6 +60,25 @@ def patch_batches(
         generator=torch.Generator(),  # the loader draws a seed for its workers: not from the global state
     )
     yield from loader
+
+
+@contextmanager
+def worker_errors() -> Iterator[None]:
+    """Say what it means that a worker is gone; torch raises it wherever the main thread is at that time.
+
+    Raises:
+        MemoryExhausted: a worker was killed.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise MemoryExhausted(
+            "a process that loads patches was killed, probably for want of memory",
+            fix="set schedule.workers to fewer, or to 0 (the patches are then cut in the training process), and resume "
+            "with --resume",
+        ) from error
 
 
 class _Steps:

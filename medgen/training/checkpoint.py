@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 
 from medgen.errors import ModelError, StorageError
 from medgen.files import atomic_path, sha256, write_json
@@ -34,6 +35,18 @@ class _Entry(BaseModel):
 _ENTRIES = TypeAdapter(list[_Entry])
 
 
+def first_not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """The name of the first tensor with a number that is not finite; empty where all are finite.
+
+    The norm of all is found without a copy. It is finite only where all numbers are; where it is not, huge numbers may
+    have overflowed it, so each tensor is looked at.
+    """
+    named = [(name, tensor.detach()) for name, tensor in tensors if tensor.is_floating_point() and tensor.numel()]
+    if not named or bool(torch.isfinite(get_total_norm([tensor for _, tensor in named]))):
+        return ""
+    return next((name for name, tensor in named if not bool(torch.isfinite(tensor).all())), "")
+
+
 def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any]) -> None:
     """Add a checkpoint; the older ones beyond the last two are removed when it is complete.
 
@@ -44,8 +57,10 @@ def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any]) -> None:
 
     Raises:
         StorageError: no space or no permission. What was there before is intact.
+        ModelError: a number is not finite. Nothing is written.
     """
     path = folder / f"step-{step:08d}.pt"
+    _require_finite(_named_tensors(state), path)
     with atomic_path(path) as temporary:
         _save(dict(state), temporary, path)
         digest = sha256(temporary)
@@ -57,15 +72,19 @@ def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any]) -> None:
             old.unlink()
 
 
-def load_checkpoint(folder: Path) -> dict[str, Any] | None:
+def load_checkpoint(folder: Path, *, until: int | None = None) -> dict[str, Any] | None:
     """The newest checkpoint whose hash is right, or None where there is none.
 
     A damaged one is reported and the one before it is used.
 
+    Args:
+        folder: of one part of a run.
+        until: leave out those of more steps.
+
     Raises:
         ModelError: there are checkpoints, and all are damaged.
     """
-    entries = _index(folder)
+    entries = [entry for entry in _index(folder) if until is None or entry.step <= until]
     for entry in reversed(entries):
         path = folder / entry.file
         if path.is_file() and sha256(path) == entry.sha256:
@@ -98,7 +117,12 @@ def load_tensors(path: Path) -> Any:
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
-    """Write named tensors as safetensors, atomically."""
+    """Write named tensors as safetensors, atomically.
+
+    Raises:
+        ModelError: a number is not finite. Nothing is written.
+    """
+    _require_finite(weights.items(), path)
     with atomic_path(path) as temporary:
         try:
             save_file(dict(weights), temporary)
@@ -144,7 +168,7 @@ def _save(state: dict[str, Any], temporary: Path, path: Path) -> None:
     except RuntimeError as error:
         # torch loses the error number of a failed write: a full disk, or a full quota, which the free space does not
         # show, is "unexpected pos 704 vs 598".
-        need = sum(tensor.numel() * tensor.element_size() for tensor in _tensors(state))
+        need = sum(tensor.numel() * tensor.element_size() for _, tensor in _named_tensors(state))
         free = shutil.disk_usage(path.parent).free
         if free >= need and "unexpected pos" not in str(error):
             raise
@@ -155,8 +179,20 @@ def _save(state: dict[str, Any], temporary: Path, path: Path) -> None:
         ) from error
 
 
-def _tensors(value: Any) -> list[Tensor]:
+def _require_finite(tensors: Iterable[tuple[str, Tensor]], path: Path) -> None:
+    """Refuse to write what nobody could use: every weight and checkpoint passes here."""
+    if name := first_not_finite(tensors):
+        raise ModelError(
+            f"'{name}' is not finite, so it is not saved",
+            where=path,
+            fix="lower the learning rate, or set schedule.clip",
+        )
+
+
+def _named_tensors(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """All tensors in nested dicts, lists and tuples, by their keys."""
     if isinstance(value, Tensor):
-        return [value]
-    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
-    return [tensor for item in items for tensor in _tensors(item)]
+        yield name, value
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for key, item in items:
+        yield from _named_tensors(item, f"{name}.{key}" if name else str(key))

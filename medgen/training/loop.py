@@ -13,13 +13,11 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from medgen.errors import InputError, UsageError
+from medgen.errors import Diverged, UsageError
 from medgen.methods.base import Method, Step, Update
 from medgen.recipe.settings import Schedule
 from medgen.training.engine import Engine
-
-PATIENCE = 10
-"""Steps in a row that may be skipped because of a number that is not finite."""
+from medgen.training.watch import Watch, tensors_of
 
 
 class Record(NamedTuple):
@@ -39,6 +37,7 @@ def train(
     engine: Engine,
     *,
     average: AveragedModel | None = None,
+    watch: Watch | None = None,
     start: int = 0,
     seed: int = 0,
 ) -> Iterator[Record]:
@@ -59,6 +58,7 @@ def train(
         schedule: steps, learning-rate factor, clipping and accumulation.
         engine: device, precision and processes.
         average: moving average of the weights, updated after every step.
+        watch: what it saw of the steps before; a new one by default.
         start: steps that are done already.
         seed: with the number of the step it seeds what is random in the method.
 
@@ -66,9 +66,10 @@ def train(
         One record a step.
 
     Raises:
-        InputError: ten steps in a row were not finite.
+        Diverged: ten steps in a row were not finite, the losses exploded (:class:`~medgen.training.watch.Watch`), or
+            a weight or a running statistic is not finite.
     """
-    stream, skipped_in_a_row = iter(batches), 0
+    stream, watch = iter(batches), watch or Watch()
     for step in range(start, schedule.steps):
         method.train()  # the caller may have validated
         progress = step / schedule.steps
@@ -82,10 +83,11 @@ def train(
         engine.average_buffers(method)
         if average is not None and finite:
             average.update_parameters(method)
-        skipped_in_a_row = 0 if finite else skipped_in_a_row + 1
-        if skipped_in_a_row >= PATIENCE:
-            raise InputError(
-                f"{PATIENCE} steps in a row had a loss or gradient that is not finite, up to step {step}: {losses}",
+        fault = watch.fault(losses, tensors_of(method), skipped=not finite)
+        if not engine.everywhere(not fault):
+            raise Diverged(
+                f"the training diverged at step {step}: {fault or 'in another process'}",
+                good=step + 1 - max(1, *engine.gather(watch.since)),
                 fix="lower the learning rate, set schedule.clip, or look for bad voxels with 'medgen check'",
             )
         yield Record(step, losses, rates, skipped=not finite)

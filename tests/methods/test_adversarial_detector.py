@@ -18,7 +18,7 @@ CHANNELS = Shape(3, 4)
 
 
 def detector(method: str = "adversarial_detector", **changes) -> Method:
-    config = {"width": 0.25, "slices": "thick", "network": "unet", "optimizer": "adam", "l1": 0, "l2": 0, **changes}
+    config = {"width": 0.25, "slices": "thick", "network": "unet", "dice_weight": 0, "learning_rate": 1e-3, **changes}
     kind = resolve(method)
     if "discriminator_width" in kind.config_class.model_fields:
         config = {"discriminator_width": 4, "discriminator_depth": 2} | config

@@ -8,7 +8,7 @@ from medgen.methods.catalogue import create
 from medgen.sampling.batches import Adaptation
 
 SMALL = {"network": "unet", "width": 0.25, "discriminator_width": 4, "discriminator_depth": 1}
-TERMS = {"cross_entropy", "l1", "l2"}
+TERMS = {"cross_entropy", "dice"}
 ADVERSE = {"domain_source", "domain_target"}
 
 

@@ -6,9 +6,10 @@ import torch
 from medgen.config import build
 from medgen.errors import UsageError
 from medgen.inference.channels import dropped_in_training
-from medgen.methods import context_aware_gan, supervised
+from medgen.methods import adversarial_detector, context_aware_gan, domain_adversarial, segmentation, supervised
 from medgen.methods._paired import covered, reconstruction
 from medgen.methods.base import Shape
+from medgen.methods.catalogue import method_names, resolve
 from medgen.methods.context_aware_gan import Config, ContextAwareGAN
 from medgen.recipe.check import check_recipe
 from medgen.recipe.settings import Schedule, complete, load_recipe, save_recipe
@@ -18,6 +19,8 @@ from medgen.training.loop import train
 
 PATCH = (2, 1, 32, 32, 32)
 RECIPE = {"method": "context_aware_gan", "data": {"inputs": ["t1"], "target": "ct"}}
+SMALLER = {"cyclegan": {"width": 0.125}}
+LESIONS = {"inputs": ["t1"], "labels": "label", "classes": {"lesion": [1]}}
 
 
 @pytest.mark.parametrize(("preset", "weight", "reduction"), [("paper", 0.5, "mean"), ("code", 0.05, "sum")])
@@ -295,3 +298,45 @@ def test_a_voxel_counts_by_the_weight_of_its_tissue_in_the_voxelwise_losses():
         torch.testing.assert_close(losses["mse"], torch.tensor((0.5 * 0.25 + 4 * 0.01 + 1.5 * 0.09) / 6))
     even = reconstruction(wrong, batch, Config(tissue_weights=(2, 2, 2), region="patch"))["l1"]
     torch.testing.assert_close(even, torch.tensor(0.3))
+
+
+PUBLISHED = {"network": "deepmedic", "optimizer": "rmsprop", "learning_rate": 1e-3, "l1": 1e-6, "l2": 1e-4}
+
+
+def test_the_published_training_of_a_segmenter_comes_with_its_preset():
+    config = build(segmentation.Config, {"preset": "small"})
+    assert {key: getattr(config, key) for key in PUBLISHED} == PUBLISHED
+    assert (config.dice_weight, dict(config.recipe())) == (0, {})
+    assert build(domain_adversarial.Config, {"preset": "small"}).discriminator_padding == "valid"
+    named = build(segmentation.Config, {"preset": "small", "optimizer": "adam", "network": "unet"})
+    assert (named.optimizer, named.network, named.learning_rate) == ("adam", "unet", 1e-3)
+
+
+def test_a_segmenter_takes_the_patches_that_are_a_default_and_sees_lesions_in_half_of_them():
+    recipe, _, config = check_recipe(load_recipe({"method": "segmentation", "data": LESIONS}))
+    assert (config.network, recipe.patches.size, recipe.patches.sampling) == ("unet", (32, 32, 32), "balanced")
+    deepmedic = load_recipe({"method": "segmentation", "config": {"preset": "res2016"}, "data": LESIONS})
+    with pytest.raises(UsageError, match="sides of at least 55"):
+        check_recipe(deepmedic)
+
+
+@pytest.mark.parametrize("preset", ["tuned", "res2016"])
+def test_a_saved_segmenter_is_read_back_as_it_was(preset):
+    config = build(segmentation.Config, {"preset": preset, "width": 0.5})
+    assert build(segmentation.Config, config.model_dump(mode="json")) == config
+
+
+def test_the_adversary_of_a_detector_is_alone_in_the_paper_only():
+    assert build(adversarial_detector.Config, {}).adversarial_weight == 0.03
+    assert build(adversarial_detector.Config, {"preset": "paper"}).adversarial_weight == 1
+    saved = {**build(adversarial_detector.Config, {"preset": "paper"}).model_dump(mode="json"), "preset": "res2016"}
+    assert build(adversarial_detector.Config, saved).adversarial_weight == 1  # as earlier versions saved it
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_every_method_takes_the_patches_that_are_a_default(name):
+    kind = resolve(name)
+    images = {"inputs": ["t1"], "target": "ct"}
+    data = {**LESIONS, "inputs": ["t1", "t2"]} if kind.batch_class.task().labels else images
+    size = {} if 3 in kind.dimensions else {"size": [32, 32]}
+    check_recipe(load_recipe({"method": name, "config": SMALLER.get(name, {}), "data": data, "patches": size}))

@@ -64,7 +64,8 @@ def test_labels_are_the_teachers_or_the_students():
 
 
 def test_its_own_surest_labels_make_it_surer():
-    trained = method(l1=0, l2=0, begin=0.0, portion=(0.5, 0.5), predict_with="student", labelled_by="student")
+    student = {"predict_with": "student", "labelled_by": "student", "preset": "res2016"}
+    trained = method(l1=0, l2=0, begin=0.0, portion=(0.5, 0.5), **student)
     images = batch()
     torch.manual_seed(1)
     updates = trained.updates(images, progress=0.5)

@@ -60,7 +60,7 @@ def test_patches_that_a_network_cannot_take(config, size, fitting, said):
 
 
 def test_an_adversary_alone_in_few_steps_gives_a_warning(caplog):
-    recipe = tiny_domains.recipe(method="adversarial_detector", config={})
+    recipe = tiny_domains.recipe(method="adversarial_detector") | {"config": {"preset": "paper"}}
 
     def warnings(*overrides):
         caplog.clear()

@@ -74,6 +74,8 @@ def test_unpaired_cases_are_enough_and_each_has_its_own_grid(cases, tmp_path):
     scores = validations(run)
     assert {"mae", "cycle_source", "cycle_target"} <= set(scores[-1])
     done = json.loads((run / "checkpoints" / "stage0" / "done.json").read_text())
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert all(record["constant"]["mae"] > 0 for record in records if "validation" in record)
     # The pairs of validation are for the log: a method without pairs does not choose its weights by them.
     assert done["best_value"] == pytest.approx(min(each["cycle_source"] for each in scores))
 

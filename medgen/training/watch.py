@@ -1,0 +1,94 @@
+"""The watch over a training: whether its numbers grow without bound, or are not finite any more."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from statistics import median
+from typing import Any
+
+from torch import Tensor, nn
+
+from medgen.training.checkpoint import first_not_finite
+
+FACTOR = 100.0
+"""A loss explodes where its absolute value is above this many times its running median, and its first value."""
+IN_A_ROW = 5
+"""Steps in a row that must explode: a single bad patch is no explosion."""
+WINDOW = 101
+"""Steps that the running median is of."""
+PATIENCE = 10
+"""Steps in a row that may be skipped because of a loss or gradient that is not finite."""
+
+
+class Watch:
+    """What the losses of a training were lately; a part of its state, so that a resumed training is watched alike.
+
+    The losses of an optimiser are watched by their sum: one term alone may begin at nothing, as an adversary does.
+    Steps that explode do not count in the median.
+    """
+
+    def __init__(self) -> None:
+        self._recent: dict[str, deque[float]] = {}
+        self._first: dict[str, float] = {}
+        self._high: dict[str, int] = {}
+        self._skipped = 0
+
+    @property
+    def since(self) -> int:
+        """How many of the last steps are already suspicious: a state from before them is good."""
+        return max([self._skipped, *self._high.values()])
+
+    def fault(self, losses: Mapping[str, float], tensors: Iterable[tuple[str, Tensor]], *, skipped: bool) -> str:
+        """What is wrong after a step; empty while the training may go on.
+
+        Args:
+            losses: of the step, by ``"<optimizer>/<term>"``.
+            tensors: named weights and statistics after it.
+            skipped: whether a loss or gradient was not finite, so that nothing was changed.
+        """
+        self._skipped = self._skipped + 1 if skipped else 0
+        if self._skipped >= PATIENCE:
+            return f"{PATIENCE} steps in a row had a loss or gradient that is not finite: {dict(losses)}"
+        if skipped:
+            return ""
+        if name := first_not_finite(tensors):
+            return f"'{name}' is not finite"
+        totals: dict[str, float] = {}
+        for name, value in losses.items():
+            optimizer = name.partition("/")[0]
+            totals[optimizer] = totals.get(optimizer, 0.0) + value
+        for name, total in totals.items():
+            if usual := self._explodes(name, abs(total)):
+                return (
+                    f"the loss of '{name}' was over {FACTOR:g} times its usual {usual:.3g} in {IN_A_ROW} steps in a "
+                    f"row, at last {total:.3g}"
+                )
+        return ""
+
+    def _explodes(self, name: str, value: float) -> float:
+        """The median that a loss has been far above for some steps in a row; 0 while it has not."""
+        recent = self._recent.setdefault(name, deque(maxlen=WINDOW))
+        usual = max(median(recent) if recent else 0.0, self._first.setdefault(name, value))
+        if usual and value > FACTOR * usual:
+            self._high[name] = self._high.get(name, 0) + 1
+            return usual if self._high[name] >= IN_A_ROW else 0.0
+        self._high[name] = 0
+        recent.append(value)
+        return 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        recent = {name: list(values) for name, values in self._recent.items()}
+        return {"recent": recent, "first": dict(self._first), "high": dict(self._high), "skipped": self._skipped}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go back to a saved state."""
+        self._recent = {name: deque(values, maxlen=WINDOW) for name, values in state["recent"].items()}
+        self._first, self._high, self._skipped = dict(state["first"]), dict(state["high"]), state["skipped"]
+
+
+def tensors_of(method: nn.Module) -> Iterable[tuple[str, Tensor]]:
+    """Named weights and statistics of a method."""
+    yield from method.named_parameters()
+    yield from method.named_buffers()
