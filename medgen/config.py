@@ -34,6 +34,9 @@ class Config(BaseModel):
         return {}
 
 
+_SHOWN = 100
+"""Characters of a wrong value that are shown."""
+
 Settings = TypeVar("Settings", bound=Config)
 
 
@@ -66,7 +69,7 @@ def build(kind: type[Settings], values: Mapping[str, Any], *, where: str | Path 
 def _explain(kind: type[BaseModel], error: ValidationError, where: str | Path | None) -> UsageError:
     first = error.errors(include_url=False)[0]
     location = [str(part) for part in first["loc"]]
-    name = ".".join(location)
+    name = _shortened(".".join(location))
     if first["type"] == "extra_forbidden":
         known = _keys(kind, location[:-1])
         near = get_close_matches(location[-1], known, 1)
@@ -76,7 +79,14 @@ def _explain(kind: type[BaseModel], error: ValidationError, where: str | Path | 
         return UsageError(f"the key '{name}' is missing", where=where, fix=f"add '{name}: ...'")
     if not location:  # two keys contradict each other, so no single one can be named
         return UsageError(first["msg"].removeprefix("Value error, "), where=where, fix="change one of them")
-    return UsageError(f"'{name}' is {first['input']!r}: {first['msg']}", where=where, fix=f"change '{name}'")
+    found = _shortened(repr(first["input"]))
+    return UsageError(f"'{name}' is {found}: {first['msg']}", where=where, fix=f"change '{name}'")
+
+
+def _shortened(text: str) -> str:
+    """The beginning of a value that a file names: it can be long, or hold what a terminal obeys."""
+    text = text if text.isprintable() else ascii(text)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _keys(kind: type[BaseModel], location: list[str]) -> list[str]:

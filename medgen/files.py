@@ -12,7 +12,8 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +27,56 @@ HEARTBEAT_SECONDS = 15.0
 STALE_SECONDS = 120.0
 """A lock that its owner has not renewed for this long is taken over."""
 
+CASE_BYTES, PART_BYTES = 128, 48
+"""Longest name of a case, and of a role or class: ``<case>_probability_<class>.nii.gz`` stays below 255."""
+_NOT_IN_NAMES = frozenset('/\\:*?"<>|')
+
 log = logging.getLogger(__name__)
+
+
+def file_name(text: str, most: int = PART_BYTES) -> str:
+    """Part of a file's name from text that somebody else wrote: in a model, a table, a plan, the header of an image.
+
+    No other function makes names from text. What would lead out of a folder, hide the file or be changed by a file
+    system is refused and never replaced, so two names stay two.
+
+    Args:
+        text: the name of a case, role, class, regime, ...
+        most: bytes.
+
+    Returns:
+        The text in Unicode's composed form (NFC).
+
+    Raises:
+        UsageError: it is empty or too long; it begins with a point, dash or blank, or ends in a point or blank; or it
+            has a separator of folders (also of Windows), a wildcard, a control or another invisible character.
+
+    >>> file_name("white matter")
+    'white matter'
+    >>> file_name("x/../..")
+    Traceback (most recent call last):
+    medgen.errors.UsageError: the name 'x/../..' cannot name a file
+      do: use letters, digits, '.', '_' and '-', beginning with a letter or digit
+    """
+    name = unicodedata.normalize("NFC", text)
+    letters = "use letters, digits, '.', '_' and '-', beginning with a letter or digit"
+    if not name or name[0] in ".- " or name[-1] in ". " or not name.isprintable() or _NOT_IN_NAMES & set(name):
+        shown = ascii(text) if len(text) <= PART_BYTES else f"{text[:PART_BYTES]!a}..."
+        raise UsageError(f"the name {shown} cannot name a file", fix=letters)
+    if (size := len(name.encode())) > most:
+        raise UsageError(f"the name {text[:PART_BYTES]!a}... has {size} bytes, at most {most} can name a file")
+    return name
+
+
+def clashing(names: Iterable[str]) -> tuple[str, ...]:
+    """Names that some file system holds for one: they differ in upper case, in how letters are composed, or not at all.
+
+    >>> clashing(["Lesion", "lesion", "organ"])
+    ('Lesion', 'lesion')
+    """
+    names = tuple(names)
+    keys = [unicodedata.normalize("NFC", name).casefold() for name in names]
+    return tuple(name for name, key in zip(names, keys, strict=True) if keys.count(key) > 1)
 
 
 @contextmanager
@@ -84,6 +134,8 @@ def _storage_error(error: OSError, path: Path) -> StorageError | None:
         )
     if error.errno in _DENIED:
         return StorageError("no permission to write here", where=path, fix="choose a folder that you may write to")
+    if error.errno == errno.ENAMETOOLONG:
+        return StorageError("the name is longer than this disk allows", where=path, fix="choose a shorter name")
     if error.errno == errno.EISDIR:
         return StorageError("this is a folder, not a file", where=path, fix="choose another name, or move the folder")
     if error.errno in {errno.ENOTDIR, errno.EEXIST}:

@@ -1,6 +1,6 @@
 """The case table ``cases.csv``, and how to make one from folders in layouts that others defined."""
 
-from medgen.cases.case import DOMAINS, SOURCE, SPLITS, TARGET, Case, columns_of, is_optional, listed
+from medgen.cases.case import DOMAINS, SOURCE, SPLITS, TARGET, Case, columns_of, is_optional, is_role, listed
 from medgen.cases.foreign import from_bids, from_msd, from_nnunet
 from medgen.cases.picai import from_picai
 from medgen.cases.splits import assign_splits
@@ -20,6 +20,7 @@ __all__ = [
     "from_nnunet",
     "from_picai",
     "is_optional",
+    "is_role",
     "listed",
     "read_cases",
     "write_cases",

@@ -11,14 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
-from medgen.cases.case import DOMAINS, SPLITS, Case
-from medgen.errors import InputError
-from medgen.files import atomic_path
+from medgen.cases.case import DOMAINS, SPLITS, Case, is_role
+from medgen.errors import InputError, UsageError
+from medgen.files import CASE_BYTES, atomic_path, file_name
 from medgen.types import Split
 
 _FIXED = ("case", "split", "domain", "patient")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # a case names files and folders
-_ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,8 @@ def write_cases(cases: Iterable[Case], path: str | Path) -> Path:
         The path.
 
     Raises:
-        InputError: there is no case, two have one name, or a patient is in two splits.
+        InputError: there is no case, two have one name, a patient is in two splits, or a name or role could not be
+            read back.
         StorageError: the disk is full or the folder cannot be written.
     """
     path, cases = Path(path), tuple(cases)
@@ -88,7 +88,10 @@ def write_cases(cases: Iterable[Case], path: str | Path) -> Path:
         raise InputError("there are no cases to write", where=path, fix="look at the folder they should come from")
     _require_unique(cases, path)
     _require_patients_apart(cases, path)
+    for case in cases:
+        require_name(case.name, path)
     roles = CaseTable(path, cases).roles
+    _require_roles(roles, path)
     further = [column for column in ("patient", "domain") if any(getattr(case, column) for case in cases)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -121,14 +124,17 @@ def require_name(name: str, where: str | Path, line: int | None = None) -> str:
     Raises:
         InputError: it is empty or has other characters than letters, digits, point, dash and underscore.
     """
-    if not _NAME.fullmatch(name):
-        at = "" if line is None else f" in line {line}"
-        raise InputError(
-            f"the case name {name!r}{at} cannot name a file",
-            where=where,
-            fix="use letters, digits, '.', '-' and '_', beginning with a letter or digit",
-        )
-    return name
+    try:
+        if _NAME.fullmatch(name):
+            return file_name(name, CASE_BYTES)
+    except UsageError:
+        pass
+    at = "" if line is None else f" in line {line}"
+    raise InputError(
+        f"the case name {name[:CASE_BYTES]!r}{at} cannot name a file",
+        where=where,
+        fix=f"use at most {CASE_BYTES} letters, digits, '.', '-' and '_', beginning with a letter or digit",
+    )
 
 
 def _rows(path: Path) -> list[tuple[int, list[str]]]:
@@ -174,12 +180,15 @@ def _checked_header(header: Sequence[str], path: Path) -> tuple[str, ...]:
     if twice or not roles:
         what = f"the column '{twice[0]}' stands twice" if twice else "no column names a role"
         raise InputError(what, where=path, fix="name one column for each role, such as t1, ct, mask, label")
-    wrong = [role for role in roles if not _ROLE.fullmatch(role)]
-    if wrong:
-        raise InputError(
-            f"the column {wrong[0]!r} cannot be a role", where=path, fix="use letters, digits, '-' and '_'"
-        )
+    _require_roles(roles, path)
     return roles
+
+
+def _require_roles(roles: Iterable[str], path: Path) -> None:
+    if wrong := [role for role in roles if not is_role(role)]:
+        raise InputError(
+            f"the column {wrong[0][:100]!r} cannot be a role", where=path, fix="use letters, digits, '-' and '_'"
+        )
 
 
 def _case(row: Mapping[str, str], roles: Sequence[str], path: Path, line: int) -> Case:

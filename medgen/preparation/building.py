@@ -22,7 +22,7 @@ import numpy as np
 
 from medgen.cases import Case, is_optional
 from medgen.errors import InputError, MedgenError, MemoryExhausted, StorageError
-from medgen.files import image_digest, storage_errors
+from medgen.files import CASE_BYTES, file_name, image_digest, storage_errors
 from medgen.preparation.fingerprint import summarise
 from medgen.preparation.patient import Preparation
 from medgen.preparation.prepared import Prepared
@@ -136,13 +136,12 @@ def _paths(case: Case, preparation: Preparation) -> dict[str, Path]:
 
 def _place(case: Case, preparation: Preparation, folder: Path) -> Path:
     """Where the arrays of a case belong: under a hash of all that they depend on."""
-    if Path(case.name).name != case.name or case.name.startswith("."):
-        raise InputError(f"'{case.name}' cannot be the name of a folder", fix="rename the case")
+    name = file_name(case.name, CASE_BYTES)
     settings = preparation.as_dict()
     files = {role: image_digest(path) for role, path in _paths(case, preparation).items()}
     content = [VERSION, settings["roles"], settings["config"], files]
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-    return folder / key / case.name
+    return folder / key / name
 
 
 def _complete(place: Path) -> bool:
