@@ -19,8 +19,8 @@ from pydantic import PositiveInt, ValidationInfo, field_validator
 from medgen.cases import columns_of
 from medgen.config import Config, build
 from medgen.errors import UsageError
-from medgen.files import file_name
 from medgen.methods.catalogue import method_names, resolve
+from medgen.names import file_name
 from medgen.recipe.settings import Recipe, load_recipe
 from medgen.recipe.yaml import read_yaml
 

@@ -4,7 +4,7 @@ from medgen.cases.case import DOMAINS, SOURCE, SPLITS, TARGET, Case, columns_of,
 from medgen.cases.foreign import from_bids, from_msd, from_nnunet
 from medgen.cases.picai import from_picai
 from medgen.cases.splits import assign_splits
-from medgen.cases.table import CaseTable, read_cases, write_cases
+from medgen.cases.table import CaseTable, WrongRow, read_cases, read_rows, write_cases
 
 __all__ = [
     "DOMAINS",
@@ -13,6 +13,7 @@ __all__ = [
     "TARGET",
     "Case",
     "CaseTable",
+    "WrongRow",
     "assign_splits",
     "columns_of",
     "from_bids",
@@ -23,5 +24,6 @@ __all__ = [
     "is_role",
     "listed",
     "read_cases",
+    "read_rows",
     "write_cases",
 ]

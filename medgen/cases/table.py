@@ -13,7 +13,8 @@ from pathlib import Path, PureWindowsPath
 
 from medgen.cases.case import DOMAINS, SPLITS, Case, is_role
 from medgen.errors import InputError, UsageError
-from medgen.files import CASE_BYTES, atomic_path, file_name
+from medgen.files import atomic_path
+from medgen.names import CASE_BYTES, file_name
 from medgen.types import Split
 
 _FIXED = ("case", "split", "domain", "patient")
@@ -56,16 +57,60 @@ def read_cases(path: str | Path) -> CaseTable:
         InputError: the table itself is wrong: a missing column, an unknown split or domain, a case named twice, a case
             or a patient in two splits (which is leakage), a row of another length, a path that cannot be meant.
     """
+    table, wrong = read_rows(path)
+    _require_unique(table.cases, table.path)
+    if wrong:
+        raise wrong[0].error
+    _require_patients_apart(table.cases, table.path)
+    return table
+
+
+@dataclass(frozen=True)
+class WrongRow:
+    """A row of a case table that is no case.
+
+    Attributes:
+        line: of the file, from 1.
+        name: of the case as it stands there.
+        split: as it stands there.
+        error: what is wrong.
+    """
+
+    line: int
+    name: str
+    split: str
+    error: InputError
+
+
+def read_rows(path: str | Path) -> tuple[CaseTable, tuple[WrongRow, ...]]:
+    """Read a case table of which every row stands for itself, as in a prediction: one that is wrong spoils no other.
+
+    Returns:
+        The table of the rows that are cases, a name that stands twice included, and the other rows.
+
+    Raises:
+        InputError: the table itself is wrong, or no row is a case.
+    """
     path = Path(path)
     rows = _rows(path)
     header = [name.strip() for name in rows[0][1]] if rows else []
     roles = _checked_header(header, path)
-    cases = tuple(_case(dict(zip(header, cells, strict=True)), roles, path, line) for line, cells in rows[1:])
+    cases: list[Case] = []
+    wrong: list[WrongRow] = []
+    for line, cells in rows[1:]:
+        try:
+            _require_length(line, cells, header, path)
+            cases.append(_case(dict(zip(header, cells, strict=True)), roles, path, line))
+        except InputError as error:
+            name, split = (cells[at].strip() if at < len(cells) else "" for at in map(header.index, ("case", "split")))
+            wrong.append(WrongRow(line, name, split, error))
     if not cases:
-        raise InputError("the case table has no cases", where=path, fix="add one row for each patient")
-    _require_unique(cases, path)
-    _require_patients_apart(cases, path)
-    return CaseTable(path.absolute(), cases)
+        raise (
+            wrong[0].error
+            if wrong
+            else InputError("the case table has no cases", where=path, fix="add one row for each patient")
+        )
+    return CaseTable(path.absolute(), tuple(cases)), tuple(wrong)
 
 
 def write_cases(cases: Iterable[Case], path: str | Path) -> Path:
@@ -152,14 +197,16 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
         raise InputError(
             f"line {reader.line_num} is no CSV: {error}", where=path, fix="save it as CSV again"
         ) from error
-    for line, cells in rows:
-        if len(cells) != len(rows[0][1]):
-            raise InputError(
-                f"line {line} has {len(cells)} cells, the header has {len(rows[0][1])}",
-                where=path,
-                fix="give every line one cell for each column, empty for a missing image",
-            )
     return rows
+
+
+def _require_length(line: int, cells: Sequence[str], header: Sequence[str], path: Path) -> None:
+    if len(cells) != len(header):
+        raise InputError(
+            f"line {line} has {len(cells)} cells, the header has {len(header)}",
+            where=path,
+            fix="give every line one cell for each column, empty for a missing image",
+        )
 
 
 def _checked_header(header: Sequence[str], path: Path) -> tuple[str, ...]:

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from medgen.cases import columns_of
-from medgen.files import atomic_path, file_name
+from medgen.files import atomic_path
 from medgen.inference.contact_sheet import MOST, View, grey, side_by_side, write_contact_sheet
 from medgen.inference.opened import Opened
 from medgen.inference.sample_folder import RAW, SHEET, sample_file
+from medgen.names import file_name
 from medgen.preparation.intensity import unit_to_window
 from medgen.types import Array
 from medgen.volume import Kind, Volume, write_volume

@@ -10,9 +10,9 @@ from typing import Any
 
 from medgen.cases import Case, columns_of
 from medgen.errors import UsageError
-from medgen.files import CASE_BYTES, clashing, file_name
 from medgen.inference.labels import Found
 from medgen.inference.lesions import DETECTION_MAP, LESIONS, Detected, write_lesions
+from medgen.names import CASE_BYTES, clashing, file_name
 from medgen.volume import Volume, write_volume
 
 _STALE_SECONDS = 3600.0

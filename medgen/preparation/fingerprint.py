@@ -38,7 +38,7 @@ class Fingerprint(Config):
         found = build(cls, values)
         if not len(found.mean) == len(found.spread) == _NUMBERS:
             raise UsageError(
-                f"a fingerprint of {len(found.mean)} means and {len(found.spread)} spreads, expected {_NUMBERS} of each",
+                f"a fingerprint has {len(found.mean)} means and {len(found.spread)} spreads, expected {_NUMBERS} each",
                 fix="use another model",
             )
         return found

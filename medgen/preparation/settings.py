@@ -10,7 +10,7 @@ from pydantic import Field, PositiveInt, model_serializer, model_validator
 from medgen.cases import columns_of, is_optional, is_role
 from medgen.config import Config
 from medgen.errors import UsageError
-from medgen.files import clashing, file_name
+from medgen.names import clashing, file_name
 
 Range = tuple[float, float]
 Millimetres = Annotated[float, Field(ge=0.01, le=1000)]

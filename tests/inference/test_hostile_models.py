@@ -12,7 +12,6 @@ from mean_model import head, make_model, save
 
 from medgen.cases import Case, write_cases
 from medgen.errors import InputError, ModelError, UsageError
-from medgen.files import clashing, file_name
 from medgen.inference.cohort import predict
 from medgen.inference.model import load_model
 from medgen.inference.opened import Opened
@@ -22,6 +21,7 @@ from medgen.inference.sample_writing import Channel
 from medgen.inference.writing import files_of, output_name, require_writable
 from medgen.methods.base import Shape
 from medgen.methods.catalogue import create
+from medgen.names import clashing, file_name
 from medgen.preparation import Preparation, Roles
 from medgen.preparation.settings import require_class_names
 from medgen.recipe.check import check_recipe
@@ -132,7 +132,7 @@ def use(run: Path, out: Path) -> None:
     model = load_model(run, device="cpu")
     assert all(file.parent == out for file in model.files(out / "p_ct.nii.gz", PredictOptions()).all)
     assert 0 <= len(model.dropped) <= 2
-    write_report(out / "prediction.json", model, PredictOptions(), {})
+    write_report(out / "prediction.json", model, PredictOptions(), [])
     opened = Opened(model.stages[-1], model.description, model._known, model.device, "run", str(run))
     assert opened.patches.size == (16, 16, 16)
 
