@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -100,7 +101,8 @@ def fit(session: Session, part: Part) -> Method:
     state = _State(session, part)
     saved = load_checkpoint(folder)
     if saved is not None:
-        state.load_state_dict(saved, session.engine)
+        with _fitting_weights(folder):
+            state.load_state_dict(saved, session.engine)
     main = session.engine.rank == 0
     if main:
         session.log.rewind(part.name, state.step)
@@ -116,6 +118,24 @@ def fit(session: Session, part: Part) -> Method:
         _finish(folder, method, state, chosen)
     session.engine.barrier()
     return method.eval()
+
+
+@contextmanager
+def _fitting_weights(folder: Path) -> Iterator[None]:
+    """Refuse weights of other networks than the recipe describes, as after an update or a copy between runs.
+
+    Raises:
+        ModelError: they do not fit.
+    """
+    try:
+        yield
+    except (RuntimeError, KeyError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(
+            f"the saved weights do not fit the networks of this recipe: {reason}",
+            where=folder,
+            fix="resume with the medgen and the recipe that began the run, or start a new run in another folder",
+        ) from error
 
 
 def _records(session: Session, state: _State, source: Patches) -> Iterator[Record]:
@@ -214,7 +234,8 @@ def _finished(session: Session, part: Part, folder: Path) -> Method | None:
         engine.barrier()
         return None
     method = new_method(session, part)
-    method.load_state_dict(weights)
+    with _fitting_weights(folder):
+        method.load_state_dict(weights)
     engine.place(method)
     return method.eval()
 
