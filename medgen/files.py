@@ -169,6 +169,8 @@ def require_readable(path: Path) -> None:
         mode = path.stat().st_mode
     except PermissionError as error:
         raise unreadable(path) from error
+    except ValueError as error:  # a letter that the file names of this session cannot have, or a zero byte
+        raise InputError(f"no file can have this name here: {error}", where=ascii(str(path))) from error
     except OSError as error:
         if error.errno != errno.ENOENT or path.is_symlink():
             reason = "it is a link to a missing file" if error.errno == errno.ENOENT else error.strerror

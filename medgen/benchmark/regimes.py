@@ -111,7 +111,7 @@ def load_plan(path: str | Path) -> Plan:
     """
     path = Path(path)
     try:
-        values = read_yaml(path.read_text(encoding="utf-8"))
+        values = read_yaml(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UsageError("the plan does not exist", where=path, fix="check the path") from None
     except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:

@@ -188,12 +188,12 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 def save_recipe(recipe: Recipe, path: Path) -> None:
     """Write the resolved recipe, atomically."""
     with atomic_path(path) as temporary:
-        temporary.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
+        temporary.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = read_yaml(path.read_text())
+        values = read_yaml(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UsageError("there is no such recipe", where=path, fix="check the path") from None
     except IsADirectoryError:
