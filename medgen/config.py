@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from medgen.errors import UsageError
 
@@ -16,6 +16,16 @@ class Config(BaseModel):
     """Base class of all settings: frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", check_fields=False)
+    @classmethod
+    def _no_absurd_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """A number in a file can be anything; a field that means it names a higher limit of its own."""
+        rules = cls.model_fields[str(info.field_name)].metadata
+        own = any(hasattr(each, "le") or hasattr(each, "lt") for each in rules)
+        if not own and any(abs(each) > LARGEST for each in _numbers(value)):
+            raise ValueError(f"a number is beyond the limit of {LARGEST:,}")
+        return value
 
     def named_channels(self) -> Mapping[str, Collection[int]]:
         """Indices of input channels used in these settings, by key; the recipe must have at least these inputs."""
@@ -34,8 +44,20 @@ class Config(BaseModel):
         return {}
 
 
+LARGEST = 1_000_000
+"""No setting is beyond this, in either direction, unless its field says so."""
 _SHOWN = 100
 """Characters of a wrong value that are shown."""
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """The numbers in a checked value; other settings in it have checked their own."""
+    if isinstance(value, int | float):
+        yield value
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple | list) else ()
+    for item in items:
+        yield from _numbers(item)
+
 
 Settings = TypeVar("Settings", bound=Config)
 
@@ -80,7 +102,8 @@ def _explain(kind: type[BaseModel], error: ValidationError, where: str | Path | 
     if not location:  # two keys contradict each other, so no single one can be named
         return UsageError(first["msg"].removeprefix("Value error, "), where=where, fix="change one of them")
     found = _shortened(repr(first["input"]))
-    return UsageError(f"'{name}' is {found}: {first['msg']}", where=where, fix=f"change '{name}'")
+    said = first["msg"].removeprefix("Value error, ")
+    return UsageError(f"'{name}' is {found}: {said}", where=where, fix=f"change '{name}'")
 
 
 def _shortened(text: str) -> str:

@@ -140,5 +140,5 @@ def predicted_by(predictions: Path) -> PredictedBy:
         if target and not all(is_role(column) for column in columns_of(target)):
             raise ValueError("no role")
         return PredictedBy(classes, target, values)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InputError("the prediction report is damaged", where=report, fix="predict again") from None

@@ -127,7 +127,7 @@ def earlier_cases(path: Path, model: LoadedModel) -> dict[str, CaseReport]:
         weights = (content["model"]["weights_sha256"], *content["model"].get("ensemble_sha256", ()))
     except FileNotFoundError:
         return {}
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise UsageError("the report of the earlier run is damaged", where=path, fix="use --overwrite") from None
     if weights != model.hashes:
         raise UsageError(

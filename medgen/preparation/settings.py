@@ -96,7 +96,7 @@ class PreparationConfig(Config):
 class Roles(Config):
     """Which columns of the case table a method uses (the recipe's ``data``)."""
 
-    inputs: Annotated[tuple[str, ...], Field(min_length=1)]
+    inputs: Annotated[tuple[str, ...], Field(min_length=1, max_length=256)]
     """Channels in this order; ``ge|swi`` takes whichever a patient has, and ``swi?`` may be absent: its channel is then
     0 throughout, which is the mean of a z-scored one."""
     target: str | None = None
@@ -104,7 +104,7 @@ class Roles(Config):
     labels: str | None = None
     """The label map to learn, or beside a target the one that balanced sampling looks at: whole numbers, 0 for
     background."""
-    classes: dict[str, Annotated[tuple[PositiveInt, ...], Field(min_length=1)]] = {}
+    classes: Annotated[dict[str, Annotated[tuple[PositiveInt, ...], Field(min_length=1)]], Field(max_length=255)] = {}
     """Names of the classes and the values of the label map that make up each, e.g. ``{tumour: [1, 2, 3, 4]}``; the
     first is class 1 of a prediction, and a value in none of them is background. Empty: the values as they are."""
     domains: tuple[Literal["source", "target"], ...] | None = None

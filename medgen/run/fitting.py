@@ -245,7 +245,7 @@ def _kept(folder: Path) -> dict[str, Tensor] | None:
     try:
         digest = json.loads((folder / "done.json").read_text())["weights_sha256"]
         return load_weights(folder / "final.safetensors", digest=digest)
-    except (ModelError, ValueError, KeyError, TypeError):
+    except (ModelError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
