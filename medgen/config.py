@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
@@ -17,14 +17,17 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    largest: ClassVar[float] = 1_000_000
+    """No number of these settings is beyond this, in either direction, unless its field says so."""
+
     @field_validator("*", check_fields=False)
     @classmethod
     def _no_absurd_number(cls, value: Any, info: ValidationInfo) -> Any:
         """A number in a file can be anything; a field that means it names a higher limit of its own."""
         rules = cls.model_fields[str(info.field_name)].metadata
         own = any(hasattr(each, "le") or hasattr(each, "lt") for each in rules)
-        if not own and any(abs(each) > LARGEST for each in _numbers(value)):
-            raise ValueError(f"a number is beyond the limit of {LARGEST:,}")
+        if not own and any(abs(each) > cls.largest for each in _numbers(value)):
+            raise ValueError(f"a number is beyond the limit of {cls.largest:,}")
         return value
 
     def named_channels(self) -> Mapping[str, Collection[int]]:
@@ -44,8 +47,6 @@ class Config(BaseModel):
         return {}
 
 
-LARGEST = 1_000_000
-"""No setting is beyond this, in either direction, unless its field says so."""
 _SHOWN = 100
 """Characters of a wrong value that are shown."""
 

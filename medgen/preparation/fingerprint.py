@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,8 @@ whether another channel fits better."""
 
 class Fingerprint(Config):
     """Mean and standard deviation over the training set of each number of :func:`fingerprint`."""
+
+    largest: ClassVar[float] = math.inf  # what is measured has no limit
 
     mean: tuple[float, ...]
     spread: tuple[float, ...]
