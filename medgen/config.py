@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from medgen.errors import UsageError
 
@@ -16,6 +16,19 @@ class Config(BaseModel):
     """Base class of all settings: frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    largest: ClassVar[float] = 1_000_000
+    """No number of these settings is beyond this, in either direction, unless its field says so."""
+
+    @field_validator("*", check_fields=False)
+    @classmethod
+    def _no_absurd_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """A number in a file can be anything; a field that means it names a higher limit of its own."""
+        rules = cls.model_fields[str(info.field_name)].metadata
+        own = any(hasattr(each, "le") or hasattr(each, "lt") for each in rules)
+        if not own and any(abs(each) > cls.largest for each in _numbers(value)):
+            raise ValueError(f"a number is beyond the limit of {cls.largest:,}")
+        return value
 
     def named_channels(self) -> Mapping[str, Collection[int]]:
         """Indices of input channels used in these settings, by key; the recipe must have at least these inputs."""
@@ -32,6 +45,19 @@ class Config(BaseModel):
     def recipe(self) -> Mapping[str, Any]:
         """Values of the recipe outside ``config`` that these settings go with; a key that the user names wins."""
         return {}
+
+
+_SHOWN = 100
+"""Characters of a wrong value that are shown."""
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """The numbers in a checked value; other settings in it have checked their own."""
+    if isinstance(value, int | float):
+        yield value
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple | list) else ()
+    for item in items:
+        yield from _numbers(item)
 
 
 Settings = TypeVar("Settings", bound=Config)
@@ -66,7 +92,7 @@ def build(kind: type[Settings], values: Mapping[str, Any], *, where: str | Path 
 def _explain(kind: type[BaseModel], error: ValidationError, where: str | Path | None) -> UsageError:
     first = error.errors(include_url=False)[0]
     location = [str(part) for part in first["loc"]]
-    name = ".".join(location)
+    name = _shortened(".".join(location))
     if first["type"] == "extra_forbidden":
         known = _keys(kind, location[:-1])
         near = get_close_matches(location[-1], known, 1)
@@ -76,7 +102,15 @@ def _explain(kind: type[BaseModel], error: ValidationError, where: str | Path | 
         return UsageError(f"the key '{name}' is missing", where=where, fix=f"add '{name}: ...'")
     if not location:  # two keys contradict each other, so no single one can be named
         return UsageError(first["msg"].removeprefix("Value error, "), where=where, fix="change one of them")
-    return UsageError(f"'{name}' is {first['input']!r}: {first['msg']}", where=where, fix=f"change '{name}'")
+    found = _shortened(repr(first["input"]))
+    said = first["msg"].removeprefix("Value error, ")
+    return UsageError(f"'{name}' is {found}: {said}", where=where, fix=f"change '{name}'")
+
+
+def _shortened(text: str) -> str:
+    """The beginning of a value that a file names: it can be long, or hold what a terminal obeys."""
+    text = text if text.isprintable() else ascii(text)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _keys(kind: type[BaseModel], location: list[str]) -> list[str]:

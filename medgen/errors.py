@@ -77,6 +77,10 @@ class StorageError(MedgenError):
     exit_code = 7
 
 
+class PathError(StorageError):
+    """One path is at fault and not the disk: in a cohort its case fails alone."""
+
+
 class Preempted(MedgenError):
     """The run was stopped on request; its state is saved and it can be resumed."""
 

@@ -7,24 +7,28 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import socket
+import stat
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from medgen.errors import StorageError, UsageError
+from medgen.errors import InputError, PathError, StorageError, UsageError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_DENIED = {errno.EACCES, errno.EPERM}
 HEARTBEAT_SECONDS = 15.0
 STALE_SECONDS = 120.0
 """A lock that its owner has not renewed for this long is taken over."""
+
+_RAW_FILE = re.compile(rb"^ElementDataFile[ \t]*=[ \t]*(\S.*?)[ \t\r]*$", re.MULTILINE)
 
 log = logging.getLogger(__name__)
 
@@ -82,14 +86,17 @@ def _storage_error(error: OSError, path: Path) -> StorageError | None:
             where=path,
             fix="free some space or choose another folder; files that existed before are intact",
         )
-    if error.errno in _DENIED:
-        return StorageError("no permission to write here", where=path, fix="choose a folder that you may write to")
+    if error.errno in {*_DENIED, errno.EROFS}:
+        kind = PathError if error.errno in _DENIED else StorageError
+        return kind("no permission to write here", where=path, fix="choose a folder that you may write to")
+    if error.errno == errno.ENAMETOOLONG:
+        return PathError("the name is longer than this disk allows", where=path, fix="choose a shorter name")
     if error.errno == errno.EISDIR:
-        return StorageError("this is a folder, not a file", where=path, fix="choose another name, or move the folder")
+        return PathError("this is a folder, not a file", where=path, fix="choose another name, or move the folder")
     if error.errno in {errno.ENOTDIR, errno.EEXIST}:
         file = next((place for place in (path, *path.parents) if place.is_file()), None)
         fix = "choose another folder, or move the file"
-        return StorageError("this is a file, not a folder", where=file, fix=fix) if file else None
+        return PathError("this is a file, not a folder", where=file, fix=fix) if file else _dangling(path)
     if error.errno == errno.ENOENT and not path.parent.exists():
         return StorageError("the folder does not exist", where=path.parent, fix="check the path, or create the folder")
     return None
@@ -130,6 +137,13 @@ def require_output(path: str | Path) -> None:
     require_writable(Path(path).absolute().parent)
 
 
+def _dangling(path: Path) -> StorageError | None:
+    """The error for a link without a target in the place of a folder."""
+    link = next((place for place in (path, *path.parents) if place.is_symlink() and not place.exists()), None)
+    fix = "remove the link"
+    return PathError("this is a link to a missing folder", where=link, fix=fix) if link else None
+
+
 def sha256(path: str | Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     with Path(path).open("rb") as file:
@@ -137,12 +151,73 @@ def sha256(path: str | Path) -> str:
 
 
 def image_digest(path: str | Path) -> str:
-    """Hexadecimal SHA-256 of an image: of its file, or of all files in its folder whatever their names."""
+    """Hexadecimal SHA-256 of an image: of its file, and of the file with its voxels where that is another one.
+
+    Of a folder it is made from all files in it, whatever their names.
+
+    Raises:
+        InputError: the file is missing or cannot be read.
+        PathError: the file may not be read.
+    """
     path = Path(path)
-    if not path.is_dir():
-        return sha256(path)
-    inside = sorted(sha256(file) for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
-    return hashlib.sha256("\n".join(inside).encode()).hexdigest()
+    require_readable(path)
+    try:
+        if path.is_dir():
+            files = [file for file in path.iterdir() if file.is_file() and not file.name.startswith(".")]
+        else:
+            files = [path, *_voxel_files(path)]
+        digests = sorted(sha256(file) for file in files) if path.is_dir() else [sha256(file) for file in files]
+    except FileNotFoundError:
+        raise InputError("the file does not exist", where=path, fix="check the path") from None
+    except PermissionError as error:
+        raise unreadable(path) from error
+    except OSError as error:
+        raise InputError(f"the file cannot be read: {error.strerror}", where=path, fix="copy it again") from error
+    return digests[0] if path.is_file() and len(digests) == 1 else _joined(digests)
+
+
+def _joined(digests: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def _voxel_files(path: Path) -> list[Path]:
+    """The file beside a header (``.mhd``, ``.hdr``) that holds its voxels, where there is one."""
+    if path.suffix.lower() == ".mhd":
+        with path.open("rb") as file:
+            named = _RAW_FILE.search(file.read(1 << 16))
+        beside = [path.with_name(Path(os.fsdecode(named[1])).name)] if named else []
+    elif path.suffix.lower() == ".hdr":
+        beside = [path.with_suffix(ending) for ending in (".img", ".img.gz")]
+    else:
+        return []
+    return [file for file in beside if file.is_file()]
+
+
+def require_readable(path: Path) -> None:
+    """Refuse a path that leads to nothing that can be read to an end; one that is simply missing passes.
+
+    Raises:
+        InputError: a link that leads nowhere or in a circle, a device, a pipe or a socket.
+        PathError: a folder on the way may not be entered.
+    """
+    try:
+        mode = path.stat().st_mode
+    except PermissionError as error:
+        raise unreadable(path) from error
+    except ValueError as error:  # a letter that the file names of this session cannot have, or a zero byte
+        raise InputError(f"no file can have this name here: {error}", where=ascii(str(path))) from error
+    except OSError as error:
+        if error.errno != errno.ENOENT or path.is_symlink():
+            reason = "it is a link to a missing file" if error.errno == errno.ENOENT else error.strerror
+            raise InputError(f"the path leads nowhere: {reason}", where=path, fix="correct the path") from error
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise InputError("the path leads to a device or a pipe, not to a file", where=path, fix="correct the path")
+
+
+def unreadable(path: Path) -> PathError:
+    """The error for a file that may not be read."""
+    return PathError("the file may not be read", where=path, fix="ask its owner for access")
 
 
 def write_json(path: str | Path, content: Any) -> None:

@@ -14,7 +14,7 @@ from medgen.methods.catalogue import method_names
 PACKAGE = Path(medgen.__file__).parent
 LAYERS = [
     "errors types",
-    "files config",
+    "files config names",
     "volume",
     "cases",
     "losses metrics networks checks",
@@ -35,7 +35,7 @@ LAYERS = [
 """A file imports from its own folder and from layers above its own in this list, never sideways and never back."""
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
-LOOSE = {"__init__", "__main__", "config", "demo", "errors", "files", "types"}
+LOOSE = {"__init__", "__main__", "config", "demo", "errors", "files", "names", "types"}
 
 
 def dotted(path: Path) -> str:

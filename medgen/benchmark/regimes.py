@@ -20,6 +20,7 @@ from medgen.cases import columns_of
 from medgen.config import Config, build
 from medgen.errors import UsageError
 from medgen.methods.catalogue import method_names, resolve
+from medgen.names import file_name
 from medgen.recipe.settings import Recipe, load_recipe
 from medgen.recipe.yaml import read_yaml
 
@@ -110,7 +111,7 @@ def load_plan(path: str | Path) -> Plan:
     """
     path = Path(path)
     try:
-        values = read_yaml(path.read_text(encoding="utf-8"))
+        values = read_yaml(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UsageError("the plan does not exist", where=path, fix="check the path") from None
     except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
@@ -170,10 +171,7 @@ def _adapts(method: str, allow_modules: Sequence[str] = ()) -> bool:
 def _planned(name: str, row: Row | None, allow_modules: Sequence[str]) -> Regime:
     row = row or Row()
     base = _regime(row.like or name, allow_modules)
-    if Path(name).name != name or name.startswith("."):
-        raise UsageError(
-            f"the regime name '{name}' is not usable as a folder name", fix="use letters, digits and '_' only"
-        )
+    file_name(name)
     changes = tuple(f"{key}={json.dumps(value)}" for key, value in row.set.items())  # JSON is YAML
     title = row.title or (base.title if row.like in (None, name) else f"{base.title}: {name.replace('_', ' ')}")
     return replace(base, name=name, title=title, seeds=row.seeds, overrides=changes)

@@ -17,7 +17,7 @@ from medgen.files import image_digest, write_json
 from medgen.methods.catalogue import resolve
 from medgen.recipe.check import check_recipe
 from medgen.recipe.settings import Recipe, load_recipe
-from medgen.run.experiment import FREE_TO_CHANGE
+from medgen.run.same import FREE_TO_CHANGE
 
 FACTS = "benchmark_run.json"
 TRAINING_TABLE = "cases.csv"

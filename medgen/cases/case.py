@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 SOURCE, TARGET = DOMAINS = ("source", "target")
 """Values of the column ``domain``: the second marks cases to adapt to; every other case has labels."""
 _NAMED = 5
+_ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,47}")
+"""A role is a column of the case table, and part of the names of files."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,15 @@ def columns_of(role: str) -> tuple[str, ...]:
     (('ge', 'swi'), ('swi',))
     """
     return tuple(role.removesuffix("?").split("|"))
+
+
+def is_role(column: str) -> bool:
+    """Whether a column of the case table can be a role: letters, digits, ``_`` and ``-``, at most 48.
+
+    >>> is_role("t1"), is_role("x/../t1")
+    (True, False)
+    """
+    return _ROLE.fullmatch(column) is not None
 
 
 def is_optional(role: str) -> bool:

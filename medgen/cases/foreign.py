@@ -142,7 +142,7 @@ def _description(folder: Path) -> dict[str, Any]:
         raise InputError("dataset.json is missing", where=folder, fix="name the folder that holds dataset.json")
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"dataset.json is no JSON: {error}", where=path, fix="copy it again") from error
     if not isinstance(content, dict):
         raise InputError("dataset.json holds no settings", where=path, fix="copy it again")

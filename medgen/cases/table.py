@@ -11,14 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
-from medgen.cases.case import DOMAINS, SPLITS, Case
-from medgen.errors import InputError
+from medgen.cases.case import DOMAINS, SPLITS, Case, is_role
+from medgen.errors import InputError, UsageError
 from medgen.files import atomic_path
+from medgen.names import CASE_BYTES, file_name
 from medgen.types import Split
 
 _FIXED = ("case", "split", "domain", "patient")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # a case names files and folders
-_ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 @dataclass(frozen=True)
@@ -57,16 +57,60 @@ def read_cases(path: str | Path) -> CaseTable:
         InputError: the table itself is wrong: a missing column, an unknown split or domain, a case named twice, a case
             or a patient in two splits (which is leakage), a row of another length, a path that cannot be meant.
     """
+    table, wrong = read_rows(path)
+    _require_unique(table.cases, table.path)
+    if wrong:
+        raise wrong[0].error
+    _require_patients_apart(table.cases, table.path)
+    return table
+
+
+@dataclass(frozen=True)
+class WrongRow:
+    """A row of a case table that is no case.
+
+    Attributes:
+        line: of the file, from 1.
+        name: of the case as it stands there.
+        split: as it stands there.
+        error: what is wrong.
+    """
+
+    line: int
+    name: str
+    split: str
+    error: InputError
+
+
+def read_rows(path: str | Path) -> tuple[CaseTable, tuple[WrongRow, ...]]:
+    """Read a case table of which every row stands for itself, as in a prediction: one that is wrong spoils no other.
+
+    Returns:
+        The table of the rows that are cases, a name that stands twice included, and the other rows.
+
+    Raises:
+        InputError: the table itself is wrong, or no row is a case.
+    """
     path = Path(path)
     rows = _rows(path)
     header = [name.strip() for name in rows[0][1]] if rows else []
     roles = _checked_header(header, path)
-    cases = tuple(_case(dict(zip(header, cells, strict=True)), roles, path, line) for line, cells in rows[1:])
+    cases: list[Case] = []
+    wrong: list[WrongRow] = []
+    for line, cells in rows[1:]:
+        try:
+            _require_length(line, cells, header, path)
+            cases.append(_case(dict(zip(header, cells, strict=True)), roles, path, line))
+        except InputError as error:
+            name, split = (cells[at].strip() if at < len(cells) else "" for at in map(header.index, ("case", "split")))
+            wrong.append(WrongRow(line, name, split, error))
     if not cases:
-        raise InputError("the case table has no cases", where=path, fix="add one row for each patient")
-    _require_unique(cases, path)
-    _require_patients_apart(cases, path)
-    return CaseTable(path.absolute(), cases)
+        raise (
+            wrong[0].error
+            if wrong
+            else InputError("the case table has no cases", where=path, fix="add one row for each patient")
+        )
+    return CaseTable(path.absolute(), tuple(cases)), tuple(wrong)
 
 
 def write_cases(cases: Iterable[Case], path: str | Path) -> Path:
@@ -80,7 +124,8 @@ def write_cases(cases: Iterable[Case], path: str | Path) -> Path:
         The path.
 
     Raises:
-        InputError: there is no case, two have one name, or a patient is in two splits.
+        InputError: there is no case, two have one name, a patient is in two splits, or a name or role could not be
+            read back.
         StorageError: the disk is full or the folder cannot be written.
     """
     path, cases = Path(path), tuple(cases)
@@ -88,7 +133,10 @@ def write_cases(cases: Iterable[Case], path: str | Path) -> Path:
         raise InputError("there are no cases to write", where=path, fix="look at the folder they should come from")
     _require_unique(cases, path)
     _require_patients_apart(cases, path)
+    for case in cases:
+        require_name(case.name, path)
     roles = CaseTable(path, cases).roles
+    _require_roles(roles, path)
     further = [column for column in ("patient", "domain") if any(getattr(case, column) for case in cases)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -121,14 +169,17 @@ def require_name(name: str, where: str | Path, line: int | None = None) -> str:
     Raises:
         InputError: it is empty or has other characters than letters, digits, point, dash and underscore.
     """
-    if not _NAME.fullmatch(name):
-        at = "" if line is None else f" in line {line}"
-        raise InputError(
-            f"the case name {name!r}{at} cannot name a file",
-            where=where,
-            fix="use letters, digits, '.', '-' and '_', beginning with a letter or digit",
-        )
-    return name
+    try:
+        if _NAME.fullmatch(name):
+            return file_name(name, CASE_BYTES)
+    except UsageError:
+        pass
+    at = "" if line is None else f" in line {line}"
+    raise InputError(
+        f"the case name {name[:CASE_BYTES]!r}{at} cannot name a file",
+        where=where,
+        fix=f"use at most {CASE_BYTES} letters, digits, '.', '-' and '_', beginning with a letter or digit",
+    )
 
 
 def _rows(path: Path) -> list[tuple[int, list[str]]]:
@@ -146,14 +197,16 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
         raise InputError(
             f"line {reader.line_num} is no CSV: {error}", where=path, fix="save it as CSV again"
         ) from error
-    for line, cells in rows:
-        if len(cells) != len(rows[0][1]):
-            raise InputError(
-                f"line {line} has {len(cells)} cells, the header has {len(rows[0][1])}",
-                where=path,
-                fix="give every line one cell for each column, empty for a missing image",
-            )
     return rows
+
+
+def _require_length(line: int, cells: Sequence[str], header: Sequence[str], path: Path) -> None:
+    if len(cells) != len(header):
+        raise InputError(
+            f"line {line} has {len(cells)} cells, the header has {len(header)}",
+            where=path,
+            fix="give every line one cell for each column, empty for a missing image",
+        )
 
 
 def _checked_header(header: Sequence[str], path: Path) -> tuple[str, ...]:
@@ -174,12 +227,15 @@ def _checked_header(header: Sequence[str], path: Path) -> tuple[str, ...]:
     if twice or not roles:
         what = f"the column '{twice[0]}' stands twice" if twice else "no column names a role"
         raise InputError(what, where=path, fix="name one column for each role, such as t1, ct, mask, label")
-    wrong = [role for role in roles if not _ROLE.fullmatch(role)]
-    if wrong:
-        raise InputError(
-            f"the column {wrong[0]!r} cannot be a role", where=path, fix="use letters, digits, '-' and '_'"
-        )
+    _require_roles(roles, path)
     return roles
+
+
+def _require_roles(roles: Iterable[str], path: Path) -> None:
+    if wrong := [role for role in roles if not is_role(role)]:
+        raise InputError(
+            f"the column {wrong[0][:100]!r} cannot be a role", where=path, fix="use letters, digits, '-' and '_'"
+        )
 
 
 def _case(row: Mapping[str, str], roles: Sequence[str], path: Path, line: int) -> Case:

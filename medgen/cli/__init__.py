@@ -28,6 +28,7 @@ from medgen.cli.predict import predict
 from medgen.cli.prepare import prepare
 from medgen.cli.report import report
 from medgen.cli.sample import sample
+from medgen.cli.streams import lasting_streams
 from medgen.cli.train import train
 
 HELP = """3D medical images: CT from MR in HU, prostate cancer in MR, lesions on
@@ -86,9 +87,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run ``medgen`` with ``arguments`` (by default ``sys.argv``) and exit with its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
 
+    debug = "--debug" in words
+
     def run() -> None:
-        with library_notes():
+        with library_notes(others=debug):
             app.meta(words, exit_on_error=False, print_error=False)
 
     app.meta.suppress_keyboard_interrupt = False  # exit_code_of handles Ctrl-C together with all other errors
-    sys.exit(exit_code_of(run, debug="--debug" in words))
+    with lasting_streams():
+        code = exit_code_of(run, debug=debug)
+    sys.exit(code)

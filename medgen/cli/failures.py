@@ -27,10 +27,7 @@ def exit_code_of(run: Callable[[], object], *, debug: bool = False) -> int:
     """
     try:
         run()
-        sys.stdout.flush()
-        return 0
-    except BrokenPipeError:  # as in `medgen models | head`, where head stops reading
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        getattr(sys.stdout, "finish", sys.stdout.flush)()  # see medgen.cli.streams
         return 0
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+
+from medgen.cli.failures import without_folders
 
 
 def say(text: str) -> None:
@@ -26,16 +29,53 @@ class _Notes(logging.Handler):
         note(f"{'note' if record.levelno < logging.WARNING else 'warning'}: {record.getMessage()}")
 
 
+class _Others(logging.Handler):
+    """Takes the log records of other libraries, which name folders of the environment and say nothing to a user.
+
+    Without a handler Python writes them to stderr itself.
+    """
+
+    def __init__(self, *, shown: bool) -> None:
+        super().__init__()
+        self._shown = shown
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record as a line, without folders, where it is wanted."""
+        if self._shown and not record.name.startswith("medgen"):
+            note(f"{record.name}: {without_folders(record.getMessage())}")
+
+
 @contextmanager
-def library_notes() -> Iterator[None]:
-    """Show notes and warnings of the library on stderr while the block runs."""
-    logger, handler = logging.getLogger("medgen"), _Notes(logging.INFO)
+def library_notes(*, others: bool = False) -> Iterator[None]:
+    """Show notes and warnings of medgen on stderr while the block runs.
+
+    Args:
+        others: show the log records and Python warnings of other libraries too, without folders.
+    """
+    logger, root, handler, foreign = logging.getLogger("medgen"), logging.getLogger(), _Notes(), _Others(shown=others)
+    nibabel = logging.getLogger("nibabel.global")  # has a handler of its own
     before = logger.level
+    handler.setLevel(logging.INFO)
+
+    def through_root(record: logging.LogRecord) -> bool:
+        foreign.handle(record)
+        return False
+
+    def shown(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+        if others:
+            note(f"{category.__name__}: {without_folders(str(message))}")
+
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
+    root.addHandler(foreign)
+    nibabel.addFilter(through_root)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = shown
+            yield
     finally:
+        nibabel.removeFilter(through_root)
+        root.removeHandler(foreign)
         logger.removeHandler(handler)
         logger.setLevel(before)
 

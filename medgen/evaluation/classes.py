@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
+from medgen.cases import columns_of, is_role
 from medgen.errors import InputError, UsageError
 from medgen.volume import class_indices
 
@@ -135,6 +136,9 @@ def predicted_by(predictions: Path) -> PredictedBy:
         model = json.loads(report.read_text(encoding="utf-8"))["model"]
         values = {str(name): tuple(map(int, each)) for name, each in (model.get("class_values") or {}).items()}
         classes = tuple(str(name) for name in model.get("classes") or ())
-        return PredictedBy(classes, str(model.get("target") or ""), values)
-    except (ValueError, KeyError, TypeError, AttributeError):
+        target = str(model.get("target") or "")
+        if target and not all(is_role(column) for column in columns_of(target)):
+            raise ValueError("no role")
+        return PredictedBy(classes, target, values)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InputError("the prediction report is damaged", where=report, fix="predict again") from None

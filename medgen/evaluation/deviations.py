@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from medgen.cases import listed
-from medgen.errors import InputError
+from medgen.errors import InputError, PathError
 from medgen.evaluation.grids import on_grid_of
 from medgen.metrics.uncertainty import UNITS, uncertainty_scores
 from medgen.types import Array
@@ -50,7 +50,7 @@ def deviation_scores(
     try:
         volume = read_volume(path)
         require_same_grid(volume, prediction)
-    except InputError as error:
+    except (InputError, PathError) as error:
         return dict(NONE), error.what
     pair = [on_grid_of(truth, each, fill=math.nan) if elsewhere else each for each in (volume, prediction)]
     sd, predicted, true = (np.ascontiguousarray(each.data[0]) for each in (*pair, truth))

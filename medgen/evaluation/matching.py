@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medgen.errors import InputError, UsageError
+from medgen.errors import InputError, PathError, UsageError
 from medgen.evaluation.references import Reference, compare_grids, find_predictions
 from medgen.evaluation.tumour import TumourMaps, lesion_values
 from medgen.metrics.detection import CaseDetection, match_lesions
@@ -120,7 +120,7 @@ def score_all(
         InputError: no case has a prediction; a map is on another grid than its reference; no map can be used; or a
             reference cannot be used.
     """
-    scored, refused = Scored(), list[InputError]()
+    scored, refused = Scored(), list[InputError | PathError]()
     paths = _maps(folder, found)
     broken, _ = compare_grids(found, paths, resample=None)  # interpolation would damage a map of candidates
     scored.broken.update(broken)
@@ -132,7 +132,7 @@ def score_all(
         truth, highest = _truth(item, rule)
         try:
             matched = _match(paths[item.case], truth, rule)
-        except InputError as error:
+        except (InputError, PathError) as error:
             refused.append(error)
             scored.broken[item.case] = error.what
             continue

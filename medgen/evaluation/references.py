@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medgen.cases import Case, listed, read_cases
-from medgen.errors import InputError, UsageError
+from medgen.errors import InputError, PathError, UsageError
 from medgen.files import sha256
 from medgen.types import Domain, SplitOrAll
 from medgen.volume import Grid, overlap, read_header, require_same_grid
@@ -236,7 +236,7 @@ def compare_grids(
             )
         try:
             header = read_header(paths[item.case])
-        except InputError as error:
+        except (InputError, PathError) as error:
             broken[item.case] = error.what
             continue
         if not _on_one_grid(header, truth, resample=resample):
@@ -254,7 +254,7 @@ def _on_one_grid(prediction: Grid, truth: Grid, *, resample: bool | None) -> boo
     """Whether a prediction is on the grid of its reference; raises if it is not and must be."""
     try:
         require_same_grid(prediction, truth)
-    except InputError as error:
+    except (InputError, PathError) as error:
         if not (prediction.has_world_position and truth.has_world_position):
             raise
         if not resample:

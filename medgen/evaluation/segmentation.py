@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgen.cases import listed
-from medgen.errors import InputError, UsageError
+from medgen.errors import InputError, PathError, UsageError
 from medgen.evaluation.classes import Classes, Grouping
 from medgen.evaluation.grids import on_grid_of, recorded
 from medgen.evaluation.references import Reference, compare_grids, find_predictions, find_references
@@ -161,7 +161,7 @@ def _score_all(
 ) -> dict[str, _Found]:
     """The metrics of each case; a case whose prediction proves damaged is added to ``broken``."""
     scored: dict[str, _Found] = {}
-    refused: list[InputError] = []
+    refused: list[InputError | PathError] = []
     for number, item in enumerate(found):
         if progress:
             progress(number, len(found), item.case)
@@ -170,7 +170,7 @@ def _score_all(
         reference = read_label(item.truth)
         try:
             predicted = _predicted(reference, paths[item.case], grouping, elsewhere=item.case in elsewhere)
-        except InputError as error:
+        except (InputError, PathError) as error:
             refused.append(error)
             broken[item.case] = error.what
             continue

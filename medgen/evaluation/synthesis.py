@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from medgen.cases import listed
 from medgen.checks import clean_hounsfield, require_no_high_padding
-from medgen.errors import InputError
+from medgen.errors import InputError, PathError
 from medgen.evaluation.deviations import deviation_notes, deviation_scores, find_deviations
 from medgen.evaluation.grids import on_grid_of, recorded
 from medgen.evaluation.references import Reference, compare_grids, copies, find_predictions, find_references
@@ -165,7 +165,7 @@ def _score(case: _Case, padding: list[str]) -> tuple[dict[str, float], str, str]
         )
     try:
         volume, _ = clean_hounsfield(read_volume(case.prediction))
-    except InputError as error:
+    except (InputError, PathError) as error:
         return {}, error.what, ""
     predicted = _voxels(on_grid_of(truth, volume, fill=math.nan) if case.elsewhere else volume)
     if count := int((~np.isfinite(predicted[mask])).sum()):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medgen.errors import InputError, UsageError
+from medgen.errors import InputError, PathError, UsageError
 from medgen.evaluation.classes import PredictedBy, predicted_by
 from medgen.evaluation.references import Reference, find_optional
 from medgen.metrics.overlap import Mask, dice, recall
@@ -76,7 +76,7 @@ class TumourMaps:
         path = self.paths[item.case]
         try:
             header = read_header(path)
-        except InputError as error:
+        except (InputError, PathError) as error:
             return error.what
         require_same_grid(header, read_header(item.truth))
         predicted = read_label(path).data[0] == self.value

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from medgen.cases import columns_of, is_optional
+from medgen.errors import ModelError
 from medgen.volume import Volume
 
 KEY = "channel_dropout"
@@ -25,6 +26,9 @@ def dropped_in_training(description: Mapping[str, Any], roles: Sequence[str]) ->
         Roles that can be left out. Never the first, on whose grid a prediction is made, nor one that the residual of
         another is taken from: that residual was made before the channel was dropped. None of a model with a voxel-wise
         context, for the same reason.
+
+    Raises:
+        ModelError: a share is none.
     """
     if description.get("context"):
         return {}
@@ -34,7 +38,11 @@ def dropped_in_training(description: Mapping[str, Any], roles: Sequence[str]) ->
     for table in (*_tables(description.get("config")), *_tables(patches.get("augmentation"))):
         for name, share in table.items():
             role = _role(name, roles)
-            if role is not None and float(share) > 0:
+            if role is None:
+                continue
+            if not isinstance(share, int | float) or not 0 <= share <= 1:
+                raise ModelError(f"model.json has {KEY} {share!r} of '{role}'", fix="copy the model folder again")
+            if share > 0:
                 shares[role] = max(shares.get(role, 0.0), float(share))
     residual = description["preparation"]["config"].get("residual") or {}
     needed = {roles[0], *(name for others in residual.values() for name in others)}
@@ -82,6 +90,6 @@ def _tables(value: Any) -> Iterator[Mapping[str, Any]]:
 
 def _role(name: str, roles: Sequence[str]) -> str | None:
     """A channel by its number or by its role."""
-    if name.isdigit():
+    if name.isdecimal():
         return roles[int(name)] if int(name) < len(roles) else None
     return next((role for role in roles if name in (role, *columns_of(role))), None)

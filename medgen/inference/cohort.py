@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medgen.cases import Case, read_cases
-from medgen.errors import CasesFailed, StorageError, UsageError
+from medgen.cases import SPLITS, Case, WrongRow, read_rows
+from medgen.errors import CasesFailed, PathError, StorageError, UsageError
 from medgen.files import folder_lock, remove_partial_files
+from medgen.inference.jobs import Job, jobs_of, refused
 from medgen.inference.lesions import OnDetected
 from medgen.inference.limits import NO_LIMITS, Limits
+from medgen.inference.made_from import MadeFrom, made_from
 from medgen.inference.model import LoadedModel, load_model
 from medgen.inference.options import NanRule, PredictOptions, ReadOptions
 from medgen.inference.report import (
@@ -27,7 +29,7 @@ from medgen.inference.report import (
     write_report,
 )
 from medgen.inference.sources import Inputs, parse_inputs
-from medgen.inference.writing import output_name, split_name
+from medgen.inference.writing import split_name
 from medgen.methods.base import Direction
 from medgen.types import Checkpoint, Progress, Split
 from medgen.volume import Geometry
@@ -144,12 +146,17 @@ def predict(
     read = ReadOptions(nan, geometry, frame, allow_missing_channel)
     options = PredictOptions(read, direction, seed, probabilities, uncertainty, limits=limits)
     if isinstance(source, Path) and source.suffix == ".csv":
-        cases = read_cases(source).select(split=split)
+        table, wrong = read_rows(source)
+        cases = table.select(split=split)
+        # A row whose split cannot be read may be meant.
+        wrong = tuple(row for row in wrong if split is None or row.split == split or row.split not in SPLITS)
         if not cases:
             raise UsageError(f"the table has no case of split '{split}'", where=source, fix="choose another --split")
         _require_folder_name(output)
         model = _load(run, ensemble, device, allow_modules, checkpoint)
-        result = predict_cohort(model, cases, output, options, overwrite=overwrite, resume=resume, progress=progress)
+        result = predict_cohort(
+            model, cases, output, options, wrong=wrong, overwrite=overwrite, resume=resume, progress=progress
+        )
         result.require_complete()
         return output
     for option, given in (("--resume", resume), ("--split", split is not None)):
@@ -164,7 +171,7 @@ def predict(
     stem, _ = split_name(output)
     report = CaseReport(stem, "done", output.name, _since(started), written.notes, **content_of(written))
     # The report of a single volume stands beside it: ct.nii.gz has ct.prediction.json.
-    write_report(output.with_name(f"{stem}.{REPORT}"), model, options, {stem: report})
+    write_report(output.with_name(f"{stem}.{REPORT}"), model, options, [report])
     if on_detected and written.detected:
         on_detected(written.detected)
     return output
@@ -176,6 +183,7 @@ def predict_cohort(
     output: str | Path,
     options: PredictOptions | None = None,
     *,
+    wrong: Sequence[WrongRow] = (),
     overwrite: bool = False,
     resume: bool = False,
     progress: Progress | None = None,
@@ -183,15 +191,17 @@ def predict_cohort(
     """Predict cases one after the other into ``OUTPUT/<case>/<case>_<role>.nii.gz``.
 
     The report and ``failed.csv`` are brought up to date after each case, so that they are right whenever the run ends.
+    Every row ends in a result or in ``failed.csv``.
 
     Args:
         model: loaded once.
         cases: rows of a case table.
         output: the folder, which no other run may be using.
         options: what is predicted, and how.
+        wrong: rows of the table that are no cases; they have failed.
         overwrite: replace outputs that are there.
-        resume: keep cases all of whose outputs are there (they are whole, because they are written atomically) and
-            predict the rest.
+        resume: keep cases all of whose outputs are there (they are whole, because they are written atomically), if
+            they were made from the same images with the same settings, and predict the rest.
         progress: called with (cases done, cases in all, what).
 
     Returns:
@@ -203,30 +213,22 @@ def predict_cohort(
         StorageError: the disk is full or the folder cannot be written: no case after this one could be kept either.
     """
     output, options = Path(output), options or PredictOptions()
-    role = model.route(options.direction).makes[0]
-    names = {case.name: output_name(case, role) for case in cases}
-    wanted = {case: model.files(output / name, options).all for case, name in names.items()}
+    jobs = jobs_of(model, cases, output, options)
+    rows = [refused(row) for row in wrong]
     with folder_lock(output):
         remove_partial_files(output)
-        _require_free(output, wanted.values(), overwrite=overwrite, resume=resume)
-        earlier = earlier_cases(output / REPORT, model) if resume else {}
-        reports: dict[str, CaseReport] = {}
-        for number, case in enumerate(cases):
+        _require_free(output, (job.files for job in jobs), overwrite=overwrite, resume=resume)
+        earlier = earlier_cases(output / REPORT, model) if resume else None
+        reports: list[CaseReport] = []
+        for number, job in enumerate(jobs):
             if progress:
-                progress(number, len(cases), case.name)
-            name = names[case.name]
-            if resume and all(file.exists() for file in wanted[case.name]):
-                before = earlier.get(case.name, CaseReport(case.name, "kept"))
-                reports[case.name] = replace(before, status="kept", output=name, seconds=0.0, reason="")
-            else:
-                # An interrupted case may have left some of its files: they are replaced.
-                replaced = overwrite or resume
-                reports[case.name] = _predict_case(model, case, output, name, options, overwrite=replaced)
-            write_report(output / REPORT, model, options, reports)
-            write_failures(output / FAILED, reports)
+                progress(number, len(jobs), job.case.name)
+            reports.append(_predict_case(model, job, output, options, earlier, overwrite=overwrite))
+            write_report(output / REPORT, model, options, [*reports, *rows])
+            write_failures(output / FAILED, [*reports, *rows])
         if progress:
-            progress(len(cases), len(cases), "cases")
-    return CohortResult(output, tuple(reports.values()))
+            progress(len(jobs), len(jobs), "cases")
+    return CohortResult(output, (*reports, *rows))
 
 
 def _load(
@@ -243,14 +245,32 @@ def _load(
 
 
 def _predict_case(
-    model: LoadedModel, case: Case, output: Path, name: str, options: PredictOptions, *, overwrite: bool
+    model: LoadedModel,
+    job: Job,
+    output: Path,
+    options: PredictOptions,
+    earlier: Mapping[str, CaseReport] | None,
+    *,
+    overwrite: bool,
 ) -> CaseReport:
-    started = time.monotonic()
+    """Predict one case, or keep its result of an earlier run; ``earlier`` is None where none is resumed."""
+    started, case = time.monotonic(), job.case
     try:
-        written = model.predict_file(case, output / name, options, overwrite=overwrite)
-    except StorageError:
-        raise
+        if job.fault:
+            raise job.fault
+        made = made_from(model, case, options)
+        if earlier is not None and all(file.exists() for file in job.files):
+            before = earlier.get(case.name, CaseReport(case.name, "kept"))
+            change = made.change_since(before.made_from or MadeFrom())
+            if not change:
+                return replace(before, status="kept", output=job.name, seconds=0.0, reason="")
+            log.info("case %s is predicted again: %s", case.name, change)
+        # An interrupted case may have left some of its files: they are replaced.
+        replaced = overwrite or earlier is not None
+        written = model.predict_file(case, output / job.name, options, overwrite=replaced)
     except Exception as error:  # whatever is wrong with one case, the others must finish
+        if isinstance(error, StorageError) and not isinstance(error, PathError):
+            raise
         reason = reason_of(error, case.images)
         log.warning("case %s failed: %s", case.name, reason)
         log.debug("where case %s failed", case.name, exc_info=True)
@@ -258,7 +278,7 @@ def _predict_case(
     notes = tuple(without_folders(note, case.images) for note in written.notes)
     for sentence in written.sentences:
         log.info("case %s: %s", case.name, without_folders(sentence, case.images))
-    return CaseReport(case.name, "done", name, _since(started), notes, **content_of(written))
+    return CaseReport(case.name, "done", job.name, _since(started), notes, **content_of(written), made_from=made)
 
 
 def _require_one_image(model: LoadedModel, options: PredictOptions) -> None:

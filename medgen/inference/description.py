@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,12 +49,10 @@ class Description:
         Raises:
             ModelError: something is missing, or contradicts the network.
         """
-        try:
+        with settings_of_model(source):
             preparation = Preparation.from_dict(content["preparation"])
             settings = build(InferenceConfig, content["inference"])
             patch = tuple(int(edge) for edge in content["patches"])
-        except (KeyError, TypeError) as error:
-            raise ModelError(f"model.json lacks {error}", fix="copy the model folder again") from None
         # Models from before there were segmentations do not name their task.
         name = content.get("task", "synthesis")
         if name not in TASKS:
@@ -69,6 +68,21 @@ class Description:
         across = _across(content) if shape.dimensions == 2 else None
         weights = content.get("weights_sha256")
         return cls(task, classes, preparation, settings, patch, across, weights, source)
+
+
+@contextmanager
+def settings_of_model(source: str) -> Iterator[None]:
+    """Turn what is wrong with settings into an error of the model that holds them: nothing that was typed is wrong.
+
+    Raises:
+        ModelError: a setting is missing, unknown or wrong.
+    """
+    try:
+        yield
+    except (KeyError, TypeError) as error:
+        raise ModelError(f"model.json lacks {error}", where=source or None, fix="copy the model folder again") from None
+    except UsageError as error:
+        raise ModelError(f"model.json: {error.what}", where=source or None, fix=error.fix) from error
 
 
 def require_alike(models: Sequence[Description]) -> None:

@@ -14,7 +14,7 @@ import torch
 
 import medgen
 from medgen.cases import Case, columns_of, listed, read_cases
-from medgen.errors import CasesFailed, InputError, MedgenError, ModelError, StorageError, UsageError
+from medgen.errors import CasesFailed, InputError, MedgenError, ModelError, PathError, StorageError, UsageError
 from medgen.files import atomic_path, require_output, sha256, write_json
 from medgen.inference.opened import Opened, open_model
 from medgen.methods.base import Encodes
@@ -173,9 +173,9 @@ def _encoded(
         images = {name: path for name, path in case.images.items() if name in needed}
         try:
             prepared = prepare_case(replace(case, images=images), preparation)
-        except StorageError:
-            raise
         except MedgenError as error:
+            if isinstance(error, StorageError) and not isinstance(error, PathError):
+                raise
             failed[case.name] = error.what
             log.warning("case %s failed: %s", case.name, error.what)
             continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,14 +13,12 @@ from medgen.errors import ModelError
 from medgen.inference.lesions import OnDetected, detect
 from medgen.metrics.overlap import CUBE
 from medgen.preparation import Preparation, Prepared
+from medgen.preparation.settings import require_class_names
 from medgen.recipe.prediction import InferenceConfig
 from medgen.volume import Volume
 
 OnProbability = Callable[[str, Volume], None]
 """Called with a class and its map, (1, X, Y, Z) float32 in [0, 1] on the patient's own grid."""
-
-_NAME = re.compile(r"\w[\w .+-]*")
-"""A class names files, so a model from elsewhere must not smuggle a folder into its name."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +50,10 @@ def classes_of(description: Mapping[str, Any], outputs: int) -> tuple[str, ...]:
     if not isinstance(names, Sequence) or isinstance(names, str) or not names:
         raise ModelError("model.json names no classes", fix="copy the model folder again")
     names = tuple(str(name) for name in names)
-    if not all(_NAME.fullmatch(name) for name in names) or len({name.replace(" ", "-") for name in names}) < len(names):
-        raise ModelError(
-            f"model.json has classes that cannot each name a file: {', '.join(map(repr, names))}",
-            fix="use letters, digits, '_', '-', and each name once",
-        )
+    try:
+        require_class_names(names)
+    except ValueError as error:
+        raise ModelError(f"classes in model.json: {error}", fix="use a model from a source that you trust") from None
     if outputs != 1 + len(names):
         raise ModelError(
             f"the network makes {outputs} channels, and background and classes are {1 + len(names)}",

@@ -15,7 +15,7 @@ import torch
 from medgen.inference.besides import Besides, require_deviation, require_probabilities
 from medgen.inference.boosting import BoostedEstimator, load_first
 from medgen.inference.channels import dropped_in_training
-from medgen.inference.description import Description, require_alike
+from medgen.inference.description import Description, require_alike, settings_of_model
 from medgen.inference.ensemble import count_estimates, estimate_mean
 from medgen.inference.images import OnUncertainty
 from medgen.inference.labels import OnProbability, found_in
@@ -79,6 +79,8 @@ class LoadedModel:
         self.members: tuple[LoadedModel, ...] = (self,)
         self._known = known = Description.parse(description, stages[0].shape, source)
         self.cascade = Cascade(tuple(stages), known.settings, known.patch, device, known.across, first)
+        with settings_of_model(source):
+            self.cascade.plan()  # a tile that no network can take is found before an image is read
         self.task, self.classes, self.preparation = known.task, known.classes, known.preparation
 
     def joined(self, others: Sequence[LoadedModel]) -> LoadedModel:

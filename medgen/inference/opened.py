@@ -12,7 +12,7 @@ import torch
 
 from medgen.config import build
 from medgen.errors import UsageError
-from medgen.inference.description import Description
+from medgen.inference.description import Description, settings_of_model
 from medgen.methods.base import Method, abilities_of
 from medgen.sampling.augmentation import AugmentationConfig
 from medgen.sampling.patches import PatchConfig
@@ -54,7 +54,8 @@ class Opened:
     def patches(self) -> PatchConfig:
         """Size, plane and place of the training patches, without augmentation and without labels."""
         saved = (self.content.get("recipe") or {}).get("patches") or {}
-        config = build(PatchConfig, {**saved, "size": list(self.method.shape.size)})
+        with settings_of_model(self.where):
+            config = build(PatchConfig, {**saved, "size": list(self.method.shape.size)})
         plain = {
             "sampling": "centred" if config.sampling == "centred" else "uniform",
             "augmentation": AugmentationConfig(),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import importlib.metadata
 import json
+import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ import medgen
 from medgen.errors import MedgenError, UsageError
 from medgen.files import atomic_path, write_json
 from medgen.inference.labels import Found
+from medgen.inference.made_from import MadeFrom
 from medgen.inference.memory import out_of_memory
 from medgen.inference.model import LoadedModel
 from medgen.inference.options import PredictOptions
@@ -41,6 +43,7 @@ class CaseReport:
         found: of a label map, by class, how much of it there is.
         patient_score: of a model that detects lesions, the highest confidence, 0 where there is none.
         lesions: of such a model, how many were found.
+        made_from: what decides the result; of none that failed.
     """
 
     case: str
@@ -52,6 +55,7 @@ class CaseReport:
     found: Mapping[str, Found] = field(default_factory=dict)
     patient_score: float | None = None
     lesions: int | None = None
+    made_from: MadeFrom | None = None
 
 
 def content_of(written: Written) -> dict[str, Any]:
@@ -61,7 +65,7 @@ def content_of(written: Written) -> dict[str, Any]:
     return {"found": written.found, "patient_score": score, "lesions": lesions}
 
 
-def write_report(path: Path, model: LoadedModel, options: PredictOptions, cases: Mapping[str, CaseReport]) -> None:
+def write_report(path: Path, model: LoadedModel, options: PredictOptions, cases: Sequence[CaseReport]) -> None:
     """Write ``prediction.json``: versions, device, model, settings, and the state of each case."""
     device = model.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
@@ -88,8 +92,8 @@ def write_report(path: Path, model: LoadedModel, options: PredictOptions, cases:
             "direction": model.route(options.direction).direction,
             "seed": options.seed,
             "estimates": model.estimates,
-            "seconds": round(sum(case.seconds for case in cases.values()), 2),
-            "cases": [_plain(case) for case in cases.values()],
+            "seconds": round(sum(case.seconds for case in cases), 2),
+            "cases": [_plain(case) for case in cases],
         },
     )
 
@@ -100,9 +104,9 @@ def _class_values(model: LoadedModel) -> dict[str, list[int]]:
     return {name: list(values) for name, values in (data.get("classes") or {}).items() if name in model.classes}
 
 
-def write_failures(path: Path, cases: Mapping[str, CaseReport]) -> None:
+def write_failures(path: Path, cases: Sequence[CaseReport]) -> None:
     """Write ``failed.csv`` (case, reason), or remove the one of an earlier run where nothing failed."""
-    failed = [case for case in cases.values() if case.status == "failed"]
+    failed = [case for case in cases if case.status == "failed"]
     if not failed:
         path.unlink(missing_ok=True)
         return
@@ -124,7 +128,7 @@ def earlier_cases(path: Path, model: LoadedModel) -> dict[str, CaseReport]:
         weights = (content["model"]["weights_sha256"], *content["model"].get("ensemble_sha256", ()))
     except FileNotFoundError:
         return {}
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise UsageError("the report of the earlier run is damaged", where=path, fix="use --overwrite") from None
     if weights != model.hashes:
         raise UsageError(
@@ -135,13 +139,15 @@ def earlier_cases(path: Path, model: LoadedModel) -> dict[str, CaseReport]:
 
 def _plain(case: CaseReport) -> dict[str, Any]:
     """A case as JSON; the fields on lesions are those of a model that detects them."""
-    left_out = () if case.lesions is not None else ("patient_score", "lesions")
+    left_out = [] if case.lesions is not None else ["patient_score", "lesions"]
+    left_out += [] if case.made_from is not None else ["made_from"]
     return {name: value for name, value in asdict(case).items() if name not in left_out}
 
 
 def _case(content: Mapping[str, Any]) -> CaseReport:
     found = {name: Found(**numbers) for name, numbers in content.get("found", {}).items()}
-    return CaseReport(**{**content, "notes": tuple(content["notes"]), "found": found})
+    made = MadeFrom(**content["made_from"]) if content.get("made_from") else None  # earlier versions kept none
+    return CaseReport(**{**content, "notes": tuple(content["notes"]), "found": found, "made_from": made})
 
 
 def reason_of(error: Exception, images: Mapping[str, Path]) -> str:
@@ -161,12 +167,12 @@ def without_folders(text: str, images: Mapping[str, Any]) -> str:
     for image in images.values():
         path = Path(image)
         name = _place(path, images)
-        for form in (path.resolve(), path.absolute(), path):
+        for form in (Path(os.path.realpath(path)), path.absolute(), path):  # resolve() fails on links in a circle
             text = text.replace(str(form), name).replace(f"{form.parent}/", "")
     return " ".join(text.split())
 
 
 def _place(path: Path, images: Mapping[str, Any]) -> str:
     """The name of a file; of a folder its role, because the name of a folder can be a patient's."""
-    role = next((role for role, image in images.items() if Path(image) == path and path.is_dir()), None)
+    role = next((role for role, image in images.items() if Path(image) == path and os.path.isdir(path)), None)
     return path.name if role is None else f"the series of {role}"

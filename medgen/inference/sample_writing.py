@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from medgen.cases import columns_of
 from medgen.files import atomic_path
 from medgen.inference.contact_sheet import MOST, View, grey, side_by_side, write_contact_sheet
 from medgen.inference.opened import Opened
 from medgen.inference.sample_folder import RAW, SHEET, sample_file
+from medgen.names import file_name
 from medgen.preparation.intensity import unit_to_window
 from medgen.types import Array
 from medgen.volume import Kind, Volume, write_volume
@@ -64,7 +66,7 @@ class Channel:
     @property
     def name(self) -> str:
         """The role as part of a file name."""
-        return self.role.removesuffix("?").replace("|", "-")
+        return "-".join(file_name(column) for column in columns_of(self.role))
 
     def restored(self, values: Array) -> Array:
         """Normalised values in the unit of the role, float32; not clipped to the window."""

@@ -13,6 +13,7 @@ from medgen.errors import UsageError
 from medgen.files import require_output
 from medgen.inference.labels import Found
 from medgen.inference.lesions import DETECTION_MAP, LESIONS, Detected, write_lesions
+from medgen.names import CASE_BYTES, clashing, file_name
 from medgen.volume import Volume, write_volume
 
 _STALE_SECONDS = 3600.0
@@ -140,11 +141,10 @@ def output_name(case: Case, role: str) -> str:
     'head_01/head_01_ct.nii.gz'
 
     Raises:
-        UsageError: the name of the case would lead out of the folder.
+        UsageError: the name of the case cannot name a folder.
     """
-    if Path(case.name).name != case.name:
-        raise UsageError(f"the case name '{case.name}' cannot name a folder", fix="use letters, digits, '_' and '-'")
-    return f"{case.name}/{case.name}_{_named(role)}.nii.gz"
+    name = file_name(case.name, CASE_BYTES)
+    return f"{name}/{name}_{_named(role)}.nii.gz"
 
 
 def probability_file(output: Path, role: str, name: str) -> Path:
@@ -161,7 +161,16 @@ def probability_file(output: Path, role: str, name: str) -> Path:
     'lesions_probability_tumour.nii'
     """
     stem, ending = split_name(output)
-    return output.with_name(f"{stem.removesuffix(f'_{role}')}_probability_{name.replace(' ', '-')}{ending}")
+    return output.with_name(f"{stem.removesuffix(f'_{role}')}_probability_{class_file_name(name)}{ending}")
+
+
+def class_file_name(name: str) -> str:
+    """A class as part of a file name.
+
+    Raises:
+        UsageError: it cannot be one.
+    """
+    return file_name(name).replace(" ", "-")
 
 
 def write_detected(detected: Detected, files: Files, model: Mapping[str, Any], *, overwrite: bool) -> None:
@@ -207,7 +216,7 @@ def require_writable(files: Files, *, overwrite: bool) -> None:
     output = next(iter(files.results.values()))
     if not output.name.endswith((".nii", ".nii.gz")):
         raise UsageError("one volume is written as NIfTI", where=output, fix="end the output's name in .nii.gz")
-    if twice := {file.name for file in files.all if files.all.count(file) > 1}:
+    if twice := clashing(file.name for file in files.all):
         raise UsageError(f"two files would have the name {min(twice)}", fix="rename a role or a class of the model")
     require_output(output)
     for file in (*files.all, *files.left_over):
@@ -220,4 +229,4 @@ def require_writable(files: Files, *, overwrite: bool) -> None:
 
 def _named(role: str) -> str:
     """A role as part of a file name."""
-    return "-".join(columns_of(role))
+    return "-".join(file_name(column) for column in columns_of(role))

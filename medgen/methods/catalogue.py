@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from medgen.config import build
+from medgen.config import Config, build
 from medgen.errors import ModelError, UsageError
 from medgen.methods.base import Method, Shape, abilities_of
 
+MOST = 10_000
+"""The highest whole number among the settings of a method: it counts layers, channels, images, ..."""
 _NO_METHODS = ("base", "catalogue")
 
 
@@ -60,7 +62,20 @@ def create(
 ) -> Method:
     """A new, untrained method from its name and plain settings."""
     kind = resolve(name, allow_modules=allow_modules)
-    return kind(build(kind.config_class, config, where=where), shape)
+    return kind(settings_of(kind, config, where=where), shape)
+
+
+def settings_of(kind: type[Method], config: Mapping[str, Any], *, where: str | Path | None = None) -> Config:
+    """The settings of a method from plain values; a count of layers, channels and the like has a limit.
+
+    Raises:
+        UsageError: an unknown key or a wrong value.
+    """
+    settings = build(kind.config_class, config, where=where)
+    for key, value in settings:
+        if isinstance(value, int) and value > MOST:
+            raise UsageError(f"'config.{key}' is {value:,}, and the limit is {MOST:,}", where=where, fix="lower it")
+    return settings
 
 
 def method_names() -> list[str]:

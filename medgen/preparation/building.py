@@ -21,8 +21,9 @@ from pathlib import Path
 import numpy as np
 
 from medgen.cases import Case, is_optional
-from medgen.errors import InputError, MedgenError, MemoryExhausted, StorageError
-from medgen.files import image_digest, storage_errors
+from medgen.errors import InputError, MedgenError, MemoryExhausted, PathError, StorageError
+from medgen.files import image_digest, require_readable, storage_errors
+from medgen.names import CASE_BYTES, file_name
 from medgen.preparation.fingerprint import summarise
 from medgen.preparation.patient import Preparation
 from medgen.preparation.prepared import Prepared
@@ -61,10 +62,13 @@ def build_store(
     from filelock import FileLock
 
     folder = Path(folder).resolve()
-    places = {}
+    places, failed = {}, list[MedgenError]()
     for number, case in enumerate(cases):
         _report(progress, number, len(cases), f"looking at {case.name}")
-        places[case.name] = _place(case, preparation, folder)
+        try:
+            places[case.name] = _place(case, preparation, folder)
+        except MedgenError as error:
+            failed.append(_of_case(case, error))
     if any(not _complete(place) for place in places.values()):
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -73,11 +77,15 @@ def build_store(
         try:
             for left in folder.glob(f"*/{_UNFINISHED}*"):
                 shutil.rmtree(left)
-            todo = [case for case in cases if not _complete(places[case.name])]
-            _prepare_all(todo, preparation, places, workers, progress, len(cases))
+            todo = [case for case in cases if case.name in places and not _complete(places[case.name])]
+            failed += _prepare_all(todo, preparation, places, workers, progress, len(cases))
         finally:
             facts_of.cache_clear()
             lock.release()
+    if failed:
+        first = failed[0]
+        more = "" if len(failed) == 1 else f" (and {len(failed) - 1} more cases: see 'medgen check')"
+        raise type(first)(first.what + more, where=first.where, fix=first.fix)
     _report(progress, len(cases), len(cases), "prepared")
     return open_store(cases, preparation, places)
 
@@ -113,7 +121,14 @@ def prepare_case(case: Case, preparation: Preparation) -> Prepared:
     try:
         return preparation.prepare(preparation.read(_paths(case, preparation)))
     except MedgenError as error:
-        raise type(error)(f"case '{case.name}': {error.what}", where=error.where, fix=error.fix) from error
+        raise _of_case(case, error) from error
+
+
+def _of_case(case: Case, error: MedgenError) -> MedgenError:
+    """The error with the name of the case, unless it says that already."""
+    if f"'{case.name}'" in error.what:
+        return error
+    return type(error)(f"case '{case.name}': {error.what}", where=error.where, fix=error.fix)
 
 
 def _paths(case: Case, preparation: Preparation) -> dict[str, Path]:
@@ -126,6 +141,8 @@ def _paths(case: Case, preparation: Preparation) -> dict[str, Path]:
             f"case '{case.name}' has no image for {', '.join(missing)}",
             fix="add the path to the case table, or take the case out",
         )
+    for path in paths.values():
+        require_readable(path)
     absent = [path for path in paths.values() if not path.exists()]
     if absent:
         raise InputError(
@@ -136,13 +153,12 @@ def _paths(case: Case, preparation: Preparation) -> dict[str, Path]:
 
 def _place(case: Case, preparation: Preparation, folder: Path) -> Path:
     """Where the arrays of a case belong: under a hash of all that they depend on."""
-    if Path(case.name).name != case.name or case.name.startswith("."):
-        raise InputError(f"'{case.name}' cannot be the name of a folder", fix="rename the case")
+    name = file_name(case.name, CASE_BYTES)
     settings = preparation.as_dict()
     files = {role: image_digest(path) for role, path in _paths(case, preparation).items()}
     content = [VERSION, settings["roles"], settings["config"], files]
     key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-    return folder / key / case.name
+    return folder / key / name
 
 
 def _complete(place: Path) -> bool:
@@ -163,20 +179,18 @@ def _prepare_all(
     workers: int,
     progress: Progress | None,
     total: int,
-) -> None:
+) -> list[MedgenError]:
+    """Prepare all that can be; the errors of the others."""
     failed: list[MedgenError] = []
     done = total - len(cases)
     for case, error in _results(cases, preparation, places, workers):
         done += 1
         _report(progress, done, total, f"prepared {case.name}" if error is None else f"failed: {case.name}")
-        if isinstance(error, StorageError):
+        if isinstance(error, StorageError) and not isinstance(error, PathError):
             raise error
         if error is not None:
             failed.append(error)
-    if failed:
-        first = failed[0]
-        more = "" if len(failed) == 1 else f" (and {len(failed) - 1} more cases: see 'medgen check')"
-        raise type(first)(first.what + more, where=first.where, fix=first.fix)
+    return failed
 
 
 def _results(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medgen.config import Config
+from medgen.config import Config, build
+from medgen.errors import UsageError
 from medgen.preparation.intensity import thinned
 
 _QUANTILES = (5, 25, 50, 75, 95)
 _SHELLS = 4
+_NUMBERS = len(_QUANTILES) + 1 + _SHELLS
 _SMALLEST_SPREAD = 0.1
 """Normalised units; a training set of few subjects knows its own spread badly."""
 _FAR, _DOUBTFUL = 4.0, 1.5
@@ -23,8 +26,25 @@ whether another channel fits better."""
 class Fingerprint(Config):
     """Mean and standard deviation over the training set of each number of :func:`fingerprint`."""
 
+    largest: ClassVar[float] = math.inf  # what is measured has no limit
+
     mean: tuple[float, ...]
     spread: tuple[float, ...]
+
+    @classmethod
+    def saved(cls, values: Mapping[str, Any]) -> Fingerprint:
+        """From the plain values of a model, which can hold any number of numbers.
+
+        Raises:
+            UsageError: they are no fingerprint.
+        """
+        found = build(cls, values)
+        if not len(found.mean) == len(found.spread) == _NUMBERS:
+            raise UsageError(
+                f"a fingerprint has {len(found.mean)} means and {len(found.spread)} spreads, expected {_NUMBERS} each",
+                fix="use another model",
+            )
+        return found
 
 
 def fingerprint(image: NDArray[Any], body: NDArray[np.bool_]) -> tuple[float, ...]:

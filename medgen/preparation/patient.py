@@ -296,5 +296,5 @@ class Preparation:
         Raises:
             UsageError: a value is missing, unknown or wrong.
         """
-        training = {role: build(Fingerprint, each) for role, each in values.get("training", {}).items()}
+        training = {role: Fingerprint.saved(each) for role, each in values.get("training", {}).items()}
         return cls(build(Roles, values["roles"]), build(PreparationConfig, values["config"]), training)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_serializer, model_validator
+from pydantic import Field, PositiveInt, model_serializer, model_validator
 
-from medgen.cases import is_optional
+from medgen.cases import columns_of, is_optional, is_role
 from medgen.config import Config
+from medgen.errors import UsageError
+from medgen.names import clashing, file_name
 
 Range = tuple[float, float]
-Spacing = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+Millimetres = Annotated[float, Field(ge=0.01, le=1000)]
+Spacing = tuple[Millimetres, Millimetres, Millimetres]
 
 
 class IntensityConfig(Config):
@@ -75,7 +79,7 @@ class PreparationConfig(Config):
     residual: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] = {}
     """Inputs of which only what other inputs do not explain is kept, e.g. ``{"ge|swi": [t2, flair]}``: for a contrast
     that differs between scanners. See :func:`medgen.preparation.residual.residual`."""
-    body_margin: NonNegativeFloat = 6.0
+    body_margin: Annotated[float, Field(ge=0, le=1000)] = 6.0
     """mm around the body found in the first input that are predicted too. Skin, table side and registration differ
     between two scans, and what is left out becomes air. Intensities are normalised in the body alone."""
     nan: Literal["error", "zero", "min", "median"] = "error"
@@ -92,7 +96,7 @@ class PreparationConfig(Config):
 class Roles(Config):
     """Which columns of the case table a method uses (the recipe's ``data``)."""
 
-    inputs: Annotated[tuple[str, ...], Field(min_length=1)]
+    inputs: Annotated[tuple[str, ...], Field(min_length=1, max_length=256)]
     """Channels in this order; ``ge|swi`` takes whichever a patient has, and ``swi?`` may be absent: its channel is then
     0 throughout, which is the mean of a z-scored one."""
     target: str | None = None
@@ -100,7 +104,7 @@ class Roles(Config):
     labels: str | None = None
     """The label map to learn, or beside a target the one that balanced sampling looks at: whole numbers, 0 for
     background."""
-    classes: dict[str, Annotated[tuple[PositiveInt, ...], Field(min_length=1)]] = {}
+    classes: Annotated[dict[str, Annotated[tuple[PositiveInt, ...], Field(min_length=1)]], Field(max_length=255)] = {}
     """Names of the classes and the values of the label map that make up each, e.g. ``{tumour: [1, 2, 3, 4]}``; the
     first is class 1 of a prediction, and a value in none of them is background. Empty: the values as they are."""
     domains: tuple[Literal["source", "target"], ...] | None = None
@@ -117,6 +121,19 @@ class Roles(Config):
         return self
 
     @model_validator(mode="after")
+    def _names_of_columns(self) -> Roles:
+        named = [role for role in (*self.inputs, self.target, self.labels, self.mask) if role is not None]
+        for column in (column for role in named for column in columns_of(role)):
+            if not is_role(column):
+                raise ValueError(f"{column[:100]!r} cannot be a role: use letters, digits, '-' and '_'")
+        return self
+
+    @model_validator(mode="after")
+    def _names_of_files(self) -> Roles:
+        require_class_names(tuple(self.classes))
+        return self
+
+    @model_validator(mode="after")
     def _classes_of_labels(self) -> Roles:
         values = [value for group in self.classes.values() for value in group]
         if len(set(values)) < len(values):
@@ -129,3 +146,17 @@ class Roles(Config):
     def all(self) -> tuple[str, ...]:
         """Every role in use, each once."""
         return tuple(dict.fromkeys(role for role in (*self.inputs, self.target, self.labels, self.mask) if role))
+
+
+def require_class_names(names: Sequence[str]) -> None:
+    """Refuse classes that cannot each name the file of their probability.
+
+    Raises:
+        ValueError: the first that cannot, or two that would name the same.
+    """
+    try:
+        files = [file_name(name).replace(" ", "-") for name in names]
+    except UsageError as error:
+        raise ValueError(f"{error.what}, and a class names the file of its probability") from None
+    if twice := clashing(files):
+        raise ValueError(f"two classes would name the file of one probability: {', '.join(map(ascii, twice[:5]))}")

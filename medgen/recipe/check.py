@@ -9,16 +9,20 @@ from pathlib import Path
 import torch
 
 from medgen.cases import Case, listed
-from medgen.config import Config, build
+from medgen.config import Config
 from medgen.errors import InputError, UsageError
 from medgen.methods.base import Method, Shape
-from medgen.methods.catalogue import resolve
+from medgen.methods.catalogue import resolve, settings_of
 from medgen.preparation import Roles
 from medgen.preparation.settings import CT_WINDOW
 from medgen.recipe.settings import Recipe, complete
 from medgen.sampling.batches import Batch
 from medgen.sampling.streams import lacking
 from medgen.sampling.transfer import check_transfer
+
+_LARGEST = 10**10
+"""Weights: 40 GB in single precision, without gradients and the state of an optimiser."""
+_SMALLER = "set a smaller config.width, or fewer layers"
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +47,7 @@ def check_recipe(
         ModelError: a module that was not allowed.
     """
     kind = resolve(recipe.method, allow_modules=allow_modules)
-    config = build(kind.config_class, recipe.config, where=where)
+    config = settings_of(kind, recipe.config, where=where)
     recipe = complete(recipe, {**config.recipe(), "config": config.model_dump(mode="json")})
     inputs = recipe.data.inputs
     for warning in config.warnings(recipe.schedule.steps):
@@ -63,11 +67,25 @@ def check_recipe(
             fix=f"give patches.size {known} edges, or choose another method",
         )
     outputs = kind.batch_class.task().channels(recipe.data, max(1, len(recipe.data.classes)))
+    _require_size(kind, config, Shape(len(inputs), outputs, recipe.patches.size))
     with torch.random.fork_rng(devices=[]):  # weights are drawn, and thrown away
         method = kind(config, Shape(len(inputs), outputs, recipe.patches.size))
     _require_patch(recipe.patches.size, method)
     recipe.inference.tile_size(recipe.patches.size, method.window)
     return recipe, kind, config
+
+
+def _require_size(kind: type[Method], config: Config, shape: Shape) -> None:
+    """Refuse networks that no memory holds, before any of it is taken."""
+    try:
+        with torch.device("meta"):
+            count = sum(weight.numel() for weight in kind(config, shape).parameters())
+    except NotImplementedError:  # a method of one's own that needs real numbers to be built
+        return
+    except (RuntimeError, OverflowError) as error:  # sizes beyond 64 bits
+        raise UsageError(f"the networks cannot be built: {' '.join(str(error).split())[:200]}", fix=_SMALLER) from error
+    if count > _LARGEST:
+        raise UsageError(f"the networks have {count:,} weights, and the limit is {_LARGEST:,}", fix=_SMALLER)
 
 
 def require_images(

@@ -22,7 +22,7 @@ from medgen.errors import ModelError, UsageError
 if TYPE_CHECKING:  # the settings are read without torch
     from medgen.methods.base import Window
 
-Edge = Annotated[int, Field(ge=1)]
+Edge = Annotated[int, Field(ge=1, le=4096)]
 
 SAME_SIZE_OVERLAP = 0.5
 """Overlap of tiles of a same-size network: its border voxels saw padding, so they should count for little."""
@@ -103,7 +103,7 @@ class InferenceConfig(Config):
     blend: Literal["gaussian", "constant"] = "gaussian"
     overlap: Annotated[float, Field(ge=0, lt=1)] | None = None
     size: Annotated[tuple[Edge, ...], Field(min_length=2, max_length=3)] | None = None
-    batch: Annotated[int, Field(ge=1)] = 1
+    batch: Annotated[int, Field(ge=1, le=65536)] = 1
     flips: tuple[Literal["x", "y", "z"], ...] = ()
     minimum_ml: NonNegativeFloat = 0.0
     detection: DetectionConfig | None = None

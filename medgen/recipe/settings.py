@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from medgen.config import Config, build
 from medgen.errors import UsageError
@@ -17,6 +17,10 @@ from medgen.preparation import PreparationConfig, Roles
 from medgen.recipe.prediction import InferenceConfig
 from medgen.recipe.yaml import read_yaml
 from medgen.sampling.patches import PatchConfig
+
+_Steps = Annotated[int, Field(ge=1, le=10**9)]
+_LARGEST_BATCH = 2**32
+"""Voxels of one micro-batch: 16 GiB for a single channel, before any network."""
 
 
 class LearningRate(Config):
@@ -75,10 +79,10 @@ class HealthConfig(Config):
 class Schedule(Config):
     """Length of the training, batch size, learning rate, validation and checkpoints."""
 
-    steps: PositiveInt = 20000
-    batch: PositiveInt = 10
+    steps: _Steps = 20000
+    batch: Annotated[int, Field(ge=1, le=65536)] = 10
     """Patches per step, over all processes and micro-batches together."""
-    accumulate: PositiveInt = 1
+    accumulate: Annotated[int, Field(ge=1, le=65536)] = 1
     """Micro-batches per batch, to save memory. For one network without batch normalisation, and losses over whole
     patches, the step equals that of the whole batch; a mean over masks weighs each micro-batch, and each process,
     alike, however many voxels its masks have. With several networks, none steps before all micro-batches are done, so
@@ -91,7 +95,7 @@ class Schedule(Config):
     """Largest norm of the gradient of one optimiser."""
     averaging: float | None = Field(default=None, gt=0, lt=1)
     """Decay of the exponential moving average of the weights that is validated and kept, e.g. 0.999."""
-    validate_every: PositiveInt = 1000
+    validate_every: _Steps = 1000
     """Steps between validations. A monitored adaptation is validated once more before it begins, as the baseline of its
     monitor."""
     keep: Literal["best", "last", "health"] = "best"
@@ -99,8 +103,8 @@ class Schedule(Config):
     last step. ``health``, for a method that adapts: those of the validation that the monitor prefers, see
     :mod:`medgen.run.monitor.history`; it is not the default, since its benefit is not shown. With ``best`` a method
     that adapts keeps the last: only the source domain has labels, and adaptation does not improve its score."""
-    save_every: PositiveInt = 1000
-    workers: NonNegativeInt = 0
+    save_every: _Steps = 1000
+    workers: Annotated[int, Field(ge=0, le=256)] = 0
     """Processes that load patches; 0 loads them in the training process."""
     health: HealthConfig | None = HealthConfig()
     """The monitor of a method that adapts; null switches it off."""
@@ -121,7 +125,18 @@ class Recipe(Config):
     patches: PatchConfig = PatchConfig()
     schedule: Schedule = Schedule()
     inference: InferenceConfig = InferenceConfig()
-    seed: NonNegativeInt = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    @model_validator(mode="after")
+    def _batch_that_memory_can_hold(self) -> Recipe:
+        schedule, edges = self.schedule, self.patches.size
+        voxels = schedule.batch // schedule.accumulate * math.prod(edges)
+        if voxels > _LARGEST_BATCH:
+            raise ValueError(
+                f"{schedule.batch} patches of {' x '.join(map(str, edges))} voxels in {schedule.accumulate} "
+                f"micro-batches are {voxels:,} voxels at once, and the limit is {_LARGEST_BATCH:,}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _detection_of_a_class(self) -> Recipe:
@@ -188,12 +203,12 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 def save_recipe(recipe: Recipe, path: Path) -> None:
     """Write the resolved recipe, atomically."""
     with atomic_path(path) as temporary:
-        temporary.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
+        temporary.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = read_yaml(path.read_text())
+        values = read_yaml(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UsageError("there is no such recipe", where=path, fix="check the path") from None
     except IsADirectoryError:

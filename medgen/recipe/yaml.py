@@ -28,6 +28,8 @@ class _Loader(yaml.SafeLoader):
 
 def _whole(loader: _Loader, node: yaml.ScalarNode) -> int:
     text = loader.construct_scalar(node)
+    if len(text) > _DIGITS:
+        raise yaml.YAMLError(f"a number of {len(text):,} digits, and the limit is {_DIGITS}")
     return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
 
 
@@ -36,15 +38,43 @@ for _tag, _pattern, _first in _NUMBERS:
 _Loader.add_constructor(_INT, _whole)
 
 
+_DIGITS = 40
+LONGEST, DEEPEST, MOST_REPEATS = 1_000_000, 32, 32
+"""Characters of a document, tables and lists in each other, and repeats of a named part."""
+
+
+def _require_plain(text: str) -> None:
+    """Walk through a document without building it: what is built can be exponentially larger, or exhaust the stack."""
+    if len(text) > LONGEST:
+        raise yaml.YAMLError(f"{len(text):,} characters, and the limit is {LONGEST:,}")
+    inside: list[str | None] = []
+    repeats = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            inside.append(event.anchor)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            inside.pop()
+        elif isinstance(event, yaml.AliasEvent):
+            repeats += 1
+            if event.anchor in inside:
+                raise yaml.YAMLError(f"the part '{str(event.anchor)[:40]}' holds itself")
+        if len(inside) > DEEPEST:
+            raise yaml.YAMLError(f"tables and lists are nested {len(inside)} deep, and the limit is {DEEPEST}")
+        if repeats > MOST_REPEATS:
+            raise yaml.YAMLError(f"{repeats} repeats of named parts (*name), and the limit is {MOST_REPEATS}")
+
+
 def read_yaml(text: str) -> Any:
     """The content of a YAML document; only plain values, tables and lists.
 
     Raises:
-        yaml.YAMLError: it is none.
+        yaml.YAMLError: it is none, or too long or too deep for settings, or repeats parts of itself (``*name``) so
+            often that it would grow without bounds.
 
     >>> read_yaml("[010, 0o10, 1:30, 1e-3, .5, true]")
     [10, 8, '1:30', 0.001, 0.5, True]
     """
+    _require_plain(text)
     loader = _Loader(text)
     try:
         return loader.get_single_data()

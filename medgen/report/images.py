@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgen.cases import Case, columns_of
-from medgen.errors import InputError
+from medgen.errors import InputError, PathError
 from medgen.metrics.overlap import CUBE
 from medgen.preparation.resampling import resample
 from medgen.preparation.settings import CT_WINDOW, IntensityConfig
@@ -167,7 +167,7 @@ def _on_grid(path: Path | None, reference: Volume, *, label: bool) -> NDArray[An
     volume = to_ras(read_label(path) if label else read_volume(path))
     try:
         require_same_grid(volume, reference)
-    except InputError:
+    except (InputError, PathError):
         return None
     data: NDArray[Any] = volume.data[0]
     return data

@@ -117,7 +117,7 @@ def find_sources(folder: Path, *, cases: Path | None = None) -> Sources:
     recipe, log, manifest = run / "recipe.yaml", run / "metrics.jsonl", run / "run.json"
     table = cases or next((p for p in (folder / "data/cases.csv", folder / "cases.csv") if p.is_file()), None)
     found = Sources(
-        recipe=recipe.read_text() if recipe.is_file() else "",
+        recipe=recipe.read_text(encoding="utf-8-sig") if recipe.is_file() else "",
         manifest=read_manifest(manifest) if manifest.is_file() else {},
         curves=read_curves(log) if log.is_file() else {},
         methods=_scores(folder, run),
@@ -194,7 +194,7 @@ def _badness(method: MethodScores) -> float:
 
 def _method_of(run: Path) -> str:
     recipe = run / "recipe.yaml"
-    values = read_yaml(recipe.read_text()) if recipe.is_file() else None
+    values = read_yaml(recipe.read_text(encoding="utf-8-sig")) if recipe.is_file() else None
     return str(values["method"]) if isinstance(values, dict) and "method" in values else "scores"
 
 

@@ -25,6 +25,7 @@ from medgen.run.first_context import Trees
 from medgen.run.manifest import require_same_cases, write_manifest
 from medgen.run.plan import Plan
 from medgen.run.planning import FOLDS, shape_of
+from medgen.run.same import keep_recipe, require_same_recipe, require_unused
 from medgen.run.session import Session
 from medgen.run.start import checked_run, require_numbers
 from medgen.run.validations import on_validation
@@ -37,9 +38,6 @@ from medgen.training.unfinished import save_description
 from medgen.types import Progress
 
 log = logging.getLogger(__name__)
-
-FREE_TO_CHANGE = {"workers", "tensorboard", "save_every", "snapshots"}
-"""Keys of the schedule that may differ when a run is resumed: they do not change the result."""
 
 
 def train(
@@ -234,28 +232,13 @@ def _opened(folder: Path, settings: Recipe, *, resume: bool) -> Iterator[None]:
         raise UsageError("there is no run to resume in this folder", where=folder, fix="leave --resume out")
     with folder_lock(folder):  # before anything is touched: another run may be alive in there
         if resume:
-            _require_same(load_recipe(recipe), settings, recipe)
-        elif recipe.is_file():
-            raise UsageError(
-                "there is a run in this folder already", where=folder, fix="add --resume, or choose another"
-            )
+            require_same_recipe(folder, settings)
+        else:
+            require_unused(folder)
         remove_partial_files(folder)
         save_recipe(settings, recipe)
+        keep_recipe(folder, settings)
         yield
-
-
-def _require_same(before: Recipe, now: Recipe, where: Path) -> None:
-    old, new = before.model_dump(mode="json"), now.model_dump(mode="json")
-    for table in (old, new):
-        for key in FREE_TO_CHANGE:
-            table["schedule"].pop(key)
-    changed = [key for key in old if old[key] != new[key]]
-    if changed:
-        raise UsageError(
-            f"the recipe differs from the run's in: {', '.join(changed)}",
-            where=where,
-            fix="resume with the same recipe and --set options, or start a new run in another folder",
-        )
 
 
 def _description(

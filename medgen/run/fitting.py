@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -138,7 +139,8 @@ def _state(session: Session, part: Part, folder: Path, *, until: int | None = No
     state = _State(session, part)
     saved = load_checkpoint(folder, until=until)
     if saved is not None:
-        state.load_state_dict(saved, session.engine)
+        with _fitting_weights(folder):
+            state.load_state_dict(saved, session.engine)
     if session.engine.rank == 0:
         session.log.rewind(part.name, state.step)
     return state
@@ -161,6 +163,24 @@ def _state_before(session: Session, part: Part, state: _State, folder: Path, err
     if session.engine.rank == 0:
         log.warning("%s: %s", part.name, text)
     return state
+
+
+@contextmanager
+def _fitting_weights(folder: Path) -> Iterator[None]:
+    """Refuse weights of other networks than the recipe describes, as after an update or a copy between runs.
+
+    Raises:
+        ModelError: they do not fit.
+    """
+    try:
+        yield
+    except (RuntimeError, KeyError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(
+            f"the saved weights do not fit the networks of this recipe: {reason}",
+            where=folder,
+            fix="resume with the medgen and the recipe that began the run, or start a new run in another folder",
+        ) from error
 
 
 def _records(session: Session, state: _State, source: Patches) -> Iterator[Record]:
@@ -265,7 +285,8 @@ def _finished(session: Session, part: Part, folder: Path) -> Method | None:
         engine.barrier()
         return None
     method = new_method(session, part)
-    method.load_state_dict(weights)
+    with _fitting_weights(folder):
+        method.load_state_dict(weights)
     engine.place(method)
     return method.eval()
 
@@ -275,7 +296,7 @@ def _kept(folder: Path) -> dict[str, Tensor] | None:
     try:
         digest = json.loads((folder / "done.json").read_text())["weights_sha256"]
         return load_weights(folder / "final.safetensors", digest=digest)
-    except (ModelError, ValueError, KeyError, TypeError):
+    except (ModelError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

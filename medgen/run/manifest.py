@@ -19,8 +19,8 @@ from medgen.inference.boosting import FILE
 from medgen.preparation import Roles, Store
 from medgen.run.monitor.history import adaptation_manifest
 from medgen.run.session import Session
-from medgen.training.trial import peak_memory
 from medgen.run.warnings import kept_warnings
+from medgen.training.trial import peak_memory
 
 CASES = "cases.json"
 """What a run learns from: by case its split, its domain and a hash over its images."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Protocol
 
 import numpy as np
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from medgen.config import Config
 from medgen.errors import InputError
@@ -29,7 +29,7 @@ NETWORK_AIR = -1.0
 class PatchConfig(Config):
     """Which pieces of the prepared volumes a network is trained on."""
 
-    size: Annotated[tuple[PositiveInt, ...], Field(min_length=2, max_length=3)] = (32, 32, 32)
+    size: Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(min_length=2, max_length=3)] = (32, 32, 32)
     """Voxels along x, y, z, or along the two axes of a slice. A smaller volume is padded."""
     dimensions: Literal[2, 3] | None = None
     """2 cuts slices, 3 cuts boxes; by default as many as ``size`` has edges."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 import medgen
@@ -26,22 +26,57 @@ FORMAT = 2
 """Of ``model.json``: 1 named channels alone and kept the weights of all networks."""
 
 
-class _Sizes(BaseModel):
+_AGAIN = "copy the model folder again"
+_LONGEST = 4_000_000
+"""Bytes of a ``model.json``; those of real models have some thousands."""
+
+_Count = Annotated[int, Field(ge=1, le=4096)]
+
+
+class _Part(BaseModel):
+    """A table of ``model.json``; what else stands in it is left alone, since another version may know it."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class _Sizes(_Part):
     """What a method is built for; up to format 1 the size was that of the key ``patches``."""
 
-    inputs: PositiveInt
-    outputs: PositiveInt
-    size: tuple[PositiveInt, ...] = ()
-    context: NonNegativeInt = 0
+    inputs: _Count
+    outputs: _Count
+    size: Annotated[list[_Count], Field(min_length=2, max_length=3)]
+    context: Annotated[int, Field(ge=0, le=4096)] = 0
 
 
-class _Needed(BaseModel):
-    """What a model cannot be loaded without."""
+class _Preparation(_Part):
+    roles: dict[str, Any]
+    config: dict[str, Any]
+    training: dict[str, dict[str, Any]] = {}
+
+
+class _Data(_Part):
+    classes: dict[str, list[int]] | None = None
+
+
+class _Recipe(_Part):
+    data: _Data | None = None
+    patches: dict[str, Any] | None = None
+
+
+class _Content(_Part):
+    """What a model cannot be loaded without, and the kinds of the other values that are read."""
 
     method: str
     config: dict[str, Any]
     shape: _Sizes
     weights_sha256: str
+    task: str = ""
+    classes: list[str] = []
+    preparation: _Preparation | None = None
+    inference: dict[str, Any] | None = None
+    patches: list[_Count] | None = None
+    recipe: _Recipe | None = None
+    context: dict[str, str] | None = None
 
 
 def save_model(folder: Path, stages: Sequence[Method], description: Mapping[str, Any]) -> None:
@@ -112,9 +147,12 @@ def load_stages(
     count = 1
     while len(stages) < count:
         index = len(stages)
-        method = _create(description, _shape_of(description, index), allow_modules, folder)
+        part = parts[index] if index < len(parts) else {}
+        shape = _shape_of(description, index)
+        _require_sizes(description, shape, part, allow_modules, folder)
+        method = _create(description, shape, allow_modules, folder)
         count = stages_of(method.config)
-        _fill(method, parts[index] if index < len(parts) else {}, folder)
+        _fill(method, part, folder)
         stages.append(channels_last(method.to(device)).eval())
     return stages, description
 
@@ -137,12 +175,37 @@ def exported_state(method: Method) -> dict[str, Tensor]:
 def _create(description: Mapping[str, Any], shape: Shape, allow_modules: Sequence[str], folder: Path) -> Method:
     try:
         return create(description["method"], description["config"], shape, allow_modules=allow_modules)
-    except UsageError as error:  # nothing that was typed is wrong: the model asks for what is not here
+    except (UsageError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        # Nothing that was typed is wrong: the model asks for what is not here, or what no network can be.
+        reason = error.what if isinstance(error, UsageError) else f"{type(error).__name__}: {str(error)[:300]}"
         raise ModelError(
-            f"the model does not fit this medgen: {error.what}",
+            f"the model does not fit this medgen: {reason}",
             where=folder,
             fix=f"use medgen {description.get('medgen', 'of the version that wrote it')}, or train the model again",
         ) from error
+
+
+def _require_sizes(
+    description: Mapping[str, Any],
+    shape: Shape,
+    weights: Mapping[str, Tensor],
+    allow_modules: Sequence[str],
+    folder: Path,
+) -> None:
+    """Compare the networks with the weights before memory is taken for them: a size in a file can be anything."""
+    try:
+        with torch.device("meta"):
+            method = create(description["method"], description["config"], shape, allow_modules=allow_modules)
+    except Exception:  # a network that needs real numbers to be built; whatever else is wrong is told by _create
+        return
+    for name, tensor in exported_state(method).items():
+        if name in weights and weights[name].shape != tensor.shape:
+            found, needed = (list(each.shape) for each in (weights[name], tensor))
+            raise _misfit(f"{name} is {found}, and the settings make it {needed}", folder)
+
+
+def _misfit(reason: str, folder: Path) -> ModelError:
+    return ModelError(f"the weights do not fit the network: {reason}", where=folder, fix="train the model again")
 
 
 def _shape_of(description: Mapping[str, Any], stage: int) -> Shape:
@@ -160,33 +223,32 @@ def _fill(method: Method, weights: Mapping[str, Tensor], folder: Path) -> None:
         if missing := needed & set(found.missing_keys) or set(found.unexpected_keys):
             raise RuntimeError(f"missing or unexpected: {', '.join(sorted(missing)[:5])}")
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ModelError(
-            f"the weights do not fit the network: {reason}", where=folder, fix="train the model again"
-        ) from None
+        raise _misfit(" ".join(str(error).split())[:300], folder) from None
 
 
 def _read_description(folder: Path) -> dict[str, Any]:
     path = folder / "model.json"
     try:
-        description: dict[str, Any] = json.loads(path.read_text())
+        if path.stat().st_size > _LONGEST:
+            raise ModelError(
+                f"model.json has {path.stat().st_size} bytes, at most {_LONGEST} can be one", where=path, fix=_AGAIN
+            )
+        description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         kind = description["format"]
     except (FileNotFoundError, NotADirectoryError):
         fix = "give the folder of 'medgen train --out'; if training has not ended, resume it, or take --checkpoint last"
         raise ModelError("there is no model here", where=folder, fix=fix) from None
-    except (ValueError, KeyError, TypeError):
-        raise ModelError("model.json is damaged", where=path, fix="copy the model folder again") from None
-    if kind not in (1, FORMAT):
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ModelError("model.json is damaged", where=path, fix=_AGAIN) from None
+    if isinstance(kind, bool) or kind not in (1, FORMAT):
         raise ModelError(
             f"the model has format {kind}, this medgen reads {FORMAT}", where=path, fix="use a newer medgen"
         )
     if kind == 1 and isinstance(channels := description.pop("channels", None), dict):
         description["shape"] = {**channels, "size": description.get("patches") or [32, 32, 32]}
     try:
-        _Needed.model_validate(description)
+        _Content.model_validate(description)
     except ValidationError as error:
         keys = ", ".join(sorted({".".join(str(key) for key in fault["loc"]) for fault in error.errors()}))
-        raise ModelError(
-            f"model.json lacks or garbles: {keys}", where=path, fix="copy the model folder again"
-        ) from None
+        raise ModelError(f"model.json lacks or garbles: {keys}", where=path, fix=_AGAIN) from None
     return description

@@ -18,7 +18,8 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
-from medgen.errors import InputError, MedgenError, MemoryExhausted, StorageError
+from medgen.errors import InputError, MedgenError, MemoryExhausted, PathError
+from medgen.files import require_readable, unreadable
 
 BLOCK = 1 << 20  # bytes read at a time where only the end of a stream matters
 LARGEST_DEFLATE_RATIO = 1032  # zlib's technical notes: no deflate stream expands further
@@ -42,14 +43,15 @@ def explained(path: Path) -> Iterator[None]:
     first: a flipped bit may well look like a contradictory header.
     """
     try:
+        require_readable(path)
         yield
     except MemoryError as error:
         raise MemoryExhausted(
             "the image does not fit into memory", where=path, fix="close other programs or use a larger machine"
         ) from error
     except PermissionError as error:
-        raise StorageError("the file may not be read", where=path, fix="ask its owner for access") from error
-    except Oversized:
+        raise unreadable(path) from error
+    except (Oversized, PathError):
         raise
     except _DAMAGE as error:
         _require_intact_gzip(path)

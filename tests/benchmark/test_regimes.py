@@ -186,5 +186,5 @@ def test_a_wrong_plan_is_told(tmp_path, text, said):
     assert told.value.where == path
     with pytest.raises(UsageError, match="the plan does not exist"):
         load_plan(tmp_path / "other.yaml")
-    with pytest.raises(UsageError, match="not usable as a folder name"):
+    with pytest.raises(UsageError, match="cannot name a file"):
         choose_regimes(plan=Plan.model_validate({"regimes": {"../up": {"like": "both"}}}))

@@ -1,8 +1,9 @@
 """A segmentation whose probabilities can be checked by hand, and patients for it."""
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from medgen.sampling.batches import Labelled
 
 
 class KnownConfig(Config):
+    largest: ClassVar[float] = math.inf
+
     factor: float = 1.0
 
 

@@ -2,12 +2,14 @@
 
 import csv
 import json
+import logging
 import multiprocessing
 import os
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,11 +20,12 @@ from medgen.cases import Case, write_cases
 from medgen.errors import CasesFailed, InputError, StorageError, UsageError
 from medgen.files import folder_lock
 from medgen.inference import cohort
-from medgen.inference.cohort import output_name, predict, predict_cohort
+from medgen.inference.cohort import predict, predict_cohort
 from medgen.inference.limits import Limits
 from medgen.inference.model import LoadedModel
 from medgen.inference.options import PredictOptions, ReadOptions
 from medgen.inference.reading import prepare_patient
+from medgen.inference.writing import output_name
 from medgen.methods.base import Shape
 from medgen.training.model_folder import save_model
 
@@ -35,6 +38,15 @@ def cases(tmp_path: Path) -> list[Case]:
         Case(f"head_{i}", "test", None, {"t1": save(head(value=value), folder / f"head_{i}.nii.gz")})
         for i, value in enumerate(values)
     ]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A saved model whose method is the hand-checked mean of channels."""
+    monkeypatch.setattr("medgen.methods.catalogue.resolve", lambda name, **_: Mean)
+    method = Mean(Mean.config_class(), Shape(1, 1))
+    save_model(tmp_path / "run" / "model", [method], describe(["t1"]))
+    return tmp_path / "run"
 
 
 def cut(path: Path) -> None:
@@ -175,6 +187,82 @@ class TestCohort:
             output_name(Case("../up", "test", None, {}), "ct")
 
 
+class TestOddRows:
+    """One row that is wrong in whatever way fails alone, and failed.csv says why."""
+
+    def test_every_row_ends_in_a_result_or_in_failed_csv(
+        self, run: Path, cases: list[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        data = tmp_path / "Ada Lovelace"
+        (data / "nowhere.nii.gz").symlink_to(data / "gone.nii.gz")
+        (data / "circle.nii.gz").symlink_to(data / "circle.nii.gz")
+        os.mkfifo(data / "pipe.nii.gz")
+        (data / "empty.nii.gz").mkdir()
+        closed = data / "closed.nii.gz"
+        save(head(), closed)
+        real = Path.open
+
+        def guarded(path: Path, *arguments: Any, **options: Any) -> Any:
+            if path.name == closed.name:
+                raise PermissionError(13, "Permission denied", str(path))
+            return real(path, *arguments, **options)
+
+        monkeypatch.setattr(Path, "open", guarded)
+        odd = {
+            "nowhere": "nowhere.nii.gz",
+            "circle": "circle.nii.gz",
+            "pipe": "pipe.nii.gz",
+            "empty": "empty.nii.gz",
+            "closed": closed.name,
+            "absent": "absent.nii.gz",
+            "long": f"{'x' * 300}.nii.gz",
+            "nul": "a\0b.nii.gz",
+            "foreign": "C:\\data\\t1.nii.gz",
+            "none": "",
+            "../up": "head_1.nii.gz",
+            "x" * 300: "head_1.nii.gz",
+            "twice": "head_1.nii.gz",
+        }
+        rows = [["first", "test", "head_0.nii.gz"], *([name, "test", file] for name, file in odd.items())]
+        rows += [["twice", "test", "head_2.nii.gz"], ["of_tomorrow", "later", "head_2.nii.gz"], ["short", "test"]]
+        rows += [["in_training", "train", "absent.nii.gz"], ["last", "test", "head_3.nii.gz"]]
+        table = data / "cases.csv"
+        with table.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([["case", "split", "t1"], *rows])
+        out = tmp_path / "out"
+        (out / "blocked").parent.mkdir()
+        with pytest.raises(CasesFailed) as caught:
+            predict(run, table, out, split="test", device="cpu")
+        assert caught.value.exit_code == 4
+        assert set(outputs(out)) == {"first/first_ct.nii.gz", "last/last_ct.nii.gz"}
+        failed = {row["case"]: row["reason"] for row in csv.DictReader((out / "failed.csv").open())}
+        expected = {name[:128] for name in odd} | {"of_tomorrow", "short"}
+        assert set(failed) == expected
+        assert "link to a missing file" in failed["nowhere"]
+        assert "pipe" in failed["pipe"]
+        assert "may not be read" in failed["closed"]
+        assert "2 times" in failed["twice"]
+        assert "2 cells" in failed["short"]
+        assert not any("bug" in reason for reason in failed.values()), failed
+        assert "Ada" not in (out / "failed.csv").read_text() + (out / "prediction.json").read_text()
+
+    def test_a_case_whose_place_is_taken_fails_alone(self, cases: list[Case], tmp_path: Path) -> None:
+        out = tmp_path / "out"
+        out.mkdir()
+        (out / "head_0").write_text("a file")
+        (out / "head_1").symlink_to(tmp_path / "gone")
+        (out / "head_2" / "head_2_ct.nii.gz").mkdir(parents=True)
+        result = predict_cohort(make_model(), cases, out, overwrite=True)
+        assert [case.status for case in result.cases] == ["failed"] * 3 + ["done"]
+        assert not any("bug" in case.reason for case in result.failed), result.failed
+        assert (out / "head_0").read_text() == "a file"
+
+    def test_a_table_without_any_row_that_can_be_used_is_an_error_itself(self, run: Path, tmp_path: Path) -> None:
+        (tmp_path / "cases.csv").write_text("case,split,t1\n../up,test,t1.nii.gz\n")
+        with pytest.raises(InputError, match="cannot name a file"):
+            predict(run, tmp_path / "cases.csv", tmp_path / "out", device="cpu")
+
+
 class TestResume:
     def test_after_a_failure(self, cases: list[Case], tmp_path: Path) -> None:
         model, out = make_model(nan="zero"), tmp_path / "out"
@@ -203,13 +291,57 @@ class TestResume:
         with pytest.raises(UsageError, match="another model"):
             predict_cohort(other, cases, tmp_path / "out", resume=True)
 
+    def test_another_image_or_another_setting_is_predicted_again(
+        self, cases: list[Case], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Times prove nothing: a copy has new ones, and an edit can keep the old ones."""
+        out = tmp_path / "out"
+        predict_cohort(make_model(), cases, out)
+        image = cases[1].images["t1"]
+        before = image.stat()
+        save(head(value=700.0), image)
+        os.utime(image, ns=(before.st_atime_ns, before.st_mtime_ns))
+        os.utime(cases[2].images["t1"])
+        with caplog.at_level(logging.INFO):
+            result = predict_cohort(make_model(), cases, out, resume=True)
+        assert [case.status for case in result.cases] == ["kept", "done", "kept", "kept"]
+        assert "case head_1 is predicted again: another image of t1" in caplog.messages
+        result = predict_cohort(make_model(), cases, out, PredictOptions(ReadOptions(nan="zero")), resume=True)
+        assert [case.status for case in result.cases] == ["done"] * 4
+        flipped = make_model()
+        flipped = LoadedModel(
+            flipped.stages, {**flipped.description, "inference": {"overlap": 0.0, "flips": ["x"]}}, flipped.device
+        )
+        with caplog.at_level(logging.INFO):
+            result = predict_cohort(flipped, cases, out, PredictOptions(ReadOptions(nan="zero")), resume=True)
+        assert [case.status for case in result.cases] == ["done"] * 4
+        assert "case head_0 is predicted again: other settings" in caplog.messages
+        result = predict_cohort(
+            flipped, cases, out, PredictOptions(ReadOptions(nan="zero"), uncertainty=True), resume=True
+        )
+        assert [case.status for case in result.cases] == ["done"] * 4  # another file is wanted
+        result = predict_cohort(flipped, cases, out, PredictOptions(ReadOptions(nan="zero")), resume=True)
+        assert [case.status for case in result.cases] == ["kept"] * 4  # and one file less is not
+
+    def test_a_result_without_a_record_is_predicted_again(self, cases: list[Case], tmp_path: Path) -> None:
+        """As of earlier versions, or of a process that was killed between the result and the report."""
+        out = tmp_path / "out"
+        predict_cohort(make_model(), cases[:2], out)
+        report = json.loads((out / "prediction.json").read_text())
+        del report["cases"][0]["made_from"]
+        del report["cases"][1]
+        (out / "prediction.json").write_text(json.dumps(report))
+        result = predict_cohort(make_model(), cases[:2], out, resume=True)
+        assert [case.status for case in result.cases] == ["done"] * 2
+
     def test_kill_anywhere(self, cases: list[Case], tmp_path: Path) -> None:
         """Killed after the second case, while the third is at work: what is there is whole, and stays."""
         out = tmp_path / "out"
         process = multiprocessing.get_context("fork").Process(target=_slow_cohort, args=(cases, out))
         process.start()
         deadline = time.monotonic() + 30
-        while len(list(out.glob("head_*/head_*.nii.gz"))) < 2 and time.monotonic() < deadline:
+        # A result counts once the report says what it was made from, which is written after it.
+        while _reported(out) < 2 and time.monotonic() < deadline:
             time.sleep(0.01)
         os.kill(process.pid, signal.SIGKILL)
         process.join()
@@ -217,11 +349,16 @@ class TestResume:
         times = {path: path.stat().st_mtime_ns for path in out.glob("head_*/head_*.nii.gz")}
         assert 2 <= len(finished) < 4
         result = predict_cohort(make_model(), cases, out, resume=True)
-        assert [case.status for case in result.cases][: len(finished)] == ["kept"] * len(finished)
-        assert {path: path.stat().st_mtime_ns for path in times} == times
+        assert [case.status for case in result.cases][:2] == ["kept"] * 2
+        assert all(path.stat().st_mtime_ns == times[path] for path in sorted(times)[:2])
         predict_cohort(make_model(), cases, tmp_path / "again")
         assert outputs(out) == outputs(tmp_path / "again")
         assert not list(out.rglob(".partial-*"))
+
+
+def _reported(out: Path) -> int:
+    report = out / "prediction.json"
+    return len(json.loads(report.read_text())["cases"]) if report.is_file() else 0
 
 
 def _slow_cohort(cases: list[Case], out: Path) -> None:
@@ -238,14 +375,6 @@ def _slow_cohort(cases: list[Case], out: Path) -> None:
 
 
 class TestPublicFunction:
-    @pytest.fixture
-    def run(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        """A saved model whose method is the hand-checked mean of channels."""
-        monkeypatch.setattr("medgen.methods.catalogue.resolve", lambda name, **_: Mean)
-        method = Mean(Mean.config_class(), Shape(1, 1))
-        save_model(tmp_path / "run" / "model", [method], describe(["t1"]))
-        return tmp_path / "run"
-
     def test_one_volume(self, run: Path, cases: list[Case], tmp_path: Path) -> None:
         output = tmp_path / "out" / "ct.nii.gz"
         assert predict(run, str(cases[0].images["t1"]), output, device="cpu") == output

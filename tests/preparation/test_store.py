@@ -13,6 +13,7 @@ import pytest
 from medgen.cases import Case
 from medgen.config import build
 from medgen.errors import InputError, StorageError
+from medgen.files import image_digest
 from medgen.preparation import Preparation, PreparationConfig, Roles, build_store, building, open_store
 from medgen.volume import Volume, write_volume
 
@@ -246,3 +247,27 @@ def test_a_process_that_cannot_see_the_store_says_so(tmp_path):
     assert len(open_store(cases, plan(), places).cases) == 2
     with pytest.raises(StorageError, match="lacks 1 of 2 cases, 'b' first"):
         open_store(cases, plan(), {**places, "b": tmp_path / "elsewhere"})
+
+
+def test_a_case_that_cannot_be_prepared_is_named_and_the_others_are_prepared(tmp_path):
+    """A link without a target, a pipe and a file that may not be read; none of them hangs or hides the others."""
+    (tmp_path / "nowhere.nii.gz").symlink_to(tmp_path / "gone.nii.gz")
+    os.mkfifo(tmp_path / "pipe.nii.gz")
+    whole = [patient(tmp_path, name) for name in ("a", "d")]
+    odd = [
+        replace(whole[0], name=name, images={**whole[0].images, "t1": tmp_path / f"{name}.nii.gz"})
+        for name in ("nowhere", "pipe")
+    ]
+    with pytest.raises(InputError, match=r"case 'nowhere': .*missing file \(and 1 more cases"):
+        build_store([whole[0], *odd, whole[1]], plan(), tmp_path / "store")
+    assert made(tmp_path / "store") == ["a", "d"]
+
+
+def test_the_voxels_beside_a_header_are_part_of_the_image(tmp_path):
+    """A MetaImage of two files: with the header alone as the key, other voxels would be taken for the same image."""
+    header, raw = tmp_path / "t1.mhd", tmp_path / "t1.raw"
+    header.write_text("ObjectType = Image\nElementDataFile = t1.raw\n")
+    raw.write_bytes(b"voxels")
+    before = image_digest(header)
+    raw.write_bytes(b"others")
+    assert image_digest(header) != before

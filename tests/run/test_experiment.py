@@ -16,11 +16,12 @@ import torch
 import yaml
 
 from medgen.cli.failures import exit_code_of
-from medgen.errors import InputError, Preempted, StorageError, UsageError
+from medgen.errors import InputError, ModelError, Preempted, StorageError, UsageError
 from medgen.files import folder_lock
 from medgen.inference.model import load_model
 from medgen.methods._paired import reconstruction
 from medgen.preparation import StoredCase
+from medgen.recipe.check import check_recipe
 from medgen.recipe.settings import load_recipe, save_recipe
 from medgen.run import start
 from medgen.run.cascade import deal_folds
@@ -314,8 +315,26 @@ def test_resume_of_nothing(cases, tmp_path):
 
 
 def test_resume_with_another_recipe(cases, reference):
-    with pytest.raises(UsageError, match="differs from the run's in: schedule"):
+    with pytest.raises(UsageError, match=r"differs from the run's in: schedule\.steps"):
         train(tiny.recipe(schedule={"steps": 30}), cases, reference, resume=True, device="cpu")
+
+
+def test_a_recipe_that_was_edited_in_the_run_is_refused_by_name(cases, tmp_path):
+    """With recipe.yaml changed like one's own recipe, weights of one network would be loaded into another."""
+    schedule = {"steps": 2, "validate_every": 2}
+    run = train(tiny.recipe(schedule=schedule), cases, tmp_path / "run", device="cpu")
+    edited = tiny.recipe(schedule=schedule, config={"width": 0.25})
+    completed, _, _ = check_recipe(load_recipe(edited))
+    save_recipe(completed, run / "recipe.yaml")
+    with pytest.raises(UsageError, match=r"differs from the run's in: config\.width") as error:
+        train(edited, cases, run, resume=True, device="cpu")
+    assert error.value.where == run / "checkpoints" / "recipe.json"
+    (run / "checkpoints" / "recipe.json").unlink()  # as of a run of an earlier version
+    with pytest.raises(ModelError, match="do not fit the networks of this recipe"):
+        train(edited, cases, run, resume=True, device="cpu")
+    (run / "recipe.yaml").unlink()
+    with pytest.raises(UsageError, match="'checkpoints' of a run without its recipe"):
+        train(edited, cases, run, device="cpu")
 
 
 def test_auto_context_needs_two_subjects(tmp_path):

@@ -1,7 +1,8 @@
 """Codes that are multiples of the mean of each channel."""
 
+import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,8 @@ from medgen.sampling.batches import Images
 
 
 class MeansConfig(Config):
+    largest: ClassVar[float] = math.inf
+
     length: int = 2
     """Numbers of the code for each channel."""
     gain: float = 1.0

@@ -1,7 +1,8 @@
 """Samples that are a ramp and noise."""
 
+import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,8 @@ from medgen.sampling.batches import Images
 
 
 class NoiseConfig(Config):
+    largest: ClassVar[float] = math.inf
+
     level: float = 0.25
     spread: float = 0.1
     fails_from: float = 100.0

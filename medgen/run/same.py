@@ -1,0 +1,79 @@
+"""Whether a run goes on with the recipe that it began with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from medgen.errors import UsageError
+from medgen.files import write_json
+from medgen.recipe.settings import Recipe, load_recipe
+
+FREE_TO_CHANGE = {"workers", "tensorboard", "save_every", "snapshots"}
+"""Keys of the schedule that may differ when a run is resumed: they do not change the result."""
+_BEGAN = "checkpoints/recipe.json"
+"""The recipe beside the weights that were trained with it; ``recipe.yaml`` is there to be read, and can be edited."""
+
+
+def require_unused(folder: Path) -> None:
+    """Refuse to begin a run in a folder that holds one.
+
+    Raises:
+        UsageError: there is a recipe, or there are weights whose recipe was removed.
+    """
+    if (folder / "recipe.yaml").is_file():
+        raise UsageError("there is a run in this folder already", where=folder, fix="add --resume, or choose another")
+    left = next((name for name in ("checkpoints", "contexts", "model") if any((folder / name).glob("*"))), None)
+    if left is not None:
+        raise UsageError(
+            f"there is the folder '{left}' of a run without its recipe.yaml",
+            where=folder,
+            fix="put recipe.yaml back and add --resume, or choose another folder",
+        )
+
+
+def require_same_recipe(folder: Path, now: Recipe) -> None:
+    """Refuse to go on with another recipe than that which a run began with.
+
+    Args:
+        folder: the run, with its ``recipe.yaml``.
+        now: the recipe to go on with.
+
+    Raises:
+        UsageError: names the keys that differ.
+    """
+    for path in (folder / "recipe.yaml", folder / _BEGAN):
+        if not path.is_file():  # a run of an earlier version has no second record
+            continue
+        changed = _changed(_binding(load_recipe(path)), _binding(now))
+        if changed:
+            raise UsageError(
+                f"the recipe differs from the run's in: {', '.join(changed)}",
+                where=path,
+                fix="resume with the same recipe and --set options, or start a new run in another folder",
+            )
+
+
+def keep_recipe(folder: Path, recipe: Recipe) -> None:
+    """Write the recipe beside the weights that will be trained with it."""
+    write_json(folder / _BEGAN, recipe.model_dump(mode="json"))
+
+
+def _binding(recipe: Recipe) -> dict[str, Any]:
+    """The recipe without what may change."""
+    values = recipe.model_dump(mode="json")
+    values["schedule"] = {key: value for key, value in values["schedule"].items() if key not in FREE_TO_CHANGE}
+    return values
+
+
+def _changed(old: dict[str, Any], new: dict[str, Any], above: str = "") -> list[str]:
+    """The keys that differ, each as far down as both sides are tables."""
+    found = []
+    for key in dict.fromkeys((*old, *new)):
+        before, after = (json.loads(json.dumps(each.get(key))) for each in (old, new))
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += _changed(before, after, f"{above}{key}.")
+        elif before != after:
+            found.append(f"{above}{key}")
+    return found
