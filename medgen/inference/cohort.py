@@ -89,6 +89,7 @@ def predict(
     direction: Direction | None = None,
     seed: int | None = None,
     limits: Limits = NO_LIMITS,
+    strict: bool = False,
     ensemble: Sequence[str | Path] = (),
     allow_modules: Sequence[str] = (),
     on_detected: OnDetected | None = None,
@@ -119,6 +120,8 @@ def predict(
             ``backward`` the inputs from the target.
         seed: of a model with chance, for one draw; None: the prediction without chance.
         limits: what one case may take of memory and time; one that takes more fails.
+        strict: a case with a warning (an image unlike those of the training, an implausible amount of a class) fails,
+            and no file of it is kept.
         ensemble: further runs, such as the other folds, whose images or probabilities are averaged with this one's;
             all are loaded once.
         allow_modules: modules outside medgen that the model may name as its method.
@@ -132,14 +135,14 @@ def predict(
     Raises:
         UsageError: the inputs, the device or the output do not allow it, or the model makes no such prediction.
         InputError: the image or the table is not usable.
-        CasesFailed: some cases of a table failed; the others are done.
+        CasesFailed: some cases of a table failed, the others are done; or ``strict`` refused the one patient.
         ModelError: the model is missing or damaged, or returned NaN.
         MemoryExhausted: nothing that was tried fits into memory.
         StorageError: the disk is full or the folder cannot be written.
     """
     source, output = parse_inputs(inputs), Path(output)
     read = ReadOptions(nan, geometry, frame, allow_missing_channel)
-    options = PredictOptions(read, direction, seed, probabilities, uncertainty, limits=limits)
+    options = PredictOptions(read, direction, seed, probabilities, uncertainty, limits=limits, strict=strict)
     if isinstance(source, Path) and source.suffix == ".csv":
         cases = read_cases(source).select(split=split)
         if not cases:
@@ -156,6 +159,8 @@ def predict(
     _require_one_image(model, options)
     started = time.monotonic()
     written = model.predict_file(source, output, options, overwrite=overwrite, progress=progress)
+    for warning in written.warnings:
+        log.warning(warning)
     for sentence in written.sentences:
         log.info(sentence)
     stem, _ = split_name(output)
@@ -212,8 +217,9 @@ def predict_cohort(
             if progress:
                 progress(number, len(cases), case.name)
             name = names[case.name]
-            if resume and all(file.exists() for file in wanted[case.name]):
-                before = earlier.get(case.name, CaseReport(case.name, "kept"))
+            before = earlier.get(case.name, CaseReport(case.name, "kept"))
+            refused = options.strict and before.warnings
+            if resume and not refused and all(file.exists() for file in wanted[case.name]):
                 reports[case.name] = replace(before, status="kept", output=name, seconds=0.0, reason="")
             else:
                 # An interrupted case may have left some of its files: they are replaced.
@@ -245,6 +251,8 @@ def _predict_case(
         log.debug("where case %s failed", case.name, exc_info=True)
         return CaseReport(case.name, "failed", seconds=_since(started), reason=reason)
     notes = tuple(without_folders(note, case.images) for note in written.notes)
+    for warning in written.warnings:
+        log.warning("case %s: %s", case.name, warning)
     for sentence in written.sentences:
         log.info("case %s: %s", case.name, without_folders(sentence, case.images))
     return CaseReport(case.name, "done", name, _since(started), notes, **content_of(written))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from medgen.config import build
@@ -12,6 +12,7 @@ from medgen.inference.labels import classes_of
 from medgen.inference.lesions import require_classes
 from medgen.methods.base import Shape
 from medgen.preparation import Preparation
+from medgen.preparation.plausible import Range
 from medgen.preparation.task import TASKS, Task
 from medgen.recipe.prediction import InferenceConfig
 from medgen.sampling.patches import PLANES
@@ -30,6 +31,7 @@ class Description:
         across: axis of a prepared volume across the slices that it reads; None for boxes.
         weights: SHA-256 of the weights, where it is known.
         source: where the model came from, for messages.
+        ranges: by class, how much of it a patient may plausibly have; empty in models of earlier versions.
     """
 
     task: Task
@@ -40,6 +42,7 @@ class Description:
     across: int | None = None
     weights: str | None = None
     source: str = ""
+    ranges: Mapping[str, Range] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, content: Mapping[str, Any], shape: Shape, source: str = "") -> Description:
@@ -52,6 +55,7 @@ class Description:
             preparation = Preparation.from_dict(content["preparation"])
             settings = build(InferenceConfig, content["inference"])
             patch = tuple(int(edge) for edge in content["patches"])
+            ranges = {name: build(Range, each) for name, each in (content.get("plausible") or {}).items()}
         except (KeyError, TypeError) as error:
             raise ModelError(f"model.json lacks {error}", fix="copy the model folder again") from None
         # Models from before there were segmentations do not name their task.
@@ -68,7 +72,23 @@ class Description:
             )
         across = _across(content) if shape.dimensions == 2 else None
         weights = content.get("weights_sha256")
-        return cls(task, classes, preparation, settings, patch, across, weights, source)
+        return cls(task, classes, preparation, settings, patch, across, weights, source, ranges)
+
+
+def phantom_notice(content: Mapping[str, Any]) -> str:
+    """A sentence on a model that learnt from phantoms; empty for one that did not, or of which it is not known.
+
+    Args:
+        content: of ``model.json``.
+
+    >>> phantom_notice({"trained_on": {"train": 5, "val": 1}, "phantoms": {"train": 5, "val": 1}})
+    'the model was trained on phantoms alone (virtual patients): its results on patients are no measurement'
+    """
+    of, phantoms = (sum((content.get(key) or {}).values()) for key in ("trained_on", "phantoms"))
+    if not phantoms:
+        return ""
+    on = "phantoms alone" if phantoms >= of else f"phantoms, {phantoms} of {of} cases"
+    return f"the model was trained on {on} (virtual patients): its results on patients are no measurement"
 
 
 def require_alike(models: Sequence[Description]) -> None:

@@ -41,6 +41,7 @@ class CaseReport:
         found: of a label map, by class, how much of it there is.
         patient_score: of a model that detects lesions, the highest confidence, 0 where there is none.
         lesions: of such a model, how many were found.
+        warnings: what makes the result doubtful.
     """
 
     case: str
@@ -52,13 +53,15 @@ class CaseReport:
     found: Mapping[str, Found] = field(default_factory=dict)
     patient_score: float | None = None
     lesions: int | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def content_of(written: Written) -> dict[str, Any]:
     """The fields of a :class:`CaseReport` on the content of a prediction."""
     detected = written.detected
     score, lesions = (detected.score, len(detected.lesions)) if detected else (None, None)
-    return {"found": written.found, "patient_score": score, "lesions": lesions}
+    found = {"found": written.found, "patient_score": score, "lesions": lesions}
+    return {**found, "warnings": written.warnings}
 
 
 def write_report(path: Path, model: LoadedModel, options: PredictOptions, cases: Mapping[str, CaseReport]) -> None:
@@ -82,6 +85,7 @@ def write_report(path: Path, model: LoadedModel, options: PredictOptions, cases:
                 **({"class_values": values} if (values := _class_values(model)) else {}),
                 "weights_sha256": model.hashes[0],
                 **({"ensemble_sha256": model.hashes[1:]} if model.hashes[1:] else {}),
+                **model.notices,
             },
             "read_options": asdict(options.read),
             "direction": model.route(options.direction).direction,
@@ -140,7 +144,8 @@ def _plain(case: CaseReport) -> dict[str, Any]:
 
 def _case(content: Mapping[str, Any]) -> CaseReport:
     found = {name: Found(**numbers) for name, numbers in content.get("found", {}).items()}
-    return CaseReport(**{**content, "notes": tuple(content["notes"]), "found": found})
+    notes, warnings = tuple(content["notes"]), tuple(content.get("warnings", ()))
+    return CaseReport(**{**content, "notes": notes, "warnings": warnings, "found": found})
 
 
 def reason_of(error: Exception, images: Mapping[str, Path]) -> str:

@@ -19,6 +19,7 @@ from medgen.preparation import Preparation, Roles, Store, build_store, open_stor
 from medgen.recipe.check import check_recipe, require_images
 from medgen.recipe.settings import Recipe, load_recipe, save_recipe
 from medgen.run.cascade import fit_cascade
+from medgen.run.description import describe
 from medgen.run.first_context import Trees
 from medgen.run.manifest import require_same_cases, write_manifest
 from medgen.run.monitor.monitor import require_selection
@@ -119,7 +120,7 @@ def train(
             allow_modules=allow_modules,
             progress=progress,
         )
-        _train(session, config, prepared, classes)
+        _train(session, config, prepared, classes, learnt)
         if engine.rank == 0:
             write_manifest(session, learnt, prepared, time.monotonic() - began)
         engine.barrier()
@@ -189,7 +190,7 @@ def _prepare(settings: Recipe, cases: Sequence[Case], folder: Path, engine: Engi
     return prepared
 
 
-def _train(session: Session, config: Config, prepared: Store, classes: Sequence[str]) -> None:
+def _train(session: Session, config: Config, prepared: Store, classes: Sequence[str], learnt: Sequence[Case]) -> None:
     """Fit all networks and write the model."""
     training, held_out = prepared.select(split="train"), prepared.select(split="val")
     folds = getattr(config, "context_folds", 2)
@@ -197,7 +198,7 @@ def _train(session: Session, config: Config, prepared: Store, classes: Sequence[
     networks, first = fit_cascade(session, training, held_out, stages=stages_of(config), folds=folds, trees=trees)
     if session.engine.rank == 0:
         model = session.folder / "model"
-        description = _description(session.recipe, networks[0], prepared, classes)
+        description = describe(session.recipe, networks[0], prepared, classes, learnt)
         context = {"context": first.save(model)} if first else {}
         save_model(model, networks, {**description, **context})
 
@@ -280,17 +281,3 @@ def _require_same(before: Recipe, now: Recipe, where: Path) -> None:
             where=where,
             fix="resume with the same recipe and --set options, or start a new run in another folder",
         )
-
-
-def _description(settings: Recipe, method: Method, prepared: Store, classes: Sequence[str]) -> dict[str, Any]:
-    return {
-        "method": settings.method,
-        "task": method.batch_class.task().name,
-        "classes": list(classes),
-        "stages": stages_of(method.config),
-        "preparation": prepared.preparation.as_dict(),
-        "inference": settings.inference.model_dump(mode="json"),
-        "patches": list(settings.patches.size),
-        "recipe": settings.model_dump(mode="json"),
-        "trained_on": {split: len(prepared.select(split=split)) for split in ("train", "val")},
-    }

@@ -1,0 +1,48 @@
+"""Which cases are phantoms: by the bytes of their images, never by a name or a folder."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from medgen.cases.case import Case
+
+MANIFEST = "phantom.json"
+"""Beside the ``cases.csv`` that ``medgen phantom`` writes."""
+
+
+def image_hashes(images: Mapping[str, Mapping[str, Path]]) -> dict[str, dict[str, str]]:
+    """By case and role, the SHA-256 of each image, uncompressed: for ``images`` of a phantom's manifest."""
+    return {name: {role: _content_hash(path) for role, path in each.items()} for name, each in images.items()}
+
+
+def is_phantom(case: Case, roles: Iterable[str]) -> bool:
+    """Whether every image of a case is one that ``medgen phantom`` wrote.
+
+    The manifest is looked for in the folder above that of each image, where ``medgen phantom`` writes it. A renamed
+    case, a table of one's own and recompressed files are recognised; a phantom that was resampled or stands without
+    its manifest is not, and counts as unknown. Real images are in no manifest.
+
+    Args:
+        case: from the case table.
+        roles: the images that are used; those that the case lacks are left out.
+    """
+    paths = [path for role in roles if (path := case.path(role)) is not None]
+    return bool(paths) and all(path.is_file() and _content_hash(path) in _known(path.parent.parent) for path in paths)
+
+
+def _known(folder: Path) -> set[str]:
+    """The hashes that a manifest lists; none where there is none, or one of an earlier version."""
+    try:
+        cases = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["images"]
+        return {value for roles in cases.values() for value in roles.values()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return set()
+
+
+def _content_hash(path: Path) -> str:
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
