@@ -12,7 +12,7 @@ import torch
 
 from medgen.config import build
 from medgen.errors import UsageError
-from medgen.inference.description import Description
+from medgen.inference.description import Description, phantom_notice
 from medgen.methods.base import Method, abilities_of
 from medgen.sampling.augmentation import AugmentationConfig
 from medgen.sampling.patches import PatchConfig
@@ -64,7 +64,9 @@ class Opened:
     @property
     def origin(self) -> dict[str, Any]:
         """Which model it is, for the JSON file beside a result."""
-        return {"method": self.content["method"], "weights_sha256": self.content["weights_sha256"]}
+        notice = phantom_notice(self.content)
+        phantoms = {"phantoms": notice} if notice else {}
+        return {"method": self.content["method"], "weights_sha256": self.content["weights_sha256"], **phantoms}
 
     def lacks(self, what: str) -> UsageError:
         """The error for a model that cannot do ``what``; it names what the model can do."""

@@ -81,6 +81,7 @@ def render_page(sources: Sources, figures: Sequence[Picture]) -> str:
         figures={kind: [figure for figure in figures if figure.kind == kind] for kind in KINDS},
         health=health_panel(sources.validations, sources.keep),
         missing=sources.missing,
+        warned=sources.warned,
         recipe=sources.recipe,
         manifest=sources.manifest,
         version=medgen.__version__,
