@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from medgen.cases.case import Case
 
@@ -34,6 +36,22 @@ def is_phantom(case: Case, roles: Iterable[str]) -> bool:
     return bool(paths) and all(path.is_file() and _content_hash(path) in _known(path.parent.parent) for path in paths)
 
 
+def phantom_notice(content: Mapping[str, Any]) -> str:
+    """A sentence on a model that learnt from phantoms; empty for one that did not, or of which it is not known.
+
+    Args:
+        content: of ``model.json``.
+
+    >>> phantom_notice({"trained_on": {"train": 5, "val": 1}, "phantoms": {"train": 5, "val": 1}})
+    'the model was trained on phantoms alone (virtual patients): its results on patients are no measurement'
+    """
+    of, phantoms = (sum((content.get(key) or {}).values()) for key in ("trained_on", "phantoms"))
+    if not phantoms:
+        return ""
+    on = "phantoms alone" if phantoms >= of else f"phantoms, {phantoms} of {of} cases"
+    return f"the model was trained on {on} (virtual patients): its results on patients are no measurement"
+
+
 def _known(folder: Path) -> set[str]:
     """The hashes that a manifest lists; none where there is none, or one of an earlier version."""
     try:
@@ -44,5 +62,8 @@ def _known(folder: Path) -> set[str]:
 
 
 def _content_hash(path: Path) -> str:
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, EOFError, zlib.error):
+        return ""  # no image: whoever reads it says so

@@ -75,22 +75,6 @@ class Description:
         return cls(task, classes, preparation, settings, patch, across, weights, source, ranges)
 
 
-def phantom_notice(content: Mapping[str, Any]) -> str:
-    """A sentence on a model that learnt from phantoms; empty for one that did not, or of which it is not known.
-
-    Args:
-        content: of ``model.json``.
-
-    >>> phantom_notice({"trained_on": {"train": 5, "val": 1}, "phantoms": {"train": 5, "val": 1}})
-    'the model was trained on phantoms alone (virtual patients): its results on patients are no measurement'
-    """
-    of, phantoms = (sum((content.get(key) or {}).values()) for key in ("trained_on", "phantoms"))
-    if not phantoms:
-        return ""
-    on = "phantoms alone" if phantoms >= of else f"phantoms, {phantoms} of {of} cases"
-    return f"the model was trained on {on} (virtual patients): its results on patients are no measurement"
-
-
 def require_alike(models: Sequence[Description]) -> None:
     """Refuse models whose results cannot be averaged.
 

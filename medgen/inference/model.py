@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from medgen.cases.phantoms import phantom_notice
 from medgen.errors import CasesFailed
 from medgen.inference.besides import Besides, require_deviation, require_probabilities
 from medgen.inference.boosting import BoostedEstimator, load_first
 from medgen.inference.channels import dropped_in_training
-from medgen.inference.description import Description, phantom_notice, require_alike
+from medgen.inference.description import Description, require_alike
 from medgen.inference.ensemble import count_estimates, estimate_mean
 from medgen.inference.images import OnUncertainty
 from medgen.inference.labels import Found, OnProbability, found_in

@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 
+from medgen.cases.phantoms import phantom_notice
 from medgen.config import build
 from medgen.errors import UsageError
-from medgen.inference.description import Description, phantom_notice
+from medgen.inference.description import Description
 from medgen.methods.base import Method, abilities_of
 from medgen.sampling.augmentation import AugmentationConfig
 from medgen.sampling.patches import PatchConfig

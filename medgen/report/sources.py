@@ -49,7 +49,7 @@ class Sources:
     validations: Validations = ()
     detections: dict[str, Path] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
-    warned: Warned = Warned()
+    warned: Warned = field(default_factory=Warned)
 
     @property
     def settings(self) -> dict[str, Any]:

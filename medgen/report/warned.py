@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medgen.inference.description import phantom_notice
+from medgen.cases.phantoms import phantom_notice
 
 
 @dataclass(frozen=True)
