@@ -10,6 +10,10 @@ from medgen.inference.lesions import Detected
 from medgen.preparation import Preparation, Prepared
 from medgen.preparation.plausible import Range, implausible
 
+_CALLED, _FAINT = 0.5, 4.0
+"""Confidence from which a lesion is as large as a label would be; the dynamic threshold spreads a faint one far, so it
+may be this many times as long as the longest of the training cases."""
+
 
 def image_warnings(prepared: Prepared, preparations: Iterable[Preparation]) -> tuple[str, ...]:
     """Warnings on images that are unlike the training images of a member of the ensemble, each once."""
@@ -32,13 +36,23 @@ def class_warnings(
         if name in ranges
         for warning in implausible(name, each.ml, each.components, each.extent_mm, ranges[name])
     ]
-    for each in detected:
-        name = each.settings.target_class
-        longest = max((edge for lesion in each.lesions for edge in lesion.extent_mm), default=0.0)
-        if name in ranges and longest > ranges[name].mm:
+    return (*warnings, *(warning for each in detected for warning in _long_lesions(each, ranges)))
+
+
+def _long_lesions(detected: Detected, ranges: Mapping[str, Range]) -> tuple[str, ...]:
+    name = detected.settings.target_class
+    if name not in ranges:
+        return ()
+    known, warnings = ranges[name], []
+    for lesion in detected.lesions:
+        longest, expected = (
+            max(lesion.extent_mm),
+            known.mm if lesion.confidence >= _CALLED else _FAINT * known.trained_mm,
+        )
+        if longest > expected:
             warnings.append(
-                f"{name}: a detected lesion of {longest:.3g} mm is implausible: at most {ranges[name].trained_mm:g} mm "
-                f"in the training cases, up to {ranges[name].mm:g} mm expected"
+                f"{name}: a lesion of {longest:.3g} mm (confidence {lesion.confidence:.2g}) is implausible: at most "
+                f"{known.trained_mm:g} mm in the training cases, up to {expected:g} mm expected"
             )
     return tuple(warnings)
 

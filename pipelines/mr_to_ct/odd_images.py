@@ -158,7 +158,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", required=True)
     parser.add_argument("--data", help="folder of real images")
     parser.add_argument(
-        "--spacing", type=float, default=5.0, help="voxel in mm, of the phantoms and of the preparation"
+        "--spacing", type=float, default=4.0, help="voxel in mm, of the phantoms and of the preparation"
     )
     return parser.parse_args()
 

@@ -167,7 +167,23 @@ class TestClasses:
             .notes
         )
         assert max(found[0].lesions[0].extent_mm) == 16.5
-        assert "swollen rim: a detected lesion of 16.5 mm is implausible: at most 8 mm" in " ".join(notes)
+        said = "swollen rim: a lesion of 16.5 mm (confidence 0.64) is implausible: at most 8 mm"
+        assert said in " ".join(notes)
+
+    @pytest.mark.parametrize(("longest", "warned"), [(4.0, True), (4.2, False)])
+    def test_a_faint_lesion_may_be_longer(self, tmp_path, longest, warned):
+        """700 is 0.4, so its probability is 0.16 or so; four times 4 mm are less than 16.5 mm."""
+        images = patient()
+        images["flair"][images["flair"] == 900.0] = 500.0
+        images["t2"][images["t2"] == 900.0] = 500.0
+        images["flair"][4:15, 12, 8] = images["t2"][4:15, 12, 8] = 700.0
+        detection = {"class": "swollen rim", "threshold": 0.1, "minimum_mm3": 0}
+        model = self.model(0.18, detection=detection)
+        known = model.description["plausible"]["swollen rim"]
+        content = model.description | {"plausible": {"swollen rim": known | {"trained_mm": longest, "ml": (0, 9)}}}
+        model = LoadedModel(model.stages, content, model.device)
+        volume = model.predict(save_patient(tmp_path, images), on_detected=lambda _: None)
+        assert bool([note for note in volume.notes if "a lesion of 16.5 mm" in note]) == warned
 
 
 def test_images_without_a_calibration_still_predict(usual, odd):
