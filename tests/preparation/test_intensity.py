@@ -48,6 +48,14 @@ def test_the_background_of_a_standardised_brain_is_zero():
     assert overlap(body_mask(standardised, np.eye(4)), truth) > 0.99
 
 
+def test_air_of_a_quiet_scan_is_no_body():
+    """Whole numbers, in air 0, 1 and 2 and mostly 1: the commonest value lies between others and is air."""
+    image, truth, _ = ball()
+    image = np.where(truth, image, np.random.default_rng(1).choice([0, 1, 2], image.shape, p=[0.2, 0.5, 0.3]))
+    body = body_mask(np.rint(image).astype(np.float32), np.diag([4.0, 4, 4, 1]))
+    assert overlap(body, truth) > 0.95
+
+
 def test_two_legs_are_one_body_but_a_speck_is_not():
     image = np.zeros((40, 20, 20), np.float32)
     image[3:15, 4:16] = image[24:37, 4:16] = 500
