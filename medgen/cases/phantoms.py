@@ -45,11 +45,16 @@ def phantom_notice(content: Mapping[str, Any]) -> str:
     >>> phantom_notice({"trained_on": {"train": 5, "val": 1}, "phantoms": {"train": 5, "val": 1}})
     'the model was trained on phantoms alone (virtual patients): its results on patients are no measurement'
     """
-    of, phantoms = (sum((content.get(key) or {}).values()) for key in ("trained_on", "phantoms"))
+    of, phantoms = (_total(content.get(key)) for key in ("trained_on", "phantoms"))
     if not phantoms:
         return ""
     on = "phantoms alone" if phantoms >= of else f"phantoms, {phantoms} of {of} cases"
     return f"the model was trained on {on} (virtual patients): its results on patients are no measurement"
+
+
+def _total(counts: Any) -> int:
+    """The cases of all splits; 0 for anything but counts."""
+    return sum(each for each in counts.values() if isinstance(each, int)) if isinstance(counts, dict) else 0
 
 
 def _known(folder: Path) -> set[str]:

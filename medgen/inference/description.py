@@ -56,7 +56,7 @@ class Description:
             settings = build(InferenceConfig, content["inference"])
             patch = tuple(int(edge) for edge in content["patches"])
             ranges = {name: build(Range, each) for name, each in (content.get("plausible") or {}).items()}
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"model.json lacks {error}", fix="copy the model folder again") from None
         # Models from before there were segmentations do not name their task.
         name = content.get("task", "synthesis")

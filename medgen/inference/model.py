@@ -358,8 +358,9 @@ def load_model(run: str | Path, *, device: str = "auto", allow_modules: Sequence
     if device == "auto":
         log.info("predicting on %s", place)
     stages, description = load_stages(Path(run), place, allow_modules=allow_modules)
-    if notice := phantom_notice(description):
+    model = LoadedModel(stages, description, place, source=str(run), first=load_first(Path(run), description))
+    for notice in model.notices.values():
         log.info(notice)
-    if not description["preparation"].get("calibration"):
+    if model.preparation.calibration is None:
         log.info("the model is of an earlier version: images unlike those of its training may pass without a warning")
-    return LoadedModel(stages, description, place, source=str(run), first=load_first(Path(run), description))
+    return model

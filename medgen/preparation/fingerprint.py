@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import model_validator
 
 from medgen.config import Config
 from medgen.types import Array
@@ -34,9 +35,8 @@ _LEAST_LIMIT, _RARE = 2.5, 0.01
 """The smallest limit of a distance; the chance of a new case of the same kind beyond it for which it is computed."""
 _LEAST_CASES = 3
 _TURNED = 0.6
-"""An image lies another way round if turning it brings it to this share of its distance, or closer. So do 1 in 1000
-phantom heads of twelve scanners, seen by training sets of the other eleven, and 98 in 100 of the same heads upside
-down."""
+"""An image lies another way round if turning it brings it to this share of its distance, or closer. Of 1000 pairs of a
+held-out phantom head and a training set none does, upside down most do (docs/explanation/odd-images.md)."""
 _UPRIGHT = {((0, 1, 2), (0, 0, 0)), ((0, 1, 2), (1, 0, 0))}
 """Left and right are alike in most of the body, so an exchange of the two is not seen."""
 
@@ -74,6 +74,12 @@ class Fingerprint(Config):
 
     mean: tuple[float, ...]
     spread: tuple[float, ...]
+
+    @model_validator(mode="after")
+    def _of_one_length(self) -> Fingerprint:
+        if not len(self.mean) == len(self.spread) > 0:
+            raise ValueError(f"{len(self.mean)} means and {len(self.spread)} standard deviations")
+        return self
 
 
 class Calibration(Config):
@@ -274,8 +280,9 @@ def _compare(
 
 def _look(numbers: Sequence[float], known: Fingerprint) -> float:
     """The distance by the first numbers, which tell one sequence from another."""
-    spread = np.maximum(known.spread[:_LOOK], _SMALLEST_SPREAD)
-    return float(np.mean(np.abs(np.asarray(numbers[:_LOOK]) - known.mean[:_LOOK]) / spread))
+    count = min(_LOOK, len(known.mean))
+    spread = np.maximum(known.spread[:count], _SMALLEST_SPREAD)
+    return float(np.mean(np.abs(np.asarray(numbers[:count]) - known.mean[:count]) / spread))
 
 
 def _groups(numbers: Sequence[float], known: Fingerprint) -> list[float]:

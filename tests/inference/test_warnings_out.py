@@ -8,17 +8,19 @@ import numpy as np
 import pytest
 import torch
 from known_classes import Known, KnownConfig, describe_classes, patient, save_patient
-from mean_model import head, make_model, save
+from mean_model import describe, head, make_model, save
 
 from medgen.cases import Case
 from medgen.errors import CasesFailed
 from medgen.inference.cohort import predict, predict_cohort
-from medgen.inference.model import LoadedModel
+from medgen.inference.model import LoadedModel, load_model
 from medgen.inference.options import PredictOptions, ReadOptions
 from medgen.inference.reading import prepare_patient
 from medgen.methods.base import Shape
+from medgen.methods.catalogue import create
 from medgen.preparation.fingerprint import NUMBERS
 from medgen.preparation.plausible import plausible_ranges
+from medgen.training.model_folder import save_model
 from medgen.volume import Volume
 
 STRICT = PredictOptions(strict=True)
@@ -197,3 +199,17 @@ def test_images_without_a_calibration_still_predict(usual, odd):
     old = LoadedModel(model.stages, content, model.device)
     assert odd_notes(old.predict(usual)) == []
     assert np.isfinite(old.predict(odd).data).all()
+
+
+def test_the_command_says_once_what_the_model_is(tmp_path, caplog):
+    """Models that medgen 0.1.0 saved have no calibration; one of phantoms says so when it is loaded."""
+    torch.manual_seed(0)
+    network = create("supervised", {"generator": "fcn", "width": 0.05}, Shape(1, 1)).eval()
+    description = describe(["t1"]) | NOTICE | {"method": "supervised", "patches": [32, 32, 32]}
+    save_model(tmp_path / "run" / "model", [network], description)
+    caplog.set_level("INFO", "medgen")
+    load_model(tmp_path / "run", device="cpu")
+    said = [message for message in caplog.messages if "the model" in message]
+    assert len(said) == 2
+    assert "phantoms alone" in said[0]
+    assert "earlier version" in said[1]
