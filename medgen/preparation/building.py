@@ -23,7 +23,8 @@ import numpy as np
 from medgen.cases import Case, is_optional
 from medgen.errors import InputError, MedgenError, MemoryExhausted, StorageError
 from medgen.files import image_digest, storage_errors
-from medgen.preparation.fingerprint import calibrate, summarise
+from medgen.preparation.fingerprint import summarise
+from medgen.preparation.likeness import calibrate
 from medgen.preparation.patient import Preparation
 from medgen.preparation.plausible import measure
 from medgen.preparation.prepared import Prepared

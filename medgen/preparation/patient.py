@@ -26,7 +26,7 @@ from medgen.checks import (
 from medgen.config import build
 from medgen.errors import InputError, UsageError
 from medgen.preparation.alignment import Place, finite, located
-from medgen.preparation.fingerprint import Calibration, Fingerprint, fingerprint, scale_of, unlike_training
+from medgen.preparation.fingerprint import Fingerprint, fingerprint, scale_of
 from medgen.preparation.intensity import (
     body_mask,
     body_percentiles,
@@ -36,6 +36,7 @@ from medgen.preparation.intensity import (
     window_to_unit,
     zscore,
 )
+from medgen.preparation.likeness import Calibration, unlike_training
 from medgen.preparation.prepared import Prepared
 from medgen.preparation.resampling import fitted_grid, resample
 from medgen.preparation.residual import residual

@@ -6,14 +6,12 @@ import pytest
 from medgen.preparation.fingerprint import (
     GROUPS,
     NUMBERS,
-    Calibration,
     Fingerprint,
-    calibrate,
     fingerprint,
     scale_of,
     summarise,
-    unlike_training,
 )
+from medgen.preparation.likeness import Calibration, calibrate, unlike_training
 from medgen.preparation.plausible import implausible, measure, plausible_ranges
 
 AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medgen.preparation.fingerprint import Fingerprint, summarise, unlike_training
+from medgen.preparation.fingerprint import Fingerprint, summarise
 from medgen.preparation.intensity import (
     LIMIT,
     body_mask,
@@ -13,6 +13,7 @@ from medgen.preparation.intensity import (
     window_to_unit,
     zscore,
 )
+from medgen.preparation.likeness import unlike_training
 
 
 def ball(size=36, radius=14.0):
