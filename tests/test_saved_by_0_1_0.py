@@ -15,7 +15,7 @@ import tiny_domains
 from medgen import load_model, prepare, read_cases
 
 ARCHIVE = Path(__file__).parent / "data" / "models_0_1_0.tar.gz"
-STORE = "7801e4050e7aa0a3"
+STORE = "803e723fa6dd6e38"
 
 
 @pytest.fixture(scope="module")

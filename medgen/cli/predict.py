@@ -33,6 +33,7 @@ def predict(
     seed: Annotated[int | None, Parameter(metavar="S")] = None,
     max_memory: Annotated[float | None, Parameter(metavar="GB")] = None,
     max_minutes: Annotated[float | None, Parameter(metavar="M")] = None,
+    strict: bool = False,
     ensemble: Annotated[tuple[Path, ...], Parameter(name="--ensemble", metavar="RUN")] = (),
     checkpoint: Checkpoint | None = None,
     device: str = "auto",
@@ -79,6 +80,8 @@ def predict(
             by default the prediction is made without chance.
         max_memory: a case fails that needs more memory by its size; by default more than the machine has.
         max_minutes: a case fails that takes longer.
+        strict: a case with a warning fails (exit code 4), and no file of it is kept: an image that is
+            unlike those of the training, or an implausible amount of a class.
         ensemble: a further run, such as another fold: probabilities or images
             are averaged; repeatable.
         checkpoint: of a run that has not ended, take its last weights, or those of the best validation so
@@ -109,6 +112,7 @@ def predict(
             direction=direction,
             seed=seed,
             limits=Limits(max_memory, max_minutes),
+            strict=strict,
             ensemble=ensemble,
             device=device,
             allow_modules=allow_module,

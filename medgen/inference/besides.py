@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from medgen.errors import UsageError
 from medgen.inference.ensemble import Mean, count_estimates
 from medgen.inference.images import OnUncertainty, clipped_note, deviations_on_own_grid, images_on_own_grid
 from medgen.inference.labels import OnProbability, label_map
-from medgen.inference.lesions import OnDetected
+from medgen.inference.lesions import Detected, OnDetected
 from medgen.inference.stages import Cascade
 from medgen.preparation import Preparation, Prepared
 from medgen.preparation.task import Task
@@ -29,6 +29,18 @@ class Besides:
     on_probability: OnProbability | None = None
     on_detected: OnDetected | None = None
     on_uncertainty: OnUncertainty | None = None
+
+    def watched(self, see: OnDetected) -> Besides:
+        """The same, with lesions also given to ``see``; none are detected for it alone."""
+        given = self.on_detected
+        if given is None:
+            return self
+
+        def both(detected: Detected) -> None:
+            see(detected)
+            given(detected)
+
+        return replace(self, on_detected=both)
 
     def require(self, task: Task, cascades: Sequence[Cascade]) -> None:
         """Refuse what a model does not have.

@@ -91,6 +91,7 @@ def predict(
     direction: Direction | None = None,
     seed: int | None = None,
     limits: Limits = NO_LIMITS,
+    strict: bool = False,
     ensemble: Sequence[str | Path] = (),
     allow_modules: Sequence[str] = (),
     checkpoint: Checkpoint | None = None,
@@ -122,6 +123,8 @@ def predict(
             ``backward`` the inputs from the target.
         seed: of a model with chance, for one draw; None: the prediction without chance.
         limits: what one case may take of memory and time; one that takes more fails.
+        strict: a case with a warning (an image unlike those of the training, an implausible amount of a class) fails,
+            and no file of it is kept.
         ensemble: further runs, such as the other folds, whose images or probabilities are averaged with this one's;
             all are loaded once.
         allow_modules: modules outside medgen that the model may name as its method.
@@ -137,14 +140,14 @@ def predict(
     Raises:
         UsageError: the inputs, the device or the output do not allow it, or the model makes no such prediction.
         InputError: the image or the table is not usable.
-        CasesFailed: some cases of a table failed; the others are done.
+        CasesFailed: some cases of a table failed, the others are done; or ``strict`` refused the one patient.
         ModelError: the model is missing or damaged, or returned NaN.
         MemoryExhausted: nothing that was tried fits into memory.
         StorageError: the disk is full or the folder cannot be written.
     """
     source, output = parse_inputs(inputs), Path(output)
     read = ReadOptions(nan, geometry, frame, allow_missing_channel)
-    options = PredictOptions(read, direction, seed, probabilities, uncertainty, limits=limits)
+    options = PredictOptions(read, direction, seed, probabilities, uncertainty, limits=limits, strict=strict)
     if isinstance(source, Path) and source.suffix == ".csv":
         table, wrong = read_rows(source)
         cases = table.select(split=split)
@@ -166,6 +169,8 @@ def predict(
     _require_one_image(model, options)
     started = time.monotonic()
     written = model.predict_file(source, output, options, overwrite=overwrite, progress=progress)
+    for warning in written.warnings:
+        log.warning(warning)
     for sentence in written.sentences:
         log.info(sentence)
     stem, _ = split_name(output)
@@ -262,9 +267,9 @@ def _predict_case(
         if earlier is not None and all(file.exists() for file in job.files):
             before = earlier.get(case.name, CaseReport(case.name, "kept"))
             change = made.change_since(before.made_from or MadeFrom())
-            if not change:
+            if not change and not (options.strict and before.warnings):
                 return replace(before, status="kept", output=job.name, seconds=0.0, reason="")
-            log.info("case %s is predicted again: %s", case.name, change)
+            log.info("case %s is predicted again: %s", case.name, change or "it has a warning")
         # An interrupted case may have left some of its files: they are replaced.
         replaced = overwrite or earlier is not None
         written = model.predict_file(case, output / job.name, options, overwrite=replaced)
@@ -276,6 +281,8 @@ def _predict_case(
         log.debug("where case %s failed", case.name, exc_info=True)
         return CaseReport(case.name, "failed", seconds=_since(started), reason=reason)
     notes = tuple(without_folders(note, case.images) for note in written.notes)
+    for warning in written.warnings:
+        log.warning("case %s: %s", case.name, warning)
     for sentence in written.sentences:
         log.info("case %s: %s", case.name, without_folders(sentence, case.images))
     return CaseReport(case.name, "done", job.name, _since(started), notes, **content_of(written), made_from=made)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from medgen.config import build
@@ -13,6 +13,7 @@ from medgen.inference.labels import classes_of
 from medgen.inference.lesions import require_classes
 from medgen.methods.base import Shape
 from medgen.preparation import Preparation
+from medgen.preparation.plausible import Range
 from medgen.preparation.task import TASKS, Task
 from medgen.recipe.prediction import InferenceConfig
 from medgen.sampling.patches import PLANES
@@ -31,6 +32,7 @@ class Description:
         across: axis of a prepared volume across the slices that it reads; None for boxes.
         weights: SHA-256 of the weights, where it is known.
         source: where the model came from, for messages.
+        ranges: by class, how much of it a patient may plausibly have; empty in models of earlier versions.
     """
 
     task: Task
@@ -41,6 +43,7 @@ class Description:
     across: int | None = None
     weights: str | None = None
     source: str = ""
+    ranges: Mapping[str, Range] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, content: Mapping[str, Any], shape: Shape, source: str = "") -> Description:
@@ -53,6 +56,7 @@ class Description:
             preparation = Preparation.from_dict(content["preparation"])
             settings = build(InferenceConfig, content["inference"])
             patch = tuple(int(edge) for edge in content["patches"])
+            ranges = {name: build(Range, each) for name, each in (content.get("plausible") or {}).items()}
         # Models from before there were segmentations do not name their task.
         name = content.get("task", "synthesis")
         if name not in TASKS:
@@ -67,7 +71,7 @@ class Description:
             )
         across = _across(content) if shape.dimensions == 2 else None
         weights = content.get("weights_sha256")
-        return cls(task, classes, preparation, settings, patch, across, weights, source)
+        return cls(task, classes, preparation, settings, patch, across, weights, source, ranges)
 
 
 @contextmanager
@@ -79,7 +83,7 @@ def settings_of_model(source: str) -> Iterator[None]:
     """
     try:
         yield
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"model.json lacks {error}", where=source or None, fix="copy the model folder again") from None
     except UsageError as error:
         raise ModelError(f"model.json: {error.what}", where=source or None, fix=error.fix) from error

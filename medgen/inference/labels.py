@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from medgen.errors import ModelError
 from medgen.inference.lesions import OnDetected, detect
 from medgen.metrics.overlap import CUBE
+from medgen.metrics.pieces import count_pieces
 from medgen.preparation import Preparation, Prepared
 from medgen.preparation.settings import require_class_names
 from medgen.recipe.prediction import InferenceConfig
@@ -29,11 +30,13 @@ class Found:
         voxels: how many have the class.
         ml: their volume in millilitres.
         components: connected pieces; voxels that share a corner are connected (26 neighbours).
+        extent_mm: the longest edge of the box around any of them, along the voxel grid.
     """
 
     voxels: int
     ml: float
     components: int
+    extent_mm: float = 0.0
 
 
 def classes_of(description: Mapping[str, Any], outputs: int) -> tuple[str, ...]:
@@ -92,9 +95,9 @@ def label_map(
             on_probability(name, volume)
 
     volume = restore_label(probabilities, prepared, preparation, classes, each)
-    if settings.minimum_ml:
-        volume = without_small(volume, settings.minimum_ml)
-    notes = () if volume.data.any() else (f"nothing found: no voxel of {', '.join(classes)}",)
+    volume, notes = chosen_pieces(volume, classes, settings)
+    if not volume.data.any():
+        notes = (*notes, f"nothing found: no voxel of {', '.join(classes)}")
     if detection is None or on_detected is None:
         return volume, notes
     detected = detect(kept[0], volume, classes, detection)
@@ -147,19 +150,43 @@ def restore_label(
 
 def without_small(label: Volume, minimum_ml: float) -> Volume:
     """The label map without connected pieces of a class below ``minimum_ml``; (1, X, Y, Z) integers."""
+    names = [str(value) for value in range(1, int(label.data.max(initial=0)) + 1)]
+    return chosen_pieces(label, names, InferenceConfig(minimum_ml=minimum_ml))[0]
+
+
+def chosen_pieces(label: Volume, classes: Sequence[str], settings: InferenceConfig) -> tuple[Volume, tuple[str, ...]]:
+    """The label map with the pieces of each class that the settings keep, and a note on what was removed.
+
+    MONAI's ``KeepLargestConnectedComponent`` and ``RemoveSmallObjects`` do the same (a test compares them); they are
+    not used here, since importing them takes longer than most predictions.
+
+    Args:
+        label: (1, X, Y, Z) integers, n for ``classes[n - 1]``.
+        classes: their names.
+        settings: ``pieces`` and ``minimum_ml``.
+    """
     from scipy import ndimage
 
-    values = label.data[0].copy()
-    least = minimum_ml * 1000 / float(np.prod(label.spacing))
-    for index, box in enumerate(ndimage.find_objects(values), start=1):
+    rules = [settings.pieces_of(name) for name in classes]
+    if not any(rule.minimum_ml or rule.keep == "largest" for rule in rules):
+        return label, ()
+    values, notes = label.data[0].copy(), []
+    voxel_ml = float(np.prod(label.spacing)) / 1000
+    boxes = ndimage.find_objects(values)
+    for index, (name, rule, box) in enumerate(zip(classes, rules, boxes, strict=False), start=1):
         if box is None:
             continue
         part = values[box]
-        pieces, _ = ndimage.label(part == index, CUBE)
-        small = np.bincount(pieces.ravel()) < least - 1e-6  # a spacing in single precision must not decide
-        small[0] = False  # the voxels of other classes
-        part[small[pieces]] = 0
-    return label.with_data(values)
+        pieces, count = ndimage.label(part == index, CUBE)
+        sizes = np.bincount(pieces.ravel())[1:]
+        removed = sizes < rule.minimum_ml / voxel_ml - 1e-6  # a spacing in single precision must not decide
+        if rule.keep == "largest":
+            removed |= np.arange(count) != sizes.argmax()
+        if removed.any():
+            part[np.concatenate([[False], removed])[pieces]] = 0  # the first are the voxels of other classes
+            ml, of = (float(each.sum()) * voxel_ml for each in (sizes[removed], sizes))
+            notes.append(f"{name}: {removed.sum()} of {count} pieces removed, {ml:.3g} of {of:.3g} ml")
+    return label.with_data(values), tuple(notes)
 
 
 def found_in(label: Volume, classes: Iterable[str]) -> dict[str, Found]:
@@ -175,9 +202,9 @@ def found_in(label: Volume, classes: Iterable[str]) -> dict[str, Found]:
             result[name] = Found(0, 0.0, 0)
             continue
         part = values[box] == index + 1  # the box alone: numbered pieces take 4 bytes a voxel
-        _, components = ndimage.label(part, CUBE)
-        voxels = int(np.count_nonzero(part))
-        result[name] = Found(voxels, round(voxels * voxel_ml, 6), int(components))
+        pieces = count_pieces(part, label.spacing)
+        ml = round(pieces.voxels * voxel_ml, 6)
+        result[name] = Found(pieces.voxels, ml, pieces.number, round(pieces.extent_mm, 3))
     return result
 
 

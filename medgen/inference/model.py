@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from medgen.cases.phantoms import phantom_notice
+from medgen.errors import CasesFailed
 from medgen.inference.besides import Besides, require_deviation, require_probabilities
 from medgen.inference.boosting import BoostedEstimator, load_first
 from medgen.inference.channels import dropped_in_training
 from medgen.inference.description import Description, require_alike, settings_of_model
 from medgen.inference.ensemble import count_estimates, estimate_mean
 from medgen.inference.images import OnUncertainty
-from medgen.inference.labels import OnProbability, found_in
+from medgen.inference.labels import Found, OnProbability, found_in
 from medgen.inference.lesions import Detected, OnDetected
 from medgen.inference.memory import memory_errors
 from medgen.inference.options import NanRule, PredictOptions, ReadOptions
@@ -26,6 +28,7 @@ from medgen.inference.reading import MISSING, memory_need, prepare_patient, requ
 from medgen.inference.route import Route, route_of
 from medgen.inference.sources import Source, by_role
 from medgen.inference.stages import Cascade
+from medgen.inference.warnings import class_warnings, image_warnings, require_plausible
 from medgen.inference.writing import (
     Files,
     Written,
@@ -110,6 +113,12 @@ class LoadedModel:
     def hashes(self) -> tuple[str | None, ...]:
         """SHA-256 of the weights of every member."""
         return tuple(member._known.weights for member in self.members)
+
+    @property
+    def notices(self) -> dict[str, str]:
+        """What every file about a prediction says of the model: ``phantoms``, where it learnt from phantoms."""
+        notices = (phantom_notice(member.description) for member in self.members)
+        return {"phantoms": notice} if (notice := max(notices)) else {}
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -200,7 +209,7 @@ class LoadedModel:
         Returns:
             (K, X, Y, Z) on the grid of the first image. An image is float32, HU for CT with -1024 outside the body; a
             label map is uint8, n for ``classes[n - 1]`` and 0 elsewhere. K is 1; backward, one channel an input.
-            ``notes`` list the decisions on the way.
+            ``notes`` list warnings, which are logged too, and the decisions on the way.
 
         Raises:
             UsageError: the images do not carry the model's roles, or the model makes no prediction, none in this
@@ -211,9 +220,16 @@ class LoadedModel:
             MemoryExhausted: nothing that was tried fits into memory.
         """
         options = PredictOptions(ReadOptions(nan, geometry, frame, allow_missing_channel), direction, seed)
-        return self._predict(source, options, Besides(on_probability, on_detected, on_uncertainty), progress)
+        besides = Besides(on_probability, on_detected, on_uncertainty)
+        volume, _, warnings = self._predict(source, options, besides, progress)
+        for warning in warnings:
+            log.warning(warning)
+        return replace(volume, notes=(*warnings, *volume.notes))
 
-    def _predict(self, source: Source, options: PredictOptions, besides: Besides, progress: Progress | None) -> Volume:
+    def _predict(
+        self, source: Source, options: PredictOptions, besides: Besides, progress: Progress | None
+    ) -> tuple[Volume, dict[str, Found], tuple[str, ...]]:
+        """The result, of a label map how much of each class there is, and warnings."""
         route, read = self.route(options.direction), options.read
         besides.require(self.task, self._cascades)
         deviation = besides.on_uncertainty is not None
@@ -228,9 +244,12 @@ class LoadedModel:
             require_axial(images[route.reads[0]], read)
         limits, progress = options.limits, options.limits.watch(progress)
         need = memory_need(images.values(), read, spacing=config.spacing, outputs=outputs, limits=limits)
-        others = [member.preparation for member in self.members[1:]]
+        detected: list[Detected] = []
+        besides = besides.watched(detected.append)
         with memory_errors(need):
-            prepared, notes = prepare_patient(images, read, self.preparation, others, dropped)
+            prepared, notes = prepare_patient(images, read, self.preparation, dropped)
+            warnings = image_warnings(prepared, (member.preparation for member in self.members))
+            require_plausible(warnings, strict=options.strict)
             image = prepared.image if len(prepared.image) else prepared.target
             assert image is not None
             request = route.request(options.seed)
@@ -242,7 +261,11 @@ class LoadedModel:
             else:
                 volume, more = besides.images(mean, prepared, self.preparation, route.makes)
         unfinished = [note for member in self.members for note in unfinished_note(member.description)]
-        return replace(volume, source="", notes=tuple(dict.fromkeys((*unfinished, *notes, *mean.notes, *more))))
+        volume = replace(volume, source="", notes=tuple(dict.fromkeys((*unfinished, *notes, *mean.notes, *more))))
+        found = found_in(volume, self.classes) if self.classes else {}
+        warnings += class_warnings(found, detected, self._known.ranges)
+        require_plausible(warnings, strict=options.strict)
+        return volume, found, warnings
 
     def predict_file(
         self,
@@ -270,6 +293,7 @@ class LoadedModel:
             UsageError: a file exists and may not be overwritten, or is not named like NIfTI, or the model makes no
                 such prediction; raised before the work.
             StorageError: the disk is full or the folder cannot be written; no partial file is left.
+            CasesFailed: there are warnings and ``options.strict``; no file of the case is left.
         """
         options = options or PredictOptions()
         files = self.files(Path(output), options)
@@ -280,11 +304,16 @@ class LoadedModel:
             lesions.append if files.lesions else None,
             kept_beside(files, files.uncertainty, overwrite=overwrite),
         )
-        volume = self._predict(source, options, besides, progress)
+        try:
+            volume, found, warnings = self._predict(source, options, besides, progress)
+        except CasesFailed:  # refused by --strict: nothing of the case stays, not even from an earlier run without it
+            for file in files.all:
+                file.unlink(missing_ok=True)
+            raise
         if lesions:
             missing = tuple(note for note in volume.notes if MISSING in note)
-            lesions = [replace(lesions[0], notes=(*missing, *lesions[0].notes))]
-            model = {"method": self.description.get("method"), "weights_sha256": self.hashes}
+            lesions = [replace(lesions[0], notes=(*warnings, *missing, *lesions[0].notes))]
+            model = {"method": self.description.get("method"), "weights_sha256": self.hashes, **self.notices}
             write_detected(lesions[0], files, model, overwrite=overwrite)
         if len(files.results) > 1:
             remove_results(files)
@@ -292,8 +321,7 @@ class LoadedModel:
             file.unlink()
         for channel, (role, file) in zip(volume.data, files.results.items(), strict=True):
             write_volume(volume.with_data(channel), file, kind=self.kind_of(role), overwrite=overwrite)
-        found = found_in(volume, self.classes) if self.classes else {}
-        return Written(volume.notes, found, lesions[0] if lesions else None)
+        return Written(volume.notes, found, lesions[0] if lesions else None, warnings)
 
     def files(self, output: Path, options: PredictOptions) -> Files:
         """The files that :meth:`predict_file` writes: see :func:`~medgen.inference.writing.files_of`.
@@ -343,4 +371,9 @@ def load_model(
     if device == "auto":
         log.info("predicting on %s", place)
     stages, description = load_stages(Path(run), place, allow_modules=allow_modules, checkpoint=checkpoint)
-    return LoadedModel(stages, description, place, source=str(run), first=load_first(Path(run), description))
+    model = LoadedModel(stages, description, place, source=str(run), first=load_first(Path(run), description))
+    for notice in model.notices.values():
+        log.info(notice)
+    if model.preparation.calibration is None:
+        log.info("the model is of an earlier version: images unlike those of its training may pass without a warning")
+    return model

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from medgen.cases.phantoms import phantom_notice
 from medgen.config import build
 from medgen.errors import UsageError
 from medgen.inference.description import Description, settings_of_model
@@ -67,7 +68,9 @@ class Opened:
     def origin(self) -> dict[str, Any]:
         """Which model it is, for the JSON file beside a result."""
         unfinished = {"unfinished": facts} if (facts := self.content.get("unfinished")) else {}
-        return {"method": self.content["method"], "weights_sha256": self.content["weights_sha256"], **unfinished}
+        phantoms = {"phantoms": notice} if (notice := phantom_notice(self.content)) else {}
+        origin = {"method": self.content["method"], "weights_sha256": self.content["weights_sha256"]}
+        return {**origin, **unfinished, **phantoms}
 
     def lacks(self, what: str) -> UsageError:
         """The error for a model that cannot do ``what``; it names what the model can do."""

@@ -43,6 +43,7 @@ class PredictOptions:
         probabilities: of a segmentation, whether the map of each class is written too.
         uncertainty: of an image, whether the standard deviation over flips and members of an ensemble is written too.
         limits: what one case may take of memory and time.
+        strict: whether a warning fails the case: nothing of it is kept.
 
     Raises:
         UsageError: the seed is negative or too large.
@@ -54,6 +55,7 @@ class PredictOptions:
     probabilities: bool = False
     uncertainty: bool = False
     limits: Limits = NO_LIMITS
+    strict: bool = False
 
     def __post_init__(self) -> None:
         if self.seed is not None and not 0 <= self.seed < 2**63:

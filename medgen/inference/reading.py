@@ -33,7 +33,6 @@ def prepare_patient(
     images: Mapping[str, Image],
     options: ReadOptions,
     preparation: Preparation,
-    others: Sequence[Preparation] = (),
     dropped: Mapping[str, float] | None = None,
 ) -> tuple[Prepared, tuple[str, ...]]:
     """Read and prepare one patient.
@@ -42,11 +41,10 @@ def prepare_patient(
         images: by role, those that the model reads.
         options: how they are read.
         preparation: of the model.
-        others: of the other models of an ensemble, which differ in their training sets alone.
         dropped: by role, inputs that the model was trained to do without, and in which share of the patches.
 
     Returns:
-        The patient, and notes on decisions and on what looks unlike the training images.
+        The patient, and notes on decisions.
     """
     if options.nan is not None:
         preparation = replace(preparation, config=preparation.config.model_copy(update={"nan": options.nan}))
@@ -57,11 +55,7 @@ def prepare_patient(
     absent = [role for role in may_lack if role not in volumes]
     missing = (f"{role}: {MISSING}, as in {may_lack[role]:.0%} of the training patches" for role in absent)
     notes = (note for volume in volumes.values() for note in volume.notes)
-    # The fingerprint of a missing channel is unlike any training image.
-    there = {role: numbers for role, numbers in prepared.fingerprint.items() if role not in absent}
-    compared = replace(prepared, fingerprint=there)
-    unlike = (note for each in (preparation, *others) for note in each.unlike_training(compared))
-    return prepared, (*notes, *prepared.notes, *missing, *unlike)
+    return prepared, (*notes, *prepared.notes, *missing)
 
 
 def memory_need(

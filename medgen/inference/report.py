@@ -44,6 +44,7 @@ class CaseReport:
         patient_score: of a model that detects lesions, the highest confidence, 0 where there is none.
         lesions: of such a model, how many were found.
         made_from: what decides the result; of none that failed.
+        warnings: what makes the result doubtful.
     """
 
     case: str
@@ -56,13 +57,15 @@ class CaseReport:
     patient_score: float | None = None
     lesions: int | None = None
     made_from: MadeFrom | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def content_of(written: Written) -> dict[str, Any]:
     """The fields of a :class:`CaseReport` on the content of a prediction."""
     detected = written.detected
     score, lesions = (detected.score, len(detected.lesions)) if detected else (None, None)
-    return {"found": written.found, "patient_score": score, "lesions": lesions}
+    found = {"found": written.found, "patient_score": score, "lesions": lesions}
+    return {**found, "warnings": written.warnings}
 
 
 def write_report(path: Path, model: LoadedModel, options: PredictOptions, cases: Sequence[CaseReport]) -> None:
@@ -87,6 +90,7 @@ def write_report(path: Path, model: LoadedModel, options: PredictOptions, cases:
                 "weights_sha256": model.hashes[0],
                 **({"unfinished": facts} if (facts := model.description.get("unfinished")) else {}),
                 **({"ensemble_sha256": model.hashes[1:]} if model.hashes[1:] else {}),
+                **model.notices,
             },
             "read_options": asdict(options.read),
             "direction": model.route(options.direction).direction,
@@ -147,7 +151,8 @@ def _plain(case: CaseReport) -> dict[str, Any]:
 def _case(content: Mapping[str, Any]) -> CaseReport:
     found = {name: Found(**numbers) for name, numbers in content.get("found", {}).items()}
     made = MadeFrom(**content["made_from"]) if content.get("made_from") else None  # earlier versions kept none
-    return CaseReport(**{**content, "notes": tuple(content["notes"]), "found": found, "made_from": made})
+    texts = {key: tuple(content.get(key, ())) for key in ("notes", "warnings")}
+    return CaseReport(**{**content, **texts, "found": found, "made_from": made})
 
 
 def reason_of(error: Exception, images: Mapping[str, Path]) -> str:

@@ -28,11 +28,13 @@ class Written:
         notes: decisions made on the way.
         found: of a label map, by class, how much of it there is; empty for an image.
         detected: the lesions, of a model that detects them.
+        warnings: what makes the result doubtful.
     """
 
     notes: tuple[str, ...] = ()
     found: Mapping[str, Found] = field(default_factory=dict)
     detected: Detected | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def sentences(self) -> tuple[str, ...]:

@@ -25,12 +25,14 @@ from medgen.errors import InputError, MedgenError, MemoryExhausted, PathError, S
 from medgen.files import image_digest, require_readable, storage_errors
 from medgen.names import CASE_BYTES, file_name
 from medgen.preparation.fingerprint import summarise
+from medgen.preparation.likeness import calibrate
 from medgen.preparation.patient import Preparation
+from medgen.preparation.plausible import measure
 from medgen.preparation.prepared import Prepared
 from medgen.preparation.store import Store, facts_of, open_case
 from medgen.types import Array, Progress
 
-VERSION = 5
+VERSION = 6
 """Raise it whenever the same files and settings would give other numbers; every store is then made anew."""
 _UNFINISHED = ".unfinished-"
 
@@ -108,8 +110,12 @@ def open_store(cases: Sequence[Case], preparation: Preparation, places: Mapping[
             fix="place the store in a folder that every process can read, or run again to build it anew",
         )
     stored = tuple(open_case(case, places[case.name]) for case in cases)
-    train = [facts_of(case.folder)["fingerprint"] for case in stored if case.split == "train"]
-    return Store(stored, replace(preparation, training=summarise(train)) if train else preparation)
+    train, held_out = (
+        [facts_of(case.folder)["fingerprint"] for case in stored if case.split == split] for split in ("train", "val")
+    )
+    if train:
+        preparation = replace(preparation, training=summarise(train), calibration=calibrate(train, held_out))
+    return Store(stored, preparation)
 
 
 def prepare_case(case: Case, preparation: Preparation) -> Prepared:
@@ -263,10 +269,21 @@ def _fill(folder: Path, arrays: dict[str, Array], prepared: Prepared, classes: l
         "air": [float(channel.min()) for channel in prepared.image],
         "classes": classes,
         "fingerprint": {role: list(numbers) for role, numbers in prepared.fingerprint.items()},
+        "found": _found(prepared),
         "notes": list(prepared.notes),
         "files": {name: (folder / f"{name}.npy").stat().st_size for name in arrays},
     }
     (folder / "case.json").write_text(json.dumps(facts, indent=2))
+
+
+def _found(prepared: Prepared) -> dict[int, tuple[float, int, float]]:
+    """Of each class that the case has, ml, connected pieces and the longest edge of one in mm."""
+    if prepared.labels is None:
+        return {}
+    spacing = np.linalg.norm(prepared.affine[:3, :3], axis=0)
+    voxel = float(np.prod(spacing)) / 1000
+    found = measure(prepared.labels, [float(step) for step in spacing])
+    return {value: (each.voxels * voxel, each.number, each.extent_mm) for value, each in found.items()}
 
 
 def _indices(mask: Array) -> Array:

@@ -26,7 +26,7 @@ from medgen.checks import (
 from medgen.config import build
 from medgen.errors import InputError, UsageError
 from medgen.preparation.alignment import Place, finite, located
-from medgen.preparation.fingerprint import Fingerprint, fingerprint, unlike_training
+from medgen.preparation.fingerprint import Fingerprint, fingerprint, scale_of
 from medgen.preparation.intensity import (
     body_mask,
     body_percentiles,
@@ -36,6 +36,7 @@ from medgen.preparation.intensity import (
     window_to_unit,
     zscore,
 )
+from medgen.preparation.likeness import Calibration, unlike_training
 from medgen.preparation.prepared import Prepared
 from medgen.preparation.resampling import fitted_grid, resample
 from medgen.preparation.residual import residual
@@ -60,6 +61,7 @@ class Preparation:
         roles: which images there are.
         config: what is done to them.
         training: by input role, the fingerprint of the training set.
+        calibration: how far from it a patient may be; None in models of earlier versions.
 
     Raises:
         UsageError: an intensity is set for a role that is not used, or the target's has no range.
@@ -68,6 +70,7 @@ class Preparation:
     roles: Roles
     config: PreparationConfig = field(default_factory=PreparationConfig)
     training: Mapping[str, Fingerprint] = field(default_factory=dict)
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         known = {name for role in self.roles.all for name in (role, *columns_of(role))}
@@ -147,6 +150,7 @@ class Preparation:
             np.zeros((1, *body.shape), np.float32) if each is None else self._normalise(role, each, body, place.affine)
             for role, each in zip(inputs, channels, strict=True)
         ]
+        scales = {role: scale_of(each[0]) for role, each in zip(inputs, channels, strict=True) if each is not None}
         del channels, shown
         channel_of = dict(zip(inputs, image, strict=True))
         for role, others in self.config.residual.items():
@@ -155,7 +159,9 @@ class Preparation:
         target = self._target(images, place, body, notes)
         labels = self._labels(images, place)
         mask = self._mask(images, place)
-        fingerprints = {role: fingerprint(each[0], body) for role, each in channel_of.items()}
+        fingerprints = {
+            role: fingerprint(channel_of[role][0], body, place.affine, scale) for role, scale in scales.items()
+        }
         stack = np.concatenate(image) if image else np.empty((0, *body.shape), np.float32)
         body = grown(body, place.affine, self.config.body_margin)
         grid = images[first].grid
@@ -176,7 +182,7 @@ class Preparation:
 
     def unlike_training(self, prepared: Prepared) -> tuple[str, ...]:
         """Warnings for inputs that look like another channel, or like nothing the model was trained on (R17)."""
-        return unlike_training(prepared.fingerprint, self.training)
+        return unlike_training(prepared.fingerprint, self.training, self.calibration)
 
     def _place(self, images: Mapping[str, Volume], reference: str, notes: list[str]) -> Place:
         """Compare the grids of all images before anything is computed."""
@@ -287,6 +293,7 @@ class Preparation:
             "roles": self.roles.model_dump(mode="json"),
             "config": self.config.model_dump(mode="json"),
             "training": {role: each.model_dump(mode="json") for role, each in self.training.items()},
+            "calibration": self.calibration and self.calibration.model_dump(mode="json"),
         }
 
     @classmethod
@@ -297,4 +304,5 @@ class Preparation:
             UsageError: a value is missing, unknown or wrong.
         """
         training = {role: Fingerprint.saved(each) for role, each in values.get("training", {}).items()}
-        return cls(build(Roles, values["roles"]), build(PreparationConfig, values["config"]), training)
+        calibration = build(Calibration, values["calibration"]) if values.get("calibration") else None
+        return cls(build(Roles, values["roles"]), build(PreparationConfig, values["config"]), training, calibration)

@@ -85,6 +85,13 @@ class StoredCase:
         return np.array(facts_of(self.folder)["affine"])
 
     @property
+    def found(self) -> dict[int, tuple[float, int, float]] | None:
+        """Of each class that the case has, ml, connected pieces and the longest edge of one in mm; None: no labels."""
+        if "label" not in self.files:
+            return None
+        return {int(value): (ml, count, mm) for value, (ml, count, mm) in facts_of(self.folder)["found"].items()}
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What had to be decided when it was prepared."""
         return tuple(facts_of(self.folder)["notes"])

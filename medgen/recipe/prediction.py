@@ -77,6 +77,19 @@ class DetectionConfig(Config):
         return {"class": values.pop("target_class", self.target_class), **values}
 
 
+class PiecesConfig(Config):
+    """Which connected pieces (26 neighbours) of a class stay in a label map; what does not becomes background.
+
+    >>> PiecesConfig(keep="largest").minimum_ml
+    0.0
+    """
+
+    keep: Literal["all", "largest"] = "all"
+    """``largest``: the largest piece alone, of an organ that is one; of equal ones the first."""
+    minimum_ml: NonNegativeFloat = 0.0
+    """Smaller pieces do not stay; in ml on the patient's own grid."""
+
+
 class InferenceConfig(Config):
     """Tiles and flips of prediction, and how its result is cleaned and searched for lesions.
 
@@ -96,6 +109,9 @@ class InferenceConfig(Config):
         minimum_ml: of a label map, connected pieces (26 neighbours) of a class that are smaller than this many
             millilitres become background; 0 keeps all. Probability maps and the validation during training are not
             changed.
+        pieces: of a label map, by name of the class, the pieces that stay, e.g.
+            ``{peripheral zone: {keep: largest}, tumour: {minimum_ml: 0.05}}``; of other classes ``minimum_ml`` decides.
+            A prediction says how much was removed.
         detection: of a segmentation, the class in whose probability lesions are found; ``None``: none are. A
             prediction then has a detection map and a list of lesions besides.
     """
@@ -106,6 +122,7 @@ class InferenceConfig(Config):
     batch: Annotated[int, Field(ge=1, le=65536)] = 1
     flips: tuple[Literal["x", "y", "z"], ...] = ()
     minimum_ml: NonNegativeFloat = 0.0
+    pieces: dict[str, PiecesConfig] = {}
     detection: DetectionConfig | None = None
 
     @field_validator("flips")
@@ -114,6 +131,10 @@ class InferenceConfig(Config):
         if len(set(flips)) < len(flips):
             raise ValueError(f"flips names an axis twice: {', '.join(flips)}")
         return flips
+
+    def pieces_of(self, name: str) -> PiecesConfig:
+        """The rule for a class."""
+        return self.pieces.get(name, PiecesConfig(minimum_ml=self.minimum_ml))
 
     @property
     def passes(self) -> tuple[tuple[int, ...], ...]:

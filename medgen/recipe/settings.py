@@ -150,6 +150,14 @@ class Recipe(Config):
         return self
 
     @model_validator(mode="after")
+    def _pieces_of_classes(self) -> Recipe:
+        for name in self.inference.pieces:
+            if name not in self.data.classes:
+                listed = ", ".join(self.data.classes) or "none"
+                raise ValueError(f"inference.pieces names the class '{name}', and data.classes has: {listed}")
+        return self
+
+    @model_validator(mode="after")
     def _flips_of_the_plane(self) -> Recipe:
         across = self.patches.across
         if across is not None and "xyz"[across] in self.inference.flips:

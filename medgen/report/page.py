@@ -82,6 +82,7 @@ def render_page(sources: Sources, figures: Sequence[Picture]) -> str:
         health=health_panel(sources.validations, sources.keep),
         missing=sources.missing,
         warnings=sources.warnings,
+        warned=sources.warned,
         recipe=sources.recipe,
         manifest=sources.manifest,
         version=medgen.__version__,

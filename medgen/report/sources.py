@@ -15,6 +15,7 @@ from medgen.recipe.yaml import read_yaml
 from medgen.report.columns import Column
 from medgen.report.content import Curves, MethodScores, read_curves, read_manifest, read_scores, read_warnings
 from medgen.report.health import Validations, read_validations
+from medgen.report.warned import Warned, read_warned
 
 MAP_ENDINGS = ("_detection_map.nii.gz", "_detection_map.nii", "_detection_map.mha")
 _BESIDES = ("probability_", "detection_map.")  # other files of a case in the folder of its prediction
@@ -36,6 +37,7 @@ class Sources:
         detections: by case, the detection map.
         missing: sentences on files that pictures of cases need and that are missing.
         warnings: about the model, of ``run.json``.
+        warned: warnings on the predictions and on their model.
     """
 
     recipe: str
@@ -49,6 +51,7 @@ class Sources:
     detections: dict[str, Path] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    warned: Warned = field(default_factory=Warned)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -127,6 +130,7 @@ def find_sources(folder: Path, *, cases: Path | None = None) -> Sources:
         detections=_detections(folder / "predictions"),
         warnings=read_warnings(manifest) if manifest.is_file() else (),
         phantom=table is not None and (table.parent / "phantom.json").is_file(),
+        warned=read_warned(folder),
     )
     if not (found.recipe or found.curves or found.methods or found.predictions or found.detections):
         raise InputError(

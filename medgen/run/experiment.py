@@ -21,6 +21,7 @@ from medgen.preparation import Preparation, Roles, Store, build_store, open_stor
 from medgen.recipe.check import check_recipe, require_files, require_images
 from medgen.recipe.settings import Recipe, load_recipe, save_recipe
 from medgen.run.cascade import fit_cascade
+from medgen.run.description import describe
 from medgen.run.first_context import Trees
 from medgen.run.manifest import require_same_cases, write_manifest
 from medgen.run.plan import Plan
@@ -132,7 +133,7 @@ def train(
             allow_modules=allow_modules,
             progress=progress,
         )
-        _train(session, kind, config, prepared, classes)
+        _train(session, kind, config, prepared, classes, learnt)
         if engine.rank == 0:
             write_manifest(session, learnt, prepared, time.monotonic() - began)
         engine.barrier()
@@ -192,13 +193,20 @@ def _prepare(settings: Recipe, cases: Sequence[Case], folder: Path, engine: Engi
     return prepared
 
 
-def _train(session: Session, kind: type[Method], config: Config, prepared: Store, classes: Sequence[str]) -> None:
+def _train(
+    session: Session,
+    kind: type[Method],
+    config: Config,
+    prepared: Store,
+    classes: Sequence[str],
+    learnt: Sequence[Case],
+) -> None:
     """Fit all networks and write the model."""
     training, held_out = prepared.select(split="train"), prepared.select(split="val")
     folds = getattr(config, "context_folds", FOLDS)
     trees = Trees.of(config)
     model, main = session.folder / "model", session.engine.rank == 0
-    description = _description(session.recipe, kind, config, prepared, classes)
+    description = describe(session.recipe, kind, config, prepared, classes, learnt)
     if main:
         shape = session.shape.with_context() if trees else session.shape
         unfinished = {**description, **({"context": {"kind": KINDS[0]}} if trees else {})}
@@ -239,19 +247,3 @@ def _opened(folder: Path, settings: Recipe, *, resume: bool) -> Iterator[None]:
         save_recipe(settings, recipe)
         keep_recipe(folder, settings)
         yield
-
-
-def _description(
-    settings: Recipe, kind: type[Method], config: Config, prepared: Store, classes: Sequence[str]
-) -> dict[str, Any]:
-    return {
-        "method": settings.method,
-        "task": kind.batch_class.task().name,
-        "classes": list(classes),
-        "stages": stages_of(config),
-        "preparation": prepared.preparation.as_dict(),
-        "inference": settings.inference.model_dump(mode="json"),
-        "patches": list(settings.patches.size),
-        "recipe": settings.model_dump(mode="json"),
-        "trained_on": {split: len(prepared.select(split=split)) for split in ("train", "val")},
-    }

@@ -227,9 +227,9 @@ class TestFacts:
         data[0, 1, 1, 1] = data[0, 2, 2, 2] = data[0, 5, 5, 5] = 1
         data[0, 1, 1, 2] = 3
         found = found_in(Volume(data, AFFINE), ["a", "b", "c", "d"])
-        assert found["a"] == Found(3, 0.0225, 2)
+        assert found["a"] == Found(3, 0.0225, 2, 5.0)
         assert found["b"] == Found(0, 0.0, 0)
-        assert found["c"] == Found(1, 0.0075, 1)
+        assert found["c"] == Found(1, 0.0075, 1, 2.5)
         assert found["d"] == Found(0, 0.0, 0)
 
 
@@ -281,11 +281,11 @@ class TestCohort:
         report = json.loads((tmp_path / "out" / "prediction.json").read_text())
         assert report["model"]["task"] == "segmentation"
         assert report["model"]["classes"] == ["core", "swollen rim"]
-        facts = {"voxels": 24, "ml": 0.18, "components": 1}  # 2 x 4 x 3 voxels of 7.5 mm3
+        facts = {"voxels": 24, "ml": 0.18, "components": 1, "extent_mm": 8.0}  # 2 x 4 x 3 voxels of 7.5 mm3
         assert report["cases"][1]["found"] == {"core": facts, "swollen rim": facts}
         again = predict_cohort(make_segmenter(), cases, tmp_path / "out", resume=True)
         assert [case.status for case in again.cases] == ["kept", "kept"]
-        assert again.cases[1].found["core"] == Found(24, 0.18, 1)
+        assert again.cases[1].found["core"] == Found(24, 0.18, 1, 8.0)
 
     def test_probabilities(self, cases: list[Case], tmp_path: Path) -> None:
         out = tmp_path / "out"

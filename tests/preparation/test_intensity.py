@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medgen.preparation.fingerprint import Fingerprint, summarise, unlike_training
+from medgen.preparation.fingerprint import Fingerprint, summarise
 from medgen.preparation.intensity import (
     LIMIT,
     body_mask,
@@ -13,6 +13,7 @@ from medgen.preparation.intensity import (
     window_to_unit,
     zscore,
 )
+from medgen.preparation.likeness import unlike_training
 
 
 def ball(size=36, radius=14.0):
@@ -46,6 +47,14 @@ def test_the_background_of_a_standardised_brain_is_zero():
     image, truth, _ = ball()
     standardised = np.where(truth, (image - image[truth].mean()) / image[truth].std(), 0).astype(np.float32)
     assert overlap(body_mask(standardised, np.eye(4)), truth) > 0.99
+
+
+def test_air_of_a_quiet_scan_is_no_body():
+    """Whole numbers, in air 0, 1 and 2 and mostly 1: the commonest value lies between others and is air."""
+    image, truth, _ = ball()
+    image = np.where(truth, image, np.random.default_rng(1).choice([0, 1, 2], image.shape, p=[0.2, 0.5, 0.3]))
+    body = body_mask(np.rint(image).astype(np.float32), np.diag([4.0, 4, 4, 1]))
+    assert overlap(body, truth) > 0.95
 
 
 def test_two_legs_are_one_body_but_a_speck_is_not():

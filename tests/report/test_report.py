@@ -22,6 +22,7 @@ from medgen.report.montage import cropped, error_limit, montage
 from medgen.report.page import render_page
 from medgen.report.slices import CaseImages, picture
 from medgen.report.sources import choose_cases, find_sources
+from medgen.report.warned import Warned, read_warned
 
 RECIPE = "method: context_aware_gan\ndata:\n  inputs: [t1]\n  target: ct\n  mask: mask\n"
 SIZE = (10, 12, 8)
@@ -350,3 +351,26 @@ def test_the_manifest_is_readable(study):
     assert manifest["time"] == "1 h 02 min"
     assert manifest["peak memory"] == "1.00 GiB"
     assert "seed" not in manifest
+
+
+def test_warnings_on_predictions_and_a_model_of_phantoms_stand_on_top(study):
+    cases = [
+        {"case": "p1", "status": "done", "warnings": ["gland: 411 ml is implausible"]},
+        {"case": "p2", "status": "done", "warnings": []},
+        {"case": "p3", "status": "failed", "warnings": ["was refused"]},
+    ]
+    write_json(study / "predictions/prediction.json", {"model": {"phantoms": "trained on phantoms"}, "cases": cases})
+    text = text_of(write_report(study).read_text())
+    assert "Trained on phantoms." in text
+    assert "Warnings on 1 of 2 predictions." in text
+    assert "p1: gland: 411 ml is implausible" in text
+    assert "was refused" not in text
+    assert text.index("Warnings on") < text.index("p2, the typical case")
+
+
+def test_without_predictions_the_model_says_what_it_learnt_from(study):
+    (study / "run/model").mkdir()
+    write_json(study / "run/model/model.json", {"trained_on": {"train": 3}, "phantoms": {"train": 3}})
+    assert "phantoms alone" in read_warned(study).phantoms
+    write_json(study / "run/model/model.json", {"trained_on": {"train": 3}, "phantoms": {}})
+    assert read_warned(study) == Warned()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medgen.cases import Case, write_cases
+from medgen.cases.phantoms import MANIFEST, image_hashes
 from medgen.errors import UsageError
 from medgen.files import write_json
 from medgen.phantom.head.cohort import Job, make_all, require_spacing
@@ -100,7 +101,9 @@ def make_adaptation_phantom(
     images = make_all(list(jobs), workers, progress)
     sizes = {f"{group.domain}_{group.split}": group.count for group in groups}
     settings = {"anatomy": "head", "lesions": True, "stripped": True, "spacing": float(spacing), "cases": sizes}
-    write_json(out / "phantom.json", {**settings, "seeds": {"subject": seed, "scanner": seed, "realisation": seed}})
+    seeds = {"subject": seed, "scanner": seed, "realisation": seed}
+    hashes = image_hashes({job.name: images[job.index] for job in jobs})
+    write_json(out / MANIFEST, {**settings, "seeds": seeds, "images": hashes})
     cases = [Case(job.name, group.split, group.domain, images[job.index]) for job, group in jobs.items()]
     return write_cases(cases, out / "cases.csv")
 

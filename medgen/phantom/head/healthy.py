@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medgen.cases import DOMAINS, SPLITS, Case, write_cases
+from medgen.cases.phantoms import MANIFEST, image_hashes
 from medgen.errors import UsageError
 from medgen.files import write_json
 from medgen.phantom.head.cohort import Job, make_all, require_spacing
@@ -95,7 +96,8 @@ def make_head_phantom(
     # Written only where chosen, so that the files of a plain phantom stay what they were.
     settings |= {name: True for name, chosen in chosen_by_name if chosen}
     seeds = {"subject": first, "scanner": second, "realisation": third}
-    write_json(out / "phantom.json", {"anatomy": "head", **settings, "seeds": seeds})
+    hashes = image_hashes({job.name: images[job.index] for job in jobs})
+    write_json(out / MANIFEST, {"anatomy": "head", **settings, "seeds": seeds, "images": hashes})
     cases = [Case(job.name, names[job.index], domain, images[job.index]) for job in jobs]
     return write_cases(cases, out / "cases.csv")
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgen.cases import Case, write_cases
+from medgen.cases.phantoms import MANIFEST, image_hashes
 from medgen.errors import UsageError
 from medgen.files import write_json
 from medgen.phantom.grid import SliceGrid
@@ -106,7 +107,8 @@ def make_prostate_phantom(
     images = side_by_side(jobs, _make, workers, progress)
     settings: dict[str, Any] = {"cases": counts, "positive": float(positive), "spacing": [x, y, z]}
     settings |= {"native_diffusion": native_diffusion, "contrast": float(contrast)}
-    write_json(out / "phantom.json", {"anatomy": "prostate", **settings, "seed": seed})
+    hashes = image_hashes({job.name: paths for job, paths in zip(jobs, images, strict=True)})
+    write_json(out / MANIFEST, {"anatomy": "prostate", **settings, "seed": seed, "images": hashes})
     splits: list[Split] = [split for split in ("train", "val", "test") for _ in range(counts[split])]
     cases = [Case(job.name, split, None, paths) for job, split, paths in zip(jobs, splits, images, strict=True)]
     return write_cases(cases, out / "cases.csv")

@@ -1,0 +1,49 @@
+"""Warnings on predictions, and on the model that made them, from the files beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medgen.cases.phantoms import phantom_notice
+
+
+@dataclass(frozen=True)
+class Warned:
+    """What the reader of a report must know first.
+
+    Attributes:
+        phantoms: a sentence on a model that learnt from phantoms; empty for one that did not, or is not known to.
+        cases: by case, the warnings that its prediction came with.
+        predicted: how many predictions there are.
+    """
+
+    phantoms: str = ""
+    cases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    predicted: int = 0
+
+
+def read_warned(folder: Path) -> Warned:
+    """Read ``predictions/prediction.json``, and where it has no notice ``model.json`` of the run.
+
+    Args:
+        folder: a run folder, or one that holds ``run/`` and ``predictions/``.
+    """
+    prediction = _read(folder / "predictions" / "prediction.json")
+    models = (_read(place / "model" / "model.json") for place in (folder, folder / "run"))
+    notice = prediction.get("model", {}).get("phantoms") or next(filter(None, map(phantom_notice, models)), "")
+    cases = [case for case in prediction.get("cases", ()) if case.get("status") != "failed"]
+    warned = {case["case"]: tuple(case["warnings"]) for case in cases if case.get("warnings")}
+    return Warned(notice, warned, len(cases))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The content of a JSON file; nothing where there is none that can be read, so that a report can be made."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
