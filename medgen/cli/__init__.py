@@ -91,4 +91,4 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             app.meta(words, exit_on_error=False, print_error=False)
 
     app.meta.suppress_keyboard_interrupt = False  # exit_code_of handles Ctrl-C together with all other errors
-    sys.exit(exit_code_of(run, debug="--debug" in words))
+    sys.exit(exit_code_of(run, debug="--debug" in words, words=words))
