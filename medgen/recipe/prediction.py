@@ -98,6 +98,8 @@ class InferenceConfig(Config):
             changed.
         detection: of a segmentation, the class in whose probability lesions are found; ``None``: none are. A
             prediction then has a detection map and a list of lesions besides.
+        licence: terms under which the weights may be used and passed on, in words or as an SPDX identifier, on one
+            line. It changes nothing; ``model.json`` says it.
     """
 
     blend: Literal["gaussian", "constant"] = "gaussian"
@@ -107,6 +109,7 @@ class InferenceConfig(Config):
     flips: tuple[Literal["x", "y", "z"], ...] = ()
     minimum_ml: NonNegativeFloat = 0.0
     detection: DetectionConfig | None = None
+    licence: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\n\r]*$")] = "not stated"
 
     @field_validator("flips")
     @classmethod

@@ -22,6 +22,7 @@ from medgen.run.cascade import fit_cascade
 from medgen.run.first_context import Trees
 from medgen.run.manifest import require_same_cases, write_manifest
 from medgen.run.monitor.monitor import require_selection
+from medgen.run.provenance import provenance
 from medgen.run.session import Session
 from medgen.run.validations import on_validation
 from medgen.sampling.streams import visible
@@ -199,7 +200,8 @@ def _train(session: Session, config: Config, prepared: Store, classes: Sequence[
         model = session.folder / "model"
         description = _description(session.recipe, networks[0], prepared, classes)
         context = {"context": first.save(model)} if first else {}
-        save_model(model, networks, {**description, **context})
+        origin = {"provenance": provenance(session.recipe, prepared, session.folder)}
+        save_model(model, networks, {**description, **origin, **context})
 
 
 def _preparers() -> int:
