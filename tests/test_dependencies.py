@@ -1,4 +1,4 @@
-"""Every dependency and extra of pyproject.toml is used, and what medgen imports is one of them."""
+"""Every dependency of pyproject.toml is used, what medgen imports is one of them, and the lock has them all."""
 
 import ast
 import re
@@ -7,6 +7,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -40,7 +42,7 @@ NOT_IMPORTED = {
 
 
 def names(requirements: list[str]) -> list[str]:
-    return [re.match(r"[\w.-]+", each).group().lower() for each in requirements]
+    return [Requirement(each).name.lower() for each in requirements]
 
 
 def imported(*folders: str) -> set[str]:
@@ -79,3 +81,32 @@ def test_what_medgen_imports_is_a_dependency():
 
 def test_no_extra_takes_what_the_core_has():
     assert [name for _, name in EXTRAS if name in CORE] == []
+
+
+def test_no_exception_is_left_over():
+    assert set(NOT_IMPORTED) <= {*CORE, *(name for _, name in EXTRAS)}
+
+
+class TestLock:
+    """``make lock`` made it; whoever changes pyproject.toml or constraints.txt makes it again."""
+
+    text = (ROOT / "requirements.lock").read_text()
+    pins = dict(re.findall(r"^([\w.-]+)==([^\s;]+)", text, re.M))
+
+    def test_every_package_has_hashes(self):
+        blocks = re.split(r"\n(?=\S)", self.text.strip())
+        assert len(blocks) == len(self.pins) > 100
+        assert [block.split()[0] for block in blocks if "--hash=sha256:" not in block] == []
+        assert not re.search(r"https?:|file:|/", self.text)  # no index, no folder
+
+    def test_it_has_the_versions_of_the_constraints(self):
+        lines = (ROOT / "constraints.txt").read_text().splitlines()
+        constraints = dict(line.split("==") for line in lines if "==" in line)
+        wanted = {canonicalize_name(name): version for name, version in constraints.items()}
+        assert {name: pin for name, pin in self.pins.items() if wanted.get(name, pin) != pin} == {}
+
+    def test_it_has_every_dependency_in_a_version_that_pyproject_takes(self):
+        extras = PROJECT["optional-dependencies"].values()
+        needed = map(Requirement, [*PROJECT["dependencies"], *(line for extra in extras for line in extra)])
+        found = [(each, self.pins.get(canonicalize_name(each.name), "")) for each in needed if each.name != "medgen"]
+        assert [str(each) for each, version in found if not version or version not in each.specifier] == []
