@@ -5,7 +5,7 @@ import shlex
 from medgen.cli import app
 
 COMMANDS = {
-    "demo": "--out",
+    "demo": "--out --spacing",
     "phantom head": "OUT --subjects --seed --domain --spacing --misalignment --lesions --stripped",
     "phantom adaptation": "OUT --source --target --test --source-test --validation --seed --spacing",
     "phantom prostate": "OUT --subjects --train --validation --test --seed --positive --spacing --native-diffusion",

@@ -72,5 +72,5 @@ def test_every_public_module_has_a_page():
     modules = {path.stem for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
     pages = {path.stem for path in (ROOT / "docs/reference/api").glob("*.md")} - {"index"}
     assert {name for name in modules if not name.startswith("_")} == pages
-    navigation = (ROOT / "mkdocs.yml").read_text()
+    navigation = (ROOT / "properdocs.yml").read_text()
     assert not [name for name in pages if f"reference/api/{name}.md" not in navigation]

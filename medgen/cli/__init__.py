@@ -95,5 +95,5 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
     app.meta.suppress_keyboard_interrupt = False  # exit_code_of handles Ctrl-C together with all other errors
     with lasting_streams():
-        code = exit_code_of(run, debug=debug)
+        code = exit_code_of(run, debug=debug, words=words)
     sys.exit(code)

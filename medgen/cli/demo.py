@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 
-def demo(*, out: Path = Path("demo"), seed: int = 0) -> None:
+def demo(*, out: Path = Path("demo"), seed: int = 0, spacing: Annotated[float, Parameter(metavar="MM")] = 3.0) -> None:
     """Run all steps on a phantom: train, predict, evaluate and report.
 
     Takes a few minutes on two CPU cores; needs no data and no internet.
@@ -19,13 +22,14 @@ def demo(*, out: Path = Path("demo"), seed: int = 0) -> None:
     Args:
         out: output folder; open 'report.html' in it.
         seed: of the phantom and of the training; another one gives other virtual patients.
+        spacing: voxel size of the phantom in mm; larger is faster and worse.
     """
     from medgen.cli.output import say, show_table
     from medgen.cli.progress import progress_display
     from medgen.demo import run_demo
 
     with progress_display() as progress:
-        demo = run_demo(out, seed=seed, progress=progress)
+        demo = run_demo(out, seed=seed, spacing=spacing, progress=progress)
     rows = []
     for name, scores in demo.scores.items():
         means = [scores.summary[metric]["mean"] for metric in ("mae", "mae_soft", "mae_bone", "psnr")]

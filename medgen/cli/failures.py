@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from cyclopts import CycloptsError
@@ -18,12 +18,13 @@ BUG, INTERRUPTED = 1, 130
 _ABSOLUTE_PATH = re.compile(r"(?<![\w.:/<])/(?:[^'\":,\n]+/)+[^\s'\":,]*")
 
 
-def exit_code_of(run: Callable[[], object], *, debug: bool = False) -> int:
+def exit_code_of(run: Callable[[], object], *, debug: bool = False, words: Sequence[str] = ()) -> int:
     """Call ``run``, write its error to stderr if it fails, and return the exit code.
 
     Args:
         run: the parsed command.
-        debug: also write the traceback, with relative paths only.
+        debug: also write the traceback; neither it nor the message then contains an absolute folder.
+        words: the command line, whose folders are known to be such whatever characters they contain.
     """
     try:
         run()
@@ -33,13 +34,14 @@ def exit_code_of(run: Callable[[], object], *, debug: bool = False) -> int:
         sys.stderr.write("interrupted\n")
         return INTERRUPTED
     except Exception as error:
-        if debug:
-            sys.stderr.write(relative_traceback(error))
+        folders = tuple(_folders_of(error, words))
         known = as_user_error(error)
+        if debug:
+            sys.stderr.write(without_folders("".join(traceback.format_exception(error)), folders))
         if known is not None:
-            sys.stderr.write(f"error: {known}\n")
+            sys.stderr.write(f"error: {without_folders(str(known), folders) if debug else known}\n")
             return known.exit_code
-        sys.stderr.write(f"this is a bug in medgen: {type(error).__name__}: {without_folders(str(error))}\n")
+        sys.stderr.write(f"this is a bug in medgen: {type(error).__name__}: {without_folders(str(error), folders)}\n")
         if not debug:
             sys.stderr.write("  do: run the same command with --debug and report its output\n")
         return BUG
@@ -61,22 +63,42 @@ def as_user_error(error: Exception) -> MedgenError | None:
     return None
 
 
-def relative_traceback(error: BaseException) -> str:
-    """The traceback of ``error`` without the folders of this machine, so that it can be shared."""
-    return "".join(without_folders(line) for line in traceback.format_exception(error))
-
-
-def without_folders(text: str) -> str:
+def without_folders(text: str, known: Iterable[Path] = ()) -> str:
     """``text`` with each absolute path shortened to its path inside a package, or to its file name.
 
     Folder names can contain spaces and patient names, so in doubt the path is cut too much rather than too little.
+
+    Args:
+        text: of a message or a traceback.
+        known: absolute folders that it may contain. What is not known ends at a quote, a comma or a colon.
 
     >>> without_folders('File "/home/ada/env/lib/site-packages/numpy/core.py", line 3')
     'File "numpy/core.py", line 3'
     >>> without_folders("cannot read /data/Ada Lovelace/t1.nii.gz, 3/4 of it is missing")
     'cannot read t1.nii.gz, 3/4 of it is missing'
     """
+    for folder in sorted(map(str, known), key=len, reverse=True):
+        text = text.replace(f"{folder}/", "")
     return _ABSOLUTE_PATH.sub(_shorten, text)
+
+
+def _folders_of(error: BaseException, words: Sequence[str]) -> Iterator[Path]:
+    """The folders that a command line and an error name, but those that hold all of a machine: ``/`` and ``/home``.
+
+    Those of Python and its packages are left to the pattern, which keeps the path inside a package.
+    """
+    paths = [part for word in words for part in (word, word.partition("=")[2]) if "/" in part]
+    paths += [f"{Path.home()}/file", f"{Path.cwd()}/file"]
+    chain: list[BaseException] = [error]
+    for each in chain:  # grows while it is read
+        named = (getattr(each, name, None) for name in ("where", "filename"))
+        paths += [str(path) for path in named if isinstance(path, str | Path)]
+        chain += [cause for cause in (each.__cause__, each.__context__) if cause is not None and cause not in chain]
+    own = Path(__file__).resolve().parents[2]
+    for path in map(Path, paths):
+        for folder in (path.absolute().parent, path.absolute().resolve().parent):
+            if len(folder.parts) > 2 and not own.is_relative_to(folder):
+                yield folder
 
 
 def _shorten(match: re.Match[str]) -> str:

@@ -8,6 +8,7 @@ from torch import nn
 
 from medgen.networks.fcn import ContextAwareFCN, Preset
 from medgen.networks.half_resolution import HalfResolutionUNet
+from medgen.networks.residual_unet import ResidualUNet
 
 Generator = Literal["half_resolution", "fcn", "unet"]
 Norm = Literal["instance", "batch"]
@@ -45,8 +46,6 @@ def build_generator(
     if name == "half_resolution":
         fast = HalfResolutionUNet(inputs, outputs, width=width)
         return fast, 0, fast.multiple
-    from monai.networks.nets.unet import UNet  # seconds to import
-
-    channels = tuple(max(4, round(count * width)) for count in UNET_CHANNELS)
-    unet = UNet(3, inputs, outputs, channels, strides=(2,) * (len(channels) - 1), num_res_units=2, norm=norm.upper())
+    channels = [max(4, round(count * width)) for count in UNET_CHANNELS]
+    unet = ResidualUNet(inputs, outputs, channels, [(2, 2, 2)] * (len(channels) - 1), norm=norm, affine=False)
     return unet, 0, 2 ** (len(channels) - 1)

@@ -13,6 +13,7 @@ from torch.nn import functional
 from medgen.errors import UsageError
 from medgen.networks.blocks import NormName
 from medgen.networks.deepmedic import DeepMedic, Padding, PresetName
+from medgen.networks.residual_unet import ResidualUNet
 
 SegmenterName = Literal["deepmedic", "unet"]
 Slices = Literal["thin", "thick", "thicker", "apart"]
@@ -78,7 +79,11 @@ class SegmentationUNet(nn.Module):
         if not stride_first:
             strides = [(1, 1, 1), *strides]
         self.slices, self.stride = slices, tuple(math.prod(axis) for axis in zip(*strides, strict=True))
-        block = _unet(inputs, outputs, channels, strides, slices, norm=(norm, {"affine": True}), dropout=dropout)
+        # Where the slices are apart so far, kernels do not look across them.
+        flat = [slices == "apart" or stride == (2, 2, 1) for stride in [*strides, None]]
+        kernels = [(3, 3, 1) if each else (3, 3, 3) for each in flat]
+        network = ResidualUNet(inputs, outputs, channels, strides, kernels=kernels, norm=norm, dropout=dropout)
+        block: Any = network.model
         downs: list[nn.Module] = []
         ups: list[nn.Module] = []
         for _ in strides:
@@ -151,36 +156,6 @@ class SegmentationUNet(nn.Module):
                 f"the U-Net cannot take an input of {tuple(x.shape[2:])} voxels",
                 fix=f"choose sides divisible by {self.multiple}",
             )
-
-
-def _unet(
-    inputs: int,
-    outputs: int,
-    channels: Sequence[int],
-    strides: Sequence[Any],
-    slices: Slices,
-    **options: Any,
-) -> Any:
-    """MONAI's network of blocks within blocks; where the slices are apart so far, kernels do not look across them."""
-    from monai.networks.nets.unet import UNet  # seconds to import
-
-    class Anisotropic(UNet):
-        """MONAI has one kernel for all levels; a level's kernel follows from its stride."""
-
-        def _get_down_layer(self, *arguments: Any) -> nn.Module:
-            self.kernel_size = kernel(arguments[2])
-            return super()._get_down_layer(*arguments)
-
-        def _get_up_layer(self, *arguments: Any) -> nn.Module:
-            self.kernel_size = self.up_kernel_size = kernel(arguments[2])
-            return super()._get_up_layer(*arguments)
-
-    def kernel(stride: tuple[int, int, int] | int) -> int | tuple[int, int, int]:
-        within = slices == "apart" or stride == (2, 2, 1)  # the innermost block has stride 1
-        return (3, 3, 1) if within else 3
-
-    network: Any = Anisotropic(3, inputs, outputs, channels, strides, num_res_units=2, **options)
-    return network.model
 
 
 def _resized(x: Tensor, size: Sequence[int]) -> Tensor:

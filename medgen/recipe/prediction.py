@@ -114,6 +114,8 @@ class InferenceConfig(Config):
             A prediction says how much was removed.
         detection: of a segmentation, the class in whose probability lesions are found; ``None``: none are. A
             prediction then has a detection map and a list of lesions besides.
+        licence: terms under which the weights may be used and passed on, in words or as an SPDX identifier, on one
+            line. It changes nothing; ``model.json`` says it.
     """
 
     blend: Literal["gaussian", "constant"] = "gaussian"
@@ -124,6 +126,7 @@ class InferenceConfig(Config):
     minimum_ml: NonNegativeFloat = 0.0
     pieces: dict[str, PiecesConfig] = {}
     detection: DetectionConfig | None = None
+    licence: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\n\r]*$")] = "not stated"
 
     @field_validator("flips")
     @classmethod

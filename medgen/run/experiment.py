@@ -26,6 +26,7 @@ from medgen.run.first_context import Trees
 from medgen.run.manifest import require_same_cases, write_manifest
 from medgen.run.plan import Plan
 from medgen.run.planning import FOLDS, shape_of
+from medgen.run.provenance import provenance
 from medgen.run.same import keep_recipe, require_same_recipe, require_unused
 from medgen.run.session import Session
 from medgen.run.start import checked_run, require_numbers
@@ -214,7 +215,8 @@ def _train(
     networks, first = fit_cascade(session, training, held_out, stages=stages_of(config), folds=folds, trees=trees)
     if main:
         context = {"context": first.save(model)} if first else {}
-        save_model(model, networks, {**description, **context})
+        origin = {"provenance": provenance(session.recipe, prepared, session.folder)}
+        save_model(model, networks, {**description, **origin, **context})
 
 
 def _preparers() -> int:

@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal, TypeVar
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -47,6 +46,8 @@ class Engine:
         nodes: int = 1,
         precision: Literal["32", "bf16"] = "32",
     ) -> None:
+        from lightning_fabric import Fabric  # seconds to import, and nothing that prediction needs
+
         self.half = precision == "bf16"
         # Fabric announces at level INFO what it was told to do; medgen's own log says what matters.
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)

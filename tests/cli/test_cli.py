@@ -1,7 +1,9 @@
 import errno
 import io
 import json
+import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -126,6 +128,32 @@ def test_debug_shows_a_traceback_without_folders(capsys, monkeypatch):
     assert 'File "medgen/cli/models.py", line' in err
     assert "Lovelace" not in err
     assert str(Path(medgen.__file__).parents[1]) not in err
+
+
+@pytest.mark.parametrize("folder", ["Ada Lovelace", "Lovelace, Ada", 'Ada\'s: "head" (1815)', "Ada=1"])
+def test_with_debug_no_message_has_a_folder(capsys, monkeypatch, tmp_path, folder):
+    image = tmp_path / folder / "t1.nii.gz"
+    _fail(
+        monkeypatch,
+        errors.InputError(f"'{image}' is cut", where=image, fix=f"copy it to {tmp_path}/{folder}/new again"),
+    )
+    assert str(image) in run(capsys, "models")[2]
+    code, _, err = run(capsys, "models", "--debug")
+    assert (code, "in: t1.nii.gz" in err, "'t1.nii.gz' is cut" in err) == (3, True, True)
+    assert not any(name in err for name in ("Ada", "Lovelace", str(tmp_path), str(Path.home())))
+
+
+def test_with_debug_folders_of_the_command_line_are_hidden(tmp_path):
+    table = tmp_path / "Lovelace, Ada" / "head: (1815)" / "cases.csv"
+    done = subprocess.run(
+        [sys.executable, "-m", "medgen", "--debug", "check", str(table)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3
+    assert "in: cases.csv" in done.stderr
+    assert 'File "medgen/cli/check.py", line' in done.stderr
+    printed = done.stdout + done.stderr
+    assert not any(name in printed for name in ("Ada", "Lovelace", "1815", str(tmp_path), str(Path.home())))
+    assert not re.search(r'File "/', printed)
 
 
 def test_without_folders_keeps_what_is_no_path():
