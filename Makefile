@@ -32,7 +32,7 @@ help:
 	@echo "make test    the tests"
 	@echo "make check   format, lint, types, docstrings and doctests"
 	@echo "make docs    the documentation, in site/"
-	@echo "make defaults  do the defaults of every method train? (a quarter of an hour on one core)"
+	@echo "make defaults  do the defaults of every method train? (eight minutes of one core)"
 	@echo "make plain   a plain 'pip install .' in an environment of its own, and medgen demo at 5 mm with it"
 	@echo "make lock    requirements.lock: the versions of constraints.txt and all that they need, with hashes"
 	@echo "make audit   known vulnerabilities of what the lock names (asks the package index)"

@@ -277,7 +277,7 @@ def _target(case: TrainingCase) -> NDArray[Any]:
 def _mask(case: TrainingCase) -> NDArray[np.bool_]:
     if case.mask is None:
         return np.ones(case.image.shape[1:], dtype=bool)
-    return np.asarray(case.mask.reshape(case.image.shape[1:]) > 0)
+    return np.asarray(case.mask.reshape(case.mask.shape[-3:]) > 0)  # a case that is not paired may lack an image
 
 
 def _require_voxels(count: int) -> None:
