@@ -115,11 +115,15 @@ class PredictedBy(NamedTuple):
         classes: names of its classes; empty for a model that makes images and for another tool.
         target: role of its output; "" for another tool.
         values: by class its values in the label maps of training; empty if they are not recorded.
+        method: its name; "" for another tool.
+        weights: SHA-256 of the weights, of an ensemble of each model; empty if they are not recorded.
     """
 
     classes: tuple[str, ...]
     target: str
     values: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+    method: str = ""
+    weights: tuple[str, ...] = ()
 
 
 def predicted_by(predictions: Path) -> PredictedBy:
@@ -135,6 +139,10 @@ def predicted_by(predictions: Path) -> PredictedBy:
         model = json.loads(report.read_text(encoding="utf-8"))["model"]
         values = {str(name): tuple(map(int, each)) for name, each in (model.get("class_values") or {}).items()}
         classes = tuple(str(name) for name in model.get("classes") or ())
-        return PredictedBy(classes, str(model.get("target") or ""), values)
+        hashes = (model.get("weights_sha256"), *(model.get("ensemble_sha256") or ()))
+        weights = tuple(str(each) for each in hashes if each)
+        return PredictedBy(
+            classes, str(model.get("target") or ""), values, str(model.get("method") or ""), weights
+        )
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError("the prediction report is damaged", where=report, fix="predict again") from None

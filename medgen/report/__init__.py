@@ -43,6 +43,8 @@ def write_report(
     sources = find_sources(folder, cases=Path(cases) if cases is not None else None)
     for sentence in sources.missing:
         log.info("%s", sentence)
+    for sentence in sources.doubts:
+        log.warning("%s", sentence)
     figures = draw_figures(sources, progress=progress)
     for figure in figures:
         with atomic_path(path.parent / "figures" / f"{figure.name}.png") as temporary:

@@ -66,6 +66,7 @@ class MethodScores:
         notes: of the evaluation.
         settings: what the numbers depend on.
         details: of a detection its curves and findings, else nothing.
+        written: when the file was written, in seconds since 1970.
     """
 
     name: str
@@ -75,6 +76,7 @@ class MethodScores:
     notes: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
+    written: float | None = None
 
     @property
     def label(self) -> str:
@@ -143,6 +145,7 @@ def read_scores(path: Path, *, name: str | None = None) -> MethodScores:
         notes,
         settings=settings if isinstance(settings, dict) else {},
         details={key: content[key] for key in ("curves", "findings") if isinstance(content.get(key), dict)},
+        written=path.stat().st_mtime,
     )
 
 

@@ -81,6 +81,8 @@ def render_page(sources: Sources, figures: Sequence[Picture]) -> str:
         figures={kind: [figure for figure in figures if figure.kind == kind] for kind in KINDS},
         health=health_panel(sources.validations, sources.keep),
         missing=sources.missing,
+        doubts=sources.doubts,
+        run=sources.run,
         recipe=sources.recipe,
         manifest=sources.manifest,
         version=medgen.__version__,
