@@ -155,7 +155,8 @@ def _fit_class(
 
 def _probability(estimator: BoostedEstimator, image: Array, mask: Array | None = None) -> NDArray[np.float32]:
     """(X, Y, Z) in [0, 1]."""
-    return np.clip((estimator.predict(image, mask)[0] + 1) / 2, 0, 1)
+    probability: NDArray[np.float32] = np.clip((estimator.predict(image, mask)[0] + 1) / 2, 0, 1)
+    return probability
 
 
 def _dice_by_threshold(probability: NDArray[np.float32], true: NDArray[np.bool_]) -> NDArray[np.float64]:

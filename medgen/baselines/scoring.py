@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -76,8 +76,8 @@ def fit_baseline(name: str, training: Sequence[StoredCase], *, classes: int = 0,
     return fit_boosting(training, TREES[name], seed=seed)
 
 
-def predict_baseline(
-    baseline: Baseline,
+def predict_baselines(
+    baselines: Mapping[str, Baseline],
     preparation: Preparation,
     cases: Sequence[Case],
     output: Path,
@@ -86,17 +86,18 @@ def predict_baseline(
     labels: Labels | None = None,
     failed: dict[str, str] | None = None,
     progress: Progress | None = None,
-) -> Path:
-    """Predict cases into ``output/<case>/<case>_<role>.nii.gz``, on each patient's own grid.
+) -> None:
+    """Predict cases into ``output/<baseline>/<case>/<case>_<role>.nii.gz``, on each patient's own grid.
 
-    An estimate becomes an image or a label map as that of a network does; detection maps are written beside.
+    A case is prepared once. An estimate becomes an image or a label map as that of a network does; detection maps are
+    written beside.
 
     Args:
-        baseline: fitted.
-        preparation: of the store that it was fitted on.
+        baselines: fitted, by name.
+        preparation: of the store that they were fitted on.
         cases: rows of a case table.
         output: the folder.
-        role: in the names of the files; by default the target.
+        role: in the names of the files; by default the target or the labels.
         labels: where the estimates are probabilities of classes.
         failed: gets the reason of each case that cannot be predicted; None: the first one raises.
         progress: called with (done, total, what).
@@ -105,9 +106,6 @@ def predict_baseline(
         InputError: a case cannot be read, and ``failed`` is None.
     """
     for number, case in enumerate(cases):
-        if progress is not None:
-            progress(number, len(cases), f"baseline {output.name}: {case.name}")
-        stem = output / case.name / f"{case.name}_"
         try:
             paths = {name: path for name in preparation.roles.inputs if (path := case.path(name)) is not None}
             prepared = preparation.prepare_inputs(preparation.read(paths))
@@ -116,12 +114,15 @@ def predict_baseline(
                 raise
             failed[case.name] = error.what
             continue
-        estimate = baseline.predict(prepared.image)
-        if labels is None:
-            _write_image(estimate, prepared, preparation, stem, role)
-        else:
-            _write_labels(estimate, prepared, preparation, stem, role or str(preparation.roles.labels), labels)
-    return output
+        for name, baseline in baselines.items():
+            if progress is not None:
+                progress(number, len(cases), f"baseline {name}: {case.name}")
+            stem = output / name / case.name / f"{case.name}_"
+            estimate = baseline.predict(prepared.image)
+            if labels is None:
+                _write_image(estimate, prepared, preparation, stem, role)
+            else:
+                _write_labels(estimate, prepared, preparation, stem, role or str(preparation.roles.labels), labels)
 
 
 def _write_image(
@@ -175,13 +176,13 @@ def score_baselines(
     Returns:
         Scores by name.
     """
-    scores = {}
+    baselines = {}
     for name in BASELINES:
         if progress is not None:
-            progress(0, len(cases), f"baseline {name}: fitting")
-        folder = predict_baseline(
-            fit_baseline(name, training, seed=seed), preparation, cases, out / "baselines" / name, progress=progress
-        )
-        scores[name] = evaluate_synthesis(folder, references)
-        scores[name].write(out / "scores" / f"{name}.json")
+            progress(0, len(BASELINES), f"baseline {name}: fitting")
+        baselines[name] = fit_baseline(name, training, seed=seed)
+    predict_baselines(baselines, preparation, cases, out / "baselines", progress=progress)
+    scores = {name: evaluate_synthesis(out / "baselines" / name, references) for name in BASELINES}
+    for name, each in scores.items():
+        each.write(out / "scores" / f"{name}.json")
     return scores

@@ -141,8 +141,6 @@ def predicted_by(predictions: Path) -> PredictedBy:
         classes = tuple(str(name) for name in model.get("classes") or ())
         hashes = (model.get("weights_sha256"), *(model.get("ensemble_sha256") or ()))
         weights = tuple(str(each) for each in hashes if each)
-        return PredictedBy(
-            classes, str(model.get("target") or ""), values, str(model.get("method") or ""), weights
-        )
+        return PredictedBy(classes, str(model.get("target") or ""), values, str(model.get("method") or ""), weights)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError("the prediction report is damaged", where=report, fix="predict again") from None

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from medgen.cases import Case
 from medgen.errors import StorageError
 from medgen.preparation.patient import Preparation
-from medgen.types import Array
+from medgen.types import Array, Split
 
 CASES = "cases.json"
 """In a run folder, what it learns from: by case its split, its domain and the folder of the store that holds it."""
@@ -151,7 +151,7 @@ def open_learnt(record: Path, folder: Path) -> tuple[tuple[StoredCase, ...], tup
     """
     try:
         learnt = json.loads(record.read_text(encoding="utf-8"))
-        places = {str(name): (str(split), domain, folder / str(key)) for name, (split, domain, key) in learnt.items()}
+        places = {name: (cast(Split, split), domain, folder / key) for name, (split, domain, key) in learnt.items()}
     except (ValueError, AttributeError, TypeError) as error:
         fix = "resume the run with its own case table"
         raise StorageError(f"the record of the cases is damaged: {error}", where=record, fix=fix) from None

@@ -13,7 +13,7 @@ from medgen.cases import Case, read_cases
 from medgen.errors import InputError
 from medgen.recipe.yaml import read_yaml
 from medgen.report.columns import Column
-from medgen.report.content import Curves, MethodScores, read_curves, read_manifest, read_scores
+from medgen.report.content import Curves, MethodScores, read_baselines, read_curves, read_manifest, read_scores
 from medgen.report.health import Validations, read_validations
 from medgen.report.runs import choose_run, find_runs, scored_by, unlike_scores
 
@@ -98,9 +98,10 @@ class Sources:
 
     @property
     def main(self) -> MethodScores | None:
-        """The method that the run trained, or else the best one."""
+        """The method that the run trained, or else the best one that is no baseline beside another."""
         named = [method for method in self.methods if method.name == self.settings.get("method")]
-        return named[0] if named else (self.methods[-1] if self.methods else None)
+        scored = named or [method for method in self.methods if not method.beside][-1:]
+        return scored[0] if scored else None
 
 
 def find_sources(folder: Path, *, cases: Path | None = None) -> Sources:
@@ -197,6 +198,8 @@ def _scores(folder: Path, run: Path | None) -> tuple[MethodScores, ...]:
         scores = read_scores(path)
         name = scored_by(scores).get("method") or (_method_of(run) if run else "scores")
         methods.append(replace(scores, name=str(name)))
+        known = {method.name for method in methods}
+        methods += [each for each in read_baselines(path) if each.name not in known]
     return tuple(sorted(methods, key=_badness, reverse=True))
 
 
