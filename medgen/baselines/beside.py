@@ -12,7 +12,7 @@ from typing import Any
 from medgen.baselines.keeping import FOLDER, fitted
 from medgen.baselines.scoring import BASELINES, OF_CLASSES, OF_LESIONS, Baseline, Labels, predict_baselines
 from medgen.baselines.trained import TrainedRun, read_run
-from medgen.baselines.verdict import MEASURES, Verdict, Versus, judge
+from medgen.baselines.verdict import MEASURES, Verdict, Versus, judge, measure_of
 from medgen.cases import Case, listed, read_cases
 from medgen.errors import UsageError
 from medgen.evaluation import Scores, evaluate
@@ -99,7 +99,8 @@ def evaluate_with_baselines(
 
 def verdict_of(task: str, scores: Scores, found: Mapping[str, Mapping[str, Any]]) -> Verdict | None:
     """The sentence on scores with baselines beside them."""
-    key = MEASURES[task].key
+    measure = measure_of(task, {name: each["mean"] for name, each in scores.summary.items()})
+    key = measure.key
     label = str((scores.settings.get(KEY) or {}).get("method") or "the model")
     versus = {}
     for name, each in found.items():
@@ -111,7 +112,7 @@ def verdict_of(task: str, scores: Scores, found: Mapping[str, Mapping[str, Any]]
             theirs = {row["case"]: row.get(key, math.nan) for row in each["cases"]}
             ours = [row.get(key, math.nan) for row in scores.cases]
             versus[name] = Versus.of_cases(ours, [theirs.get(row["case"], math.nan) for row in scores.cases])
-    return judge(task, label, versus)
+    return judge(measure, label, versus)
 
 
 def _fitted(run: TrainedRun, name: str, progress: Progress | None) -> tuple[Baseline, str]:

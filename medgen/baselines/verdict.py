@@ -33,11 +33,25 @@ class Measure(NamedTuple):
 
 
 MEASURES = {
-    "synthesis": Measure("mae", "mean absolute error", "HU", 1, -1),
-    "segmentation": Measure("dice", "Dice", "", 3, 1),
-    "detection": Measure("score", "PI-CAI score", "", 3, 1),
+    "synthesis": (Measure("mae", "mean absolute error", "HU", 1, -1),),
+    "segmentation": (Measure("dice", "Dice", "", 3, 1),),
+    "detection": (Measure("score", "PI-CAI score", "", 3, 1), Measure("ap", "average precision", "", 3, 1)),
 }
-"""By task."""
+"""By task; the first one that there is decides: without a case free of lesions there is no PI-CAI score."""
+
+
+def measure_of(task: str, means: Mapping[str, float | None]) -> Measure:
+    """The number that decides.
+
+    Args:
+        task: a key of :data:`MEASURES`.
+        means: by metric that of the model; None or NaN where it does not exist.
+    """
+    for measure in MEASURES[task]:
+        mean = means.get(measure.key)
+        if mean is not None and math.isfinite(mean):
+            return measure
+    return MEASURES[task][0]
 
 
 class Verdict(NamedTuple):
@@ -93,11 +107,11 @@ class Versus(NamedTuple):
         return cls(ours, theirs, ours - theirs, (low, high), int(difference["n"]))
 
 
-def judge(task: str, label: str, versus: Mapping[str, Versus]) -> Verdict | None:
+def judge(measure: Measure, label: str, versus: Mapping[str, Versus]) -> Verdict | None:
     """Compare with the strongest baseline.
 
     Args:
-        task: a key of :data:`MEASURES`.
+        measure: the number that decides.
         label: name of the model for people.
         versus: by name of the baseline.
 
@@ -105,7 +119,6 @@ def judge(task: str, label: str, versus: Mapping[str, Versus]) -> Verdict | None
         "better" where the interval of the difference excludes 0 or, below six cases, where every single one is better;
         None where no number can be compared.
     """
-    measure = MEASURES[task]
     known = {name: each for name, each in versus.items() if math.isfinite(each.difference)}
     if not known:
         return None

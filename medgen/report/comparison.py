@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import nan
 
 from medgen.baselines.scoring import BASELINES
-from medgen.baselines.verdict import MEASURES, Verdict, Versus, judge
+from medgen.baselines.verdict import MEASURES, Verdict, Versus, judge, measure_of
 from medgen.report.content import MethodScores
 from medgen.report.sources import Sources
 
@@ -23,6 +23,7 @@ def verdict(sources: Sources) -> Verdict | None:
     if main is None or main.name in BASELINES:
         return None
     task = _task(sources)
+    measure = measure_of(task, {name: each.mean for name, each in main.summary.items()})
     baselines = [method for method in sources.methods if method.name in BASELINES]
     command = f"medgen evaluate {task} predictions cases.csv --baselines {sources.run or 'RUN'}"
     if not baselines:
@@ -31,8 +32,8 @@ def verdict(sources: Sources) -> Verdict | None:
         )
         return Verdict(False, text)
     alike = [method for method in baselines if set(method.cases) == set(main.cases)]
-    found = {method.name: each for method in alike if (each := _versus(task, main, method)) is not None}
-    judged = judge(task, main.label, found)
+    found = {method.name: each for method in alike if (each := _versus(measure.key, main, method)) is not None}
+    judged = judge(measure, main.label, found)
     if judged is None:
         reason = "cannot be compared with it" if alike else "are of other cases"
         return Verdict(False, f"The baselines beside {main.label} {reason}; '{command}' scores them on the same ones.")
@@ -50,13 +51,12 @@ def _task(sources: Sources) -> str:
     return "detection" if sources.detects else "segmentation" if sources.segments else "synthesis"
 
 
-def _versus(task: str, main: MethodScores, baseline: MethodScores) -> Versus | None:
+def _versus(key: str, main: MethodScores, baseline: MethodScores) -> Versus | None:
     """Both in the number that decides; None where one of them lacks it."""
-    key = MEASURES[task].key
     ours, theirs = (method.summary.get(key) for method in (main, baseline))
     if ours is None or theirs is None or ours.mean is None or theirs.mean is None:
         return None
-    if task == "detection":  # one number over all cases, whose difference the file of scores has
+    if key not in main.metrics_of_cases:  # one number over all cases, whose difference the file of scores has
         return Versus.stored(ours.mean, theirs.mean, found) if (found := baseline.difference.get(key)) else None
     names = list(main.cases)
     return Versus.of_cases(*([method.cases[name].get(key, nan) for name in names] for method in (main, baseline)))

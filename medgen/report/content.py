@@ -114,6 +114,11 @@ class MethodScores:
         return "classes" in self.settings
 
     @property
+    def metrics_of_cases(self) -> set[str]:
+        """Names of the metrics that single cases have; the AUROC is none of them."""
+        return {metric for row in self.cases.values() for metric in row}
+
+    @property
     def metrics(self) -> list[str]:
         """Names of the metrics, in the order of the file."""
         return list(self.summary)
