@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from medgen.baselines.beside import evaluate_with_baselines
     from medgen.benchmark import run_benchmark
     from medgen.cases import Case, CaseTable, from_bids, from_msd, from_nnunet, from_picai, read_cases, write_cases
     from medgen.checks import Fault, check_cases
@@ -35,6 +36,7 @@ __all__ = [
     "check_cases",
     "encode",
     "evaluate",
+    "evaluate_with_baselines",
     "from_bids",
     "from_msd",
     "from_nnunet",
@@ -59,6 +61,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "medgen.baselines.beside": ("evaluate_with_baselines",),
     "medgen.benchmark": ("run_benchmark",),
     "medgen.cases": (
         "Case",
