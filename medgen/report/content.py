@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from medgen.baselines.scoring import TITLES
 from medgen.errors import InputError
 from medgen.metrics.resampling import FEWEST
 
@@ -96,7 +97,7 @@ class MethodScores:
     @property
     def label(self) -> str:
         """The name for people."""
-        return readable_name(self.name)
+        return TITLES.get(self.name) or readable_name(self.name)
 
     def few(self, metric: str) -> list[float]:
         """The values of all cases, where they are too few for an interval."""

@@ -210,10 +210,9 @@ def _files_of_scores(folder: Path, runs: Sequence[Path]) -> list[Path]:
 
 
 def _weights_scored(folder: Path, runs: Sequence[Path]) -> list[str]:
-    """Weights that made what was scored, by the first scores that record them."""
+    """Weights that made what was scored, as far as the scores record them."""
     files = [*_files_of_scores(folder, runs), *sorted((folder / "scores").glob("*.json"))]
-    found = (scored_by(read_scores(path)).get("weights_sha256") for path in files)
-    return next((list(each) for each in found if each), [])
+    return [each for path in files for each in scored_by(read_scores(path)).get("weights_sha256") or ()]
 
 
 def _badness(method: MethodScores) -> float:

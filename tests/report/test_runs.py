@@ -138,3 +138,13 @@ def test_an_ensemble_is_of_each_of_its_runs(study):
     write_json(study / "predictions/prediction.json", {"model": {"weights_sha256": OTHERS, "ensemble_sha256": [OURS]}})
     run, doubts = choose_run(find_runs(study), study / "predictions", ())
     assert (run.name, doubts) == ("run", [])
+
+
+def test_scores_of_several_methods_without_predictions_are_of_the_run_that_made_one(study, capsys):
+    (study / "predictions").rename(study / "elsewhere")
+    content = json.loads((study / "scores/context_aware_gan.json").read_text())
+    content["settings"]["predictions"]["weights_sha256"] = [OTHERS]
+    write_json(study / "scores/a_method_without_its_run.json", content)
+    errors, page = said(study, capsys)
+    assert "warning:" not in errors
+    assert "method: context_aware_gan" in page
