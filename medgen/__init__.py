@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from medgen.baselines.beside import evaluate_with_baselines
     from medgen.benchmark import run_benchmark
     from medgen.cases import Case, CaseTable, from_bids, from_msd, from_nnunet, from_picai, read_cases, write_cases
     from medgen.checks import Described, Fault, check_cases, describe
@@ -38,6 +39,7 @@ __all__ = [
     "describe",
     "encode",
     "evaluate",
+    "evaluate_with_baselines",
     "from_bids",
     "from_msd",
     "from_nnunet",
@@ -63,6 +65,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "medgen.baselines.beside": ("evaluate_with_baselines",),
     "medgen.benchmark": ("run_benchmark",),
     "medgen.cases": (
         "Case",

@@ -21,9 +21,11 @@ COMMANDS = {
     "--uncertainty --device",
     "sample": "RUN --output -o --count --seed --temperature --device --overwrite --allow-module",
     "latent encode": "RUN --input -i --output -o --patches --seed --split --device --overwrite --allow-module",
-    "evaluate synthesis": "PREDICTIONS REFERENCES --output -o",
-    "evaluate segmentation": "PREDICTIONS REFERENCES --output -o --role --classes --split --domain --tolerance",
-    "evaluate detection": "PREDICTIONS REFERENCES --output -o --compare --role --least-grade --tumour --split",
+    "evaluate synthesis": "PREDICTIONS REFERENCES --output -o --baselines --store",
+    "evaluate segmentation": "PREDICTIONS REFERENCES --output -o --role --classes --split --domain --tolerance "
+    "--baselines --store",
+    "evaluate detection": "PREDICTIONS REFERENCES --output -o --compare --role --least-grade --tumour --split "
+    "--baselines --store",
     "benchmark": "RECIPE --cases --out --regimes --plan --seeds --folds --workers --set --shifted --table-only",
     "report": "FOLDER --output -o",
     "models": "--json",

@@ -22,7 +22,7 @@ def test_it_ends_with_a_report_and_scores_beside_the_baselines(demo):
     assert demo.report.is_file()
     assert set(demo.scores) == {*BASELINES, "context_aware_gan"}
     page = demo.report.read_text()
-    for name in ("constant", "voxelwise", "context aware GAN"):
+    for name in ("constant", "voxel-wise", "context aware GAN", "the strongest baseline"):
         assert name in page
     assert "phantom" in page.lower()
 

@@ -16,6 +16,7 @@ from medgen.benchmark.running import Failure, Outcome, run_all
 from medgen.benchmark.runs import Run, plan_runs, read_facts, titles_of
 from medgen.benchmark.splits import Fold, make_folds
 from medgen.benchmark.table import Row, tabulate
+from medgen.benchmark.verdict import verdict
 from medgen.cases import SOURCE, CaseTable, read_cases
 from medgen.errors import CasesFailed, Preempted, UsageError
 from medgen.files import folder_lock, require_writable, sha256
@@ -53,12 +54,14 @@ class Benchmark:
         rows: rows of the table; a regime without a completely scored seed has none.
         failed: runs without scores.
         stopped: the reason why runs are unfinished; empty if all are finished.
+        verdict: the regimes against the reference, in one sentence.
     """
 
     output: Path
     rows: tuple[Row, ...]
     failed: tuple[Failure, ...]
     stopped: str
+    verdict: str = ""
 
     def require_complete(self) -> None:
         """Raise an error if runs failed or are unfinished.
@@ -178,7 +181,8 @@ class _Study:
             from medgen.benchmark.figure import write_figure
 
             write_figure(found, self.out, phantom=facts["phantom"])
-        return Benchmark(self.out, found, tuple(outcome.failed), outcome.stopped)
+        told = verdict(found, self.references)
+        return Benchmark(self.out, found, tuple(outcome.failed), outcome.stopped, told)
 
     def _facts(self, outcome: Outcome) -> dict[str, Any]:
         """Metadata of the table; contains no path of this machine."""

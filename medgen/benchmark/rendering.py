@@ -13,6 +13,7 @@ import numpy as np
 
 from medgen.benchmark.regimes import REFERENCES
 from medgen.benchmark.table import DICE, Row, Scored
+from medgen.benchmark.verdict import verdict
 from medgen.files import atomic_path, plain, write_json
 from medgen.metrics.resampling import FEWEST, finite_means, mean_of
 from medgen.run.monitor import RULE
@@ -71,6 +72,7 @@ def markdown(rows: Sequence[Row], facts: Mapping[str, Any]) -> str:
     seeds = sorted({seed for row in rows for seed in row.target.seeds})
     parts = [
         f"# {facts['title']}",
+        verdict(rows, facts["references"]),
         _summary(rows, facts),
         _grid(HEADING, cells(rows)),
         *_differences(rows, facts["references"]),
@@ -84,7 +86,10 @@ def markdown(rows: Sequence[Row], facts: Mapping[str, Any]) -> str:
 
 def write_results(rows: Sequence[Row], facts: Mapping[str, Any], out: Path) -> None:
     """Write ``benchmark.json``, ``benchmark.csv``, ``benchmark_cases.csv`` and ``benchmark.md``."""
-    write_json(out / "benchmark.json", {**facts, "rows": [as_dict(row) for row in rows]})
+    write_json(
+        out / "benchmark.json",
+        {**facts, "verdict": verdict(rows, facts["references"]), "rows": [as_dict(row) for row in rows]},
+    )
     _write_text(out / "benchmark.md", markdown(rows, facts))
     _write_text(out / "benchmark.csv", _csv(_table_lines(rows)))
     _write_text(out / "benchmark_cases.csv", _csv(_case_lines(rows)))

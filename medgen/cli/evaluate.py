@@ -14,6 +14,7 @@ from medgen.types import SplitOrAll
 if TYPE_CHECKING:
     from medgen.evaluation import Scores
 
+BaselineRun = Annotated[Path | None, Parameter(metavar="RUN")]
 
 app = App(
     name="evaluate", help="Score a folder of predictions against the truth.", sort_key=8, default_parameter=DEFAULTS
@@ -31,6 +32,8 @@ def synthesis(
     mask_role: str = "mask",
     split: SplitOrAll | None = None,
     resample_to_reference: bool = False,
+    baselines: BaselineRun = None,
+    store: Path | None = None,
 ) -> None:
     """Score synthetic CT: error in HU by tissue, PSNR and SSIM.
 
@@ -55,14 +58,17 @@ def synthesis(
         split: cases to score; by default 'test', or all if the table has no test cases.
         resample_to_reference: resample a prediction that is on another grid than its reference, by linear
             interpolation, and record this in the scores; without this option another grid is an error.
+        baselines: a finished run; baselines without a network learn from its training cases and are scored beside the
+            predictions, with paired differences.
+        store: folder of the run's prepared cases, if 'medgen train --store' named one.
     """
+    from medgen.cli.beside import scores_of
     from medgen.cli.progress import progress_display
-    from medgen.evaluation import evaluate
     from medgen.files import require_output
 
     require_output(output)
     with progress_display() as progress:
-        scores = evaluate(
+        scores = scores_of(
             "synthesis",
             predictions,
             references,
@@ -71,6 +77,8 @@ def synthesis(
             split=split,
             resample_to_reference=resample_to_reference,
             progress=progress,
+            baselines=baselines,
+            store=store,
         )
     _show(scores, output)
 
@@ -92,6 +100,8 @@ def segmentation(
     tolerance: float = 2.0,
     lesion_overlap: float = 0.1,
     lesion_minimum_ml: float = 0.0,
+    baselines: BaselineRun = None,
+    store: Path | None = None,
 ) -> None:
     """Score label maps: Dice, HD95, surface Dice, lesion detection.
 
@@ -128,14 +138,17 @@ def segmentation(
         lesion_overlap: smallest intersection over union at which a predicted lesion matches a true one; each matches
             one at most.
         lesion_minimum_ml: ignore lesions smaller than this volume.
+        baselines: a finished run; baselines without a network learn from its training cases and are scored beside the
+            predictions, with paired differences.
+        store: folder of the run's prepared cases, if 'medgen train --store' named one.
     """
+    from medgen.cli.beside import scores_of
     from medgen.cli.progress import progress_display
-    from medgen.evaluation import evaluate
     from medgen.files import require_output
 
     require_output(output)
     with progress_display() as progress:
-        scores = evaluate(
+        scores = scores_of(
             "segmentation",
             predictions,
             references,
@@ -150,6 +163,8 @@ def segmentation(
             lesion_overlap=lesion_overlap,
             lesion_minimum_ml=lesion_minimum_ml,
             progress=progress,
+            baselines=baselines,
+            store=store,
         )
     _show(scores, output)
 
@@ -169,6 +184,8 @@ def detection(
     mask_role: str = "mask",
     overlap: float = 0.1,
     seed: int = 0,
+    baselines: BaselineRun = None,
+    store: Path | None = None,
 ) -> None:
     """Score detection maps as the PI-CAI challenge does.
 
@@ -203,14 +220,17 @@ def detection(
         mask_role: role of the mask inside which voxel specificity is computed; the whole image for a case without it.
         overlap: smallest intersection over union at which a candidate detects a lesion.
         seed: random seed of the bootstrap and the permutation test.
+        baselines: a finished run; baselines without a network learn from its training cases and are scored beside the
+            predictions, with paired differences.
+        store: folder of the run's prepared cases, if 'medgen train --store' named one.
     """
+    from medgen.cli.beside import scores_of
     from medgen.cli.progress import progress_display
-    from medgen.evaluation import evaluate
     from medgen.files import require_output
 
     require_output(output)
     with progress_display() as progress:
-        scores = evaluate(
+        scores = scores_of(
             "detection",
             predictions,
             references,
@@ -223,6 +243,8 @@ def detection(
             compare=compare,
             seed=seed,
             progress=progress,
+            baselines=baselines,
+            store=store,
         )
     if compare is not None:
         _show_comparison(scores.details["comparison"])
@@ -266,12 +288,14 @@ def _show(scores: Scores, output: Path) -> None:
     Raises:
         CasesFailed: cases have no score.
     """
+    from medgen.cli.beside import show_baselines
     from medgen.cli.output import note, say, show_table
     from medgen.errors import CasesFailed
 
     scores.write(output)
     heading, *rows = scores.table()
     show_table(heading, rows)
+    show_baselines(scores)
     for text in scores.notes:
         note(text)
     say(str(output))

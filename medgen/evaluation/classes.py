@@ -116,11 +116,15 @@ class PredictedBy(NamedTuple):
         classes: names of its classes; empty for a model that makes images and for another tool.
         target: role of its output; "" for another tool.
         values: by class its values in the label maps of training; empty if they are not recorded.
+        method: its name; "" for another tool.
+        weights: SHA-256 of the weights, of an ensemble of each model; empty if they are not recorded.
     """
 
     classes: tuple[str, ...]
     target: str
     values: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+    method: str = ""
+    weights: tuple[str, ...] = ()
 
 
 def predicted_by(predictions: Path) -> PredictedBy:
@@ -139,6 +143,8 @@ def predicted_by(predictions: Path) -> PredictedBy:
         target = str(model.get("target") or "")
         if target and not all(is_role(column) for column in columns_of(target)):
             raise ValueError("no role")
-        return PredictedBy(classes, target, values)
+        hashes = (model.get("weights_sha256"), *(model.get("ensemble_sha256") or ()))
+        weights = tuple(str(each) for each in hashes if each)
+        return PredictedBy(classes, target, values, str(model.get("method") or ""), weights)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InputError("the prediction report is damaged", where=report, fix="predict again") from None

@@ -9,7 +9,8 @@ from typing import Any, TypedDict
 
 from medgen.cases import listed
 from medgen.evaluation.matching import DETECTION_MAP, Rule, Scored, score_all
-from medgen.evaluation.references import Reference, find_references
+from medgen.evaluation.provenance import provenance
+from medgen.evaluation.references import Reference, find_optional, find_references
 from medgen.evaluation.scores import Scores
 from medgen.evaluation.strays import file_notes
 from medgen.evaluation.tumour import VOXEL_METRICS, TumourMaps
@@ -127,6 +128,7 @@ def evaluate_detection(
         settings={
             "role": role,
             **settings,
+            **provenance(Path(predictions), _scored_maps(predictions, found, scored)),
             "mask": mask_role,
             **rule.as_settings(),
             "voxels": tumours.chosen,
@@ -136,6 +138,12 @@ def evaluate_detection(
         },
         details=details,
     )
+
+
+def _scored_maps(predictions: str | Path, found: Sequence[Reference], scored: Scored) -> dict[str, Path]:
+    """By case, the detection map that was scored."""
+    maps = find_optional(Path(predictions), found, DETECTION_MAP)
+    return {case: path for case, path in maps.items() if case in scored.found}
 
 
 def _role_of(references: Path) -> str:

@@ -79,12 +79,9 @@ class Scores:
             )
         ]
         for metric, values in self.summary.items():
-            unit = _unit(metric)
-            mean, sd, low, high = (
-                number_text(x, _DIGITS[unit]) for x in (values["mean"], values["sd"], *values["ci95"])
-            )
-            between = f"{low} to {high}" if NOTHING not in (low, high) else self._cases_of(metric, _DIGITS[unit])
-            name = f"{metric} ({unit})" if unit and unit not in metric.split("_") else metric
+            name, digits = titled(metric)
+            mean, sd, low, high = (number_text(x, digits) for x in (values["mean"], values["sd"], *values["ci95"]))
+            between = f"{low} to {high}" if NOTHING not in (low, high) else self._cases_of(metric, digits)
             numbers = [values["n"], values["n_failed"], *(values.get(key, NOTHING) for _, key in counts)]
             rows.append((name, mean, sd, between, *(str(number) for number in numbers)))
         return rows
@@ -107,6 +104,16 @@ def number_text(value: float, digits: int = 3) -> str:
     ('0.123', '–')
     """
     return NOTHING if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def titled(metric: str) -> tuple[str, int]:
+    """The name of a metric with its unit, and the digits that it is shown with.
+
+    >>> titled("mae"), titled("dice_core")
+    (('mae (HU)', 1), ('dice_core', 3))
+    """
+    unit = _unit(metric)
+    return (f"{metric} ({unit})" if unit and unit not in metric.split("_") else metric), _DIGITS[unit]
 
 
 def _unit(metric: str) -> str:

@@ -14,6 +14,7 @@ from medgen.cases import listed
 from medgen.errors import InputError, PathError, UsageError
 from medgen.evaluation.classes import Classes, Grouping
 from medgen.evaluation.grids import on_grid_of, recorded
+from medgen.evaluation.provenance import provenance
 from medgen.evaluation.references import Reference, compare_grids, find_predictions, find_references
 from medgen.evaluation.scores import Scores
 from medgen.evaluation.strays import file_notes
@@ -137,6 +138,7 @@ def evaluate_segmentation(
         settings={
             "role": role,
             **settings,
+            **provenance(Path(predictions), {name: path for name, path in paths.items() if name not in broken}),
             "mask": mask_role,
             "classes": {name: sorted(values) for name, values in grouping.classes.items()}
             or list(table.names.values()),

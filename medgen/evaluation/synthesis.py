@@ -15,6 +15,7 @@ from medgen.checks import clean_hounsfield, require_no_high_padding
 from medgen.errors import InputError, PathError
 from medgen.evaluation.deviations import deviation_notes, deviation_scores, find_deviations
 from medgen.evaluation.grids import on_grid_of, recorded
+from medgen.evaluation.provenance import provenance
 from medgen.evaluation.references import Reference, compare_grids, copies, find_predictions, find_references
 from medgen.evaluation.scores import Scores
 from medgen.evaluation.strays import file_notes
@@ -124,6 +125,7 @@ def evaluate_synthesis(
         settings={
             "role": role,
             **settings,
+            **provenance(Path(predictions), {name: path for name, path in paths.items() if name not in broken}),
             **SETTINGS,
             "raised_to_hu": LOWEST,
             **(uncertainty.SETTINGS if deviations else {}),

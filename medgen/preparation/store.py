@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 from medgen.cases import Case
 from medgen.errors import StorageError
 from medgen.preparation.patient import Preparation
-from medgen.types import Array
+from medgen.types import Array, Split
+
+CASES = "cases.json"
+"""In a run folder, what it learns from: by case its split, its domain and the folder of the store that holds it."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,30 @@ def open_case(case: Case, place: Path) -> StoredCase:
         files=frozenset(facts["files"]),
         patient=case.patient,
     )
+
+
+def open_learnt(record: Path, folder: Path) -> tuple[tuple[StoredCase, ...], tuple[str, ...]]:
+    """The cases that a run learnt from, by its record, reading no image.
+
+    Args:
+        record: :data:`CASES` of the run.
+        folder: of the store.
+
+    Returns:
+        The cases that the store has, and the names of those that it lacks.
+
+    Raises:
+        StorageError: the record is damaged.
+    """
+    try:
+        learnt = json.loads(record.read_text(encoding="utf-8"))
+        places = {name: (cast(Split, split), domain, folder / key) for name, (split, domain, key) in learnt.items()}
+    except (ValueError, AttributeError, TypeError) as error:
+        fix = "resume the run with its own case table"
+        raise StorageError(f"the record of the cases is damaged: {error}", where=record, fix=fix) from None
+    there = {name: each for name, each in places.items() if (each[2] / name / "case.json").is_file()}
+    cases = [open_case(Case(name, split, domain, {}), key / name) for name, (split, domain, key) in there.items()]
+    return tuple(cases), tuple(name for name in places if name not in there)
 
 
 def open_array(path: Path) -> Array:

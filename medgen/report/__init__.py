@@ -44,6 +44,8 @@ def write_report(
     require_output(path)
     for sentence in sources.missing:
         log.info("%s", sentence)
+    for sentence in sources.doubts:
+        log.warning("%s", sentence)
     figures = draw_figures(sources, progress=progress)
     for figure in figures:
         with atomic_path(path.parent / "figures" / f"{figure.name}.png") as temporary:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from medgen.baselines.scoring import TITLES
 from medgen.errors import InputError
 from medgen.metrics.resampling import FEWEST
 
@@ -20,7 +21,16 @@ Series = tuple[NDArray[np.int64], NDArray[np.float64]]
 """Steps and values of one curve."""
 
 
-_NAMES = {"adabn": "AdaBN", "gan": "GAN", "fcn": "FCN", "mse": "MSE", "unet": "U-Net", "ct": "CT", "mr": "MR"}
+_NAMES = {
+    "adabn": "AdaBN",
+    "gan": "GAN",
+    "fcn": "FCN",
+    "mse": "MSE",
+    "unet": "U-Net",
+    "ct": "CT",
+    "mr": "MR",
+    "voxelwise": "voxel-wise",
+}
 
 
 def readable_name(name: str) -> str:
@@ -66,6 +76,10 @@ class MethodScores:
         notes: of the evaluation.
         settings: what the numbers depend on.
         details: of a detection its curves and findings, else nothing.
+        written: when the file was written, in seconds since 1970.
+        task: ``synthesis``, ``segmentation`` or ``detection``.
+        beside: whether it is a baseline that was scored beside the predictions.
+        difference: of such a baseline, by metric, the predictions less it.
     """
 
     name: str
@@ -75,11 +89,15 @@ class MethodScores:
     notes: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
+    written: float | None = None
+    task: str = ""
+    beside: bool = False
+    difference: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
         """The name for people."""
-        return readable_name(self.name)
+        return TITLES.get(self.name) or readable_name(self.name)
 
     def few(self, metric: str) -> list[float]:
         """The values of all cases, where they are too few for an interval."""
@@ -95,6 +113,11 @@ class MethodScores:
     def of_labels(self) -> bool:
         """Whether label maps were scored: no other scores are of classes."""
         return "classes" in self.settings
+
+    @property
+    def metrics_of_cases(self) -> set[str]:
+        """Names of the metrics that single cases have; the AUROC is none of them."""
+        return {metric for row in self.cases.values() for metric in row}
 
     @property
     def metrics(self) -> list[str]:
@@ -125,25 +148,50 @@ def read_scores(path: Path, *, name: str | None = None) -> MethodScores:
     Raises:
         InputError: the file is not one of scores.
     """
+    return _method_scores(read_json(path), name or path.stem, path)
+
+
+def read_baselines(path: Path) -> list[MethodScores]:
+    """The baselines in a file that ``medgen evaluate --baselines`` wrote; of another one none.
+
+    Raises:
+        InputError: the file is not one of scores.
+    """
     content = read_json(path)
+    found = content.get("baselines") or {}
+    if not isinstance(found, dict) or not all(isinstance(each, dict) for each in found.values()):
+        raise _no_scores(path, "'baselines' is no table")
+    shared = {"task": content.get("task"), "settings": content.get("settings")}
+    return [
+        replace(_method_scores({**shared, **each}, name, path), beside=True, difference=each.get("difference") or {})
+        for name, each in found.items()
+    ]
+
+
+def _method_scores(content: Mapping[str, Any], name: str, path: Path) -> MethodScores:
     try:
         cases = {str(row["case"]): _numbers(row) for row in content["cases"]}
         summary = {metric: _summary(values) for metric, values in content["summary"].items()}
         failed = {str(row["case"]): str(row["reason"]) for row in content.get("failed", ())}
         notes = tuple(str(note) for note in content.get("notes", ()))
     except (KeyError, TypeError, ValueError) as error:
-        problem = f"the file holds no scores ({type(error).__name__}: {error})"
-        raise InputError(problem, where=path, fix="write it with 'medgen evaluate'") from None
+        raise _no_scores(path, f"{type(error).__name__}: {error}") from None
     settings = content.get("settings")
     return MethodScores(
-        name or path.stem,
+        name,
         cases,
         summary,
         failed,
         notes,
         settings=settings if isinstance(settings, dict) else {},
         details={key: content[key] for key in ("curves", "findings") if isinstance(content.get(key), dict)},
+        written=path.stat().st_mtime,
+        task=str(content.get("task") or ""),
     )
+
+
+def _no_scores(path: Path, why: str) -> InputError:
+    return InputError(f"the file holds no scores ({why})", where=path, fix="write it with 'medgen evaluate'")
 
 
 def read_curves(path: Path) -> dict[str, list[Curves]]:

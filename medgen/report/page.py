@@ -83,6 +83,8 @@ def render_page(sources: Sources, figures: Sequence[Picture]) -> str:
         missing=sources.missing,
         warnings=sources.warnings,
         warned=sources.warned,
+        doubts=sources.doubts,
+        run=sources.run,
         recipe=sources.recipe,
         manifest=sources.manifest,
         version=medgen.__version__,

@@ -13,8 +13,17 @@ from medgen.cases import Case, read_cases
 from medgen.errors import InputError
 from medgen.recipe.yaml import read_yaml
 from medgen.report.columns import Column
-from medgen.report.content import Curves, MethodScores, read_curves, read_manifest, read_scores, read_warnings
+from medgen.report.content import (
+    Curves,
+    MethodScores,
+    read_baselines,
+    read_curves,
+    read_manifest,
+    read_scores,
+    read_warnings,
+)
 from medgen.report.health import Validations, read_validations
+from medgen.report.runs import choose_run, find_runs, scored_by, unlike_scores
 from medgen.report.warned import Warned, read_warned
 
 MAP_ENDINGS = ("_detection_map.nii.gz", "_detection_map.nii", "_detection_map.mha")
@@ -38,6 +47,8 @@ class Sources:
         missing: sentences on files that pictures of cases need and that are missing.
         warnings: about the model, of ``run.json``.
         warned: warnings on the predictions and on their model.
+        doubts: sentences on runs, predictions and scores that do not fit together.
+        run: name of the run folder, where one is shown.
     """
 
     recipe: str
@@ -52,6 +63,8 @@ class Sources:
     missing: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     warned: Warned = field(default_factory=Warned)
+    doubts: tuple[str, ...] = ()
+    run: str = ""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -98,9 +111,10 @@ class Sources:
 
     @property
     def main(self) -> MethodScores | None:
-        """The method that the run trained, or else the best one."""
+        """The method that the run trained, or else the best one that is no baseline beside another."""
         named = [method for method in self.methods if method.name == self.settings.get("method")]
-        return named[0] if named else (self.methods[-1] if self.methods else None)
+        scored = named or [method for method in self.methods if not method.beside][-1:]
+        return scored[0] if scored else None
 
 
 def find_sources(folder: Path, *, cases: Path | None = None) -> Sources:
@@ -116,29 +130,43 @@ def find_sources(folder: Path, *, cases: Path | None = None) -> Sources:
     """
     if not folder.is_dir():
         raise InputError("there is no such folder", where=folder, fix="name a run folder, or one made by 'medgen demo'")
-    run = next((place for place in (folder, folder / "run") if (place / "recipe.yaml").is_file()), folder / "run")
-    recipe, log, manifest = run / "recipe.yaml", run / "metrics.jsonl", run / "run.json"
+    predictions = folder / "predictions"
+    runs = find_runs(folder)
+    run, doubts = choose_run(runs, predictions, _weights_scored(folder, runs))
     table = cases or next((p for p in (folder / "data/cases.csv", folder / "cases.csv") if p.is_file()), None)
     found = Sources(
-        recipe=recipe.read_text(encoding="utf-8-sig") if recipe.is_file() else "",
-        manifest=read_manifest(manifest) if manifest.is_file() else {},
-        curves=read_curves(log) if log.is_file() else {},
+        **_of_run(run),
         methods=_scores(folder, run),
-        predictions=_predictions(folder / "predictions"),
+        predictions=_predictions(predictions),
         cases={case.name: case for case in read_cases(table).cases} if table else {},
-        validations=read_validations(log),
-        detections=_detections(folder / "predictions"),
-        warnings=read_warnings(manifest) if manifest.is_file() else (),
+        detections=_detections(predictions),
         phantom=table is not None and (table.parent / "phantom.json").is_file(),
         warned=read_warned(folder),
     )
+    files = found.detections if found.detects else found.predictions
+    found = replace(found, doubts=(*doubts, *unlike_scores(found.main, predictions, files)))
     if not (found.recipe or found.curves or found.methods or found.predictions or found.detections):
         raise InputError(
             "there is nothing to report in this folder",
             where=folder,
             fix="it should hold recipe.yaml and metrics.jsonl of a run, or run/, scores/, predictions/",
         )
-    return replace(found, missing=_missing(found, folder / "predictions", table))
+    return replace(found, missing=_missing(found, predictions, table))
+
+
+def _of_run(run: Path | None) -> dict[str, Any]:
+    """What a run folder gives to the :class:`Sources`; nothing without a run."""
+    if run is None:
+        return {"recipe": "", "manifest": {}, "curves": {}}
+    recipe, log, manifest = run / "recipe.yaml", run / "metrics.jsonl", run / "run.json"
+    return {
+        "run": run.name,
+        "recipe": recipe.read_text(encoding="utf-8-sig"),
+        "manifest": read_manifest(manifest) if manifest.is_file() else {},
+        "warnings": read_warnings(manifest) if manifest.is_file() else (),
+        "curves": read_curves(log) if log.is_file() else {},
+        "validations": read_validations(log),
+    }
 
 
 def _missing(found: Sources, predictions: Path, table: Path | None) -> tuple[str, ...]:
@@ -179,13 +207,27 @@ def choose_cases(sources: Sources, count: int = 2) -> list[tuple[str, str]]:
     return [(typical, "the typical case"), (worst, "the worst case")][:count] + best
 
 
-def _scores(folder: Path, run: Path) -> tuple[MethodScores, ...]:
-    files = sorted((folder / "scores").glob("*.json"))
-    methods = [read_scores(path) for path in files]
-    for path in dict.fromkeys((folder / "scores.json", run / "scores.json")):
-        if path.is_file():
-            methods.append(read_scores(path, name=_method_of(run)))
+def _scores(folder: Path, run: Path | None) -> tuple[MethodScores, ...]:
+    methods = [read_scores(path) for path in sorted((folder / "scores").glob("*.json"))]
+    for path in _files_of_scores(folder, [run] if run else []):
+        scores = read_scores(path)
+        name = scored_by(scores).get("method") or (_method_of(run) if run else "scores")
+        methods.append(replace(scores, name=str(name)))
+        known = {method.name for method in methods}
+        methods += [each for each in read_baselines(path) if each.name not in known]
     return tuple(sorted(methods, key=_badness, reverse=True))
+
+
+def _files_of_scores(folder: Path, runs: Sequence[Path]) -> list[Path]:
+    """The scores of the method of a run, which no file name names."""
+    places = dict.fromkeys((folder / "scores.json", *(run / "scores.json" for run in runs)))
+    return [path for path in places if path.is_file()]
+
+
+def _weights_scored(folder: Path, runs: Sequence[Path]) -> list[str]:
+    """Weights that made what was scored, as far as the scores record them."""
+    files = [*_files_of_scores(folder, runs), *sorted((folder / "scores").glob("*.json"))]
+    return [each for path in files for each in scored_by(read_scores(path)).get("weights_sha256") or ()]
 
 
 def _badness(method: MethodScores) -> float:
@@ -197,8 +239,7 @@ def _badness(method: MethodScores) -> float:
 
 
 def _method_of(run: Path) -> str:
-    recipe = run / "recipe.yaml"
-    values = read_yaml(recipe.read_text(encoding="utf-8-sig")) if recipe.is_file() else None
+    values = read_yaml((run / "recipe.yaml").read_text(encoding="utf-8-sig"))
     return str(values["method"]) if isinstance(values, dict) and "method" in values else "scores"
 
 

@@ -17,13 +17,12 @@ from medgen.errors import UsageError
 from medgen.files import image_digest, sha256, write_json
 from medgen.inference.boosting import FILE
 from medgen.preparation import Roles, Store
+from medgen.preparation.store import CASES
 from medgen.run.monitor.history import adaptation_manifest
 from medgen.run.session import Session
 from medgen.run.warnings import kept_warnings
 from medgen.training.trial import peak_memory
 
-CASES = "cases.json"
-"""What a run learns from: by case its split, its domain and a hash over its images."""
 _NAMED = 4
 
 

@@ -166,6 +166,15 @@ def _by_stage(weights: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
     return [parts[stage] for index in range(len(parts)) if (stage := f"stage{index}") in parts]
 
 
+def read_model(folder: Path) -> dict[str, Any]:
+    """The checked content of ``model.json`` in a model folder, or in a run folder with ``model/``; reads no weights.
+
+    Raises:
+        ModelError: it is missing, damaged or of a newer format.
+    """
+    return _read_description(folder / "model" if (folder / "model").is_dir() else folder)
+
+
 def exported_state(method: Method) -> dict[str, Tensor]:
     """The tensors of a method that a trained model needs; not those of discriminators and the like."""
     parts = set(method.exported())

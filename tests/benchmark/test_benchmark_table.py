@@ -12,6 +12,7 @@ import pytest
 from medgen.benchmark.figure import dots, write_figure
 from medgen.benchmark.rendering import cells, difference_cells, markdown, write_results
 from medgen.benchmark.table import tabulate
+from medgen.benchmark.verdict import verdict
 
 TITLES = {"source_only": "train on S", "adapted": "adapted", "target_only": "train on T"}
 FACTS = {
@@ -88,6 +89,32 @@ def test_gap_and_differences_pair_cases_by_name(rows):
     )
     assert target.against["source_only"]["n_failed"] == 3
     assert source.against == {}
+
+
+def test_the_result_begins_with_a_verdict(rows, tmp_path):
+    sentence = verdict(rows, FACTS["references"])
+    assert sentence.startswith("Better than “train on S” in DSC on T, in percentage points: adapted +31.7 [")
+    assert "; train on T +4" in sentence
+    write_results(rows, FACTS, tmp_path)
+    assert (tmp_path / "benchmark.md").read_text().split("\n\n")[1] == sentence
+    assert json.loads((tmp_path / "benchmark.json").read_text())["verdict"] == sentence
+
+
+def test_a_verdict_names_what_is_not_better_and_what_is_not_decided(tmp_path):
+    worse = [0.1, 0.3, 0.1, 0.3, 0.1, 0.3]
+    scores = {"source_only": [0.2] * 6, "adapted": worse, "target_only": [0.9] * 6}
+    runs = [run(tmp_path, name, 0, dict(zip("abcdef", values, strict=True))) for name, values in scores.items()]
+    sentence = verdict(tabulate(runs, TITLES), ["source_only"])
+    assert (
+        "percentage points: train on T +70.0 [+70.0, +70.0]. Not better, or not shown to be: adapted +0.0 [" in sentence
+    )
+    few = [run(tmp_path, name, 1, {"a": value}) for name, value in (("source_only", 0.1), ("adapted", 0.6))]
+    assert verdict(tabulate(few, TITLES), ["source_only"]).endswith(
+        "Fewer than 6 cases, so not decided: adapted +50.0."
+    )
+    assert "'medgen benchmark ... --regimes source_only' trains one" in verdict(
+        tabulate(few[1:], TITLES), ["source_only"]
+    )
 
 
 def test_a_plan_says_what_the_rows_are_tested_against(tmp_path):

@@ -284,6 +284,8 @@ def test_a_wrong_path_is_no_bug(capsys, monkeypatch, patient, command, expected)
         "case,split,t1,t2,ct,planning,region\np,train,t1.nii,t2.nii,p_ct.nii,p_ct.nii,region.nii\n"
     )
     Path("recipe.yaml").write_text(json.dumps({"method": "supervised", **patient.recipe}))
+    Path("run").mkdir()
+    shutil.copy("recipe.yaml", "run")  # so that there is something to report
     code, _, err = run(capsys, *command.split())
     assert code == expected, err
     assert "this is a bug" not in err
