@@ -2,16 +2,13 @@
 
 import csv
 import json
-import multiprocessing
 import os
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from mean_model import Mean, describe, head, make_model, save
 
 from medgen.cases import Case, write_cases
@@ -202,39 +199,6 @@ class TestResume:
         other = LoadedModel(model.stages, {**model.description, "weights_sha256": "1" * 64}, model.device)
         with pytest.raises(UsageError, match="another model"):
             predict_cohort(other, cases, tmp_path / "out", resume=True)
-
-    def test_kill_anywhere(self, cases: list[Case], tmp_path: Path) -> None:
-        """Killed after the second case, while the third is at work: what is there is whole, and stays."""
-        out = tmp_path / "out"
-        process = multiprocessing.get_context("fork").Process(target=_slow_cohort, args=(cases, out))
-        process.start()
-        deadline = time.monotonic() + 30
-        while len(list(out.glob("head_*/head_*.nii.gz"))) < 2 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
-        finished = outputs(out)
-        times = {path: path.stat().st_mtime_ns for path in out.glob("head_*/head_*.nii.gz")}
-        assert 2 <= len(finished) < 4
-        result = predict_cohort(make_model(), cases, out, resume=True)
-        assert [case.status for case in result.cases][: len(finished)] == ["kept"] * len(finished)
-        assert {path: path.stat().st_mtime_ns for path in times} == times
-        predict_cohort(make_model(), cases, tmp_path / "again")
-        assert outputs(out) == outputs(tmp_path / "again")
-        assert not list(out.rglob(".partial-*"))
-
-
-def _slow_cohort(cases: list[Case], out: Path) -> None:
-    torch.set_num_threads(1)  # the thread pool of the parent does not survive the fork
-    model = make_model()
-    real = model.predict_file
-
-    def slow(*arguments: object, **options: object) -> object:
-        time.sleep(0.2)
-        return real(*arguments, **options)
-
-    model.predict_file = slow  # type: ignore[method-assign]
-    predict_cohort(model, cases, out)
 
 
 class TestPublicFunction:

@@ -1,0 +1,1 @@
+"""Tools that make things go wrong, and the mutation check."""
