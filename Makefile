@@ -18,13 +18,14 @@ WORKERS ?= auto
 OUT ?= demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs format clean
+.PHONY: help demo test check docs format clean mutations
 
 help:
 	@echo "make demo    phantom -> training -> synthetic CT -> report, in $(OUT)/ (some minutes on two cores)"
 	@echo "make test    the tests"
 	@echo "make check   format, lint, types, docstrings and doctests"
 	@echo "make docs    the documentation, in site/"
+	@echo "make mutations  break the code on purpose, and show the test that notices (some minutes)"
 	@echo "make format  rewrite the sources in the project's format"
 	@echo "make clean   remove what these made, but not $(VENV)"
 	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) WORKERS=$(WORKERS) OUT=$(OUT)"
@@ -44,6 +45,9 @@ check: $(VENV)/.with-dev $(DOCSTRINGS)/.done
 
 docs: $(VENV)/.with-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict # --quiet would hide the warnings from --strict
+
+mutations: $(VENV)/.with-dev
+	$(TEST_ENVIRONMENT) $(BIN)/python -m tests.faults.mutations
 
 format: $(VENV)/.with-dev
 	$(BIN)/ruff format .
