@@ -1,4 +1,4 @@
-"""kill -9 at any touch of the disk (T1, I2, I11): what is there is whole, and going on ends in the same bytes."""
+"""Killed, or out of disk, at any touch of it (T1, T7, I2, I11): all is whole, and going on ends in the same bytes."""
 
 import json
 
@@ -8,8 +8,9 @@ import pytest
 import tiny
 import yaml
 
-from faults.disk import damaged, finished, killed, left_over, touches
+from faults.disk import damaged, failing, finished, killed, left_over, touches
 from medgen.cli import app
+from medgen.cli.failures import exit_code_of
 from medgen.files import atomic_path, remove_partial_files, sha256
 
 STEPS = {"steps": 4, "save_every": 1, "validate_every": 2}
@@ -57,18 +58,27 @@ def images(folder):
     return {name: path.read_bytes() for name, path in finished(folder).items() if name.endswith((".nii.gz", ".npy"))}
 
 
-def test_a_killed_run_goes_on_to_the_same_weights(cases, recipe, run, tmp_path):
+def full(run, at):
+    """Whether ``run`` ended because the disk was full at that touch, with the exit code for it."""
+    with failing(at):
+        code = exit_code_of(run)
+    assert code in (0, 7)
+    return code == 7
+
+
+@pytest.mark.parametrize("fault", [killed, full], ids=["killed", "full disk"])
+def test_a_run_that_was_ended_goes_on_to_the_same_weights(cases, recipe, run, tmp_path, fault):
     whole, count = run
-    folder, deaths = tmp_path / "run", 0
+    folder, ends = tmp_path / "run", 0
 
     def go_on():
         resume = ["--resume"] if (folder / "recipe.yaml").is_file() else []
         medgen("train", recipe, "--cases", cases, "--out", folder, "--device", "cpu", *resume)
 
     for at in seeded(0, count, 4):
-        deaths += killed(go_on, at)
+        ends += fault(go_on, at)
         assert damaged(folder) == []
-    assert deaths  # a resumed run has less to do, and may end before the later moments
+    assert ends  # a resumed run has less to do, and may end before the later moments
     go_on()
     assert damaged(folder) == []
     assert left_over(folder) == []
