@@ -75,7 +75,7 @@ def test_a_run_that_was_ended_goes_on_to_the_same_weights(cases, recipe, run, tm
         resume = ["--resume"] if (folder / "recipe.yaml").is_file() else []
         medgen("train", recipe, "--cases", cases, "--out", folder, "--device", "cpu", *resume)
 
-    for at in seeded(0, count, 4):
+    for at in seeded(0, count, 3):
         ends += fault(go_on, at)
         assert damaged(folder) == []
     assert ends  # a resumed run has less to do, and may end before the later moments
@@ -94,7 +94,7 @@ def test_a_killed_preparation_goes_on_to_the_same_arrays(cases, recipe, tmp_path
     command = ["prepare", recipe, "--cases", cases, "--store"]
     with touches() as kinds:
         medgen(*command, tmp_path / "whole")
-    for at in seeded(2, len(kinds), 4):
+    for at in seeded(2, len(kinds), 3):
         killed(lambda: medgen(*command, tmp_path / "store"), at)
         assert damaged(tmp_path / "store") == []
     medgen(*command, tmp_path / "store")
@@ -108,7 +108,7 @@ def test_a_killed_prediction_goes_on_to_the_same_images(cases, run, tmp_path):
         medgen(*command, tmp_path / "whole")
     whole, out, deaths = images(tmp_path / "whole"), tmp_path / "out", 0
     assert len(whole) == 2
-    for at in seeded(3, len(kinds), 4):
+    for at in seeded(3, len(kinds), 3):
         deaths += killed(lambda: medgen(*command, out, "--resume"), at)
         assert damaged(out) == []
         kept = images(out)
