@@ -241,6 +241,27 @@ MUTATIONS = (
         ("tests/inference/test_cohort.py",),
     ),
     Mutation(
+        "the reason of a failed case names the folder of the patient",
+        "medgen/inference/cohort.py",
+        "reason = reason_of(error, case.images)",
+        "reason = str(error)",
+        ("tests/inference/test_cohort.py::TestCohort::test_nothing_tells_where_the_patient_was",),
+    ),
+    Mutation(
+        "a file that exists is overwritten unasked",
+        "medgen/volume/writing.py",
+        "    if path.exists() and not overwrite:\n",
+        "    if False:\n",
+        ("tests/volume/test_writing.py::test_output_that_exists_is_kept_unless_told",),
+    ),
+    Mutation(
+        "a model chooses which module is imported",
+        "medgen/methods/catalogue.py",
+        "        if name not in allow_modules:\n",
+        "        if False:\n",
+        ("tests/methods/test_method.py::test_a_foreign_module_is_not_imported_unless_allowed",),
+    ),
+    Mutation(
         "a traceback names the folders of this machine",
         "medgen/cli/failures.py",
         "    return _ABSOLUTE_PATH.sub(_shorten, text)\n",
