@@ -56,12 +56,12 @@ class _File:
 
 @contextmanager
 def touches(at: int | None = None, act: Callable[[], None] | None = None) -> Iterator[list[str]]:
-    """The touches inside the block, by kind: ``write``, ``sync``, ``rename``; ``act`` is called at number ``at``."""
+    """The touches inside the block: ``write``, ``sync`` or ``rename``; ``act`` is called from number ``at`` on."""
     kinds: list[str] = []
 
     def touch(kind: str, half: Callable[[], object] = lambda: None) -> None:
         kinds.append(kind)
-        if act is not None and len(kinds) - 1 == at:
+        if act is not None and at is not None and len(kinds) > at:
             half()
             act()
 
@@ -88,7 +88,7 @@ def touches(at: int | None = None, act: Callable[[], None] | None = None) -> Ite
 
 
 def failing(at: int, number: int = errno.ENOSPC) -> Any:
-    """Inside the block the touch ``at`` raises the operating system's error ``number``."""
+    """Inside the block the touch ``at`` and all that follow raise the operating system's error ``number``."""
 
     def fail() -> None:
         raise OSError(number, os.strerror(number))

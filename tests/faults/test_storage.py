@@ -18,6 +18,7 @@ from medgen.preparation import Preparation, PreparationConfig, Roles, build_stor
 from medgen.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from medgen.training.model_folder import save_model
 from medgen.volume import Volume, write_volume
+from medgen.volume.repair import Repaired
 
 
 def json_file(folder, value):
@@ -51,8 +52,14 @@ def store(folder, value):
     build_store([Case("p", "train", None, {"t1": image})], preparation, folder)
 
 
+def repaired(folder, value):
+    folder.mkdir(exist_ok=True)
+    image = Volume(np.full((1, 8, 8, 8), value, np.float32), np.eye(4), notes=(f"note {value}",))
+    Repaired(image, (), 0.0, image.shape, image.spacing).write(folder / "a.nii.gz", overwrite=True)
+
+
 ERRORS = (errno.ENOSPC, errno.EACCES, errno.EDQUOT, errno.EROFS)
-WRITERS = (json_file, volume, weights, model, table, store)
+WRITERS = (json_file, volume, weights, model, table, store, repaired)
 
 
 def contents(folder):
