@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 
