@@ -25,7 +25,7 @@ WORKERS ?= auto
 OUT ?= demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs defaults plain lock audit licences versions format clean
+.PHONY: help demo test check docs defaults mutations plain lock audit licences versions format clean
 
 help:
 	@echo "make demo    phantom -> training -> synthetic CT -> report, in $(OUT)/ (some minutes on two cores)"
@@ -38,6 +38,7 @@ help:
 	@echo "make audit   known vulnerabilities of what the lock names (asks the package index)"
 	@echo "make licences  the licences of what is installed; fails for those that medgen does not take"
 	@echo "make versions  does the core resolve, from wheels alone, for each Python?"
+	@echo "make mutations  break the code on purpose, and show the test that notices (some minutes)"
 	@echo "make format  rewrite the sources in the project's format"
 	@echo "make clean   remove what these made, but not $(VENV)"
 	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) WORKERS=$(WORKERS) OUT=$(OUT)"
@@ -84,6 +85,9 @@ versions: $(SUPPLY)/.done
 
 defaults: $(VENV)/.with-dev
 	$(TEST_ENVIRONMENT) $(BIN)/python pipelines/defaults/run.py
+
+mutations: $(VENV)/.with-dev
+	$(TEST_ENVIRONMENT) $(BIN)/python -m tests.faults.mutations
 
 format: $(VENV)/.with-dev
 	$(BIN)/ruff format .

@@ -1,15 +1,14 @@
 """Shared fixtures."""
 
 import os
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # several test processes share the cores; their threads would spin
 
 from pathlib import Path
-from typing import Any
 
 import pytest
+from faults.network import blocked
 
 
 @pytest.fixture(scope="session")
@@ -22,31 +21,15 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def no_network() -> Iterator[None]:
+def network_attempts() -> Iterator[list[str]]:
     """No test reaches beyond this machine, and nothing that is tested may: not even to look up a name."""
-    real_lookup = socket.getaddrinfo
-
-    def lookup(host: Any, *rest: Any, **options: Any) -> Any:
-        _require_loopback(host)
-        return real_lookup(host, *rest, **options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("connect", "connect_ex", "sendto"):
-            patch.setattr(socket.socket, name, _guarded(getattr(socket.socket, name)))
-        patch.setattr(socket, "getaddrinfo", lookup)
-        yield
+    with blocked() as tried:
+        yield tried
 
 
-def _guarded(call: Callable[..., Any]) -> Callable[..., Any]:
-    def guarded(self: socket.socket, *arguments: Any) -> Any:
-        if self.family != socket.AF_UNIX:
-            _require_loopback(arguments[-1][0])  # the address stands last in each of these calls
-        return call(self, *arguments)
-
-    return guarded
-
-
-def _require_loopback(host: Any) -> None:
-    name = host.decode() if isinstance(host, bytes) else host
-    if name not in (None, "", "localhost", "::1", socket.gethostname()) and not str(name).startswith("127."):
-        raise PermissionError(f"a test tried to reach {name!r} over the network")
+@pytest.fixture(autouse=True)
+def no_network(network_attempts: list[str]) -> Iterator[list[str]]:
+    """A test whose code tried to reach the network fails, even if a library swallowed the refusal."""
+    yield network_attempts
+    tried, network_attempts[:] = list(network_attempts), []
+    assert tried == [], "it tried to reach the network"

@@ -2,18 +2,15 @@
 
 import errno
 import json
-import multiprocessing
 import os
-import signal
 import stat
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from medgen.errors import StorageError
-from medgen.files import atomic_path, remove_partial_files, sha256, storage_errors, write_json
+from medgen.files import atomic_path, sha256, storage_errors, write_json
 
 
 def test_a_file_appears_at_the_end(tmp_path):
@@ -126,30 +123,6 @@ def test_contents_are_synced_before_the_rename(tmp_path, monkeypatch):
     with atomic_path(tmp_path / "a") as temporary:
         temporary.write_bytes(b"x")
     assert order[:2] == ["sync", "rename"]
-
-
-def _write_slowly(path: Path) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(b"half")
-        path.with_name("started").touch()
-        time.sleep(60)
-
-
-def test_kill_leaves_no_file_under_the_final_name(tmp_path):
-    path = tmp_path / "a.bin"
-    path.write_bytes(b"before")
-    process = multiprocessing.get_context("fork").Process(target=_write_slowly, args=(path,))
-    process.start()
-    limit = time.monotonic() + 20
-    while not (tmp_path / "started").exists():
-        assert time.monotonic() < limit
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
-    assert path.read_bytes() == b"before"
-    assert len(list(tmp_path.glob(".partial-*"))) == 1
-    remove_partial_files(tmp_path)
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.bin", "started"]
 
 
 def test_json_is_plain(tmp_path):

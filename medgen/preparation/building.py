@@ -22,7 +22,7 @@ import numpy as np
 
 from medgen.cases import Case, is_optional
 from medgen.errors import InputError, MedgenError, MemoryExhausted, PathError, StorageError
-from medgen.files import image_digest, require_readable, storage_errors
+from medgen.files import image_digest, require_readable, storage_errors, write_json
 from medgen.names import CASE_BYTES, file_name
 from medgen.preparation.fingerprint import summarise
 from medgen.preparation.likeness import calibrate
@@ -273,7 +273,7 @@ def _fill(folder: Path, arrays: dict[str, Array], prepared: Prepared, classes: l
         "notes": list(prepared.notes),
         "files": {name: (folder / f"{name}.npy").stat().st_size for name in arrays},
     }
-    (folder / "case.json").write_text(json.dumps(facts, indent=2))
+    write_json(folder / "case.json", facts)
 
 
 def _found(prepared: Prepared) -> dict[int, tuple[float, int, float]]:

@@ -8,8 +8,8 @@ from typing import Any
 
 from medgen.files import sha256
 from medgen.preparation import Store
+from medgen.preparation.store import CASES
 from medgen.recipe.settings import Recipe
-from medgen.run.manifest import CASES
 
 RECIPE = "recipe.yaml"
 

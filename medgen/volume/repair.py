@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from medgen import __version__
 from medgen.errors import InputError
-from medgen.files import require_output, write_json
+from medgen.files import atomic_path, require_output, write_json
 from medgen.volume.damage import explained
 from medgen.volume.dicom import is_dicom, stack_values, without_copies
 from medgen.volume.grid import STRAIGHT, straighten
@@ -73,12 +73,18 @@ class Repaired:
         """
         path, sidecar = repaired_files(path, overwrite=overwrite)
         before = sidecar.read_bytes() if sidecar.exists() else None
-        write_json(sidecar, self._facts())
         try:
-            return write_volume(self.volume, path, kind=self._kind, overwrite=overwrite), sidecar
+            with atomic_path(path) as temporary:
+                write_volume(self.volume, temporary, kind=self._kind, overwrite=True)
+                write_json(sidecar, self._facts())  # last, when a full disk can no longer stop the volume
         except BaseException:  # what stands there is the old volume, or none
-            sidecar.unlink() if before is None else sidecar.write_bytes(before)
+            if before is None:
+                sidecar.unlink(missing_ok=True)
+            elif sidecar.read_bytes() != before:
+                with atomic_path(sidecar) as temporary:
+                    temporary.write_bytes(before)
             raise
+        return path, sidecar
 
     @property
     def _kind(self) -> Literal["scalar", "label"]:

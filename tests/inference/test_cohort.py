@@ -3,17 +3,13 @@
 import csv
 import json
 import logging
-import multiprocessing
 import os
-import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from mean_model import Mean, describe, head, make_model, save
 
 from medgen.cases import Case, write_cases
@@ -333,45 +329,6 @@ class TestResume:
         (out / "prediction.json").write_text(json.dumps(report))
         result = predict_cohort(make_model(), cases[:2], out, resume=True)
         assert [case.status for case in result.cases] == ["done"] * 2
-
-    def test_kill_anywhere(self, cases: list[Case], tmp_path: Path) -> None:
-        """Killed after the second case, while the third is at work: what is there is whole, and stays."""
-        out = tmp_path / "out"
-        process = multiprocessing.get_context("fork").Process(target=_slow_cohort, args=(cases, out))
-        process.start()
-        deadline = time.monotonic() + 30
-        # A result counts once the report says what it was made from, which is written after it.
-        while _reported(out) < 2 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
-        finished = outputs(out)
-        times = {path: path.stat().st_mtime_ns for path in out.glob("head_*/head_*.nii.gz")}
-        assert 2 <= len(finished) < 4
-        result = predict_cohort(make_model(), cases, out, resume=True)
-        assert [case.status for case in result.cases][:2] == ["kept"] * 2
-        assert all(path.stat().st_mtime_ns == times[path] for path in sorted(times)[:2])
-        predict_cohort(make_model(), cases, tmp_path / "again")
-        assert outputs(out) == outputs(tmp_path / "again")
-        assert not list(out.rglob(".partial-*"))
-
-
-def _reported(out: Path) -> int:
-    report = out / "prediction.json"
-    return len(json.loads(report.read_text())["cases"]) if report.is_file() else 0
-
-
-def _slow_cohort(cases: list[Case], out: Path) -> None:
-    torch.set_num_threads(1)  # the thread pool of the parent does not survive the fork
-    model = make_model()
-    real = model.predict_file
-
-    def slow(*arguments: object, **options: object) -> object:
-        time.sleep(0.2)
-        return real(*arguments, **options)
-
-    model.predict_file = slow  # type: ignore[method-assign]
-    predict_cohort(model, cases, out)
 
 
 class TestPublicFunction:

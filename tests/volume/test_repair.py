@@ -12,7 +12,7 @@ from nifti_files import affine_of, noise, save, turned
 from pydicom.uid import CTImageStorage, generate_uid
 
 from medgen.cli import main
-from medgen.errors import InputError, UsageError
+from medgen.errors import InputError, StorageError, UsageError
 from medgen.volume import read_volume, repair_volume, write_volume
 
 WEIGHTS = np.array([7, 11, 13])  # of the index in a ramp: a linear function of the place in mm, on any affine
@@ -408,11 +408,11 @@ class TestWhatIsWritten:
 
         repaired = repair_volume(save(tmp_path / "in.nii", noise()))
         monkeypatch.setattr("medgen.volume.repair.write_volume", full)
-        with pytest.raises(OSError, match="no space"):
+        with pytest.raises(StorageError, match="no space"):
             repaired.write(tmp_path / "new.nii.gz")
         (tmp_path / "old.nii.gz").write_text("mine")
         (tmp_path / "old.fix.json").write_text("mine too")
-        with pytest.raises(OSError, match="no space"):
+        with pytest.raises(StorageError, match="no space"):
             repaired.write(tmp_path / "old.nii.gz", overwrite=True)
         assert sorted(path.name for path in tmp_path.iterdir()) == ["in.nii", "old.fix.json", "old.nii.gz"]
         assert (tmp_path / "old.fix.json").read_text() == "mine too"
