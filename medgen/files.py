@@ -114,7 +114,7 @@ def require_writable(folder: str | Path, *, need: float = 0) -> None:
     """
     place = _existing(Path(folder).absolute())
     if not place.is_dir():
-        raise StorageError("this is a file, not a folder", where=place, fix="choose another folder, or move the file")
+        raise PathError("this is a file, not a folder", where=place, fix="choose another folder, or move the file")
     if not os.access(place, os.W_OK | os.X_OK):
         raise StorageError("no permission to write here", where=place, fix="choose a folder that you may write to")
     free = shutil.disk_usage(place).free
@@ -133,7 +133,7 @@ def require_output(path: str | Path) -> None:
         StorageError: it is a folder, or its folder could not be written.
     """
     if Path(path).is_dir():
-        raise StorageError("this is a folder, not a file", where=path, fix="choose another name, or move the folder")
+        raise PathError("this is a folder, not a file", where=path, fix="choose another name, or move the folder")
     require_writable(Path(path).absolute().parent)
 
 

@@ -99,7 +99,7 @@ def benchmark(
         )
     if found.rows:
         show_table(HEADING, cells(found.rows))
-        say(found.verdict)
+        note(found.verdict)
         note("scores in %: mean (standard deviation over cases); benchmark.md has the tests and every seed")
     say(str(out))
     found.require_complete()

@@ -42,7 +42,7 @@ def choose_run(runs: Sequence[Path], predictions: Path, scored: Sequence[str]) -
     wanted, made = (by, f"{predictions.name}/ was") if by else (tuple(scored), "what was scored was")
     if not runs:
         return None, []
-    names = [f"{run.name}/" for run in runs]
+    names = [_name(run) for run in runs]
     if wanted:
         fitting = [run for run in runs if weights_of(run) in wanted]
         if not fitting:
@@ -52,15 +52,17 @@ def choose_run(runs: Sequence[Path], predictions: Path, scored: Sequence[str]) -
                 "so no training and no recipe is shown"
             ]
         alike = len({weights_of(run) for run in fitting}) < len(fitting)
-        same = listed([f"{run.name}/" for run in fitting])
-        return fitting[0], [f"several runs hold these weights: {same}; shown is {fitting[0].name}/"] if alike else []
+        same = listed([_name(run) for run in fitting])
+        return fitting[0], [f"several runs hold these weights: {same}; shown is {_name(fitting[0])}"] if alike else []
     chosen = next((run for run in runs if run.name == _USUAL), runs[0])
     doubts = []
     if len(runs) > 1:
-        doubts.append(f"there are several runs, {listed(names)}, and no record of which one to show: {chosen.name}/ is")
+        doubts.append(
+            f"there are several runs, {listed(names)}, and no record of which one to show: {_name(chosen)} is"
+        )
     if predictions.is_dir() and any(predictions.iterdir()):
         doubts.append(
-            f"{predictions.name}/ has no record of the weights that made it, so it may not be of {chosen.name}/"
+            f"{predictions.name}/ has no record of the weights that made it, so it may not be of {_name(chosen)}"
         )
     return chosen, doubts
 
@@ -118,6 +120,11 @@ def _older(scores: MethodScores, predictions: Path) -> list[str]:
 
 def _is_run(folder: Path) -> bool:
     return (folder / "recipe.yaml").is_file() and any((folder / mark).exists() for mark in _MARKS)
+
+
+def _name(run: Path) -> str:
+    """The name of a run folder, also of the one that is called ``.``."""
+    return f"{run.resolve().name}/"
 
 
 def _short(weights: Sequence[str | None]) -> str:

@@ -10,8 +10,8 @@ import pytest
 
 from medgen.cases import Case, read_cases
 from medgen.cases.phantoms import is_phantom, phantom_notice
-from medgen.methods.base import Shape
-from medgen.methods.catalogue import create
+from medgen.methods.segmentation import Config as SegmentationConfig
+from medgen.methods.segmentation import Segmentation
 from medgen.preparation import Preparation, build_store
 from medgen.recipe.settings import load_recipe
 from medgen.run.description import describe
@@ -78,8 +78,12 @@ def test_the_model_says_how_many_phantoms_it_learnt_from(tmp_path, copy):
     )
     recipe = recipe.model_copy(update={"preparation": recipe.preparation.model_copy(update={"spacing": (8, 8, 8)})})
     store = build_store(cases, Preparation(recipe.data, recipe.preparation), tmp_path / "store")
-    method = create("segmentation", {"network": "unet"}, Shape(1, 2, (16, 16, 16)))
-    pure, both = (json.loads(json.dumps(describe(recipe, method, store, ["head"], each))) for each in (cases, mixed))
+    pure, both = (
+        json.loads(
+            json.dumps(describe(recipe, Segmentation, SegmentationConfig(network="unet"), store, ["head"], each))
+        )
+        for each in (cases, mixed)
+    )
     assert pure["phantoms"] == {"train": 2}
     assert "phantoms alone" in phantom_notice(pure)
     assert "phantoms, 1 of 2 cases" in phantom_notice(both)

@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 from test_report import make_study, text_of, write_scores
@@ -148,3 +149,13 @@ def test_scores_of_several_methods_without_predictions_are_of_the_run_that_made_
     errors, page = said(study, capsys)
     assert "warning:" not in errors
     assert "method: context_aware_gan" in page
+
+
+def test_a_run_folder_from_inside_has_its_name(study, monkeypatch):
+    monkeypatch.chdir(study / "run")
+    (study / "predictions").rename("predictions")
+    _, doubts = choose_run(find_runs(Path()), Path("predictions"), [OTHERS])
+    assert doubts == []
+    give_weights(Path(), OTHERS)
+    _, doubts = choose_run(find_runs(Path()), Path("predictions"), [])
+    assert f"which no run here holds: run/ ({OTHERS[:12]})" in doubts[0]
