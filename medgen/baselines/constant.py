@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from medgen.baselines.classifiers import ConstantClass
 from medgen.baselines.regressors import ConstantBaseline
+from medgen.errors import InputError
 from medgen.preparation import Preparation, StoredCase
 from medgen.preparation.task import Task
 
@@ -25,14 +27,14 @@ def constant_of(task: Task, training: Sequence[StoredCase], channels: int) -> tu
 
     Returns:
         One value a channel, in the range of the task.
+
+    Raises:
+        InputError: no voxel in the masks has a class.
     """
     if not task.labels:
         return (float(ConstantBaseline().fit(training).value or 0.0),) * channels
-    counts = np.zeros(channels, np.int64)
-    for case in training:
-        counts += np.bincount(np.asarray(case.label)[np.asarray(case.mask) > 0].ravel(), minlength=channels)[:channels]
-    most = 1 + int(counts[1:].argmax())
-    return tuple(float(number == most) for number in range(channels))
+    chosen = ConstantClass.fit(training, channels - 1).chosen
+    return tuple(float(number == chosen) for number in range(channels))
 
 
 def constant_error(
@@ -59,7 +61,10 @@ def constant_error(
     scored, error = task.scored(held_out), task.error
     if error is None or not known or not scored:
         return None
-    values = constant_of(task, known, channels)
+    try:
+        values = constant_of(task, known, channels)
+    except InputError:  # no voxel of a class in any mask: a network may still learn that there is none
+        return None
     errors = [error(_estimate(values, case, task), case, preparation) for case in scored]
     return float(np.nanmean(errors)) if np.isfinite(errors).any() else None
 
