@@ -91,6 +91,30 @@ MUTATIONS = (
         ("tests/training/test_checkpoint.py::test_a_flipped_bit_in_the_weights_is_noticed",),
     ),
     Mutation(
+        "weights that are not finite become a model",
+        "medgen/training/checkpoint.py",
+        "    _require_finite(weights.items(), path)\n",
+        "",
+        ("tests/training/test_watch.py::test_what_is_not_finite_is_never_written",),
+    ),
+    Mutation(
+        "two cases have a confidence interval",
+        "medgen/metrics/resampling.py",
+        "FEWEST = 6\n",
+        "FEWEST = 2\n",
+        ("tests/metrics/test_statistics.py::test_fewer_than_six_cases_have_no_interval_and_no_test",),
+    ),
+    Mutation(
+        "a name in a model leads out of the output folder",
+        "medgen/names.py",
+        "or not name.isprintable() or _NOT_IN_NAMES & set(name):",
+        "or not name.isprintable():",
+        (
+            "tests/inference/test_hostile_models.py::test_a_role_that_leads_outside_writes_nothing",
+            "tests/inference/test_hostile_models.py::test_no_name_leads_out_of_a_folder",
+        ),
+    ),
+    Mutation(
         "a resumed run has forgotten the state of its optimisers",
         "medgen/run/fitting.py",
         '            optimizer.load_state_dict(state["optimizers"][name])\n',
