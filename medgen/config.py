@@ -96,7 +96,8 @@ def _explain(kind: type[BaseModel], error: ValidationError, where: str | Path | 
     if first["type"] == "extra_forbidden":
         known = _keys(kind, location[:-1])
         near = get_close_matches(location[-1], known, 1)
-        fix = f"did you mean '{near[0]}'?" if near else f"the keys are: {', '.join(sorted(known))}"
+        keys = f"the keys are: {', '.join(sorted(known))}" if known else "take it out"
+        fix = f"did you mean '{near[0]}'?" if near else keys
         return UsageError(f"unknown key '{name}'", where=where, fix=fix)
     if first["type"] == "missing":
         return UsageError(f"the key '{name}' is missing", where=where, fix=f"add '{name}: ...'")

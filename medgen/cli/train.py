@@ -75,6 +75,7 @@ def train(
             precision=precision,
             store=store,
             allow_modules=allow_module,
+            resume=resume,
         )
         show_table(("what", "planned"), plan_rows(planned))
         return

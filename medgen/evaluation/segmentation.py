@@ -15,7 +15,7 @@ from medgen.errors import InputError, PathError, UsageError
 from medgen.evaluation.classes import Classes, Grouping
 from medgen.evaluation.grids import on_grid_of, recorded
 from medgen.evaluation.provenance import provenance
-from medgen.evaluation.references import Reference, compare_grids, find_predictions, find_references
+from medgen.evaluation.references import Reference, compare_grids, copies, find_predictions, find_references
 from medgen.evaluation.scores import Scores
 from medgen.evaluation.strays import file_notes
 from medgen.metrics.matching import OVERLAP
@@ -113,10 +113,11 @@ def evaluate_segmentation(
             option is out of its range; or a split is given, but the references are not a case table.
     """
     measures = {"tolerance": tolerance, "lesion_overlap": lesion_overlap, "lesion_minimum_ml": lesion_minimum_ml}
-    if not 0 < lesion_overlap <= 1 or min(measures.values()) < 0:
-        raise UsageError(
-            f"lesion_overlap must lie in (0, 1], and tolerance and lesion_minimum_ml must be at least 0, got {measures}"
-        )
+    if not 0 < lesion_overlap <= 1:
+        raise UsageError(f"lesion_overlap is {lesion_overlap:g}", fix="give a number above 0 and up to 1; 0.1 is usual")
+    for name in ("tolerance", "lesion_minimum_ml"):
+        if measures[name] < 0:
+            raise UsageError(f"{name} is {measures[name]:g}", fix="give a number of at least 0")
     grouping = Grouping.for_predictions(classes or {}, group_predictions, Path(predictions))
     found, settings, notes = find_references(Path(references), role, mask_role, split, domain)
     paths = find_predictions(Path(predictions), found, role)
@@ -132,6 +133,7 @@ def evaluate_segmentation(
         notes=(
             *notes,
             *file_notes(Path(predictions), role, Path(references), found),
+            *copies(found, paths),
             *moved,
             *table.remarks(mask_role, grouping),
         ),

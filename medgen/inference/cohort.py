@@ -267,9 +267,9 @@ def _predict_case(
         if earlier is not None and all(file.exists() for file in job.files):
             before = earlier.get(case.name, CaseReport(case.name, "kept"))
             change = made.change_since(before.made_from or MadeFrom())
-            if not change and not (options.strict and before.warnings):
-                return replace(before, status="kept", output=job.name, seconds=0.0, reason="")
-            log.info("case %s is predicted again: %s", case.name, change or "it has a warning")
+            if not change:
+                return _kept(before, job, strict=options.strict)
+            log.info("case %s is predicted again: %s", case.name, change)
         # An interrupted case may have left some of its files: they are replaced.
         replaced = overwrite or earlier is not None
         written = model.predict_file(case, output / job.name, options, overwrite=replaced)
@@ -286,6 +286,15 @@ def _predict_case(
     for sentence in written.sentences:
         log.info("case %s: %s", case.name, without_folders(sentence, case.images))
     return CaseReport(case.name, "done", job.name, _since(started), notes, **content_of(written), made_from=made)
+
+
+def _kept(before: CaseReport, job: Job, *, strict: bool) -> CaseReport:
+    """A result of an earlier run; one with a warning fails where that is asked for, and its files stay."""
+    if strict and before.warnings:
+        reason = f"refused by --strict, its files were left as they are: {'; '.join(before.warnings)}"
+        log.warning("case %s failed: %s", job.case.name, reason)
+        return replace(before, status="failed", seconds=0.0, reason=reason)
+    return replace(before, status="kept", output=job.name, seconds=0.0, reason="")
 
 
 def _require_one_image(model: LoadedModel, options: PredictOptions) -> None:

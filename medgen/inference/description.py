@@ -83,7 +83,7 @@ def settings_of_model(source: str) -> Iterator[None]:
     """
     try:
         yield
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"model.json lacks {error}", where=source or None, fix="copy the model folder again") from None
     except UsageError as error:
         raise ModelError(f"model.json: {error.what}", where=source or None, fix=error.fix) from error

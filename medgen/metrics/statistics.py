@@ -204,7 +204,7 @@ def summarise_runs(values: Sequence[ArrayLike], *, seed: int = 0, draws: int = 2
         "mean": mean_of(seed_means),
         "sd_cases": sd_of(finite_means(table, axis=0)),
         "sd_seeds": sd_of(seed_means),
-        "ci95": interval(two_level_means(table, seeds, cases), table.shape[1]),
+        "ci95": interval(two_level_means(table, seeds, cases), int(np.isfinite(table).any(axis=0).sum())),
         "n_cases": table.shape[1],
         "n_seeds": table.shape[0],
         "n_failed": int((~np.isfinite(table)).sum()),

@@ -31,7 +31,7 @@ LIMIT = 8.0
 """Standard deviations at which a z-score is clipped: a hot vessel or a metal artefact must not rule the network."""
 
 
-def body_mask(image: Array, affine: Array) -> Mask:
+def body_mask(image: Array, affine: Array, *, quiet_air: bool = True) -> Mask:
     """The body in an MR or CT volume, found from the volume alone.
 
     Otsu's threshold on the logarithm of clipped intensities (dark tissue and fat then lie closer together than
@@ -41,6 +41,8 @@ def body_mask(image: Array, affine: Array) -> Mask:
     Args:
         image: (X, Y, Z), any unit, finite.
         affine: (4, 4) voxel index to mm.
+        quiet_air: tell air of whole numbers (0, 1 and 2, mostly 1) from the background of a z-scored brain; False, as
+            earlier versions did not, is for the models that they trained.
 
     Returns:
         (X, Y, Z) bool; nothing is True where the volume holds a single value.
@@ -48,7 +50,7 @@ def body_mask(image: Array, affine: Array) -> Mask:
     from scipy import ndimage
     from skimage.filters import threshold_otsu
 
-    background = _inner_background(image)
+    background = _inner_background(image, _DEEP if quiet_air else 0.0)
     if background is not None:
         return _pieces(image != background)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
@@ -78,7 +80,7 @@ def grown(body: Mask, affine: Array, margin: float) -> Mask:
     return result.view(bool)
 
 
-def _inner_background(image: Array) -> float | None:
+def _inner_background(image: Array, deep: float) -> float | None:
     """A value that fills a quarter of the volume with others on both sides of it.
 
     Those below reach far: air of a scan with little noise is 0, 1 and 2, most of it 1, and is no such background.
@@ -87,7 +89,8 @@ def _inner_background(image: Array) -> float | None:
     values, counts = np.unique(sample, return_counts=True)
     commonest = values[counts.argmax()]
     low, high = np.percentile(sample, [0.5, 99.5])
-    inner = commonest < values[-1] and np.mean(sample < commonest) > 0.01 and commonest - low > _DEEP * (high - low)
+    reaches = commonest - low > deep * (high - low) if deep else values[0] < commonest
+    inner = reaches and commonest < values[-1] and np.mean(sample < commonest) > 0.01
     return float(commonest) if inner and counts.max() > sample.size / 4 else None
 
 

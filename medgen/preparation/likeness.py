@@ -120,8 +120,8 @@ def _compare(
     groups = _groups(numbers, known)
     limit = calibration.limit
     if limit is not None and max(groups) > limit:
-        odd = [f"{group.name} {each:.1f}" for group, each in zip(GROUPS, groups, strict=True) if each > limit]
-        return f"{image}: {', '.join(odd)} standard deviations from the training images, at most {limit:.1f} expected"
+        odd = [f"{group.name} {each:.2f}" for group, each in zip(GROUPS, groups, strict=True) if each > limit]
+        return f"{image}: {', '.join(odd)} standard deviations from the training images, at most {limit:.2f} expected"
     share, perm, flips = _turned(numbers, known)
     if share < calibration.turned:
         order, along = ("".join("XYZ"[axis] for axis in axes) for axes in (perm, (a for a in (1, 2) if flips[a])))

@@ -62,6 +62,7 @@ class Preparation:
         config: what is done to them.
         training: by input role, the fingerprint of the training set.
         calibration: how far from it a patient may be; None in models of earlier versions.
+        quiet_air: see :func:`~medgen.preparation.intensity.body_mask`; False in models of earlier versions.
 
     Raises:
         UsageError: an intensity is set for a role that is not used, or the target's has no range.
@@ -71,6 +72,7 @@ class Preparation:
     config: PreparationConfig = field(default_factory=PreparationConfig)
     training: Mapping[str, Fingerprint] = field(default_factory=dict)
     calibration: Calibration | None = None
+    quiet_air: bool = True
 
     def __post_init__(self) -> None:
         known = {name for role in self.roles.all for name in (role, *columns_of(role))}
@@ -143,7 +145,7 @@ class Preparation:
         channels = [self._values(role, images[role], place, notes) if role in images else None for role in inputs]
         shown = channels[0] if channels else self._values(first, images[first], place, [])
         assert shown is not None  # the first input is never optional
-        body = body_mask(shown[0], place.affine)
+        body = body_mask(shown[0], place.affine, quiet_air=self.quiet_air)
         if not body.any():
             raise InputError("the image is empty: one value throughout", where=images[first].source)
         image = [
@@ -294,6 +296,7 @@ class Preparation:
             "config": self.config.model_dump(mode="json"),
             "training": {role: each.model_dump(mode="json") for role, each in self.training.items()},
             "calibration": self.calibration and self.calibration.model_dump(mode="json"),
+            "quiet_air": self.quiet_air,
         }
 
     @classmethod
@@ -305,4 +308,5 @@ class Preparation:
         """
         training = {role: Fingerprint.saved(each) for role, each in values.get("training", {}).items()}
         calibration = build(Calibration, values["calibration"]) if values.get("calibration") else None
-        return cls(build(Roles, values["roles"]), build(PreparationConfig, values["config"]), training, calibration)
+        roles, config = build(Roles, values["roles"]), build(PreparationConfig, values["config"])
+        return cls(roles, config, training, calibration, quiet_air=values.get("quiet_air") is True)

@@ -102,7 +102,7 @@ def _training(sources: Sources) -> Work:
     kept = "the best value" if sources.segments else "the weights that were kept"
     caption = "Losses as logged (pale) and as a running mean"
     validated = any(curves.validation for stage in sources.curves.values() for curves in stage[:1])
-    caption += f"; the circle marks {kept}." if validated else "; no case was held out to validate on."
+    caption += f"; the circle marks {kept}." if validated else "; there was no validation."
     if any(len(stage) > 1 for stage in sources.curves.values()):
         caption += " Faint lines are the networks of the inner folds, whose estimates the next stage was trained on."
     draw = partial(training_chart, sources.curves)

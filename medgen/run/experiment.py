@@ -23,7 +23,7 @@ from medgen.recipe.settings import Recipe, load_recipe, save_recipe
 from medgen.run.cascade import fit_cascade
 from medgen.run.description import describe
 from medgen.run.first_context import Trees
-from medgen.run.manifest import require_same_cases, write_manifest
+from medgen.run.manifest import require_same_cases, require_same_table, write_manifest
 from medgen.run.plan import Plan
 from medgen.run.planning import FOLDS, shape_of
 from medgen.run.provenance import provenance
@@ -114,6 +114,8 @@ def train(
             stack.enter_context(_opened(folder, settings, resume=resume))
         engine.barrier()
         began = time.monotonic()
+        if resume:
+            require_same_table(folder, learnt)
         prepared = _prepare(settings, learnt, place, engine, progress)
         require_same_cases(folder, prepared, resume=resume, write=engine.rank == 0)
         metrics = RunLog(folder, tensorboard=settings.schedule.tensorboard and engine.rank == 0)

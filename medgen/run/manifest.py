@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -80,18 +81,36 @@ def require_same_cases(folder: Path, prepared: Store, *, resume: bool, write: bo
     path = folder / CASES
     now = {case.name: [case.split, case.domain, case.folder.parent.name] for case in prepared.cases}
     if resume and path.is_file():
-        before = json.loads(path.read_text())
-        found = ((name, _change(before.get(name), now.get(name))) for name in sorted({*before, *now}))
-        if changes := [(name, change) for name, change in found if change]:
-            told = "; ".join(f"{name} {change}" for name, change in changes[:_NAMED])
-            more = f"; and {len(changes) - _NAMED} more" if len(changes) > _NAMED else ""
-            raise UsageError(
-                f"the cases differ from the run's: {told}{more}",
-                where=folder,
-                fix="resume with the same case table, or start a new run in another folder",
-            )
+        _require_unchanged(folder, json.loads(path.read_text()), now)
     if write:
         write_json(path, now)
+
+
+def require_same_table(folder: Path, cases: Sequence[Case]) -> None:
+    """Refuse to go on with other cases, splits or domains, before any image is prepared.
+
+    Args:
+        folder: the run; one that an earlier version began has no record and is believed.
+        cases: training and validation cases of the table.
+
+    Raises:
+        UsageError: as :func:`require_same_cases`.
+    """
+    if (path := folder / CASES).is_file():
+        before = {name: each[:2] for name, each in json.loads(path.read_text()).items()}
+        _require_unchanged(folder, before, {case.name: [case.split, case.domain] for case in cases})
+
+
+def _require_unchanged(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    found = ((name, _change(before.get(name), now.get(name))) for name in sorted({*before, *now}))
+    if changes := [(name, change) for name, change in found if change]:
+        told = "; ".join(f"{name} {change}" for name, change in changes[:_NAMED])
+        more = f"; and {len(changes) - _NAMED} more" if len(changes) > _NAMED else ""
+        raise UsageError(
+            f"the cases differ from the run's: {told}{more}",
+            where=folder,
+            fix="resume with the same case table, or start a new run in another folder",
+        )
 
 
 def _change(before: Sequence[str | None] | None, now: Sequence[str | None] | None) -> str:
@@ -101,7 +120,11 @@ def _change(before: Sequence[str | None] | None, now: Sequence[str | None] | Non
     for old, new in zip(before[:2], now[:2], strict=True):
         if old != new:
             return f"was {old} and is {new}"
-    return "has other images or another preparation" if before[2] != now[2] else ""
+    return (
+        "has other images or another preparation, or another version of medgen prepared it"
+        if before[2:] != now[2:]
+        else ""
+    )
 
 
 def _hashes(cases: Sequence[Case], roles: Roles) -> dict[str, str]:

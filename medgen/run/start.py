@@ -18,6 +18,7 @@ from medgen.recipe.settings import Recipe, load_recipe
 from medgen.run.monitor.monitor import require_selection
 from medgen.run.plan import Plan
 from medgen.run.planning import make_plan, require_space, shape_of
+from medgen.run.same import require_same_recipe, require_unused
 from medgen.sampling.streams import require_streams, visible
 from medgen.training.engine import Engine, best_precision, require_precision
 from medgen.training.log import require_tensorboard
@@ -38,6 +39,7 @@ def plan(
     precision: Literal["32", "bf16"] | None = None,
     store: str | Path | None = None,
     allow_modules: Sequence[str] = (),
+    resume: bool = False,
 ) -> Plan:
     """What :func:`~medgen.run.experiment.train` would do with the same arguments; nothing is written.
 
@@ -62,6 +64,7 @@ def plan(
         world=devices * nodes,
         precision=precision,
         allow_modules=allow_modules,
+        resume=resume,
     )
     engine = Engine(device, precision=planned.precision)
     shape = shape_of(settings, kind, max(1, len(settings.data.classes)))
@@ -104,6 +107,10 @@ def checked_run(
     learnt = learnt_from(table, settings.data, kind)
     chosen = _precision(settings, folder, device, resume=resume)
     settings = load_recipe(settings, [f"schedule.precision='{chosen}'"])
+    if resume and (folder / "recipe.yaml").is_file():
+        require_same_recipe(folder, settings)
+    elif not resume:
+        require_unused(folder)
     require_startable(settings, kind, config, learnt, table, world=world)
     planned = make_plan(settings, kind, config, learnt, device=device, precision=chosen, world=world)
     require_space(planned, folder, store)

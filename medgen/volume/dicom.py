@@ -22,7 +22,7 @@ from medgen.volume.grid import Grid
 from medgen.volume.padding import AIR, Padding, doubtful_padding, fill_padding
 from medgen.volume.series import is_dicom, read_pixels
 from medgen.volume.slices import Slice, damage, silenced
-from medgen.volume.stack import Stack, at_one_place, read_stack, require_apart, require_enough, require_even, stack_grid
+from medgen.volume.stack import Stack, at_one_place, read_stack, require_enough, require_even, stack_grid
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -154,16 +154,20 @@ def without_copies(stack: Stack) -> Stack:
     copied = []
     for number in at_one_place(stack).tolist():
         both, _ = stack_values(replace(stack, slices=stack.slices[number : number + 2]), None)
-        if np.array_equal(both[..., 0], both[..., 1]):
-            copied.append(number + 1)
+        if differing := int((both[..., 0] != both[..., 1]).sum()):
+            names = " and ".join(each.path.name for each in stack.slices[number : number + 2])
+            raise InputError(
+                f"{names} lie at one position and differ in {differing} voxels, so none is a copy of the other",
+                where=stack.path,
+                fix="take one of the two out of the folder",
+            )
+        copied.append(number + 1)
     kept = [number for number in range(len(stack.slices)) if number not in set(copied)]
     names = ", ".join(stack.slices[number].path.name for number in copied)
     notes = (f"left out as exact copies of another slice: {names}",) if copied else ()
     slices = [stack.slices[number] for number in kept]
-    left = Stack(slices, stack.heights[kept], stack.path, stack.notes + notes)
-    require_apart(left)
     require_enough(slices, stack.path)
-    return left
+    return Stack(slices, stack.heights[kept], stack.path, stack.notes + notes)
 
 
 def _decoded(path: Path, one: Slice) -> NDArray[Any]:

@@ -92,13 +92,14 @@ def test_strict_fails_the_case_and_keeps_nothing_of_it(model, usual, odd, tmp_pa
 
 
 def test_strict_resumes_a_lenient_run(model, usual, odd, tmp_path):
-    """What was kept with a warning is refused now; what was not is left as it is."""
+    """What was kept with a warning is refused now, and its files stay: nobody asked to remove them."""
     predict_cohort(model, [usual, odd], tmp_path / "out")
     before = (tmp_path / "out" / "usual" / "usual_ct.nii.gz").stat().st_mtime_ns
     result = predict_cohort(model, [usual, odd], tmp_path / "out", STRICT, resume=True)
     assert [case.status for case in result.cases] == ["kept", "failed"]
     assert (tmp_path / "out" / "usual" / "usual_ct.nii.gz").stat().st_mtime_ns == before
-    assert not list((tmp_path / "out").glob("odd/*.nii.gz"))
+    assert [path.name for path in (tmp_path / "out").glob("odd/*.nii.gz")] == ["odd_ct.nii.gz"]
+    assert "its files were left as they are" in result.cases[1].reason
 
 
 def test_a_resumed_run_keeps_the_warnings(model, odd, tmp_path):

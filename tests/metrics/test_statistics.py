@@ -32,6 +32,8 @@ def test_fewer_than_six_cases_have_no_interval_and_no_test():
     assert np.isnan([runs["p"], *runs["ci95"]]).all()
     assert more["p"] == enough["p"]
     assert math.isnan(summarise_runs([five, five])["ci95"][0])
+    scored = [[*five, NAN, NAN], [*five, NAN, NAN]]  # cases without a number are none of the six
+    assert math.isnan(summarise_runs(scored)["ci95"][0])
     assert math.isnan(gap_share([[0.0] * 5], [five], [[10.0] * 5])["share"])
 
 

@@ -119,6 +119,9 @@ def test_as_dict_is_plain_and_complete():
     plan = preparation(spacing=[1, 2, 3], bias_correction="n4", intensity={"t1": {"percentiles": [1, 99]}}, nan="zero")
     copy = Preparation.from_dict(json.loads(json.dumps(plan.as_dict())))
     assert copy.as_dict() == plan.as_dict()
+    earlier = {key: value for key, value in plan.as_dict().items() if key != "quiet_air"}
+    assert copy.quiet_air
+    assert not Preparation.from_dict(earlier).quiet_air
     assert copy.config == plan.config
     assert copy.roles == plan.roles
 

@@ -123,7 +123,7 @@ def test_one_case_of_one_method_gets_no_chart(study):
     pictures = {picture.name: picture for picture in draw_figures(alone)}
     assert not {"scores", "cases"} & pictures.keys()
     assert "case_good" in pictures
-    assert pictures["training"].caption.endswith("; no case was held out to validate on.")
+    assert pictures["training"].caption.endswith("; there was no validation.")
 
 
 def test_label_maps_become_classes_and_probabilities_are_no_prediction(study):

@@ -323,14 +323,13 @@ def test_an_unreadable_output_folder_is_found_at_the_start(cases, tmp_path):
 
 
 def test_a_living_run_is_not_touched(cases, tmp_path):
-    run = tmp_path / "run"
-    save_recipe(load_recipe(tiny.RECIPE), run / "recipe.yaml")
+    recipe = tiny.recipe(schedule={"steps": 1, "validate_every": 1})
+    run = train(recipe, cases, tmp_path / "run", device="cpu")
     half = run / "checkpoints" / ".partial-x"
-    half.parent.mkdir()
     half.write_bytes(b"half a checkpoint")
     before = (run / "recipe.yaml").stat().st_ino
     with folder_lock(run), pytest.raises(UsageError, match="another run is using"):
-        train(tiny.RECIPE, cases, run, resume=True, device="cpu")
+        train(recipe, cases, run, resume=True, device="cpu")
     assert half.read_bytes() == b"half a checkpoint"
     assert (run / "recipe.yaml").stat().st_ino == before
 

@@ -260,7 +260,7 @@ class TestCopies:
         write_series(
             tmp_path / "series", np.concatenate([data, data[..., 4:5], other], axis=2), heights=[*range(7), 4, 2]
         )
-        with pytest.raises(InputError, match=r"1 of 8 slices lie where another.*slice02.dcm and slice08.dcm"):
+        with pytest.raises(InputError, match=r"slice02.dcm and slice08.dcm lie at one position and differ in 1 voxels"):
             repair_volume(tmp_path / "series", drop_copies=True)
 
     def test_a_slope_makes_equal_numbers_differ(self, tmp_path):
@@ -272,7 +272,7 @@ class TestCopies:
             heights=[*range(7), 2],
             rescale=lambda index: (2, 0) if index == 7 else (1, 0),
         )
-        with pytest.raises(InputError, match="lie where another"):
+        with pytest.raises(InputError, match="lie at one position and differ in 30 voxels"):
             repair_volume(tmp_path / "series", drop_copies=True)
 
     def test_without_a_copy_it_says_so(self, tmp_path):
