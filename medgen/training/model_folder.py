@@ -245,7 +245,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
         description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         kind = description["format"]
     except (FileNotFoundError, NotADirectoryError):
-        fix = "give the folder of 'medgen train --out'; if training has not ended, resume it; predict, sample and latent take --checkpoint last"
+        fix = "give the folder of 'medgen train --out'; if training has not ended, resume it (or --checkpoint last)"
         raise ModelError("there is no model here", where=folder, fix=fix) from None
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ModelError("model.json is damaged", where=path, fix=_AGAIN) from None
