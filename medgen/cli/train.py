@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from medgen.cli.parameters import AllowModule, Overrides
 
@@ -61,38 +61,28 @@ def train(
     from medgen.cli.progress import progress_display
     from medgen.run.experiment import train as train_recipe
 
+    options: dict[str, Any] = {
+        "overrides": overrides,
+        "resume": resume,
+        "device": device,
+        "devices": devices,
+        "nodes": nodes,
+        "precision": precision,
+        "store": store,
+        "allow_modules": allow_module,
+    }
     if plan:
         from medgen.run.start import plan as plan_training
 
-        planned = plan_training(
-            recipe,
-            cases,
-            out,
-            overrides=overrides,
-            device=device,
-            devices=devices,
-            nodes=nodes,
-            precision=precision,
-            store=store,
-            allow_modules=allow_module,
-            resume=resume,
-        )
-        show_table(("what", "planned"), plan_rows(planned))
+        show_table(("what", "planned"), plan_rows(plan_training(recipe, cases, out, **options)))
         return
     with progress_display() as progress:
         run = train_recipe(
             recipe,
             cases,
             out,
-            overrides=overrides,
-            resume=resume,
+            **options,
             max_minutes=max_minutes,
-            device=device,
-            devices=devices,
-            nodes=nodes,
-            precision=precision,
-            store=store,
-            allow_modules=allow_module,
             progress=progress,
             on_plan=lambda planned: note("\n".join(plan_lines(planned))),
         )
