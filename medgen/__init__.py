@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from medgen.inference.cohort import predict
     from medgen.inference.encoding import encode
     from medgen.inference.generation import sample
-    from medgen.inference.model import load_model
+    from medgen.inference.loading import load_model
     from medgen.methods.catalogue import list_methods
     from medgen.phantom import make_adaptation_phantom, make_head_phantom, make_prostate_phantom
     from medgen.report import write_report
@@ -85,7 +85,7 @@ _HOMES = {
     "medgen.inference.cohort": ("predict",),
     "medgen.inference.encoding": ("encode",),
     "medgen.inference.generation": ("sample",),
-    "medgen.inference.model": ("load_model",),
+    "medgen.inference.loading": ("load_model",),
     "medgen.methods.catalogue": ("list_methods",),
     "medgen.phantom": ("make_adaptation_phantom", "make_head_phantom", "make_prostate_phantom"),
     "medgen.report": ("write_report",),

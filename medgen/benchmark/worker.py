@@ -23,7 +23,7 @@ from medgen.errors import MedgenError
 from medgen.evaluation import evaluate_segmentation
 from medgen.files import write_json
 from medgen.inference.cohort import predict_cohort
-from medgen.inference.model import load_model
+from medgen.inference.loading import load_model
 from medgen.recipe.settings import Recipe, load_recipe
 from medgen.run.experiment import train
 from medgen.types import Progress

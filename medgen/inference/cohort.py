@@ -14,8 +14,9 @@ from medgen.files import folder_lock, remove_partial_files
 from medgen.inference.jobs import Job, jobs_of, refused
 from medgen.inference.lesions import OnDetected
 from medgen.inference.limits import NO_LIMITS, Limits
+from medgen.inference.loading import load_model
 from medgen.inference.made_from import MadeFrom, made_from
-from medgen.inference.model import LoadedModel, load_model
+from medgen.inference.model import LoadedModel
 from medgen.inference.options import NanRule, PredictOptions, ReadOptions
 from medgen.inference.report import (
     FAILED,

@@ -92,7 +92,7 @@ def open_model(
         run: the run folder, or its ``model`` folder.
         device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
         allow_modules: modules outside medgen that the model may name as its method.
-        checkpoint: of a run that has not ended, see :func:`~medgen.inference.model.load_model`.
+        checkpoint: of a run that has not ended, see :func:`~medgen.inference.loading.load_model`.
 
     Raises:
         UsageError: there is no such device here.

@@ -20,7 +20,7 @@ import torch
 from medgen.evaluation import evaluate_synthesis
 from medgen.files import write_json
 from medgen.inference.cohort import predict
-from medgen.inference.model import load_model
+from medgen.inference.loading import load_model
 from medgen.phantom import make_head_phantom
 from medgen.run.experiment import train
 from medgen.volume import read_volume, write_volume

@@ -15,7 +15,7 @@ from medgen.errors import UsageError
 from medgen.evaluation import evaluate_synthesis
 from medgen.files import write_json
 from medgen.inference.cohort import predict_cohort
-from medgen.inference.model import load_model
+from medgen.inference.loading import load_model
 from medgen.run.experiment import prepare, train
 
 ROWS = {

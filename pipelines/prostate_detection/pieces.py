@@ -18,7 +18,8 @@ import numpy as np
 from medgen.cases import read_cases
 from medgen.files import write_json
 from medgen.inference.labels import chosen_pieces, found_in
-from medgen.inference.model import LoadedModel, load_model
+from medgen.inference.loading import load_model
+from medgen.inference.model import LoadedModel
 from medgen.metrics.overlap import dice
 from medgen.recipe.prediction import InferenceConfig, PiecesConfig
 from medgen.volume import class_indices, read_label

@@ -13,7 +13,7 @@ import torch
 from medgen.cases import Case, read_cases, write_cases
 from medgen.evaluation import evaluate_detection
 from medgen.inference.cohort import predict_cohort
-from medgen.inference.model import load_model
+from medgen.inference.loading import load_model
 from medgen.run.experiment import train
 from medgen.volume import read_volume
 

@@ -56,7 +56,7 @@ def measure(folder: Path, *, predict: bool) -> dict[str, Any]:
 
 def child(folder: Path, *, predict: bool) -> None:
     """What is measured."""
-    from medgen.inference.model import load_model
+    from medgen.inference.loading import load_model
 
     model = load_model(folder, device="cpu")
     started = time.monotonic()

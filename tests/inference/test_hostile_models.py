@@ -13,7 +13,7 @@ from mean_model import head, make_model, save
 from medgen.cases import Case, write_cases
 from medgen.errors import InputError, ModelError, UsageError
 from medgen.inference.cohort import predict
-from medgen.inference.model import load_model
+from medgen.inference.loading import load_model
 from medgen.inference.opened import Opened
 from medgen.inference.options import PredictOptions
 from medgen.inference.report import write_report

@@ -16,8 +16,9 @@ from mean_model import AFFINE, head, make_model, save
 
 from medgen.cases import Case
 from medgen.errors import InputError, MemoryExhausted, ModelError, UsageError
+from medgen.inference.loading import load_model
 from medgen.inference.memory import Plan, expected_need, free_bytes, thriftier, within_memory
-from medgen.inference.model import LoadedModel, load_model
+from medgen.inference.model import LoadedModel
 from medgen.inference.options import ReadOptions
 from medgen.inference.reading import prepare_patient
 from medgen.inference.stages import Stacked, predict_prepared

@@ -13,7 +13,8 @@ from mean_model import describe, head, make_model, save
 from medgen.cases import Case
 from medgen.errors import CasesFailed
 from medgen.inference.cohort import predict, predict_cohort
-from medgen.inference.model import LoadedModel, load_model
+from medgen.inference.loading import load_model
+from medgen.inference.model import LoadedModel
 from medgen.inference.options import PredictOptions, ReadOptions
 from medgen.inference.reading import prepare_patient
 from medgen.methods.base import Shape

@@ -15,7 +15,7 @@ import yaml
 from medgen.cli.failures import exit_code_of
 from medgen.errors import InputError, ModelError, Preempted, StorageError, UsageError
 from medgen.files import folder_lock
-from medgen.inference.model import load_model
+from medgen.inference.loading import load_model
 from medgen.methods._paired import reconstruction
 from medgen.preparation import StoredCase
 from medgen.recipe.check import check_recipe

@@ -17,7 +17,7 @@ from medgen.errors import ModelError, Preempted, UsageError
 from medgen.inference import boosting
 from medgen.inference.boosting import BoostedEstimator
 from medgen.inference.ensemble import estimate_mean
-from medgen.inference.model import load_model
+from medgen.inference.loading import load_model
 from medgen.inference.neighbourhood import NEIGHBOURHOOD, VOXELWISE
 from medgen.inference.stages import Request, predict_prepared
 from medgen.methods._paired import PairedConfig

@@ -11,7 +11,7 @@ import torch
 
 from medgen.errors import ModelError, Preempted, UsageError
 from medgen.inference.cohort import predict
-from medgen.inference.model import load_model
+from medgen.inference.loading import load_model
 from medgen.run.experiment import train
 from medgen.training.checkpoint import load_checkpoint
 from medgen.training.model_folder import load_stages

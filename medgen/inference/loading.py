@@ -1,0 +1,51 @@
+"""A trained model from the folder that ``medgen train`` wrote."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from medgen.inference.boosting import load_first
+from medgen.inference.model import LoadedModel
+from medgen.training.engine import parse_device
+from medgen.training.model_folder import load_stages
+from medgen.types import Checkpoint
+
+log = logging.getLogger(__name__)
+
+
+def load_model(
+    run: str | Path,
+    *,
+    device: str = "auto",
+    allow_modules: Sequence[str] = (),
+    checkpoint: Checkpoint | None = None,
+) -> LoadedModel:
+    """Load what ``medgen train`` wrote.
+
+    Args:
+        run: the run folder, or its ``model`` folder.
+        device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+        allow_modules: modules outside medgen that the model may name as its method.
+        checkpoint: of a run that has not ended, its ``last`` weights or those of the ``best`` validation so far; all
+            that is made with them says so.
+
+    Raises:
+        UsageError: there is no such device here; the message names those that there are. Or a checkpoint of a run is
+            asked for that has ended.
+        ModelError: something is missing, damaged, of a newer format, or names a module that was not allowed.
+    """
+    kind, index = parse_device(device)
+    place = torch.device(kind if index is None else f"{kind}:{index}")
+    if device == "auto":
+        log.info("predicting on %s", place)
+    stages, description = load_stages(Path(run), place, allow_modules=allow_modules, checkpoint=checkpoint)
+    model = LoadedModel(stages, description, place, source=str(run), first=load_first(Path(run), description))
+    for notice in model.notices.values():
+        log.info(notice)
+    if model.preparation.calibration is None:
+        log.info("the model is of an earlier version: images unlike those of its training may pass without a warning")
+    return model
