@@ -1,8 +1,9 @@
 """The contract of everything that is trained: the updates it asks for, and what can be done with it afterwards.
 
 A method yields its updates; the one training loop does the rest. What can be done with a trained method follows from
-the abilities that it inherits: :class:`Predicts`, :class:`Translates`, :class:`Samples`, :class:`Encodes` and
-:class:`HasDensity`. Commands, inference and the contract test ask ``isinstance`` and never for a name.
+the abilities that it inherits: :class:`Predicts`, :class:`Translates`, :class:`Samples`, :class:`Encodes`,
+:class:`HasDensity` and :class:`HasFeatures`. Commands, inference and the contract test ask ``isinstance`` and never for
+a name.
 """
 
 from __future__ import annotations
@@ -233,6 +234,14 @@ class Encodes(ABC):
         """The image of a code, without chance."""
 
 
+class HasFeatures(ABC):
+    """Has feature maps by which images can be compared: those of a classifier, an encoder or a discriminator."""
+
+    @abstractmethod
+    def features(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Feature maps ``(B, C, ...)`` of the layers of its network, from the first to the last, without chance."""
+
+
 class HasDensity(ABC):
     """Knows how likely an image is."""
 
@@ -250,6 +259,7 @@ ABILITIES: dict[str, type] = {
     "sample": Samples,
     "encode": Encodes,
     "compute densities": HasDensity,
+    "compute features": HasFeatures,
 }
 """What can be done with a trained method, in a word each."""
 

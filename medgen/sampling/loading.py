@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -14,6 +15,10 @@ from medgen.sampling.patches import Patches
 from medgen.types import Array
 
 Batch = TypeVar("Batch")
+_DEAD = "DataLoader worker (pid"
+"""In what torch raises for a dead worker; an error that a worker passes on says "in DataLoader worker process"."""
+_REPORTED_WITHIN = 1.0
+"""Seconds from a broken connection to the system's report that the worker at its other end is dead."""
 
 
 def patch_batches(
@@ -64,21 +69,37 @@ def patch_batches(
 
 @contextmanager
 def worker_errors() -> Iterator[None]:
-    """Say what it means that a worker is gone; torch raises it wherever the main thread is at that time.
+    """Say what it means that a worker is gone.
+
+    When one is killed its connections break first, which raises wherever a patch is being received; torch raises
+    wherever the main thread is when the system reports the death, and that may be a moment later.
 
     Raises:
         MemoryExhausted: a worker was killed.
     """
     try:
         yield
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except (RuntimeError, EOFError, ConnectionError, FileNotFoundError) as error:
+        if not _worker_died(error):
             raise
         raise MemoryExhausted(
             "a process that loads patches was killed, probably for want of memory",
             fix="set schedule.workers to fewer, or to 0 (the patches are then cut in the training process), and resume "
             "with --resume",
         ) from error
+
+
+def _worker_died(error: Exception) -> bool:
+    """Whether torch says so, or does within a second of a broken connection, so that it does not raise later."""
+    told = _DEAD in str(error)
+    try:
+        if told or not isinstance(error, RuntimeError):
+            time.sleep(_REPORTED_WITHIN)
+    except RuntimeError as report:
+        if _DEAD not in str(report):
+            raise
+        told = True
+    return told
 
 
 class _Steps:
