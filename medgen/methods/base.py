@@ -209,17 +209,27 @@ class Translates(ABC):
 
 
 class Samples(ABC):
-    """Draws new images."""
+    """Makes images of codes that are drawn from the standard normal distribution."""
+
+    @property
+    @abstractmethod
+    def code_shape(self) -> tuple[int, ...]:
+        """Shape of the code of one image."""
 
     @abstractmethod
+    def decode(self, code: Tensor) -> Tensor:
+        """The images ``(B, C, *size)`` of codes ``(B, *code_shape)``, in normalised units and without chance."""
+
     def sample(self, count: int, generator: torch.Generator, temperature: float = 1.0) -> Tensor:
         """New images ``(count, C, *size)`` in normalised units, of the size of the training patches.
 
         Args:
             count: how many.
             generator: the only source of chance, on the device of the method.
-            temperature: factor on the standard deviation of the latent noise, above 0.
+            temperature: factor on the standard deviation of the code, above 0.
         """
+        code = torch.randn(count, *self.code_shape, generator=generator, device=generator.device)
+        return self.decode(temperature * code)
 
 
 class Encodes(ABC):

@@ -78,10 +78,10 @@ class RealNVP(Method, Samples, Encodes, HasDensity):
         nats = -self.log_prob(self._noisy(batch.image)).mean().item() / batch.image[0].numel()
         return {"bits_per_dimension": nats / math.log(2)}
 
-    def sample(self, count: int, generator: torch.Generator, temperature: float = 1.0) -> Tensor:
-        """Images of codes of the standard normal distribution."""
-        numbers = self.shape.inputs * math.prod(self.shape.size)
-        return self.decode(temperature * torch.randn(count, numbers, generator=generator, device=generator.device))
+    @property
+    def code_shape(self) -> tuple[int, ...]:
+        """One number a voxel and channel."""
+        return (self.shape.inputs * math.prod(self.shape.size),)
 
     def encode(self, image: Tensor) -> Tensor:
         """The code, ``(B, C * voxels)``."""

@@ -89,11 +89,11 @@ class VAE(Method, Samples, Encodes, HasDensity):
         error = (self.decode(self.encode(batch.image)) - batch.image).abs().mean()
         return {"negative_elbo": -self.log_prob(batch.image).mean().item() / batch.image[0].numel(), "l1": error.item()}
 
-    def sample(self, count: int, generator: torch.Generator, temperature: float = 1.0) -> Tensor:
-        """Means of p(x|z) for codes of the prior."""
+    @property
+    def code_shape(self) -> tuple[int, ...]:
+        """A vector, or a grid of them."""
         grid = () if self.config.code == "dense" else coarsest(self.shape.size, self.config.levels)
-        noise = torch.randn(count, self.config.latent, *grid, generator=generator, device=generator.device)
-        return self.decode(temperature * noise)
+        return self.config.latent, *grid
 
     def encode(self, image: Tensor) -> Tensor:
         """The mean of q(z|x)."""

@@ -89,8 +89,9 @@ class Sampler(Toy, Samples, Encodes):
 
     batch_class = Images
 
-    def sample(self, count: int, generator: torch.Generator, temperature: float = 1.0) -> Tensor:
-        return torch.zeros(count, self.shape.outputs, *self.shape.size)
+    @property
+    def code_shape(self) -> tuple[int, ...]:
+        return (self.shape.outputs,)
 
     def encode(self, image: Tensor) -> Tensor:
         return image.mean(dim=(2, 3, 4))

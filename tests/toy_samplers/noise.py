@@ -38,12 +38,15 @@ class Noise(Method, Samples):
     def updates(self, batch: Any, progress: float) -> Iterator[Update]:
         yield from ()
 
-    def sample(self, count: int, generator: torch.Generator, temperature: float = 1.0) -> Tensor:
+    @property
+    def code_shape(self) -> tuple[int, ...]:
+        return self.shape.outputs, *self.shape.size
+
+    def decode(self, code: Tensor) -> Tensor:
         size = self.shape.size
         ramp = torch.linspace(-0.4, 0.4, size[0]).reshape(-1, *[1] * (len(size) - 1))
-        noise = torch.randn(count, self.shape.outputs, *size, generator=generator)
-        image = self.level + ramp + self.config.spread * temperature * noise
-        return image if noise.flatten()[0] <= self.config.fails_from else image / 0.0 * 0.0
+        image = self.level + ramp + self.config.spread * code
+        return image if code.flatten()[0] <= self.config.fails_from else image / 0.0 * 0.0
 
 
 METHOD = Noise
