@@ -15,6 +15,7 @@ from medgen.methods.base import (
     Adapts,
     Encodes,
     HasDensity,
+    HasFeatures,
     Method,
     Predicts,
     Samples,
@@ -36,10 +37,11 @@ SMALL = {
     "discriminator_width": 4,
     "discriminator_depth": 1,
     "history": 2,
+    "embedding": 8,
 }
 """Settings that make a method small enough for a test, where it knows them."""
-HEART = {"learning_rate": 1e-3, "adversarial_weight": 0.01}
-"""For learning by heart: an adversary alone has nothing to learn so."""
+HEART = {"learning_rate": 1e-3, "adversarial_weight": 0.01, "crop": 1.0, "mirror": False}
+"""For learning by heart: neither an adversary alone nor ever new views can be learnt so."""
 SIDES = (16, 24, 32, 40, 48, 64)
 
 
@@ -208,6 +210,8 @@ def results(method: Method) -> list[torch.Tensor]:
         found.append(method.encode(image))
     if isinstance(method, HasDensity):
         found.append(method.log_prob(image))
+    if isinstance(method, HasFeatures):
+        found += method.features(image)
     return found
 
 
