@@ -215,6 +215,20 @@ def results(method: Method) -> list[torch.Tensor]:
     return found
 
 
+def test_features_are_of_each_image_alone(instance):
+    """One row an image, whatever else is in the batch, and no chance: two sets of images can be compared by them."""
+    method = made(instance, HasFeatures).eval()
+    image = image_for(method, method.shape.inputs, 3)
+    with torch.no_grad():
+        maps, alone = method.features(image), method.features(image[1:2])
+    assert len(maps) == len(alone) > 0
+    for whole, one in zip(maps, alone, strict=True):
+        assert whole.dim() >= 2
+        assert len(whole) == 3
+        torch.testing.assert_close(whole[1:2], one, rtol=1e-3, atol=1e-4)
+        assert not torch.equal(whole[0], whole[1])
+
+
 def test_it_can_be_used_for_something(instance):
     method = made(instance).eval()
     with torch.no_grad():
