@@ -18,6 +18,7 @@ def save_toy(
     inputs: Sequence[str] = ("t1",),
     size: Sequence[int] = (8, 10, 6),
     plane: str = "axial",
+    sampling: str = "uniform",
     config: dict[str, Any] | None = None,
     mask: str | None = None,
     **preparation: Any,
@@ -31,7 +32,9 @@ def save_toy(
         "preparation": {"roles": {"inputs": list(inputs), "mask": mask}, "config": {"spacing": None, **preparation}},
         "inference": {},
         "patches": list(size),
-        "recipe": {"patches": {"size": list(size), "plane": plane, "augmentation": {"flip": ["x"]}}},
+        "recipe": {
+            "patches": {"size": list(size), "plane": plane, "sampling": sampling, "augmentation": {"flip": ["x"]}}
+        },
     }
     save_model(run / "model", [method], description)
     return run
