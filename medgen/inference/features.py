@@ -79,48 +79,10 @@ class FeatureNetwork:
                 )
         return found
 
-    def require_fit(self, preparation: Preparation, size: Sequence[int], plane: str) -> None:
-        """Refuse images that the network was not trained for.
-
-        Args:
-            preparation: of the images.
-            size: of the images, voxels along each axis.
-            plane: of slices.
-
-        Raises:
-            InputError: volumes for slices or the reverse, other roles, voxels of another size, or a size that the
-                layers cannot take.
-        """
-        own, trained = self.model.known.preparation, self.model.patches
-        if len(size) != len(trained.size):
-            found, expected = (f"{len(each)}D" for each in (size, trained.size))
-            raise self._unfit(f"the images are {found}, and the feature network reads {expected} images")
-        if len(size) == 2 and plane != trained.plane:
-            raise self._unfit(f"the images are {plane} slices, and the feature network reads {trained.plane} ones")
-        if own.roles.inputs != preparation.roles.inputs:
-            found, expected = (", ".join(each.roles.inputs) for each in (preparation, own))
-            raise self._unfit(f"the images are of {found}, and the feature network reads {expected}")
-        here, there = preparation.config.spacing, own.config.spacing
-        if (here is None) != (there is None) or (here and there and not np.allclose(here, there, rtol=_SPACING)):
-            found, expected = (_millimetres(each) for each in (here, there))
-            raise self._unfit(f"the images have voxels of {found}, and the feature network was trained on {expected}")
-        self._require_size(size)
-
-    def _require_size(self, size: Sequence[int]) -> None:
-        method: Method = self.model.method
-        window, told = method.window, " x ".join(map(str, size))
-        if window.exact and tuple(size) != method.shape.size:
-            raise self._unfit(f"the images have {told} voxels, and the feature network {method.shape.size} alone")
-        least = window.smallest(len(size))
-        if any(side < low or side % window.multiple for side, low in zip(size, least, strict=True)):
-            raise self._unfit(
-                f"the images have {told} voxels, and the feature network needs at least {' x '.join(map(str, least))}, "
-                f"divisible by {window.multiple}"
-            )
-
-    def _unfit(self, what: str) -> InputError:
-        fix = "train one for these images: 'medgen train' with method vicreg and the preparation and patches of theirs"
-        return InputError(what, where=self.model.where, fix=fix)
+    def unlike(self, preparation: Preparation) -> tuple[str, ...]:
+        """Settings of the preparation of images, other than their voxels, that the network was not trained with."""
+        own, other = (each.config.model_dump(mode="json") for each in (self.model.known.preparation, preparation))
+        return tuple(key for key in own if key != "spacing" and own[key] != other[key])
 
     def _maps(self, images: Array) -> list[Array]:
         given = torch.from_numpy(np.ascontiguousarray(images, np.float32)).to(self.model.device)
@@ -128,8 +90,51 @@ class FeatureNetwork:
             try:
                 maps = self.method.features(given)
             except (RuntimeError, UsageError) as error:
-                raise self._unfit(f"the feature network cannot take the images: {str(error).splitlines()[0]}") from None
+                what = f"the feature network cannot take the images: {str(error).splitlines()[0]}"
+                raise _unfit(self.model, what) from None
         return [_pooled(each).double().cpu().numpy() for each in maps]
+
+
+def require_fit(model: Opened, what: str, preparation: Preparation, size: Sequence[int], plane: str) -> None:
+    """Refuse images that a network was not trained for.
+
+    Args:
+        model: with the network.
+        what: it is for, e.g. ``feature network``.
+        preparation: of the images.
+        size: of the images, voxels along each axis.
+        plane: of slices.
+
+    Raises:
+        InputError: volumes for slices or the reverse, other roles, voxels of another size, or a size that the layers
+            cannot take.
+    """
+    own, trained = model.known.preparation, model.patches
+    if len(size) != len(trained.size):
+        found, expected = (f"{len(each)}D" for each in (size, trained.size))
+        raise _unfit(model, f"the images are {found}, and the {what} reads {expected} images")
+    if len(size) == 2 and plane != trained.plane:
+        raise _unfit(model, f"the images are {plane} slices, and the {what} reads {trained.plane} ones")
+    if own.roles.inputs != preparation.roles.inputs:
+        found, expected = (", ".join(each.roles.inputs) for each in (preparation, own))
+        raise _unfit(model, f"the images are of {found}, and the {what} reads {expected}")
+    here, there = preparation.config.spacing, own.config.spacing
+    if (here is None) != (there is None) or (here and there and not np.allclose(here, there, rtol=_SPACING)):
+        found, expected = (_millimetres(each) for each in (here, there))
+        raise _unfit(model, f"the images have voxels of {found}, and the {what} was trained on {expected}")
+    window, told = model.method.window, " x ".join(map(str, size))
+    if window.exact and tuple(size) != model.method.shape.size:
+        needed = " x ".join(map(str, model.method.shape.size))
+        raise _unfit(model, f"the images have {told} voxels, and the {what} takes {needed} alone")
+    least = window.smallest(len(size))
+    if any(side < low or side % window.multiple for side, low in zip(size, least, strict=True)):
+        needed = f"at least {' x '.join(map(str, least))}, divisible by {window.multiple}"
+        raise _unfit(model, f"the images have {told} voxels, and the {what} needs {needed}")
+
+
+def _unfit(model: Opened, what: str) -> InputError:
+    fix = "train one for these images: 'medgen train' with method vicreg, and the preparation and patches of theirs"
+    return InputError(what, where=model.where, fix=fix)
 
 
 def open_features(
