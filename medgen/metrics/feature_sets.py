@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,11 +32,7 @@ def pair_of(real: ArrayLike, generated: ArrayLike, *, fewest: int, metric: str) 
         checked(each, what, fewest=fewest, metric=metric)
         for each, what in ((real, "real images"), (generated, "generated images"))
     )
-    if first.shape[1] != second.shape[1]:
-        raise InputError(
-            f"real images have {first.shape[1]} features and generated images {second.shape[1]}",
-            fix="compute both with the same network, from images of the same size",
-        )
+    require_same_features({"real": first, "generated": second})
     return first, second
 
 
@@ -63,6 +59,19 @@ def checked(values: ArrayLike, what: str, *, fewest: int, metric: str) -> Number
             fix="leave them out, or use a network that computes finite features for them",
         )
     return table
+
+
+def require_same_features(sets: Mapping[str, Numbers]) -> None:
+    """Refuse sets of images, by kind, whose tables have different numbers of columns.
+
+    Raises:
+        InputError: they have.
+    """
+    if len({table.shape[1] for table in sets.values()}) > 1:
+        raise InputError(
+            " and ".join(f"{kind} images have {table.shape[1]} features" for kind, table in sets.items()),
+            fix="compute all with the same network, from images of the same size",
+        )
 
 
 def require_varied(table: Numbers, what: str, *, metric: str) -> None:

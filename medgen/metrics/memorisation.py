@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from medgen.errors import InputError
-from medgen.metrics.feature_sets import Numbers, nearest, pair_of, require_varied
+from medgen.metrics.feature_sets import Numbers, checked, nearest, require_same_features, require_varied
 from medgen.metrics.resampling import FEWEST
 
 
@@ -53,14 +53,10 @@ def memorisation(training: ArrayLike, generated: ArrayLike, held_out: ArrayLike)
     """
     from scipy.special import ndtr
 
-    seen, samples = pair_of(training, generated, fewest=2, metric="memorisation test")
-    _, unseen = pair_of(training, held_out, fewest=2, metric="memorisation test")
-    for what, table in (("generated", samples), ("held-out", unseen)):
-        if len(table) < FEWEST:
-            raise InputError(
-                f"the memorisation test needs at least {FEWEST} {what} images, got {len(table)}",
-                fix="draw more samples" if what == "generated" else "hold out more patients (split 'test' or 'val')",
-            )
+    seen = checked(training, "training images", fewest=2, metric="memorisation test")
+    samples = checked(generated, "generated images", fewest=FEWEST, metric="memorisation test")
+    unseen = checked(held_out, "held-out images", fewest=FEWEST, metric="memorisation test")
+    require_same_features({"training": seen, "generated": samples, "held-out": unseen})
     require_varied(seen, "training images", metric="memorisation test")
     usual, usual_index = nearest(unseen, seen)
     if not usual.all():
