@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from medgen.errors import InputError
 from medgen.metrics.distribution import (
     feature_distance,
@@ -211,9 +213,12 @@ def _discriminator(real: Pictures, made: Pictures, training: Pictures, seed: int
 
 
 def _memorisation(real: Pictures, made: Pictures, training: Pictures, seed: int) -> Found:
-    found = memorisation(training.features, made.features, real.features)
-    pairs = [list(pair) for pair in zip(found.suspicious, found.training, strict=True)]
-    details = {"suspicious": pairs, "expected": found.expected, "n_training": len(training)}
+    sets = training, made, real
+    # Images of nothing but air are equal in all patients, and copies of nobody.
+    seen, samples, unseen = (np.flatnonzero([image.min() < image.max() for image in each.images]) for each in sets)
+    found = memorisation(training.features[seen], made.features[samples], real.features[unseen])
+    pairs = [[int(samples[one]), int(seen[two])] for one, two in zip(found.suspicious, found.training, strict=True)]
+    details = {"suspicious": pairs, "expected": found.expected, "n_training": len(seen)}
     return {"memorisation_statistic": _alone(found.statistic), "memorisation_p": _alone(found.p)}, details
 
 

@@ -22,6 +22,9 @@ from medgen.inference.references import References, draw_patches
 from medgen.metrics.statistics import Summary
 from medgen.types import Array, Progress, Split
 
+TRAINING = 4
+"""Training patches for each sample: copies are looked for among all of them, and classes are learnt from them."""
+
 
 class Networks(NamedTuple):
     """Everything that looks at images.
@@ -89,7 +92,8 @@ def evaluate_samples(
             the images support, and what is left out has its reason.
         split: of the real images that samples are compared with.
         train_split: of those that the generator learnt from.
-        count: samples, and real patches of each split, that are used; by default all samples.
+        count: samples, and held-out patches, that are used; by default all samples. Of the training split there are
+            :data:`TRAINING` times as many, as far as it has different ones.
         seed: of the places of real patches, and of random pairs and splits.
         store: folder of prepared cases, which is added to; by default a temporary one.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
@@ -117,9 +121,12 @@ def evaluate_samples(
     found = read_samples(Path(samples), networks.features.model, count=count, seed=seed, progress=progress)
     networks.require_fit(found)
     wanted = count or len(found.names)
-    draw = partial(draw_patches, preparation=found.preparation, patches=found.patches, count=wanted, seed=seed)
     labels = None if classes in (None, DOMAIN) else classes
-    held_out, training = (draw(each, labels=labels, store=store, progress=progress) for each in chosen)
+    draw = partial(draw_patches, preparation=found.preparation, patches=found.patches, seed=seed, labels=labels)
+    held_out, training = (
+        draw(each, count=factor * wanted, store=store, progress=progress)
+        for each, factor in zip(chosen, (1, TRAINING), strict=True)
+    )
     images = held_out.images, training.images, found.images
     tables = [networks.features(each) for each in images]
     if classes is not None:

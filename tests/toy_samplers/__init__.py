@@ -5,10 +5,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from medgen.files import sha256, write_json
 from medgen.methods.base import Shape
+from medgen.training.checkpoint import save_weights
 from medgen.training.model_folder import save_model
 
-NOISE, MEANS = "toy_samplers.noise", "toy_samplers.means"
+NOISE, MEANS, JUDGE = "toy_samplers.noise", "toy_samplers.means", "toy_samplers.judge"
 
 
 def save_toy(
@@ -37,4 +39,7 @@ def save_toy(
         },
     }
     save_model(run / "model", [method], description)
+    place = run / "checkpoints" / "stage0"
+    save_weights(place / "final.safetensors", method.state_dict())
+    write_json(place / "done.json", {"weights_sha256": sha256(place / "final.safetensors")})
     return run
