@@ -1,10 +1,11 @@
-"""What the features of a run know: linear probes of facts that the phantom is made of, beside pixels and chance.
+"""What the features of a run know: linear probes of facts that the phantom is made of, beside pixels and no training.
 
     python pipelines/generation/probe.py RUN CASES.csv [--count 400] [--labels label] [--layer N]
 
-A ridge regression of the training patients' patches tells for those of the test patients where the patch lies (mm along
-z) and the volume of the head; and, with ``--labels``, whether something is labelled in it. The same is done with the
-pixels themselves, and with an encoder of the same kind that was not trained. Prints one JSON object.
+A ridge regression on the training patients' patches tells for those of the test patients at which height the patch
+lies (mm along z); with ``--labels``, whether something is labelled in it; and of which scanner it is, where the table
+has two domains. The same is done with the pixels themselves, and with the same network before any training. Then: how
+far blurred and noisy patches are from the same patches without, beside the training patients'. Prints JSON.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 
 from medgen.inference.features import FeatureNetwork, open_features
 from medgen.inference.references import References, reference_patches
+from medgen.metrics.distribution import kernel_distance
 
 PENALTIES = np.logspace(-2, 6, 17)
 
@@ -70,17 +73,31 @@ def main() -> None:
     kinds: dict[str, Any] = {"features_trained": network, "pixels": lambda images: images.reshape(len(images), -1)}
     for name, kind in kinds.items():
         found[name] = facts(kind, train, test)
+    found["kernel_distance"] = seen(network, train.images, test.images)
     found["features_untrained"] = facts(untrained(network), train, test)
     print(json.dumps(found, indent=2))
 
 
 def facts(kind: Any, train: References, test: References) -> dict[str, float]:
-    """R^2 of the height, and the area under the curve of the labels, on the test patients."""
+    """R^2 of the height, and the areas under the curve of labels and domains, on the test patients."""
     tables = kind(train.images), kind(test.images)
     scores = {"height_r2": probed(tables[0], train.places[:, 2], tables[1], test.places[:, 2])}
-    if train.present is not None and test.present is not None:
-        scores["labelled_auroc"] = auroc(tables[0], train.present, tables[1], test.present)
+    known = {"labelled": [each.present for each in (train, test)]}
+    known["domain"] = [np.array([domain == "target" for domain in each.domains]) for each in (train, test)]
+    for name, (one, two) in known.items():
+        if one is not None and two is not None and len(set(one)) == len(set(two)) == 2:
+            scores[f"{name}_auroc"] = auroc(tables[0], one, tables[1], two)
     return scores
+
+
+def seen(network: FeatureNetwork, train: Any, test: Any) -> dict[str, float]:
+    """Kernel distance of held-out patches to training patches, and to themselves made worse; 1 unit is a mean SD."""
+    scale = network(test).std(axis=0).mean()
+    noise = np.random.default_rng(0).normal(0, 0.1, test.shape).astype(np.float32)
+    others = {"training": train, "noise of 0.1": test + noise}
+    for sigma in (0.5, 0.7, 1.0):
+        others[f"blurred by {sigma} voxels"] = gaussian_filter(test, (0, 0, *[sigma] * (test.ndim - 2)))
+    return {name: kernel_distance(network(test) / scale, network(each) / scale).value for name, each in others.items()}
 
 
 if __name__ == "__main__":
