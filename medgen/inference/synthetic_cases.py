@@ -31,11 +31,13 @@ class SyntheticCases:
         table: the case table.
         cases: how many cases it has.
         empty: by role of a label map, how many cases have nothing but background.
+        notes: what ``samples.json`` warns of.
     """
 
     table: Path
     cases: int
     empty: Mapping[str, int]
+    notes: tuple[str, ...]
 
 
 def cases_from_samples(
@@ -94,7 +96,7 @@ def cases_from_samples(
             where=folder,
             fix="train the generator for longer, or draw more samples",
         )
-    return SyntheticCases(write_cases(cases, output), len(cases), empty)
+    return SyntheticCases(write_cases(cases, output), len(cases), empty, tuple(manifest.get("notes", ())))
 
 
 def _case_name(number: int) -> str:
