@@ -67,20 +67,30 @@ class TestVolumes:
         splits = [case.split for case in read_cases(found.table).cases]
         assert (splits.count("train"), splits.count("val"), len(splits)) == (3, 3, 6)
 
+    def test_images_that_will_be_normalised_again_are_named(self, tmp_path: Path) -> None:
+        samples = folder_of(tmp_path / "samples", MIXED)
+        (note,) = cases_from_samples(samples, tmp_path / "cases.csv", labels=["tumour"]).notes
+        assert note.startswith("'t1' is in normalised units and will be normalised again")
+        samples = folder_of(tmp_path / "others", MIXED, t1={"role": "t1", "unit": "a.u.", "window": [0.0, 220.0]})
+        assert cases_from_samples(samples, tmp_path / "windowed.csv", labels=["tumour"]).notes == ()
+
     def test_empty_label_maps_are_counted(self, tmp_path: Path) -> None:
         samples = folder_of(tmp_path / "samples", MIXED, 0 * MIXED, 0.2 * values(*range(8)) / 8)
         assert cases_from_samples(samples, tmp_path / "cases.csv", labels=["tumour"]).empty == {"tumour": 2}
 
-    def test_the_ordinary_training_takes_them(self, tmp_path: Path) -> None:
-        size = (16, 16, 16)
+    @pytest.mark.parametrize(("size", "slices"), [((16, 16, 16), "thin"), ((16, 16), "apart")])
+    def test_the_ordinary_training_takes_them(self, tmp_path: Path, size, slices) -> None:
         table = cases_from_samples(drawn(tmp_path, size=size), tmp_path / "cases.csv", labels=["mass"]).table
-        assert check_cases(read_cases(table), inputs=["t1"], labels="mass", classes=[1]) == ()
+        faults = check_cases(read_cases(table), inputs=["t1"], labels="mass", classes=[1])
+        assert {(fault.what, fault.severity) for fault in faults} == (
+            {("the image is one slice ((16, 16, 1))", "warning")} if slices == "apart" else set()
+        )
         recipe = {
             "method": "segmentation",
-            "config": {"width": 0.125},
+            "config": {"width": 0.125, "slices": slices},
             "data": {"inputs": ["t1"], "labels": "mass"},
             "preparation": {"spacing": [2, 3, 4]},
-            "patches": {"size": size},
+            "patches": {"size": (*size, 1)[:3]},
             "schedule": {"steps": 1, "batch": 1, "precision": "32"},
         }
         run = train(recipe, table, tmp_path / "segmenter", device="cpu")
