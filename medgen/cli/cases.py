@@ -158,6 +158,8 @@ def from_samples(
 
     found = cases_from_samples(folder, output, labels=label, validation=validation)
     say(str(output))
+    for warning in found.notes:
+        note(warning)
     for role, empty in found.empty.items():
         if empty:
             note(f"{empty} of {found.cases} label maps '{role}' are empty")

@@ -31,11 +31,13 @@ class SyntheticCases:
         table: the case table.
         cases: how many cases it has.
         empty: by role of a label map, how many cases have nothing but background.
+        notes: what ``samples.json`` warns of, and images in normalised units.
     """
 
     table: Path
     cases: int
     empty: Mapping[str, int]
+    notes: tuple[str, ...]
 
 
 def cases_from_samples(
@@ -94,7 +96,8 @@ def cases_from_samples(
             where=folder,
             fix="train the generator for longer, or draw more samples",
         )
-    return SyntheticCases(write_cases(cases, output), len(cases), empty)
+    notes = (*manifest.get("notes", ()), *_normalised_twice(manifest, columns))
+    return SyntheticCases(write_cases(cases, output), len(cases), empty, notes)
 
 
 def _case_name(number: int) -> str:
@@ -130,6 +133,16 @@ def _window(role: str, manifest: Mapping[str, Any], columns: Mapping[str, str], 
             fix=f"train the generator with preparation.intensity.{role}.window=[0, 1], or the highest label for 1",
         )
     return round(low), round(high)
+
+
+def _normalised_twice(manifest: Mapping[str, Any], columns: Mapping[str, str]) -> Iterator[str]:
+    """Of a z-score or percentiles: they are taken in the body, which may not be found in a sample as in an image."""
+    for name, column in columns.items():
+        if not manifest["roles"][name].get("window"):
+            yield (
+                f"'{column}' is in normalised units and will be normalised again, in a body that is found in samples "
+                f"with clean air alone; preparation.intensity.{column}.window in both recipes avoids that"
+            )
 
 
 def _images_folder(output: Path) -> Path:

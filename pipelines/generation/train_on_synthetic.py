@@ -61,7 +61,7 @@ def main() -> None:
         synthetic, taken = _synthetic_cases(out / f"seed{seed}", real, options.generator, seed)
         seconds["generator"] += taken
         for arm, cases in _arms(real, synthetic).items():
-            found, taken = _score(out / f"seed{seed}" / arm, cases, real, seed)
+            found, taken = _score(out / f"seed{seed}" / "arms" / arm, cases, real, seed)
             scores[arm].append(found)
             seconds["segmenters"] += taken
             print(f"seed {seed}, {ARMS[arm]}: Dice {np.mean(found):.3f}", flush=True)
