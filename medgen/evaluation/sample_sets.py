@@ -16,7 +16,7 @@ from medgen.errors import InputError
 from medgen.files import sha256
 from medgen.inference.opened import Opened
 from medgen.inference.references import draw_patches
-from medgen.inference.sample_folder import MANIFEST
+from medgen.inference.sample_folder import MANIFEST, RAW
 from medgen.names import file_name
 from medgen.preparation import Preparation
 from medgen.sampling.patches import PatchConfig
@@ -82,9 +82,10 @@ def _drawn(folder: Path, count: int | None) -> SampleSet:
         preparation = Preparation.from_dict(content["preparation"])
         patches = build(PatchConfig, content["patches"])
         roles, files = content["roles"], content["files"]
+        _require_beside([name for each in files for name in each.values()], path)
         number, taken = len(files), len(files) if count is None else count
         _require_enough(number, taken, folder)
-        raw = content.get("raw_values")
+        raw = RAW if "raw_values" in content else None
         names = tuple(str(number) for number in range(taken))
         channels = [
             _normalised(_slices(folder / raw, name)[:taken] if raw else _volumes(folder, files[:taken], name), role)
@@ -163,6 +164,12 @@ def _cases(folder: Path, inputs: Sequence[str]) -> list[Case]:
         wanted = " and ".join(f"<name>_{columns_of(role)[0]}.nii.gz" for role in inputs)
         raise InputError("the folder holds no samples", where=folder, fix=f"expected {MANIFEST}, or files {wanted}")
     return [Case(name, "test", None, each) for name, each in images.items()]
+
+
+def _require_beside(names: Sequence[str], path: Path) -> None:
+    """Refuse a list that leads out of its folder."""
+    if leading := [name for name in names if Path(name).name != name]:
+        raise InputError(f"the list names '{leading[0]}', which is no file of the folder", where=path, fix=_AGAIN)
 
 
 def _require_enough(number: int, wanted: int, folder: Path) -> None:

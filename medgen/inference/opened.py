@@ -26,6 +26,7 @@ _COMMANDS = {
     "translate": "medgen predict",
     "sample": "medgen sample",
     "encode": "medgen latent encode",
+    "compute features": "medgen evaluate samples --features",
 }
 
 log = logging.getLogger(__name__)

@@ -264,6 +264,15 @@ class TestRefusals:
             with pytest.raises((InputError, UsageError), match=said):
                 judged(folder, tmp_path / "empty")
 
+    def test_a_list_that_leads_out_of_its_folder(self, folder: Path, tmp_path: Path) -> None:
+        run = save_toy(tmp_path / "run", JUDGE, size=(8, 8, 8), intensity=WINDOW)
+        made = sample(run, tmp_path / "made", count=2, device="cpu", allow_modules=ALLOWED)
+        content = json.loads((made / "samples.json").read_text())
+        content["files"][1] = {"t1": "../p00.nii.gz"}
+        (made / "samples.json").write_text(json.dumps(content))
+        with pytest.raises(InputError, match="which is no file of the folder"):
+            judged(folder, made, features=run)
+
 
 def save_segmenter(run: Path, classes: list[str], size: tuple[int, ...]) -> Path:
     torch.manual_seed(0)
