@@ -36,15 +36,14 @@ from medgen.run.experiment import train
 from medgen.volume import read_volume, write_volume
 
 HERE = Path(__file__).parent
-REAL, MORE_REAL, SYNTHETIC, TEST = 10, 40, 100, 20
-SPACING, BONE = 6.0, 300
+REAL, SYNTHETIC, TEST = 10, 100, 20
+SPACING, BONE = 8.0, 300
 """mm; HU above which a voxel of the phantom is skull."""
 ARMS = {
     "real": f"{REAL} real",
     "synthetic": f"{REAL} synthetic",
     "many_synthetic": f"{SYNTHETIC} synthetic",
     "both": f"{REAL} real and {SYNTHETIC} synthetic",
-    "more_real": f"{MORE_REAL} real",
 }
 """What each segmenter is trained on. The generator has seen the ten real cases of the first arm alone."""
 
@@ -103,11 +102,9 @@ def _interval(limits: tuple[float, float], sign: str = "") -> str:
 
 
 def _real_cases(folder: Path, seed: int) -> tuple[Case, ...]:
-    """Phantom heads with T1 and skull, the training cases first."""
+    """Phantom heads with T1 and skull, to train on and to test."""
     if not (folder / "cases.csv").is_file():
-        make_head_phantom(
-            folder, subjects=MORE_REAL + TEST, seed=seed, spacing=SPACING, splits=(MORE_REAL, 0, TEST), workers=1
-        )
+        make_head_phantom(folder, subjects=REAL + TEST, seed=seed, spacing=SPACING, splits=(REAL, 0, TEST), workers=1)
     cases = []
     for case in read_cases(folder / "cases.csv").cases:
         ct, skull = read_volume(case.images["ct"]), folder / case.name / f"{case.name}_skull.nii.gz"
@@ -119,17 +116,17 @@ def _real_cases(folder: Path, seed: int) -> tuple[Case, ...]:
 
 def _arms(real: Sequence[Case], synthetic: Sequence[Case]) -> dict[str, Sequence[Case]]:
     """The training cases of each arm."""
-    few = real[:REAL]
-    arms = few, synthetic[:REAL], synthetic, (*few, *synthetic), real[:MORE_REAL]
+    few = [case for case in real if case.split == "train"]
+    arms = few, synthetic[:REAL], synthetic, (*few, *synthetic)
     return dict(zip(ARMS, arms, strict=True))
 
 
 def _synthetic_cases(folder: Path, real: Sequence[Case], recipe: str | Path, seed: int) -> tuple[Sequence[Case], float]:
-    """The samples of a generator that is trained on the first real cases, and the seconds of that."""
+    """The samples of a generator that is trained on the real cases, and the seconds of that."""
     table, began = folder / "synthetic.csv", time.process_time()
     if not table.is_file():
         shutil.rmtree(folder, ignore_errors=True)
-        cases = write_cases(real[:REAL], folder / "generator.csv")
+        cases = write_cases([case for case in real if case.split == "train"], folder / "generator.csv")
         train(load_recipe(recipe, [f"seed={seed}"]), cases, folder / "generator", device="cpu")
         sample(folder / "generator", folder / "samples", count=SYNTHETIC, seed=seed, device="cpu")
         cases_from_samples(folder / "samples", table, labels=["skull"], validation=0)

@@ -24,6 +24,10 @@ class TestMemorisation:
         assert found.training == (0, 0, 0, 0, 1, 0)
         assert found.expected == pytest.approx(6 / 7)
 
+    def test_as_near_as_a_held_out_image_is_no_suspicion(self):
+        training, held_out = np.array([[0.0], [100.0]]), np.arange(6, 12)[:, None]
+        assert memorisation(training, np.array([[6.0], [-6], [7], [8], [9], [5.9]]), held_out).suspicious == (5,)
+
     def test_scipy_has_the_same_p_value(self):
         training, samples, held_out = gaussians(50, 20, 15)
         usual, distances = (
