@@ -80,7 +80,7 @@ def test_weights_of_the_losses() -> None:
     plain = made(invariance_weight=1.0, variance_weight=1.0, covariance_weight=1.0)._losses(images.image, seeded())
     weighted = made()._losses(images.image, seeded())
     for name, weight in {"invariance": 25, "variance": 25, "covariance": 1}.items():
-        assert float(weighted[name]) == pytest.approx(weight * float(plain[name]), rel=1e-5)
+        assert weighted[name].item() == pytest.approx(weight * plain[name].item(), rel=1e-5)
 
 
 def test_one_image_has_nothing_to_differ_from() -> None:
