@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.ndimage import binary_dilation
 
 from medgen.cases import Case, read_cases, write_cases
 from medgen.evaluation import evaluate_segmentation
@@ -33,7 +34,7 @@ from medgen.metrics.statistics import compare_runs, summarise_runs
 from medgen.phantom import make_head_phantom
 from medgen.recipe.settings import load_recipe
 from medgen.run.experiment import train
-from medgen.volume import read_volume, write_volume
+from medgen.volume import read_label, read_volume, write_volume
 
 HERE = Path(__file__).parent
 REAL, SYNTHETIC, TEST = 10, 100, 20
@@ -56,9 +57,11 @@ def main() -> None:
     real = _real_cases(out / "phantom", options.phantom_seed)
     scores: dict[str, list[list[float]]] = {arm: [] for arm in ARMS}
     seconds: dict[str, float] = {"generator": 0.0, "segmenters": 0.0}
+    contrast: dict[str, list[tuple[float, float]]] = {"real": [contrast_of(real)], "synthetic": []}
     for seed in range(options.seeds):
         synthetic, taken = _synthetic_cases(out / f"seed{seed}", real, options.generator, seed)
         seconds["generator"] += taken
+        contrast["synthetic"].append(contrast_of(synthetic))
         for arm, cases in _arms(real, synthetic).items():
             found, taken = _score(out / f"seed{seed}" / "arms" / arm, cases, real, seed)
             scores[arm].append(found)
@@ -73,6 +76,7 @@ def main() -> None:
         "date": datetime.date.today().isoformat(),
         "processor_seconds": {name: round(value) for name, value in seconds.items()},
         "seeds": options.seeds,
+        "t1_in_skull_and_around": contrast,
         "dice": scores,
     }
     write_json(out / "results.json", content)
@@ -95,6 +99,16 @@ def table_of(scores: Mapping[str, Sequence[Sequence[float]]]) -> str:
             row += [f"{against['mean_difference']:+.3f}", _interval(against["ci95"], "+")]
         lines.append(f"| {' | '.join([*row, '', ''][:6])} |")
     return "\n".join(lines) + "\n"
+
+
+def contrast_of(cases: Sequence[Case]) -> tuple[float, float]:
+    """Mean T1 of skull, and of the voxels that touch it: real skull is the darker one."""
+    inside, around = [], []
+    for case in cases:
+        image, skull = read_volume(case.images["t1"]).data[0], read_label(case.images["skull"]).data[0] > 0
+        inside.append(float(image[skull].mean()))
+        around.append(float(image[binary_dilation(skull) & ~skull].mean()))
+    return round(float(np.mean(inside)), 1), round(float(np.mean(around)), 1)
 
 
 def _interval(limits: tuple[float, float], sign: str = "") -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from medgen.cases import Case
 from medgen.recipe.settings import load_recipe
+from medgen.volume import Volume, write_volume
 
 ROOT = Path(__file__).parents[2]
 FOLDER, RESULTS = ROOT / "pipelines" / "generation", ROOT / "docs" / "results" / "generation"
@@ -48,6 +49,16 @@ def test_the_table_by_hand(study):
     rows = study.table_of(scores).splitlines()
     assert rows[2] == "| 10 real | 0.800 | 0.800 to 0.800 | 0.800 to 0.800 |  |  |"
     assert rows[3] == "| 10 synthetic | 0.500 | 0.500 to 0.500 | 0.500 to 0.500 | -0.300 | -0.300 to -0.300 |"
+
+
+def test_contrast_by_hand(study, tmp_path):
+    """Two voxels of skull, 10 and 30, among neighbours of 70; the corners are farther away and do not count."""
+    image, skull = np.full((4, 3, 3), 70.0), np.zeros((4, 3, 3))
+    image[1, 1, 1], image[2, 1, 1], image[0, 0, 0], skull[1:3, 1, 1] = 10, 30, 999, 1
+    write_volume(Volume(image[None], np.eye(4)), tmp_path / "t1.nii.gz", kind="scalar")
+    write_volume(Volume(skull[None], np.eye(4)), tmp_path / "skull.nii.gz", kind="label")
+    case = Case("a", "train", None, {role: tmp_path / f"{role}.nii.gz" for role in ("t1", "skull")})
+    assert study.contrast_of([case, case]) == (20, 70)
 
 
 def test_the_committed_page_has_the_committed_numbers(study):
