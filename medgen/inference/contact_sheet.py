@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MOST = 64
 """Samples on a sheet."""
-_BACKGROUND, _TEXT, _QUIET = "#0c0e11", "#e8ebee", "#9aa5ae"
+_BACKGROUND, TEXT, QUIET = "#0c0e11", "#e8ebee", "#9aa5ae"
 _WIDTH, _WIDEST_TILE, _NARROWEST = 10.0, 2.4, 6.4
 """Inches: of the tiles of a sheet together, of one tile at most, of a sheet at least."""
 _TOP, _BOTTOM, _GAP, _LABEL = 0.72, 0.42, 0.09, 0.26
@@ -35,11 +35,13 @@ class View:
         name: e.g. ``axial``.
         pictures: one a sample, (rows, columns) in [0, 1], NaN where the background shows; the first row is at the top.
         aspect: height of a pixel over its width.
+        labels: one a picture; by default its number.
     """
 
     name: str
     pictures: Sequence[Array]
     aspect: float = 1.0
+    labels: Sequence[str] = ()
 
     @property
     def height(self) -> float:
@@ -61,7 +63,16 @@ def side_by_side(pictures: Sequence[Array]) -> Array:
     return np.concatenate(joined[1:], axis=1)
 
 
-def write_contact_sheet(path: Path, main: View, below: View | None, *, title: str, subtitle: str, footer: str) -> None:
+def write_contact_sheet(
+    path: Path,
+    main: View,
+    below: View | None,
+    *,
+    title: str,
+    subtitle: str,
+    footer: str,
+    columns: int | None = None,
+) -> None:
     """Write a grid of all pictures of ``main`` and, below it, one row of those of ``below``, as PNG.
 
     Args:
@@ -71,32 +82,40 @@ def write_contact_sheet(path: Path, main: View, below: View | None, *, title: st
         title: the first line.
         subtitle: the second line.
         footer: the last line.
+        columns: pictures in a row; by default as many as make a sheet of a handy shape.
     """
     count = len(main.pictures)
-    columns = min(count, max(1, round(math.sqrt(count * _SHAPE * main.height))))
+    columns = columns or min(count, max(1, round(math.sqrt(count * _SHAPE * main.height))))
     tile = min(_WIDEST_TILE, _WIDTH / columns)
     rows = [(main, start) for start in range(0, count, columns)] + ([(below, 0)] if below else [])
     labelled = [number for number, (_, start) in enumerate(rows) if below and start == 0]
     grid = sum(tile * view.height + _GAP for view, _ in rows) + _LABEL * len(labelled)
     width, height = max(_NARROWEST, columns * (tile + _GAP) + 0.3), _TOP + grid + _BOTTOM
-    figure = _figure(width, height)
+    figure = dark_figure(width, height)
     left, top = (width - columns * (tile + _GAP) + _GAP) / 2, _TOP
     for number, (view, start) in enumerate(rows):
         if number in labelled:
             top += _LABEL
-            _write(figure, left, top - 0.06, view.name, size=9, colour=_QUIET)
+            write_text(figure, left, top - 0.06, view.name, size=9, colour=QUIET)
         for place, picture in enumerate(view.pictures[start : start + columns]):
             corner = left + place * (tile + _GAP)
-            _draw(figure, picture, (corner, top, tile, tile * view.height), str(start + place))
+            label = view.labels[start + place] if view.labels else str(start + place)
+            draw_tile(figure, picture, (corner, top, tile, tile * view.height), label)
         top += tile * view.height + _GAP
-    _write(figure, 0.15, 0.33, title, size=12, colour=_TEXT, weight="bold")
-    _write(figure, 0.15, 0.56, subtitle, size=8.5, colour=_QUIET)
-    _write(figure, 0.15, height - 0.14, footer, size=8, colour=_QUIET)
+    write_text(figure, 0.15, 0.33, title, size=12, colour=TEXT, weight="bold")
+    write_text(figure, 0.15, 0.56, subtitle, size=8.5, colour=QUIET)
+    write_text(figure, 0.15, height - 0.14, footer, size=8, colour=QUIET)
+    save_png(figure, path)
+
+
+def save_png(figure: Figure, path: Path) -> None:
+    """Write a figure without the name of a program, a date or a path."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=130, facecolor=_BACKGROUND, metadata={"Software": None})
 
 
-def _figure(width: float, height: float) -> Figure:
+def dark_figure(width: float, height: float) -> Figure:
+    """An empty figure of ``width`` x ``height`` inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -105,7 +124,7 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _draw(figure: Figure, picture: Array, box: tuple[float, float, float, float], number: str) -> None:
+def draw_tile(figure: Figure, picture: Array, box: tuple[float, float, float, float], number: str) -> None:
     """One tile; ``box`` is left, top, width and height in inches from the upper left corner."""
     left, top, wide, high = box
     width, height = figure.get_size_inches()
@@ -113,10 +132,13 @@ def _draw(figure: Figure, picture: Array, box: tuple[float, float, float, float]
     axes.set_axis_off()
     axes.imshow(picture, cmap="gray", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
     behind = {"facecolor": _BACKGROUND, "edgecolor": "none", "pad": 1.5}  # readable on white, too
-    axes.text(0, 1, number, transform=axes.transAxes, color=_TEXT, size=7, va="top", bbox=behind)
+    axes.text(0, 1, number, transform=axes.transAxes, color=TEXT, size=7, va="top", bbox=behind)
 
 
-def _write(figure: Figure, left: float, top: float, text: str, *, size: float, colour: str, weight: str = "") -> None:
+def write_text(
+    figure: Figure, left: float, top: float, text: str, *, size: float, colour: str, weight: str = ""
+) -> None:
+    """One line of text; ``left`` and ``top`` are of its base line, in inches from the upper left corner."""
     width, height = figure.get_size_inches()
     figure.text(
         left / width,

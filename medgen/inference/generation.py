@@ -16,10 +16,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 import medgen
 from medgen.errors import ModelError, UsageError
 from medgen.files import write_json
+from medgen.inference.codes import LEAST_TRUNCATION, draw_code, slerp
+from medgen.inference.features import open_features
+from medgen.inference.interpolation import require_way, write_interpolation
+from medgen.inference.neighbours import real_patches, write_neighbours
 from medgen.inference.opened import Opened, open_model
 from medgen.inference.sample_folder import MANIFEST, new_folder, require_free
 from medgen.inference.sample_writing import Drawing, channels_of, write_samples
@@ -36,6 +41,11 @@ def sample(
     count: int = 16,
     seed: int = 0,
     temperature: float = 1.0,
+    truncation: float | None = None,
+    interpolate: tuple[int, int] | None = None,
+    frames: int = 24,
+    neighbours: str | Path | None = None,
+    features: str | Path | None = None,
     device: str = "auto",
     overwrite: bool = False,
     allow_modules: Sequence[str] = (),
@@ -59,6 +69,14 @@ def sample(
         count: how many samples, at least 1.
         seed: at least 0. Sample n depends on the model, the seed and n alone.
         temperature: factor on the standard deviation of the latent noise, above 0; 1 is the model as trained.
+        truncation: components of the noise beyond so many standard deviations are drawn again, before the
+            temperature; None draws none again. See :func:`~medgen.inference.codes.draw_code`.
+        interpolate: numbers of two samples, which may be beyond the count: the way between them is written too, see
+            :func:`~medgen.inference.interpolation.write_interpolation`.
+        frames: of that way, the two samples among them, at least 2.
+        neighbours: case table with the training patients: beside each sample its nearest training patches, see
+            :func:`~medgen.inference.neighbours.find_neighbours`.
+        features: run whose network says what is near; by default voxels do.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         overwrite: replace the samples of an earlier run in ``output``.
         allow_modules: modules outside medgen that the model may name as its method.
@@ -70,20 +88,48 @@ def sample(
         The folder.
 
     Raises:
-        UsageError: an argument is out of range, the folder is not empty, or the model draws no samples.
+        UsageError: an argument is out of range, the folder is not empty, or a model cannot do what it is named for.
+        InputError: the case table is wrong, or has no training case or other roles than the model.
         ModelError: the model is missing or damaged, or a sample is not finite.
         StorageError: the disk is full or the folder cannot be written.
     """
     output = Path(output)
-    drawing = Drawing(count, seed, temperature)
+    drawing = Drawing(count, seed, temperature, truncation)
     _require_sensible(drawing)
+    require_way(interpolate, frames)
+    if features is not None and neighbours is None:
+        raise UsageError("--features says what is near, and --neighbours is not given", fix="--neighbours CASES.csv")
     require_free(output, overwrite=overwrite)
     model = open_model(run, device, allow_modules, checkpoint)
-    drawn = draw(model, drawing)
+    require_sampler(model)
+    near = None if features is None else open_features(features, device, allow_modules=allow_modules)
+    known = None if neighbours is None else real_patches(model, neighbours, near, seed=seed, progress=progress)
+    seen: list[Array] | None = None if known is None else []
     with new_folder(output, overwrite=overwrite) as folder:
-        content = write_samples(folder, _counted(drawn, count, progress), model, drawing)
+        drawn = _counted(draw(model, drawing), count, progress)
+        content = write_samples(folder, drawn if seen is None else _kept(drawn, seen), model, drawing)
+        if interpolate is not None:
+            windows = [role["display_window"] for role in content["roles"].values()]
+            way = _way(model, drawing, interpolate, frames)
+            way = _counted(way, frames, progress, "frames")
+            content |= write_interpolation(folder, way, model, windows, interpolate, frames)
+        if known is not None and seen is not None:
+            windows = [role["display_window"] for role in content["roles"].values()]
+            content |= write_neighbours(folder, np.stack(seen), known, model, windows)
         write_json(folder / MANIFEST, _manifest(model, drawing, content))
     return output
+
+
+def _kept(drawn: Iterator[Array], seen: list[Array]) -> Iterator[Array]:
+    for values in drawn:
+        seen.append(values)
+        yield values
+
+
+def _way(model: Opened, drawing: Drawing, ends: tuple[int, int], frames: int) -> Iterator[Array]:
+    first, last = (code_of(model, drawing, number) for number in ends)
+    for frame in range(frames):
+        yield decoded(model, slerp(first, last, frame / (frames - 1)), f"frame {frame}")
 
 
 def seed_of(seed: int, number: int) -> int:
@@ -114,21 +160,40 @@ def draw(model: Opened, drawing: Drawing) -> Iterator[Array]:
         UsageError: the model draws no samples.
         ModelError: a sample is not finite, or has another shape than the recipe says.
     """
+    require_sampler(model)
+    return (decoded(model, code_of(model, drawing, each), f"sample {each}") for each in range(drawing.count))
+
+
+def require_sampler(model: Opened) -> Samples:
+    """The method of a model that samples.
+
+    Raises:
+        UsageError: it does not.
+    """
     if not isinstance(model.method, Samples):
         raise model.lacks("draw samples")
-    shape = (1, len(channels_of(model)), *model.method.shape.size)
-    return (
-        _checked(_drawn(model.method, number, model, drawing), number, shape, model) for number in range(drawing.count)
-    )
+    return model.method
 
 
-def _drawn(method: Samples, number: int, model: Opened, drawing: Drawing) -> torch.Tensor:
+def code_of(model: Opened, drawing: Drawing, number: int) -> Tensor:
+    """The code (1, ...) of sample ``number``, which may be beyond the count."""
     generator = torch.Generator(model.device).manual_seed(seed_of(drawing.seed, number))
+    shape = require_sampler(model).code_shape
+    return draw_code(shape, generator, temperature=drawing.temperature, truncation=drawing.truncation)
+
+
+def decoded(model: Opened, code: Tensor, what: str) -> Array:
+    """The image (C, ...) of a code (1, ...), float32, in normalised units.
+
+    Raises:
+        ModelError: it is not finite, or has another shape than the recipe says; ``what`` names it.
+    """
     with torch.inference_mode():
-        return method.sample(1, generator, drawing.temperature)
+        image = require_sampler(model).decode(code)
+    return _checked(image, what, (1, len(channels_of(model)), *model.method.shape.size), model)
 
 
-def _checked(image: torch.Tensor, number: int, shape: tuple[int, ...], model: Opened) -> Array:
+def _checked(image: Tensor, what: str, shape: tuple[int, ...], model: Opened) -> Array:
     if tuple(image.shape) != shape:
         raise ModelError(
             f"the model made a sample of shape {tuple(image.shape)}, expected {shape}",
@@ -138,7 +203,7 @@ def _checked(image: torch.Tensor, number: int, shape: tuple[int, ...], model: Op
     values: Array = image[0].float().cpu().numpy()
     if wrong := values.size - np.count_nonzero(np.isfinite(values)):
         raise ModelError(
-            f"{wrong} of {values.size} voxels of sample {number} are NaN or infinite",
+            f"{wrong} of {values.size} voxels of {what} are NaN or infinite",
             where=model.where,
             fix="use a lower --temperature, or train the model again; nothing was written",
         )
@@ -169,12 +234,12 @@ def prepared_like(model: Opened) -> dict[str, Any]:
     return {"preparation": kept, "patches": model.patches.model_dump(mode="json")}
 
 
-def _counted(drawn: Iterator[Array], count: int, progress: Progress | None) -> Iterator[Array]:
+def _counted(drawn: Iterator[Array], count: int, progress: Progress | None, what: str = "samples") -> Iterator[Array]:
     report = progress or (lambda done, total, what: None)
-    report(0, count, "samples")
+    report(0, count, what)
     for number, values in enumerate(drawn, 1):
         yield values
-        report(number, count, "samples")
+        report(number, count, what)
 
 
 def _require_sensible(drawing: Drawing) -> None:
@@ -186,4 +251,9 @@ def _require_sensible(drawing: Drawing) -> None:
         raise UsageError(
             f"--temperature must be above 0 and finite, got {drawing.temperature:g}",
             fix="1 samples the model as trained, less than 1 gives less varied images",
+        )
+    if drawing.truncation is not None and not LEAST_TRUNCATION <= drawing.truncation < math.inf:
+        raise UsageError(
+            f"--truncation must be at least {LEAST_TRUNCATION:g} and finite, got {drawing.truncation:g}",
+            fix="leave it out to sample the model as trained; 0.5 gives typical, less varied images",
         )

@@ -14,16 +14,19 @@ from medgen.errors import UsageError
 from medgen.files import require_writable, storage_errors
 
 MANIFEST, SHEET, RAW = "samples.json", "contact_sheet.png", "samples.npz"
-_SAMPLE = re.compile(r"sample_\d{4,}_.+\.(nii\.gz|png)")
+STRIP, FILM, FRAMES = "interpolation.png", "interpolation.gif", "interpolation.npz"
+NEIGHBOURS, NEIGHBOUR_SHEET = "neighbours.json", "neighbours.png"
+_OWN = (MANIFEST, SHEET, RAW, STRIP, FILM, FRAMES, NEIGHBOURS, NEIGHBOUR_SHEET)
+_SAMPLE = re.compile(r"sample_\d{4,}_.+\.(nii\.gz|png)|interpolation_\d{4,}_.+\.nii\.gz")
 
 
-def sample_file(number: int, name: str, ending: str) -> str:
-    """What a sample is called.
+def sample_file(number: int, name: str, ending: str, kind: str = "sample") -> str:
+    """What a sample is called, or a frame (``kind`` is then ``interpolation``).
 
     >>> sample_file(7, "t1", ".nii.gz")
     'sample_0007_t1.nii.gz'
     """
-    return f"sample_{number:04d}_{name}{ending}"
+    return f"{kind}_{number:04d}_{name}{ending}"
 
 
 def require_free(folder: Path, *, overwrite: bool) -> None:
@@ -41,7 +44,7 @@ def require_free(folder: Path, *, overwrite: bool) -> None:
         return
     if not overwrite:
         raise UsageError("the folder is not empty", where=folder, fix="choose another folder, or --overwrite")
-    others = [name for name in names if name not in (MANIFEST, SHEET, RAW) and not _SAMPLE.fullmatch(name)]
+    others = [name for name in names if name not in _OWN and not _SAMPLE.fullmatch(name)]
     if others or MANIFEST not in names:
         what = f"'{others[0]}'" if others else f"samples without {MANIFEST}"
         raise UsageError(

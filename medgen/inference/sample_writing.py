@@ -23,7 +23,7 @@ _DISPLAYED = (1.0, 99.0)
 """Percentiles over the samples of a role that are shown black and white."""
 _FEW = 16
 """Samples up to which a contact sheet of volumes has a row of coronal slices."""
-_SIDES = {
+SIDES = {
     "axial": "patient's right on the left, anterior at the top",
     "coronal": "patient's right on the left, superior at the top",
     "sagittal": "anterior on the left, superior at the top",
@@ -40,11 +40,19 @@ class Drawing:
         count: at least 1.
         seed: at least 0.
         temperature: factor on the standard deviation of the latent noise, above 0.
+        truncation: standard deviations beyond which a component of the noise is drawn again; None draws none again.
     """
 
     count: int
     seed: int
     temperature: float
+    truncation: float | None = None
+
+    @property
+    def told(self) -> str:
+        """What the noise was, for people."""
+        cut = "" if self.truncation is None else f", truncation {self.truncation:g}"
+        return f"temperature {self.temperature:g}{cut}"
 
 
 @dataclass(frozen=True)
@@ -115,9 +123,7 @@ def write_samples(folder: Path, drawn: Iterable[Array], model: Opened, drawing: 
 
 def _write_volumes(folder: Path, drawn: Iterable[Array], model: Opened, drawing: Drawing) -> dict[str, Any]:
     """Write each volume as it is drawn; only the slices of the contact sheet stay in memory."""
-    channels, spacing, size = channels_of(model), _spacing(model), model.method.shape.size
-    affine = np.diag([*spacing, 1.0])
-    affine[:3, 3] = [-mm * (voxels - 1) / 2 for mm, voxels in zip(spacing, size, strict=True)]
+    channels, spacing, size, affine = channels_of(model), spacing_of(model), model.method.shape.size, affine_of(model)
     axial: list[list[Array]] = []
     coronal: list[list[Array]] = []
     outside = np.zeros(len(channels))
@@ -134,7 +140,7 @@ def _write_volumes(folder: Path, drawn: Iterable[Array], model: Opened, drawing:
     windows = [_window(shown) for shown in zip(*axial, strict=True)]
     main = _view("axial", axial, windows, spacing[1] / spacing[0])
     below = _view("coronal", coronal, windows, spacing[2] / spacing[0]) if drawing.count <= _FEW else None
-    _sheet(folder, main, below, f"middle slices, {_SIDES['axial']}", model, drawing)
+    _sheet(folder, main, below, f"middle slices, {SIDES['axial']}", model, drawing)
     return {"spacing_mm": spacing, "roles": _roles(channels, windows, outside / drawing.count), "files": files}
 
 
@@ -143,7 +149,7 @@ def _write_slices(folder: Path, drawn: Iterable[Array], model: Opened, drawing: 
     from skimage.io import imsave
 
     channels, plane, across = channels_of(model), model.patches.plane, model.patches.across
-    spacing = [mm for axis, mm in enumerate(_spacing(model)) if axis != across]
+    spacing = [mm for axis, mm in enumerate(spacing_of(model)) if axis != across]
     values = np.stack(list(drawn), axis=1)
     restored = {channel.name: channel.restored(each) for channel, each in zip(channels, values, strict=True)}
     windows = [_window(images) for images in restored.values()]
@@ -155,17 +161,25 @@ def _write_slices(folder: Path, drawn: Iterable[Array], model: Opened, drawing: 
     with atomic_path(folder / RAW) as temporary:
         np.savez_compressed(temporary, **restored)  # type: ignore[arg-type]  # a role is an array, no option
     shown = [[oriented(images[number]) for images in restored.values()] for number in range(min(MOST, drawing.count))]
-    _sheet(folder, _view(plane, shown, windows, spacing[1] / spacing[0]), None, _SIDES[plane], model, drawing)
+    _sheet(folder, _view(plane, shown, windows, spacing[1] / spacing[0]), None, SIDES[plane], model, drawing)
     outside = [channel.share_outside(each) for channel, each in zip(channels, values, strict=True)]
     return {
         "plane": plane,
-        "pictures": _SIDES[plane],
+        "pictures": SIDES[plane],
         "spacing_mm": spacing,
-        "thickness_mm": next(mm for axis, mm in enumerate(_spacing(model)) if axis == across),
+        "thickness_mm": next(mm for axis, mm in enumerate(spacing_of(model)) if axis == across),
         "roles": _roles(channels, windows, outside),
         "raw_values": RAW,
         "files": files,
     }
+
+
+def affine_of(model: Opened) -> Array:
+    """Of a volume that the model makes: the middle at 0 mm."""
+    spacing = spacing_of(model)
+    affine = np.diag([*spacing, 1.0])
+    affine[:3, 3] = [-mm * (voxels - 1) / 2 for mm, voxels in zip(spacing, model.method.shape.size, strict=True)]
+    return affine
 
 
 def oriented(image: Array) -> Array:
@@ -177,7 +191,8 @@ def oriented(image: Array) -> Array:
     return np.ascontiguousarray(image[::-1, ::-1].T)
 
 
-def _spacing(model: Opened) -> list[float]:
+def spacing_of(model: Opened) -> list[float]:
+    """Voxel size of samples along x, y and z in mm; 1 where the recipe keeps that of each image."""
     return list(model.known.preparation.config.spacing or (1.0, 1.0, 1.0))
 
 
@@ -200,7 +215,7 @@ def _sheet(folder: Path, main: View, below: View | None, sides: str, model: Open
         main,
         below,
         title=f"{model.run}: {f'the first {shown} of ' if shown < drawing.count else ''}{number}, seed {drawing.seed}",
-        subtitle=f"{roles}, temperature {drawing.temperature:g}; {main.name}, {sides}",
+        subtitle=f"{roles}, {drawing.told}; {main.name}, {sides}",
         footer="Images made by a model, of no patient. Research use only.",
     )
 

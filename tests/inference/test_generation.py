@@ -271,7 +271,7 @@ class TestRefusals:
         assert list((tmp_path / "deep").iterdir()) == []
 
     def test_a_sample_of_another_shape(self, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("toy_samplers.noise.Noise.sample", lambda *_: torch.zeros(1, 2, 8, 10, 6))
+        monkeypatch.setattr("toy_samplers.noise.Noise.decode", lambda *_: torch.zeros(1, 2, 8, 10, 6))
         with pytest.raises(ModelError, match=r"shape \(1, 2, 8, 10, 6\), expected \(1, 1, 8, 10, 6\)"):
             draw(run, tmp_path / "out")
 
