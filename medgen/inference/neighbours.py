@@ -27,7 +27,7 @@ from medgen.types import Array, Progress, Split
 
 NEAREST = 3
 """Training patches beside each sample."""
-AROUND = 50
+AROUND = 20
 """Training patches whose mean distance a distance is relative to."""
 SHOWN = 12
 """Samples in the picture."""
