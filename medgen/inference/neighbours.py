@@ -112,7 +112,17 @@ def real_patches(
     held_out = None
     if split is not None:
         held_out = reference_patches(model, table, split=split, count=others, seed=seed, progress=progress)
-    return RealPatches(training, held_out, split, network, sha256(table.path))
+        held_out = _not_flat(held_out)
+    return RealPatches(_not_flat(training) or training, held_out, split, network, sha256(table.path))
+
+
+def _not_flat(real: References) -> References | None:
+    """Without patches of one value, such as air: two of them are equal, and neither is a copy of the other."""
+    kept = np.flatnonzero(real.images.reshape(len(real), -1).std(axis=1) > 0)
+    if not len(kept):
+        return None
+    cases, domains = (tuple(each[number] for number in kept) for each in (real.cases, real.domains))
+    return References(real.images[kept], cases, real.places[kept], domains)
 
 
 def find_neighbours(
@@ -137,15 +147,16 @@ def find_neighbours(
     index = np.argsort(best, axis=1, kind="stable")[:, :most]
     around = np.sort(best, axis=1)[:, :AROUND].mean(axis=1)
     relative = np.divide(best.min(axis=1), around, out=np.zeros(len(best)), where=around > 0)
-    return Near(index, *(np.take_along_axis(each, index, axis=1) for each in (flip, best)), relative)
+    flipped, distance = (np.take_along_axis(each, index, axis=1) for each in (flip, best))
+    return Near(index, flipped, distance, relative)
 
 
 def nearer(near: Near, usual: Near | None) -> Array:
     """Which images (N,) are nearer to a training patch than any held-out image is, absolutely or relatively."""
     if usual is None:
         return np.zeros(len(near.index), bool)
-    marked: Array = near.distance[:, 0] < usual.distance[:, 0].min()
-    return marked | (near.relative < usual.relative.min())
+    absolute, relative = near.distance[:, 0] < usual.distance[:, 0].min(), near.relative < usual.relative.min()
+    return np.asarray(absolute | relative, bool)
 
 
 def write_neighbours(

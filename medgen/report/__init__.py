@@ -21,7 +21,8 @@ def write_report(
 
     Args:
         folder: a run folder, or a folder that holds some of ``run/``, ``scores/<method>.json`` or
-            ``scores.json``, ``predictions/<case>/<case>_<role>.nii.gz``, ``data/cases.csv`` or ``cases.csv``.
+            ``scores.json``, ``predictions/<case>/<case>_<role>.nii.gz``, ``data/cases.csv`` or ``cases.csv``, and
+            folders that ``medgen sample`` wrote.
         output: the file to write; ``report.html`` in the folder by default. Pictures go to ``figures/`` beside.
         cases: the case table, where it is not in the folder.
         progress: called with (done, total, name of the figure).
@@ -48,7 +49,7 @@ def write_report(
         log.warning("%s", sentence)
     figures = draw_figures(sources, progress=progress)
     for figure in figures:
-        with atomic_path(path.parent / "figures" / f"{figure.name}.png") as temporary:
+        with atomic_path(path.parent / "figures" / f"{figure.name}.{figure.media}") as temporary:
             temporary.write_bytes(figure.light)
     with atomic_path(path) as temporary:
         temporary.write_text(render_page(sources, figures), encoding="utf-8")

@@ -41,11 +41,12 @@ class Picture:
 
     Args:
         name: of its file, without suffix.
-        kind: the part of the page: "case", "scores", "health" or "training".
+        kind: the part of the page: "case", "scores", "health", "training" or "samples " and the name of their folder.
         heading: a short title.
         caption: what is seen, with orientation and units.
         light: PNG for a light page.
         dark: PNG for a dark page; the same where the picture is dark anyway.
+        media: "png", or "gif" for a film.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Picture:
     caption: str
     light: bytes
     dark: bytes
+    media: str = "png"
 
 
 def new_figure(width: float, height: float, *, background: str) -> Figure:

@@ -90,6 +90,11 @@ def _single_cases(sources: Sources) -> Work:
         yield "scores of single cases", partial(themed, "cases", "scores", heading, caption, draw)
 
 
+def _samples(sources: Sources) -> Work:
+    for folder in sources.samples:
+        yield from folder.pictures()
+
+
 def _health(sources: Sources) -> Work:
     if sources.validations:
         draw = partial(health_chart, sources.validations)
@@ -113,6 +118,7 @@ MAKERS: tuple[Callable[[Sources], Work], ...] = (
     _cases,
     _lesions,
     _detection,
+    _samples,
     _scores,
     _single_cases,
     _health,

@@ -23,7 +23,15 @@ from medgen.report.content import (
     read_warnings,
 )
 from medgen.report.health import Validations, read_validations
-from medgen.report.runs import choose_run, find_runs, scored_by, unlike_scores
+from medgen.report.runs import choose_run, find_runs, scored_by, unlike_scores, weights_of
+from medgen.report.samples import (
+    Judgement,
+    SampleFolder,
+    find_judgements,
+    find_samples,
+    of_samples,
+    unlike_samples,
+)
 from medgen.report.warned import Warned, read_warned
 
 MAP_ENDINGS = ("_detection_map.nii.gz", "_detection_map.nii", "_detection_map.mha")
@@ -49,6 +57,8 @@ class Sources:
         warned: warnings on the predictions and on their model.
         doubts: sentences on runs, predictions and scores that do not fit together.
         run: name of the run folder, where one is shown.
+        samples: folders of ``medgen sample``.
+        judgements: scores of samples.
     """
 
     recipe: str
@@ -65,6 +75,8 @@ class Sources:
     warned: Warned = field(default_factory=Warned)
     doubts: tuple[str, ...] = ()
     run: str = ""
+    samples: tuple[SampleFolder, ...] = ()
+    judgements: tuple[Judgement, ...] = ()
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -118,7 +130,7 @@ class Sources:
 
 
 def find_sources(folder: Path, *, cases: Path | None = None) -> Sources:
-    """Find a run, scores, predictions and a case table in ``folder``.
+    """Find a run, scores, predictions, samples and a case table in ``folder``.
 
     Args:
         folder: a run folder, or one that holds ``run/``, ``scores/`` or ``scores.json``, ``predictions/`` and
@@ -132,7 +144,9 @@ def find_sources(folder: Path, *, cases: Path | None = None) -> Sources:
         raise InputError("there is no such folder", where=folder, fix="name a run folder, or one made by 'medgen demo'")
     predictions = folder / "predictions"
     runs = find_runs(folder)
-    run, doubts = choose_run(runs, predictions, _weights_scored(folder, runs))
+    samples = find_samples(folder)
+    made = [*_weights_scored(folder, runs), *(each.weights for each in samples if each.weights)]
+    run, doubts = choose_run(runs, predictions, made)
     table = cases or next((p for p in (folder / "data/cases.csv", folder / "cases.csv") if p.is_file()), None)
     found = Sources(
         **_of_run(run),
@@ -142,14 +156,20 @@ def find_sources(folder: Path, *, cases: Path | None = None) -> Sources:
         detections=_detections(predictions),
         phantom=table is not None and (table.parent / "phantom.json").is_file(),
         warned=read_warned(folder),
+        samples=samples,
+        judgements=(judgements := find_judgements(folder, samples)),
     )
     files = found.detections if found.detects else found.predictions
     found = replace(found, doubts=(*doubts, *unlike_scores(found.main, predictions, files)))
-    if not (found.recipe or found.curves or found.methods or found.predictions or found.detections):
+    unlike = unlike_samples(samples, judgements, weights_of(run) if run else None)
+    found = replace(found, doubts=(*found.doubts, *unlike))
+    if not (
+        samples or judgements or found.recipe or found.curves or found.methods or found.predictions or found.detections
+    ):
         raise InputError(
             "there is nothing to report in this folder",
             where=folder,
-            fix="it should hold recipe.yaml and metrics.jsonl of a run, or run/, scores/, predictions/",
+            fix="it should hold recipe.yaml and metrics.jsonl of a run, or run/, scores/, predictions/, samples/",
         )
     return replace(found, missing=_missing(found, predictions, table))
 
@@ -172,6 +192,8 @@ def _of_run(run: Path | None) -> dict[str, Any]:
 def _missing(found: Sources, predictions: Path, table: Path | None) -> tuple[str, ...]:
     """The reasons why there are no pictures of cases; a training alone needs no case table."""
     sentences = []
+    if found.samples and not (predictions.is_dir() or found.methods):
+        return ()
     if not (found.predictions or found.detections):
         lack = "nothing of a case in predictions/" if predictions.is_dir() else "no predictions/ here"
         sentences.append(f"{lack}, so no pictures of cases")
@@ -208,7 +230,7 @@ def choose_cases(sources: Sources, count: int = 2) -> list[tuple[str, str]]:
 
 
 def _scores(folder: Path, run: Path | None) -> tuple[MethodScores, ...]:
-    methods = [read_scores(path) for path in sorted((folder / "scores").glob("*.json"))]
+    methods = [read_scores(path) for path in sorted((folder / "scores").glob("*.json")) if not of_samples(path)]
     for path in _files_of_scores(folder, [run] if run else []):
         scores = read_scores(path)
         name = scored_by(scores).get("method") or (_method_of(run) if run else "scores")
@@ -221,13 +243,18 @@ def _scores(folder: Path, run: Path | None) -> tuple[MethodScores, ...]:
 def _files_of_scores(folder: Path, runs: Sequence[Path]) -> list[Path]:
     """The scores of the method of a run, which no file name names."""
     places = dict.fromkeys((folder / "scores.json", *(run / "scores.json" for run in runs)))
-    return [path for path in places if path.is_file()]
+    return [path for path in places if path.is_file() and not of_samples(path)]
 
 
 def _weights_scored(folder: Path, runs: Sequence[Path]) -> list[str]:
     """Weights that made what was scored, as far as the scores record them."""
     files = [*_files_of_scores(folder, runs), *sorted((folder / "scores").glob("*.json"))]
-    return [each for path in files for each in scored_by(read_scores(path)).get("weights_sha256") or ()]
+    return [
+        each
+        for path in files
+        if not of_samples(path)
+        for each in scored_by(read_scores(path)).get("weights_sha256") or ()
+    ]
 
 
 def _badness(method: MethodScores) -> float:

@@ -46,13 +46,40 @@ class TestSample:
 
     @pytest.mark.parametrize(
         "words",
-        [("--count", 0), ("--seed", -1), ("--temperature", 0), ("--temperature", "nan"), ("--device", "cuda:99")],
+        [
+            ("--count", 0),
+            ("--seed", -1),
+            ("--temperature", 0),
+            ("--temperature", "nan"),
+            ("--device", "cuda:99"),
+            ("--truncation", 0),
+            ("--truncation", -1),
+            ("--interpolate", -1, 2),
+            ("--interpolate", 2, 2),
+            ("--interpolate", 0, 1, "--frames", 1),
+            ("--features", "run"),
+        ],
     )
     def test_what_is_out_of_range_exits_2(self, capsys, run, tmp_path, words):
         code, out, err = sample(capsys, run, tmp_path / "out", *words)
         assert (code, out) == (2, "")
         assert "  do: " in err
         assert len(err.splitlines()) <= 3
+        assert not (tmp_path / "out").exists()
+
+    def test_the_way_between_two_samples(self, capsys, run, tmp_path):
+        code, _, err = sample(
+            capsys, run, tmp_path / "out", "--count", 2, "--interpolate", 0, 5, "--frames", 3, "--truncation", 1
+        )
+        assert code == 0
+        assert "3/3  frames" in err
+        content = json.loads((tmp_path / "out" / "samples.json").read_text())
+        assert (content["interpolation"]["samples"], content["truncation"]) == ([0, 5], 1.0)
+
+    def test_a_table_without_training_cases_exits_3(self, capsys, run, table, tmp_path):
+        code, _, err = sample(capsys, run, tmp_path / "out", "--neighbours", table)
+        assert (code, len(err.splitlines())) == (3, 3)
+        assert "no case has split 'train'" in err
         assert not (tmp_path / "out").exists()
 
     def test_a_folder_that_is_not_empty_exits_2(self, capsys, run, tmp_path):
