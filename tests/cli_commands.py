@@ -20,8 +20,8 @@ COMMANDS = {
     "train": "RECIPE --cases --out --set --resume --max-minutes --device --devices --nodes --precision --allow-module",
     "predict": "RUN --input -i --output -o --overwrite --resume --nan --geometry --frame --probabilities "
     "--uncertainty --device",
-    "sample": "RUN --output -o --count --seed --temperature --truncation --interpolate --frames --neighbours --features "
-    "--device --overwrite --allow-module",
+    "sample": "RUN --output -o --count --seed --temperature --truncation --interpolate --frames --neighbours "
+    "--features --device --overwrite --allow-module",
     "latent encode": "RUN --input -i --output -o --patches --seed --split --device --overwrite --allow-module",
     "evaluate synthesis": "PREDICTIONS REFERENCES --output -o --baselines --store",
     "evaluate segmentation": "PREDICTIONS REFERENCES --output -o --role --classes --split --domain --tolerance "

@@ -121,7 +121,7 @@ def _not_flat(real: References) -> References | None:
     kept = np.flatnonzero(real.images.reshape(len(real), -1).std(axis=1) > 0)
     if not len(kept):
         return None
-    cases, domains = (tuple(each[number] for number in kept) for each in (real.cases, real.domains))
+    cases, domains = tuple(real.cases[each] for each in kept), tuple(real.domains[each] for each in kept)
     return References(real.images[kept], cases, real.places[kept], domains)
 
 

@@ -201,14 +201,15 @@ def _read(place: Path) -> SampleFolder:
     content = read_json(place / MANIFEST)
     near = read_json(place / NEIGHBOURS) if (place / NEIGHBOURS).is_file() else None
     found = SampleFolder(place, content, near)
-    try:
-        _ = found.told, found.copies
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise InputError(
-            f"the list of samples is damaged: {type(error).__name__}: {error}",
-            where=place / (MANIFEST if near is None else NEIGHBOURS),
-            fix="draw the samples again with 'medgen sample'",
-        ) from None
+    for name, told in ((MANIFEST, lambda: found.told), (NEIGHBOURS, lambda: found.copies)):
+        try:
+            told()
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise InputError(
+                f"the list of samples is damaged: {type(error).__name__}: {error}",
+                where=place / name,
+                fix="draw the samples again with 'medgen sample'",
+            ) from None
     return found
 
 

@@ -2,11 +2,11 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
-from mean_model import head, save
-from test_encoding import SIZE, WINDOW, write_table
 from toy_samplers import NOISE, save_toy
 
 from medgen.errors import InputError
@@ -15,6 +15,20 @@ from medgen.inference.generation import sample
 from medgen.report import write_report
 from medgen.report.page import render_page
 from medgen.report.sources import find_sources
+from medgen.volume import Volume, write_volume
+
+SIZE, WINDOW = (4, 6, 2), {"t1": {"window": [0, 1000]}}
+
+
+def write_table(folder: Path) -> Path:
+    """Two training heads and a darker one of split test."""
+    image = np.zeros((1, 19, 23, 17), np.float32)
+    image[0, 3:-3, 3:-3, 3:-3] = np.linspace(400, 800, 17)[:, None]
+    folder.mkdir()
+    for name, factor in (("a", 1.0), ("b", 1.2), ("c", 0.7)):
+        write_volume(Volume(factor * image, np.diag([1.5, 2, 2.5, 1])), folder / f"{name}.nii.gz", kind="scalar")
+    (folder / "cases.csv").write_text("case,split,t1\na,train,a.nii.gz\nb,train,b.nii.gz\nc,test,c.nii.gz\n")
+    return folder / "cases.csv"
 
 
 def scores(folder: Path, digest: str) -> None:
@@ -27,17 +41,22 @@ def scores(folder: Path, digest: str) -> None:
     write_json(folder / "scores.json", content | {"features": network, "phantoms": "all real cases are phantoms"})
 
 
-@pytest.fixture
-def study(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run, samples with a way and neighbours, and their scores."""
+    tmp_path = tmp_path_factory.mktemp("made") / "study"
     run = save_toy(tmp_path / "run", NOISE, size=SIZE, intensity=WINDOW)
     (run / "recipe.yaml").write_text("method: vae\ndata:\n  inputs: [t1]\n")
     table = write_table(tmp_path / "table")
-    save(0.7 * head(), table.parent / "c.nii.gz")
     options = {"count": 3, "interpolate": (0, 2), "frames": 3, "neighbours": table}
     sample(run, tmp_path / "drawn", device="cpu", allow_modules=[NOISE], **options)
     scores(tmp_path, sha256(tmp_path / "drawn" / "samples.json"))
     return tmp_path
+
+
+@pytest.fixture
+def study(made: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(made, tmp_path / "study")
 
 
 @pytest.fixture
@@ -101,8 +120,9 @@ def test_a_folder_of_samples_alone(study: Path) -> None:
     assert page.count("data:image/png") >= 3
 
 
-def test_a_damaged_list_is_named(study: Path) -> None:
-    (study / "drawn" / "samples.json").write_text("{}")
+@pytest.mark.parametrize("name", ["samples.json", "neighbours.json"])
+def test_a_damaged_list_is_named(study: Path, name: str) -> None:
+    (study / "drawn" / name).write_text("{}")
     with pytest.raises(InputError, match="damaged") as caught:
         write_report(study)
-    assert "samples.json" in str(caught.value)
+    assert str(caught.value.where).endswith(name)
