@@ -112,28 +112,25 @@ def _write_strip(path: Path, views: Sequence[View], model: Opened, ends: tuple[i
 
 def _write_film(path: Path, views: Sequence[View]) -> None:
     """There and back, so that it runs without a jump."""
-    from PIL import Image
+    from skimage.io import imsave
 
-    stills = [Image.fromarray(_still(views, number)) for number in range(len(views[0].pictures))]
-    loop = [*stills, *stills[-2:0:-1]]
+    stills = [_still(views, number) for number in range(len(views[0].pictures))]
     milliseconds = round(1000 * max(_LEAST, _SECONDS / (len(stills) - 1)))
+    loop = np.stack([*stills, *stills[-2:0:-1]])
     with atomic_path(path) as temporary:
-        first, *others = loop
-        first.save(temporary, "GIF", save_all=True, append_images=others, duration=milliseconds, loop=0)
+        imsave(temporary, loop, check_contrast=False, duration=milliseconds, loop=0)
 
 
 def _still(views: Sequence[View], number: int) -> Array:
     """One frame, 8-bit grey: the views beside each other, in square pixels."""
-    from PIL import Image
-
     low = min(min(view.pictures[0].shape[0] * view.aspect, view.pictures[0].shape[1]) for view in views)
     factor = max(1, round(_FILM / max(low, 1)))
     tiles = []
     for view in views:
         levels = np.rint(255 * np.nan_to_num(view.pictures[number])).astype(np.uint8)
-        rows, columns = levels.shape
-        size = columns * factor, max(1, round(rows * view.aspect * factor))
-        tiles.append(np.asarray(Image.fromarray(levels).resize(size, Image.Resampling.NEAREST)))
+        rows = max(1, round(len(levels) * view.aspect * factor))
+        nearest = ((np.arange(rows) + 0.5) * len(levels) / rows).astype(int)
+        tiles.append(levels[nearest].repeat(factor, axis=1))
     high = max(len(tile) for tile in tiles)
     padded = [np.pad(tile, ((0, high - len(tile)), (0, factor))) for tile in tiles]
     return np.concatenate(padded, axis=1)[:, :-factor]
