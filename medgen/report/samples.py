@@ -153,10 +153,15 @@ class SampleFolder:
                 f"None of {len(rows)} samples is nearer to a training patch {others}. This is no proof of privacy.",
             )
         cases = [f"sample {row['sample']} ({row['nearest'][0]['case']})" for row in flagged[:8]]
+        smooth = ""
+        if self.neighbours["distance"]["of"] == "voxels":
+            smooth = (
+                " In voxels a blurred sample is near to every image; 'medgen sample --features' compares by a network."
+            )
         more = f" and {len(flagged) - 8} more" if len(flagged) > 8 else ""
         return False, (
             f"{len(flagged)} of {len(rows)} samples are nearer to a training patch {others}: look whether they are "
-            f"copies: {', '.join(cases)}{more}."
+            f"copies: {', '.join(cases)}{more}.{smooth}"
         )
 
     def pictures(self) -> Iterator[tuple[str, Callable[[], Picture]]]:
