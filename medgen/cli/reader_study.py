@@ -62,7 +62,7 @@ def make(
         repeats: share of the cases that are shown twice, hidden among the others; 0 to 0.5.
         seed: chooses images, pairs and orders; each reader has an order of their own.
         model: the run that drew the samples; real cases are cut as it saw them in training.
-        role: of the images; needed where the samples have several roles or no samples.json.
+        role: of the images; by default the one of the samples, or all volumes of a folder. A table needs it.
         split: cases of a table; by default 'test', or all if the table has no test cases.
         window: grey levels: 'common' (1st to 99th percentile of all images together), 'each' (of each image, for MR
             without a unit), or LOW,HIGH.

@@ -190,7 +190,7 @@ def application(desk: Desk, port: int) -> ASGIApp:
 def _choose_reader(desk: Desk, session: Session, sent: Any) -> dict[str, Any]:
     name = sent.get("reader") if isinstance(sent, dict) else ""
     if name is not None:  # None leaves, for the next reader in the same browser
-        name = reader_name(str(name))
+        name = reader_name(name if isinstance(name, str) else "")
         desk.journal(name)
     session.reader = name
     return desk.view(session)

@@ -7,19 +7,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 
+from medgen.cases import read_cases
 from medgen.errors import InputError, UsageError
-from medgen.evaluation.references import find_references
+from medgen.evaluation.references import find_references, stem_of, table_in
 from medgen.files import storage_errors
-from medgen.inference.opened import Opened, open_model
-from medgen.inference.references import reference_patches
 from medgen.inference.sample_folder import MANIFEST, RAW
-from medgen.inference.sample_writing import channels_of
+from medgen.report.slices import PLANES
 from medgen.types import Array, SplitOrAll
 from medgen.volume import read_volume, to_ras
+
+if TYPE_CHECKING:
+    from medgen.inference.opened import Opened
 
 Spacing = tuple[float, ...]
 _SAME_SPACING = 0.01
@@ -31,7 +34,7 @@ class Image:
 
     Attributes:
         name: its file, or its case; stays in the study folder and is never shown.
-        read: gives (X, Y, Z), RAS+, or (A, B) of a slice, axes in the order x, y, z; and the voxel size in mm.
+        read: gives (X, Y, Z), RAS+, with one voxel across the plane of a slice; and the voxel size in mm.
     """
 
     name: str
@@ -71,7 +74,7 @@ def sides(
         synthetic: a folder of the same kinds.
         count: how many of each are needed.
         seed: of the patches that are cut.
-        role: of the images; by default the one that the samples have.
+        role: of the images; by default the one that the samples have, or every volume of a folder.
         split: cases of a table; by default ``test`` if it has any, else all.
         model: that made the samples: real images are patches of the cases as it saw them in training.
         allow_modules: modules outside medgen that the model may name as its method.
@@ -81,8 +84,12 @@ def sides(
         UsageError: the role is not clear.
     """
     role = role or _only_role(synthetic)
-    made = _side(synthetic, role, "all" if synthetic.suffix == ".csv" else None)
+    if real.resolve() == synthetic.resolve():
+        raise UsageError("the real and the synthetic images are the same", where=real, fix="give two folders")
+    made = _side(synthetic, role, "all" if table_in(synthetic).suffix == ".csv" else None)
     if model is not None:
+        from medgen.inference.opened import open_model
+
         patches = _Patches(open_model(model, "cpu", allow_modules), real, synthetic, role, split)
         taken = patches.side(count, seed)
     else:
@@ -104,14 +111,13 @@ def sides(
     return taken, made
 
 
-def _only_role(folder: Path) -> str:
-    manifest = _manifest(folder)
-    roles = list(manifest["roles"]) if manifest else []
-    if len(roles) == 1:
-        return str(roles[0])
-    what = f"the samples have the roles {', '.join(roles)}" if roles else "the images have no list of their roles"
-    fix = f"e.g. --role {roles[0]}" if roles else "e.g. --role t1 for files <case>_t1.nii.gz or a column t1"
-    raise UsageError(f"{what}: choose the one to show", where=folder, fix=fix)
+def _only_role(folder: Path) -> str | None:
+    """The role of samples that have one; None of a folder that does not name its roles."""
+    roles = list(_manifest(folder).get("roles", ()))
+    if len(roles) > 1:
+        what = f"the samples have the roles {', '.join(roles)}: choose the one to show"
+        raise UsageError(what, where=folder, fix=f"e.g. --role {roles[0]}")
+    return str(roles[0]) if roles else None
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
@@ -128,15 +134,22 @@ def _manifest(folder: Path) -> dict[str, Any]:
     raise InputError("the list of the samples is damaged", where=path, fix="draw the samples again")
 
 
-def _side(path: Path, role: str, split: SplitOrAll | None) -> Side:
+def _side(path: Path, role: str | None, split: SplitOrAll | None) -> Side:
     manifest = _manifest(path) if path.is_dir() else {}
-    if manifest and role not in manifest["roles"]:
+    if manifest and role is not None and role not in manifest["roles"]:
         raise InputError(
             f"the samples have no role '{role}'", where=path, fix=f"--role {' or '.join(manifest['roles'])}"
         )
-    if manifest.get("raw_values"):
+    if role is not None and manifest.get("raw_values"):
         return _slices(path, role, manifest)
-    found, _, _ = find_references(path, role, None, split)
+    is_table = table_in(path).suffix == ".csv"
+    if role is None and is_table:
+        roles = read_cases(table_in(path)).roles
+        raise UsageError("the table needs the role to show", where=path, fix=f"--role {' or '.join(roles)}")
+    found, _, _ = find_references(path, role or "", None, split)
+    if role and not is_table and not stem_of(found[0].truth).endswith(f"_{role}"):
+        fix = "choose another --role; without it, every volume of a folder is taken"
+        raise InputError(f"no file here is named <case>_{role}.nii.gz", where=path, fix=fix)
     return Side(tuple(Image(each.case, partial(_volume, each.truth)) for each in found), None, path)
 
 
@@ -145,17 +158,33 @@ def _slices(folder: Path, role: str, manifest: dict[str, Any]) -> Side:
     try:
         with np.load(path) as arrays:
             values = np.asarray(arrays[role], np.float32)
-        axis = ("sagittal", "coronal", "axial").index(manifest["plane"])
-        spacing = tuple(float(mm) for place, mm in enumerate(manifest["spacing_mm"]) if place != axis)
+        axis = _axis(manifest["plane"])
+        spacing = _spacing(manifest)
         names = [str(files[role]) for files in manifest["files"]]
-        if values.ndim != 3 or len(values) != len(names) or len(spacing) != 2:
+        if values.ndim != 3 or len(values) != len(names) or len(spacing) != 3:
             raise ValueError
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, StopIteration, BadZipFile) as error:
         raise InputError(
             "the values of the samples are missing or damaged", where=path, fix="draw them again"
         ) from error
-    images = tuple(Image(name, partial(_held, each, spacing)) for name, each in zip(names, values, strict=True))
-    return Side(images, str(manifest["plane"]), folder)
+    return Side(_in_memory(names, np.expand_dims(values, axis + 1), spacing), str(manifest["plane"]), folder)
+
+
+def _spacing(manifest: dict[str, Any]) -> Spacing:
+    """Of samples in mm along x, y, z; slices have no thickness of their own, which is 1 mm here."""
+    spacing = [float(mm) for mm in manifest["spacing_mm"]]
+    if manifest.get("plane"):
+        spacing.insert(_axis(manifest["plane"]), 1.0)
+    return tuple(spacing)
+
+
+def _axis(plane: str) -> int:
+    """Across a plane."""
+    return next(each.axis for each in PLANES if each.name == plane)
+
+
+def _in_memory(names: Sequence[str], images: Array, spacing: Spacing) -> tuple[Image, ...]:
+    return tuple(Image(name, partial(_held, each, spacing)) for name, each in zip(names, images, strict=True))
 
 
 def _held(values: Array, spacing: Spacing) -> tuple[Array, Spacing]:
@@ -175,7 +204,7 @@ class _Patches:
     model: Opened
     table: Path
     samples: Path
-    role: str
+    role: str | None
     split: SplitOrAll | None
 
     def side(self, count: int, seed: int) -> Side:
@@ -192,23 +221,22 @@ class _Patches:
             raise InputError(
                 "the samples were made by another model", where=self.samples, fix="give --model the run that drew them"
             )
+        from medgen.inference.references import reference_patches
+        from medgen.inference.sample_writing import channels_of
+
         channels = channels_of(self.model)
         number = next(place for place, channel in enumerate(channels) if channel.name == self.role)
-        channel, spacing = channels[number], tuple(float(mm) for mm in manifest["spacing_mm"])
+        channel, spacing = channels[number], _spacing(manifest)
         found = reference_patches(self.model, self.table, split=self._split(), count=count, seed=seed)
         restored = channel.restored(found.images[:, number])
         restored = np.rint(restored) if channel.unit == "HU" else restored  # as samples in HU are written
         plane = manifest.get("plane")
-        if plane:
-            spacing = tuple(mm for axis, mm in enumerate(spacing) if axis != self.model.patches.across)
+        restored = restored if plane is None else np.expand_dims(restored, _axis(plane) + 1)
         names = [f"{case}, patch {patch}" for patch, case in enumerate(found.cases)]
-        images = tuple(Image(name, partial(_held, each, spacing)) for name, each in zip(names, restored, strict=True))
-        return Side(images, plane, self.table)
+        return Side(_in_memory(names, restored, spacing), plane, self.table)
 
     def _split(self) -> Any:
         """By default ``test`` if the table has such cases, else all, as for every score."""
-        from medgen.cases import read_cases
-
         if self.split is None:
             return "test" if read_cases(self.table).select(split="test") else None
         return None if self.split == "all" else self.split

@@ -10,7 +10,7 @@ import numpy as np
 
 import medgen
 from medgen.errors import InputError, UsageError
-from medgen.files import write_json
+from medgen.files import require_writable, write_json
 from medgen.inference.sample_folder import new_folder
 from medgen.reader.design import generator, require_sensible
 from medgen.reader.images import Image, Spacing, common_grid, cut, sides
@@ -53,7 +53,7 @@ def make_study(
         count: cases, an even number. The first task needs half as many images of each kind, the second as many.
         repeats: share of the cases that are shown a second time, 0 to 0.5.
         seed: chooses images, pairs and orders.
-        role: of the images; needed where the samples do not say it.
+        role: of the images; by default the one that the samples have, or every volume of a folder.
         split: cases of a table; by default ``test`` if it has any, else all.
         window: ``common`` (1st to 99th percentile of all images together), ``each`` (of each image alone), or two
             numbers ``LOW,HIGH`` in the unit of the images.
@@ -129,6 +129,7 @@ def _require_new(folder: Path) -> None:
             where=folder,
             fix="choose another folder; a study that is there goes on with 'medgen reader-study serve'",
         )
+    require_writable(folder)
 
 
 def _limits(window: str) -> Limits | None:

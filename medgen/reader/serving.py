@@ -7,11 +7,15 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medgen.errors import InputError, UsageError
 from medgen.files import folder_lock
 from medgen.reader.application import Desk, application
 from medgen.reader.study import ANSWERS, read_study
+
+if TYPE_CHECKING:
+    import uvicorn
 
 HOST = "127.0.0.1"
 
@@ -44,7 +48,9 @@ def serve_study(study: str | Path, *, port: int = 0, announce: Callable[[str], N
     with _listening(port) as listener, folder_lock(known.folder):
         taken = listener.getsockname()[1]
         desk = Desk(known, announce, f"http://{HOST}:{taken}")
-        _run(desk, listener, taken)
+        desk.new_link()
+        with suppress(KeyboardInterrupt):  # the way to end: uvicorn has closed its connections
+            server_of(desk, taken).run(sockets=[listener])
         return sum(len(journal.answers) for journal in desk.journals.values())
 
 
@@ -85,7 +91,13 @@ def _listening(port: int) -> socket.socket:
     return listener
 
 
-def _run(desk: Desk, listener: socket.socket, port: int) -> None:
+def server_of(desk: Desk, port: int) -> uvicorn.Server:
+    """The server of a study; it says nothing of itself and logs no request.
+
+    Args:
+        desk: what it serves.
+        port: of the links.
+    """
     import uvicorn
 
     config = uvicorn.Config(
@@ -99,6 +111,4 @@ def _run(desk: Desk, listener: socket.socket, port: int) -> None:
         date_header=False,
         timeout_graceful_shutdown=2,
     )
-    desk.new_link()
-    with suppress(KeyboardInterrupt):  # the way to end: uvicorn has closed its connections
-        uvicorn.Server(config).run(sockets=[listener])
+    return uvicorn.Server(config)

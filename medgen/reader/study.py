@@ -14,21 +14,18 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from medgen.errors import InputError
-from medgen.inference.sample_writing import oriented
 from medgen.reader.design import Showing, order
+from medgen.report.slices import PLANES, Plane, picture
 from medgen.types import Array
 
 Task: TypeAlias = Literal["real-or-synthetic", "pick-real"]
 CHOICES: dict[str, tuple[str, str]] = {"real-or-synthetic": ("real", "synthetic"), "pick-real": ("left", "right")}
 """Answers of each task, in the order of the keys 1 and 2."""
 MANIFEST, IMAGES, ANSWERS, FORMAT = "study.json", "images", "answers", 1
-_AXES = {"axial": 2, "coronal": 1, "sagittal": 0}
-_EDGES = {"axial": ("R", "L"), "coronal": ("R", "L"), "sagittal": ("A", "P")}
-"""Sides of the patient at the left and the right edge of a picture."""
 
 
 @dataclass(frozen=True)
-class Plane:
+class View:
     """A direction of view of the images.
 
     Attributes:
@@ -61,8 +58,8 @@ class Study:
         cases: the images of each case.
         real: whether each image is real.
         origin: file or case that each image comes from.
-        size: voxels of every image, (X, Y, Z) or (A, B).
-        spacing: mm.
+        size: voxels of every image, (X, Y, Z); a slice has one voxel across its plane.
+        spacing: mm along x, y, z.
         plane: of slices; None of volumes.
     """
 
@@ -79,17 +76,14 @@ class Study:
     plane: str | None
 
     @cached_property
-    def planes(self) -> tuple[Plane, ...]:
-        """Directions of view, axial first."""
-        if self.plane is not None:
-            return (_plane(self.plane, 1, self.size, self.spacing),)
-        planes = []
-        for name, axis in _AXES.items():
-            size, spacing = (
-                [edge for place, edge in enumerate(edges) if place != axis] for edges in (self.size, self.spacing)
-            )
-            planes.append(_plane(name, self.size[axis], size, spacing))
-        return tuple(planes)
+    def planes(self) -> tuple[View, ...]:
+        """Directions of view, axial first; one of slices."""
+        return tuple(self._view(plane) for plane in PLANES if self.plane in (None, plane.name))
+
+    def _view(self, plane: Plane) -> View:
+        first, second = (axis for axis in range(3) if axis != plane.axis)
+        aspect = self.spacing[second] / self.spacing[first]
+        return View(plane.name, self.size[plane.axis], self.size[first], self.size[second], aspect, plane.sides)
 
     @property
     def choices(self) -> tuple[str, str]:
@@ -126,8 +120,8 @@ class Study:
             raise InputError(
                 "an image of the study is missing or damaged", where=path, fix="make the study again"
             ) from error
-        flat = values if self.plane is not None else np.take(values, number, axis=_AXES[self.planes[plane].name])
-        return oriented(flat)
+        axis = next(each.axis for each in PLANES if each.name == self.planes[plane].name)
+        return picture(values, axis, number)
 
 
 def read_study(folder: str | Path) -> Study:
@@ -165,13 +159,8 @@ def _study(folder: Path, content: dict[str, Any]) -> Study:
     )
     known = all(token in images and token.isalnum() for case in study.cases for token in case)
     per_case = 1 if study.task == "real-or-synthetic" else 2
-    rank = 3 if study.plane is None else 2
     if study.task not in CHOICES or not study.cases or not known or {len(case) for case in study.cases} != {per_case}:
         raise ValueError
-    if len(study.size) != rank or len(study.spacing) != rank or study.plane not in (None, *_AXES):
+    if len(study.size) != 3 or len(study.spacing) != 3 or not study.planes:
         raise ValueError
     return study
-
-
-def _plane(name: str, slices: int, size: Any, spacing: Any) -> Plane:
-    return Plane(name, slices, size[0], size[1], spacing[1] / spacing[0], _EDGES[name])
