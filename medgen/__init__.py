@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from medgen.inference.loading import load_model
     from medgen.methods.catalogue import list_methods
     from medgen.phantom import make_adaptation_phantom, make_head_phantom, make_prostate_phantom
+    from medgen.reader import make_reader_study, score_reader_study, serve_reader_study
     from medgen.report import write_report
     from medgen.run.experiment import prepare, train
     from medgen.run.start import plan
@@ -49,6 +50,7 @@ __all__ = [
     "make_adaptation_phantom",
     "make_head_phantom",
     "make_prostate_phantom",
+    "make_reader_study",
     "plan",
     "predict",
     "prepare",
@@ -58,6 +60,8 @@ __all__ = [
     "run_benchmark",
     "run_demo",
     "sample",
+    "score_reader_study",
+    "serve_reader_study",
     "train",
     "write_cases",
     "write_report",
@@ -88,6 +92,7 @@ _HOMES = {
     "medgen.inference.loading": ("load_model",),
     "medgen.methods.catalogue": ("list_methods",),
     "medgen.phantom": ("make_adaptation_phantom", "make_head_phantom", "make_prostate_phantom"),
+    "medgen.reader": ("make_reader_study", "score_reader_study", "serve_reader_study"),
     "medgen.report": ("write_report",),
     "medgen.volume": ("Volume", "read_volume", "repair_volume", "write_volume"),
 }

@@ -142,7 +142,7 @@ def unsafe_calls(text: str) -> list[str]:
 
 
 SERVER = {"starlette", "uvicorn"}
-"""Of the extra ``reader``: serve_study asks for both before it does anything."""
+"""Of the extra ``reader``: serve_reader_study asks for both before it does anything."""
 
 
 def test_a_plain_install_has_all_that_is_imported():

@@ -70,10 +70,10 @@ def make(
     """
     from medgen.cli.output import say
     from medgen.cli.progress import progress_display
-    from medgen.reader import make_study
+    from medgen.reader import make_reader_study
 
     with progress_display() as progress:
-        folder = make_study(
+        folder = make_reader_study(
             real,
             synthetic,
             output,
@@ -120,7 +120,7 @@ def serve(
     import webbrowser
 
     from medgen.cli.output import note, say
-    from medgen.reader import serve_study
+    from medgen.reader import serve_reader_study
 
     links: list[str] = []
 
@@ -135,7 +135,7 @@ def serve(
         else:
             note("a browser came in; this link is for another one.")
 
-    answers = serve_study(study, port=port, announce=announce)
+    answers = serve_reader_study(study, port=port, announce=announce)
     note(f"ended; {answers} answers of the readers who came in are saved in the study.")
 
 
@@ -158,6 +158,6 @@ def score(study: Path, /, *, output: Output, answers: Path | None = None) -> Non
         answers: also write every answer beside its truth into this CSV file.
     """
     from medgen.cli.output import say
-    from medgen.reader import score_study
+    from medgen.reader import score_reader_study
 
-    say(str(score_study(study, output, answers=answers)))
+    say(str(score_reader_study(study, output, answers=answers)))

@@ -33,9 +33,9 @@ def proportion(hits: int, n: int, *, chance: float = 0.5) -> Proportion:
         n: number of cases.
         chance: share that guessing gives, in [0, 1].
 
-    >>> result = proportion(15, 20)
-    >>> [round(end, 3) for end in result["ci95"]]
-    [0.531, 0.888]
+    >>> low, high = proportion(15, 20)["ci95"]
+    >>> round(low, 3), round(high, 3)
+    (0.531, 0.888)
     """
     from scipy.stats import binomtest
 

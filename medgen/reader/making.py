@@ -25,7 +25,7 @@ _VOXELS = 100_000
 _LEAST_OVERLAP = 0.1
 
 
-def make_study(
+def make_reader_study(
     real: str | Path,
     synthetic: str | Path,
     output: str | Path,

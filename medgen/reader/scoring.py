@@ -60,7 +60,7 @@ class ReaderScore:
     seconds: float
 
 
-def score_study(study: str | Path, output: str | Path, *, answers: str | Path | None = None) -> Path:
+def score_reader_study(study: str | Path, output: str | Path, *, answers: str | Path | None = None) -> Path:
     """Write one row a reader, and one of all who have answered every case, as CSV.
 
     Accuracy counts first showings; its interval is Wilson's, and ``p_chance`` is the exact binomial test against 0.5.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 
 
-def serve_study(study: str | Path, *, port: int = 0, announce: Callable[[str], None]) -> int:
+def serve_reader_study(study: str | Path, *, port: int = 0, announce: Callable[[str], None]) -> int:
     """Show a study to readers in their browsers, until the process is interrupted (Ctrl-C) or terminated.
 
     Only this machine is reached: the server listens on 127.0.0.1. Each link lets one browser in for 12 hours, and a new

@@ -125,7 +125,7 @@ class Study:
 
 
 def read_study(folder: str | Path) -> Study:
-    """Read what :func:`~medgen.reader.make_study` wrote.
+    """Read what :func:`~medgen.reader.make_reader_study` wrote.
 
     Raises:
         InputError: it is missing, damaged or of a newer format.

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medgen.reader import make_study
+from medgen.reader import make_reader_study
 from medgen.volume import Volume, write_volume
 
 SIZE = (6, 8, 5)
@@ -26,4 +26,4 @@ def write_images(
 def small_study(folder: Path, **options) -> Path:
     """A study of four real and four synthetic volumes, shown with two repeats."""
     real, made = write_images(folder / "real", 8), write_images(folder / "made", 8, noise=10.0, seed=1)
-    return make_study(real, made, folder / "study", **{"role": "t1", "count": 8, "repeats": 0.25, **options})
+    return make_reader_study(real, made, folder / "study", **{"role": "t1", "count": 8, "repeats": 0.25, **options})

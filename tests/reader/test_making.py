@@ -11,7 +11,7 @@ from medgen.errors import InputError, UsageError
 from medgen.inference.generation import sample
 from medgen.inference.opened import open_model
 from medgen.inference.references import reference_patches
-from medgen.reader import make_study, read_study
+from medgen.reader import make_reader_study, read_study
 from medgen.volume import Volume, read_volume, write_volume
 
 
@@ -22,7 +22,7 @@ def both(tmp_path):
 
 def refused(kind, what, real, made, folder, **options):
     with pytest.raises(kind, match=what):
-        make_study(real, made, folder, **{"role": "t1", "count": 8, **options})
+        make_reader_study(real, made, folder, **{"role": "t1", "count": 8, **options})
     assert not folder.exists()
     assert not list(folder.parent.glob(".unfinished-*"))
 
@@ -31,7 +31,7 @@ class TestAlike:
     def test_one_window_one_size_and_names_that_say_nothing(self, tmp_path):
         real = write_images(tmp_path / "real", 4, size=(6, 9, 5))
         made = write_images(tmp_path / "made", 4, size=(7, 8, 5), seed=1)
-        folder = make_study(real, made, tmp_path / "study", role="t1", count=8)
+        folder = make_reader_study(real, made, tmp_path / "study", role="t1", count=8)
         content = json.loads((folder / "study.json").read_text())
         files = sorted(path.stem for path in (folder / "images").iterdir())
         assert files == sorted(content["images"])
@@ -57,7 +57,7 @@ class TestAlike:
     def test_each_image_by_its_own_percentiles(self, tmp_path):
         real = write_images(tmp_path / "real", 4, middle=900.0, noise=200.0)
         made = write_images(tmp_path / "made", 4, middle=0.0, noise=1.0, seed=1)
-        folder = make_study(real, made, tmp_path / "study", role="t1", count=8, window="each")
+        folder = make_reader_study(real, made, tmp_path / "study", role="t1", count=8, window="each")
         for path in (folder / "images").iterdir():
             assert 100 < np.load(path).mean() < 155
 
@@ -68,14 +68,14 @@ class TestAlike:
         write_volume(
             Volume(volume.data[:, ::-1].copy(), np.diag([-2.0, 2.0, 3.0, 1.0])), path, kind="scalar", overwrite=True
         )
-        study = read_study(make_study(real, made, tmp_path / "study", role="t1", count=2, window="0,200"))
+        study = read_study(make_reader_study(real, made, tmp_path / "study", role="t1", count=2, window="0,200"))
         (token,) = (image for image, is_real in study.real.items() if is_real)
         axial = study.slice(token, 0, 2)
         assert axial == pytest.approx(255 / 200 * np.clip(volume.data[0, ::-1, ::-1, 2].T, 0, 200), abs=0.51)
 
     def test_the_seed_chooses_images_and_pairs(self, both, tmp_path):
         def pairs(seed, name):
-            folder = make_study(*both, tmp_path / name, role="t1", count=4, seed=seed, task="pick-real")
+            folder = make_reader_study(*both, tmp_path / name, role="t1", count=4, seed=seed, task="pick-real")
             study = read_study(folder)
             assert all(study.real[real] and not study.real[made] for real, made in study.cases)
             return [tuple(study.origin[image] for image in case) for case in study.cases]
@@ -99,7 +99,7 @@ class TestModel:
     def test_real_patches_are_those_of_the_model(self, table, tmp_path, size):
         run = save_toy(tmp_path / "run", NOISE, size=size, spacing=[2, 2, 2])
         samples = sample(run, tmp_path / "samples", count=4, device="cpu", allow_modules=[NOISE])
-        folder = make_study(
+        folder = make_reader_study(
             table, samples, tmp_path / "study", count=8, model=run, allow_modules=[NOISE], window="-3,3", seed=5
         )
         study = read_study(folder)
@@ -176,7 +176,7 @@ class TestRefused:
         refused(InputError, "have no role 'ct'", both[0], samples, tmp_path / "study", role="ct")
 
     def test_every_volume_of_folders_without_roles(self, both, tmp_path):
-        study = read_study(make_study(*both, tmp_path / "study", count=16))
+        study = read_study(make_reader_study(*both, tmp_path / "study", count=16))
         assert len(set(study.origin.values())) == 16
 
     @pytest.mark.parametrize("window", ["wide", "1", "5,1", "nan,2", "1,inf"])
@@ -187,7 +187,7 @@ class TestRefused:
         folder = small_study(tmp_path)
         before = (folder / "study.json").read_bytes()
         with pytest.raises(UsageError, match="not empty"):
-            make_study(tmp_path / "real", tmp_path / "made", folder, role="t1", count=8)
+            make_reader_study(tmp_path / "real", tmp_path / "made", folder, role="t1", count=8)
         assert (folder / "study.json").read_bytes() == before
 
 

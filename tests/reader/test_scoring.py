@@ -7,7 +7,7 @@ from small_studies import small_study
 
 from medgen.errors import InputError, PathError
 from medgen.metrics.agreement import fleiss_kappa, proportion
-from medgen.reader import score_study
+from medgen.reader import score_reader_study
 from medgen.reader.answers import Journal
 from medgen.reader.study import read_study
 
@@ -25,7 +25,7 @@ def answer(study, reader, right, *, turn=(), stop=None, seconds=2.0):
 
 
 def scored(study, tmp_path, **options):
-    path = score_study(study.folder, tmp_path / "results.csv", **options)
+    path = score_reader_study(study.folder, tmp_path / "results.csv", **options)
     with path.open() as file:
         return {row["reader"]: row for row in csv.DictReader(file)}
 
@@ -107,11 +107,11 @@ def test_every_answer_beside_its_truth(tmp_path):
 
 def test_no_answers_yet(tmp_path):
     with pytest.raises(InputError, match="nobody has answered"):
-        score_study(small_study(tmp_path), tmp_path / "results.csv")
+        score_reader_study(small_study(tmp_path), tmp_path / "results.csv")
 
 
 def test_an_output_that_cannot_be_written(tmp_path):
     study = read_study(small_study(tmp_path))
     answer(study, "r1", set())
     with pytest.raises(PathError):
-        score_study(study.folder, tmp_path)
+        score_reader_study(study.folder, tmp_path)
