@@ -17,6 +17,8 @@ from medgen.sampling.patches import PatchConfig, PatchSource
 from medgen.types import Array, Progress, Split
 
 _SEEDS = 2**64
+_TRIES = 20
+"""Places that are drawn for each patch that is wanted, before there are no more to be found."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +60,8 @@ def reference_patches(
         model: says the preparation, and size, plane and places of the patches.
         table: the case table, or its file.
         split: cases to draw from; None draws from all.
-        count: how many patches; ``count`` 100 begins with those of ``count`` 10.
+        count: how many patches, each of another place; fewer where there are no more places, as of whole volumes, of
+            which every case has one. ``count`` 100 begins with those of ``count`` 10.
         seed: 0 to 2^64 - 1. Patch n depends on the cases, the seed and n alone.
         labels: role of a label map that says for each patch whether anything is labelled in it.
         store: folder of prepared cases, such as that of ``medgen train --store``; what it lacks is added. By default
@@ -121,21 +124,30 @@ def _visible(case: Case, roles: Roles, labels: str | None) -> Case:
 
 def _drawn(source: PatchSource, count: int) -> References:
     by_name = {case.name: case for case in source.cases}
-    described = [source.describe(number) for number in range(count)]
+    numbers = _distinct(source, count)
     images, present = [], []
-    for number in range(count):
+    for number in numbers.values():
         patch = source[number]
         images.append(patch["source"])
         present.append("label" in patch and bool(patch["label"].any()))
-    cases = [by_name[name] for name, _ in described]
     labelled = all("label" in case.files for case in source.cases)
     return References(
         np.stack(images).astype(np.float32, copy=False),
-        tuple(case.name for case in cases),
-        np.array([_middle(case, centre, source.config) for case, (_, centre) in zip(cases, described, strict=True)]),
-        tuple(case.domain for case in cases),
+        tuple(name for name, _ in numbers),
+        np.array([_middle(by_name[name], centre, source.config) for name, centre in numbers]),
+        tuple(by_name[name].domain for name, _ in numbers),
         np.array(present) if labelled else None,
     )
+
+
+def _distinct(source: PatchSource, count: int) -> dict[tuple[str, tuple[int, int, int]], int]:
+    """The first number of each place (case and centre), in the order in which they are drawn; no image is read."""
+    numbers: dict[tuple[str, tuple[int, int, int]], int] = {}
+    for number in range(_TRIES * count):
+        numbers.setdefault(source.describe(number), number)
+        if len(numbers) == count:
+            break
+    return numbers
 
 
 def _middle(case: StoredCase, centre: Sequence[int], config: PatchConfig) -> Array:

@@ -89,3 +89,11 @@ def test_what_is_refused(model: Opened, tmp_path: Path) -> None:
     (tmp_path / "c.nii.gz").write_bytes(b"no image")
     with pytest.raises(InputError, match="case 'c'"):
         reference_patches(model, table, split="test", count=1)
+
+
+def test_no_place_is_there_twice(tmp_path: Path) -> None:
+    """Of whole volumes every case has one patch; a copy would narrow every distance without a word."""
+    table = write_table(tmp_path)
+    run = save_toy(tmp_path / "whole", MEANS, size=(20, 24, 18), sampling="centred", intensity=WINDOW)
+    found = reference_patches(open_model(run, "cpu", [MEANS]), table, split=None, count=30)
+    assert sorted(found.cases) == ["a", "b", "c"]
