@@ -26,7 +26,7 @@ COMMANDS = {
     "--baselines --store",
     "evaluate detection": "PREDICTIONS REFERENCES --output -o --compare --role --least-grade --tumour --split "
     "--baselines --store",
-    "reader-study make": "REAL SYNTHETIC --output -o --task --count --repeats --seed --model --role --split --window",
+    "reader-study make": "REAL SYNTHETIC --output -o --task --count --repeats --seed --role --split --window",
     "reader-study serve": "STUDY --port --open",
     "reader-study score": "STUDY --output -o --answers",
     "benchmark": "RECIPE --cases --out --regimes --plan --seeds --folds --workers --set --shifted --table-only",

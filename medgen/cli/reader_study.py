@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from medgen.cli.parameters import DEFAULTS, AllowModule, Output
+from medgen.cli.parameters import DEFAULTS, Output
 from medgen.types import SplitOrAll
 
 HELP = """Ask people which images are real: make a study, serve it, score it.
@@ -16,7 +16,7 @@ Readers answer in a browser on this machine; images never leave it.
 
 For example:
 
-    medgen reader-study make cases.csv samples -o study --model run
+    medgen reader-study make cases.csv samples -o study
     medgen reader-study serve study --open
     medgen reader-study score study -o results.csv"""
 
@@ -34,22 +34,22 @@ def make(
     count: int = 40,
     repeats: float = 0.2,
     seed: int = 0,
-    model: Annotated[Path | None, Parameter(metavar="RUN")] = None,
     role: str | None = None,
     split: SplitOrAll | None = None,
     window: str = "common",
-    allow_module: AllowModule = (),
 ) -> None:
     """Make the folder of a study from real and synthetic images.
 
-    All images are cut to the field of view they share and become 8-bit grey
-    by one rule, so nothing but their content tells them apart. Images of
-    different voxel sizes or units are refused. The folder holds copies of
-    patient images: keep it as you keep the originals.
+    Beside a folder of 'medgen sample', the cases of a table are prepared and
+    cut as the model saw its training images. All images are cut to the field
+    of view they share and become 8-bit grey by one rule, so nothing but their
+    content tells them apart. Images of different voxel sizes or units are
+    refused. The folder holds copies of patient images: keep it as you keep
+    the originals.
 
     For example:
 
-        medgen reader-study make cases.csv samples -o study --model run
+        medgen reader-study make cases.csv samples -o study
         medgen reader-study make real made -o study --role t1 --window each
         medgen reader-study make cases.csv samples -o pairs --task pick-real
 
@@ -61,12 +61,10 @@ def make(
         count: cases, an even number; real-or-synthetic needs half as many images of each kind, pick-real as many.
         repeats: share of the cases that are shown twice, hidden among the others; 0 to 0.5.
         seed: chooses images, pairs and orders; each reader has an order of their own.
-        model: the run that drew the samples; real cases are cut as it saw them in training.
         role: of the images; by default the one of the samples, or all volumes of a folder. A table needs it.
         split: cases of a table; by default 'test', or all if the table has no test cases.
         window: grey levels: 'common' (1st to 99th percentile of all images together), 'each' (of each image, for MR
             without a unit), or LOW,HIGH.
-        allow_module: a module outside medgen that the model may name as its method; repeatable.
     """
     from medgen.cli.output import say
     from medgen.cli.progress import progress_display
@@ -84,8 +82,6 @@ def make(
             role=role,
             split=split,
             window=window,
-            model=model,
-            allow_modules=allow_module,
             progress=progress,
         )
     say(str(folder))

@@ -17,12 +17,13 @@ from medgen.errors import InputError, UsageError
 from medgen.evaluation.references import find_references, stem_of, table_in
 from medgen.files import storage_errors
 from medgen.inference.sample_folder import MANIFEST, RAW
+from medgen.preparation.intensity import unit_to_window
 from medgen.report.slices import PLANES
 from medgen.types import Array, SplitOrAll
 from medgen.volume import read_volume, to_ras
 
 if TYPE_CHECKING:
-    from medgen.inference.opened import Opened
+    from medgen.inference.references import References
 
 Spacing = tuple[float, ...]
 _SAME_SPACING = 0.01
@@ -64,20 +65,17 @@ def sides(
     seed: int,
     role: str | None,
     split: SplitOrAll | None,
-    model: Path | None,
-    allow_modules: Sequence[str],
 ) -> tuple[Side, Side]:
     """The real and the synthetic images of a study.
 
     Args:
-        real: a case table, a folder of ``<case>_<role>.nii.gz``, or a folder like that of ``medgen sample``.
+        real: a case table, a folder of ``<case>_<role>.nii.gz``, or a folder like that of ``medgen sample``. Cases of a
+            table are cut as the model that drew the samples saw them, where samples say how.
         synthetic: a folder of the same kinds.
         count: how many of each are needed.
         seed: of the patches that are cut.
         role: of the images; by default the one that the samples have, or every volume of a folder.
         split: cases of a table; by default ``test`` if it has any, else all.
-        model: that made the samples: real images are patches of the cases as it saw them in training.
-        allow_modules: modules outside medgen that the model may name as its method.
 
     Raises:
         InputError: a side has fewer images than needed, or they do not fit together.
@@ -87,11 +85,9 @@ def sides(
     if real.resolve() == synthetic.resolve():
         raise UsageError("the real and the synthetic images are the same", where=real, fix="give two folders")
     made = _side(synthetic, role, "all" if table_in(synthetic).suffix == ".csv" else None)
-    if model is not None:
-        from medgen.inference.opened import open_model
-
-        patches = _Patches(open_model(model, "cpu", allow_modules), real, synthetic, role, split)
-        taken = patches.side(count, seed)
+    table = table_in(real)
+    if role is not None and table.suffix == ".csv" and _manifest(synthetic):
+        taken = _cut_like(synthetic, table, role, split, count, seed)
     else:
         taken = _side(real, role, split)
     if taken.plane != made.plane:
@@ -99,7 +95,7 @@ def sides(
         raise InputError(
             f"the real images are {kinds[0]}, the synthetic ones are {kinds[1]}",
             where=real,
-            fix="give --model RUN, the model that made the samples: real cases are then cut as it saw them",
+            fix="give a case table: its cases are cut as the model that drew the samples saw them",
         )
     for side, name in ((taken, "real"), (made, "synthetic")):
         if len(side.images) < count:
@@ -171,10 +167,10 @@ def _slices(folder: Path, role: str, manifest: dict[str, Any]) -> Side:
 
 
 def _spacing(manifest: dict[str, Any]) -> Spacing:
-    """Of samples in mm along x, y, z; slices have no thickness of their own, which is 1 mm here."""
+    """Of samples in mm along x, y, z."""
     spacing = [float(mm) for mm in manifest["spacing_mm"]]
     if manifest.get("plane"):
-        spacing.insert(_axis(manifest["plane"]), 1.0)
+        spacing.insert(_axis(manifest["plane"]), float(manifest.get("thickness_mm", 1.0)))
     return tuple(spacing)
 
 
@@ -197,49 +193,46 @@ def _volume(path: Path) -> tuple[Array, Spacing]:
     return volume.data[0], volume.spacing
 
 
-@dataclass(frozen=True)
-class _Patches:
-    """Real images cut from the cases of a table as a model saw them in training."""
+def _cut_like(samples: Path, table: Path, role: str, split: SplitOrAll | None, count: int, seed: int) -> Side:
+    """Patches of the cases of a table, prepared, placed and cut as in the training of the model that drew samples."""
+    manifest = _manifest(samples)
+    found = _patches(samples, manifest, table, split, count, seed)
+    about, spacing = manifest["roles"][role], _spacing(manifest)
+    values = found.images[:, list(manifest["roles"]).index(role)]
+    if "window" in about:
+        values = unit_to_window(values, *about["window"])
+    if about.get("unit") == "HU":
+        values = np.rint(values)  # as samples in HU are written
+    plane = manifest.get("plane")
+    if plane is not None:
+        values = np.expand_dims(values, _axis(plane) + 1)
+    names = [f"{case}, patch {number}" for number, case in enumerate(found.cases)]
+    return Side(_in_memory(names, values, spacing), plane, table)
 
-    model: Opened
-    table: Path
-    samples: Path
-    role: str | None
-    split: SplitOrAll | None
 
-    def side(self, count: int, seed: int) -> Side:
-        """As many patches as are needed."""
-        manifest = _manifest(self.samples)
-        if not manifest:
-            raise UsageError(
-                "--model is for samples of 'medgen sample', and this folder has no samples.json",
-                where=self.samples,
-                fix="leave out --model: whole volumes are compared",
-            )
-        weights = (manifest.get("model") or {}).get("weights_sha256")
-        if weights != self.model.origin["weights_sha256"]:
-            raise InputError(
-                "the samples were made by another model", where=self.samples, fix="give --model the run that drew them"
-            )
-        from medgen.inference.references import reference_patches
-        from medgen.inference.sample_writing import channels_of
+def _patches(
+    samples: Path, manifest: dict[str, Any], table: Path, split: SplitOrAll | None, count: int, seed: int
+) -> References:
+    from medgen.config import build
+    from medgen.inference.references import draw_patches
+    from medgen.preparation import Preparation
+    from medgen.sampling.patches import PatchConfig
 
-        channels = channels_of(self.model)
-        number = next(place for place, channel in enumerate(channels) if channel.name == self.role)
-        channel, spacing = channels[number], _spacing(manifest)
-        found = reference_patches(self.model, self.table, split=self._split(), count=count, seed=seed)
-        restored = channel.restored(found.images[:, number])
-        restored = np.rint(restored) if channel.unit == "HU" else restored  # as samples in HU are written
-        plane = manifest.get("plane")
-        restored = restored if plane is None else np.expand_dims(restored, _axis(plane) + 1)
-        names = [f"{case}, patch {patch}" for patch, case in enumerate(found.cases)]
-        return Side(_in_memory(names, restored, spacing), plane, self.table)
-
-    def _split(self) -> Any:
-        """By default ``test`` if the table has such cases, else all, as for every score."""
-        if self.split is None:
-            return "test" if read_cases(self.table).select(split="test") else None
-        return None if self.split == "all" else self.split
+    try:
+        preparation = Preparation.from_dict(manifest["preparation"])
+        patches = build(PatchConfig, manifest["patches"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            "the samples do not say how real images are prepared like them",
+            where=samples / MANIFEST,
+            fix="draw the samples again with 'medgen sample'",
+        ) from error
+    cases = read_cases(table)
+    default: SplitOrAll = "test" if cases.select(split="test") else "all"  # as for every score
+    chosen = split or default
+    return draw_patches(
+        cases.select(split=None if chosen == "all" else chosen), preparation, patches, count=count, seed=seed
+    )
 
 
 def common_grid(images: Sequence[Image], found: Sequence[tuple[tuple[int, ...], Spacing]]) -> tuple[int, ...]:
@@ -255,7 +248,7 @@ def common_grid(images: Sequence[Image], found: Sequence[tuple[tuple[int, ...], 
             raise InputError(
                 f"voxel sizes differ: {sizes[0]} mm of '{images[0].name}' and {sizes[1]} mm of '{image.name}'",
                 where="the images of the study",
-                fix="give --model RUN, or resample both sides alike: another voxel size would tell them apart",
+                fix="resample both sides alike first: another voxel size would tell them apart",
             )
     return tuple(min(edges) for edges in zip(*(shape for shape, _ in found), strict=True))
 

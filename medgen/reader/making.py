@@ -37,8 +37,6 @@ def make_reader_study(
     role: str | None = None,
     split: SplitOrAll | None = None,
     window: str = "common",
-    model: str | Path | None = None,
-    allow_modules: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Path:
     """Make the folder of a reader study; it appears whole or not at all.
@@ -46,7 +44,8 @@ def make_reader_study(
     All images are cut to the field of view that they share and stored as 8-bit grey. Every reader sees the same cases.
 
     Args:
-        real: a case table, a folder of ``<case>_<role>.nii.gz``, or one like that of ``medgen sample``.
+        real: a case table, a folder of ``<case>_<role>.nii.gz``, or one like that of ``medgen sample``. Beside samples,
+            the cases of a table are prepared and cut as the model that drew them saw its training images.
         synthetic: a folder that ``medgen sample`` wrote, or one of ``<case>_<role>.nii.gz``.
         output: the folder to make.
         task: ``real-or-synthetic`` shows one image, ``pick-real`` a real and a synthetic one.
@@ -57,8 +56,6 @@ def make_reader_study(
         split: cases of a table; by default ``test`` if it has any, else all.
         window: ``common`` (1st to 99th percentile of all images together), ``each`` (of each image alone), or two
             numbers ``LOW,HIGH`` in the unit of the images.
-        model: the run that drew the samples; real cases are then cut as it saw them in training.
-        allow_modules: modules outside medgen that the model may name as its method.
         progress: called with (images done, images in all, what).
 
     Returns:
@@ -81,8 +78,6 @@ def make_reader_study(
         seed=seed,
         role=role,
         split=split,
-        model=None if model is None else Path(model),
-        allow_modules=allow_modules,
     )
     random = generator(seed, "images")
     chosen = [side.images[place] for side in (taken, made) for place in random.permutation(len(side.images))[:each]]
@@ -166,7 +161,7 @@ def _windows(values: Sequence[Array], each: int, limits: Limits | None, window: 
         raise InputError(
             f"real values span {spans[0]}, synthetic ones {spans[1]}: they do not have one unit",
             where="the images of the study",
-            fix="give --model RUN, or --window each for images without a unit (MR)",
+            fix="use --window each for images without a unit (MR)",
         )
     return [limits or _percentiles(np.concatenate(values))] * len(values)
 

@@ -89,6 +89,8 @@ def test_a_torn_line_was_never_confirmed(study):
         journal.path.write_bytes(content[:cut])
         again = Journal(study, "r1")
         assert len(again.answers) == 1
+    journal.path.write_bytes(content[: content.index(b"\n") + 1] + b"torn " * 99)  # longer than a line
+    again = Journal(study, "r1")
     again.record(1, "synthetic", 3)
     assert [line["answer"] for line in lines(again)] == ["real", "synthetic"]
 

@@ -83,8 +83,8 @@ class TestAlike:
         assert pairs(0, "a") == pairs(0, "b") != pairs(1, "c")
 
 
-class TestModel:
-    """Real cases cut as the model saw them: 3D patches, and slices."""
+class TestSamples:
+    """Real cases are cut as the model saw them: 3D patches, and slices."""
 
     @pytest.fixture
     def table(self, tmp_path):
@@ -95,17 +95,19 @@ class TestModel:
         (tmp_path / "cases.csv").write_text("\n".join(["case,split,t1", *rows]) + "\n")
         return tmp_path / "cases.csv"
 
+    @staticmethod
+    def draw(tmp_path, count, **options):
+        run = save_toy(tmp_path / "run", NOISE, **options)
+        return run, sample(run, tmp_path / "samples", count=count, device="cpu", allow_modules=[NOISE])
+
     @pytest.mark.parametrize("size", [(8, 10, 6), (8, 10)])
     def test_real_patches_are_those_of_the_model(self, table, tmp_path, size):
-        run = save_toy(tmp_path / "run", NOISE, size=size, spacing=[2, 2, 2])
-        samples = sample(run, tmp_path / "samples", count=4, device="cpu", allow_modules=[NOISE])
-        folder = make_reader_study(
-            table, samples, tmp_path / "study", count=8, model=run, allow_modules=[NOISE], window="-3,3", seed=5
-        )
+        run, samples = self.draw(tmp_path, 4, size=size, spacing=[2, 2, 2])
+        folder = make_reader_study(table, samples, tmp_path / "study", count=8, window="-3,3", seed=5)
         study = read_study(folder)
         assert study.size == (8, 10, 6) if len(size) == 3 else (8, 10, 1)
-        assert [plane.name for plane in study.planes][:1] == ["axial"]
-        assert len(study.planes) == (3 if len(size) == 3 else 1)
+        assert study.spacing == (2, 2, 2)
+        assert [plane.name for plane in study.planes] == ["axial", "coronal", "sagittal"][: 3 if len(size) == 3 else 1]
         expected = reference_patches(open_model(run, "cpu", [NOISE]), table, split="test", count=4, seed=5)
         shown = {study.origin[token]: np.load(folder / "images" / f"{token}.npy") for token in study.real}
         for number, (case, image) in enumerate(zip(expected.cases, expected.images, strict=True)):
@@ -113,32 +115,49 @@ class TestModel:
             wanted = 255 * np.clip((image[0].reshape(study.size) + 3) / 6, 0, 1)
             assert shown[f"{case}, patch {number}"] == pytest.approx(wanted, abs=0.51)
 
-    def test_samples_of_another_model(self, table, tmp_path):
-        run = save_toy(tmp_path / "run", NOISE)
-        other = save_toy(tmp_path / "other", NOISE, size=(6, 6, 6))
-        samples = sample(run, tmp_path / "samples", count=1, device="cpu", allow_modules=[NOISE])
+    def test_units_of_a_window_on_both_sides(self, tmp_path, table):
+        """0 and 200 are -1 and 1 of the model."""
+        run, samples = self.draw(tmp_path, 2, spacing=[2, 2, 2], intensity={"t1": {"window": [0, 200]}})
+        study = read_study(make_reader_study(table, samples, tmp_path / "study", count=4, window="0,200"))
+        shades = {token: np.load(study.folder / "images" / f"{token}.npy") for token in study.real}
+        real, made = (
+            np.mean([shades[token] for token in shades if study.real[token] is kind]) for kind in (True, False)
+        )
+        patches = reference_patches(open_model(run, "cpu", [NOISE]), table, split="test", count=2, seed=0).images
+        assert real == pytest.approx(np.mean(255 * (patches + 1) / 2), abs=0.1)
+        assert patches.max() > 0  # heads, not only what lies around them
+        values = np.stack([read_volume(path).data[0] for path in samples.glob("*.nii.gz")])
+        assert made == pytest.approx(np.mean(255 * np.clip(values / 200, 0, 1)), abs=0.1)
+
+    def test_hu_are_whole_numbers_on_both_sides(self, tmp_path):
+        """As samples in HU are written. In a window of 51 HU, 40.4 HU would be shade 202, and 40 HU are shade 200."""
+        data = np.full((1, 12, 12, 12), 40.4, np.float32)
+        data[:, ::2] = -1000
+        write_volume(Volume(data, np.diag([2.0, 2.0, 2.0, 1.0])), tmp_path / "a.nii.gz", kind="scalar")
+        (tmp_path / "cases.csv").write_text("case,split,t1\na,test,a.nii.gz\n")
+        _, samples = self.draw(tmp_path, 1, spacing=[2, 2, 2], intensity={"t1": {"window": [-1000, 1000]}})
+        table = tmp_path / "cases.csv"
+        study = read_study(make_reader_study(table, samples, tmp_path / "study", count=2, window="0,51"))
+        (token,) = (token for token, is_real in study.real.items() if is_real)
+        assert np.unique(np.load(study.folder / "images" / f"{token}.npy")).tolist() == [0, 200]
+
+    def test_samples_that_do_not_say_how(self, table, tmp_path):
+        _, samples = self.draw(tmp_path, 1, spacing=[2, 2, 2])
         manifest = json.loads((samples / "samples.json").read_text())
-        manifest["model"]["weights_sha256"] = "0" * 64
-        (samples / "samples.json").write_text(json.dumps(manifest))
-        options = {"count": 2, "role": None, "model": other, "allow_modules": [NOISE]}
-        refused(InputError, "another model", table, samples, tmp_path / "study", **options)
+        for kept in ({}, {"preparation": {}, "patches": {}}):
+            changed = {key: value for key, value in manifest.items() if key not in ("preparation", "patches")} | kept
+            (samples / "samples.json").write_text(json.dumps(changed))
+            refused(InputError, "do not say how", table, samples, tmp_path / "study", count=2, role=None)
 
-    def test_slices_beside_volumes_need_the_model(self, table, tmp_path):
-        run = save_toy(tmp_path / "run", NOISE, size=(8, 10))
-        samples = sample(run, tmp_path / "samples", count=2, device="cpu", allow_modules=[NOISE])
-        refused(InputError, "volumes.*axial slices", table, samples, tmp_path / "study", count=2, role=None)
-
-    def test_a_model_without_its_samples(self, table, both, tmp_path):
-        run = save_toy(tmp_path / "run", NOISE)
-        options = {"model": run, "allow_modules": [NOISE]}
-        refused(UsageError, "no samples.json", table, both[1], tmp_path / "study", **options)
+    def test_slices_beside_volumes(self, both, tmp_path):
+        _, samples = self.draw(tmp_path, 2, size=(8, 10))
+        refused(InputError, "volumes.*axial slices", both[0], samples, tmp_path / "study", count=2, role=None)
 
     def test_damaged_samples(self, table, tmp_path):
-        run = save_toy(tmp_path / "run", NOISE, size=(8, 10))
-        samples = sample(run, tmp_path / "samples", count=2, device="cpu", allow_modules=[NOISE])
+        _, samples = self.draw(tmp_path, 2, size=(8, 10))
+        refused(UsageError, "are the same", samples, samples, tmp_path / "study", role=None)
         (samples / "samples.npz").write_bytes(b"PK")
         refused(InputError, "missing or damaged", table, samples, tmp_path / "study", count=2, role=None)
-        refused(UsageError, "are the same", samples, samples, tmp_path / "study", role=None)
         (samples / "samples.json").write_text("{}")
         refused(InputError, "list of the samples is damaged", table, samples, tmp_path / "study", role=None)
 
