@@ -73,7 +73,9 @@ def test_a_whole_study_by_keyboard_with_the_browser_closed_midway(driver, tmp_pa
             browser.wait(SHOWN.format(done))
             held = "new KeyboardEvent('keydown', { key: 's', repeat: true })"
             browser.run(f"document.dispatchEvent({held})")  # of the case before; it answers nothing
-            browser.press(key, key)  # twice is once
+            browser.press(key, key)  # twice is once, and the second is not even sent
+            browser.wait(SHOWN.format(done + 1))
+            assert browser.run("document.getElementById('message').hidden")
         browser.wait(SHOWN.format(3))
         sound(browser, served)
         browser.close()

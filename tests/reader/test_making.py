@@ -124,7 +124,7 @@ class TestSamples:
             np.mean([shades[token] for token in shades if study.real[token] is kind]) for kind in (True, False)
         )
         patches = reference_patches(open_model(run, "cpu", [NOISE]), table, split="test", count=2, seed=0).images
-        assert real == pytest.approx(np.mean(255 * (patches + 1) / 2), abs=0.1)
+        assert real == pytest.approx(np.mean(255 * (patches + 1) / 2), abs=0.5)
         assert patches.max() > 0  # heads, not only what lies around them
         values = np.stack([read_volume(path).data[0] for path in samples.glob("*.nii.gz")])
         assert made == pytest.approx(np.mean(255 * np.clip(values / 200, 0, 1)), abs=0.1)
