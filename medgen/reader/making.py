@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -93,27 +94,11 @@ def make_reader_study(
             image = _shades(cut(chosen[place].read()[0], size), windows[place])
             np.save(folder / IMAGES / f"{tokens[place]}.npy", image)
             count_up(chosen[place].name)
-        write_json(
-            folder / MANIFEST,
-            {
-                "format": FORMAT,
-                "research_use_only": True,
-                "medgen": medgen.__version__,
-                "task": task,
-                "seed": seed,
-                "repeats": repeats,
-                "key": secrets.token_hex(32),
-                "plane": taken.plane,
-                "size": size,
-                "spacing_mm": seen[0][1],
-                "window": "each" if window == "each" else windows[0],
-                "cases": _cases(tokens, each, task),
-                "images": {
-                    token: {"real": place < each, "from": image.name}
-                    for place, (token, image) in enumerate(zip(tokens, chosen, strict=True))
-                },
-            },
-        )
+        design = {"task": task, "seed": seed, "repeats": repeats, "plane": taken.plane}
+        shown = {"size": size, "spacing_mm": seen[0][1], "window": "each" if window == "each" else windows[0]}
+        known = {"cases": _cases(tokens, each, task), "images": _truth(tokens, each, chosen)}
+        facts = {"format": FORMAT, "research_use_only": True, "medgen": medgen.__version__}
+        write_json(folder / MANIFEST, {**facts, **design, **shown, "key": secrets.token_hex(32), **known})
     return output
 
 
@@ -181,6 +166,11 @@ def _cases(tokens: Sequence[str], each: int, task: Task) -> list[list[str]]:
     if task == "real-or-synthetic":
         return [[token] for token in tokens]
     return [list(pair) for pair in zip(tokens[:each], tokens[each:], strict=True)]
+
+
+def _truth(tokens: Sequence[str], each: int, images: Sequence[Image]) -> dict[str, dict[str, Any]]:
+    named = enumerate(zip(tokens, images, strict=True))
+    return {token: {"real": place < each, "from": image.name} for place, (token, image) in named}
 
 
 class _Counter:
