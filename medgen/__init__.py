@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from medgen.inference.synthetic_cases import cases_from_samples
     from medgen.methods.catalogue import list_methods
     from medgen.phantom import make_adaptation_phantom, make_head_phantom, make_prostate_phantom
+    from medgen.reader import make_reader_study, score_reader_study, serve_reader_study
     from medgen.report import write_report
     from medgen.run.experiment import prepare, train
     from medgen.run.start import plan
@@ -53,6 +54,7 @@ __all__ = [
     "make_adaptation_phantom",
     "make_head_phantom",
     "make_prostate_phantom",
+    "make_reader_study",
     "plan",
     "predict",
     "prepare",
@@ -62,6 +64,8 @@ __all__ = [
     "run_benchmark",
     "run_demo",
     "sample",
+    "score_reader_study",
+    "serve_reader_study",
     "train",
     "write_cases",
     "write_report",
@@ -94,6 +98,7 @@ _HOMES = {
     "medgen.inference.synthetic_cases": ("cases_from_samples",),
     "medgen.methods.catalogue": ("list_methods",),
     "medgen.phantom": ("make_adaptation_phantom", "make_head_phantom", "make_prostate_phantom"),
+    "medgen.reader": ("make_reader_study", "score_reader_study", "serve_reader_study"),
     "medgen.report": ("write_report",),
     "medgen.volume": ("Volume", "read_volume", "repair_volume", "write_volume"),
 }

@@ -30,6 +30,9 @@ COMMANDS = {
     "--baselines --store",
     "evaluate samples": "SAMPLES CASES --features --output -o --layer --classifier --classes --discriminator --metric "
     "--split --train-split --count --seed --store --device --allow-module",
+    "reader-study make": "REAL SYNTHETIC --output -o --task --count --repeats --seed --role --split --window",
+    "reader-study serve": "STUDY --port --open",
+    "reader-study score": "STUDY --output -o --answers",
     "benchmark": "RECIPE --cases --out --regimes --plan --seeds --folds --workers --set --shifted --table-only",
     "report": "FOLDER --output -o",
     "models": "--json",

@@ -26,6 +26,7 @@ from medgen.cli.parameters import DEFAULTS
 from medgen.cli.phantom import app as phantom
 from medgen.cli.predict import predict
 from medgen.cli.prepare import prepare
+from medgen.cli.reader_study import app as reader_study
 from medgen.cli.report import report
 from medgen.cli.sample import sample
 from medgen.cli.streams import lasting_streams
@@ -64,6 +65,7 @@ app.command(predict, sort_key=7)
 app.command(sample, sort_key=7.3)
 app.command(latent)
 app.command(evaluate)
+app.command(reader_study)
 app.command(benchmark, sort_key=9)
 app.command(report, sort_key=10)
 app.command(models, sort_key=11)

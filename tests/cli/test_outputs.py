@@ -18,6 +18,7 @@ def worked(*_, **__):
         ("report . -o OUT", "medgen.report.figures.draw_figures"),
         ("latent encode run -i cases.csv -o OUT", "medgen.inference.encoding.open_model"),
         ("sample run -o OUT", "medgen.inference.generation.open_model"),
+        ("reader-study make real made -o OUT", "medgen.reader.making.sides"),
         ("fix volume.nii -o OUT", "medgen.volume.repair_volume"),
         ("benchmark recipe.yaml --cases cases.csv --out OUT", "medgen.benchmark.plan_runs"),
         ("prepare recipe.yaml --cases cases.csv --store OUT", "medgen.run.experiment.build_store"),

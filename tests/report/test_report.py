@@ -46,18 +46,18 @@ def write_scores(path, errors: dict[str, float]):
 
 @pytest.fixture
 def study(tmp_path):
-    return make_study(tmp_path / "study")
+    return make_reader_study(tmp_path / "study")
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """A study with its report; not to be changed."""
-    folder = make_study(tmp_path_factory.mktemp("written") / "study")
+    folder = make_reader_study(tmp_path_factory.mktemp("written") / "study")
     write_report(folder)
     return folder
 
 
-def make_study(folder):
+def make_reader_study(folder):
     """A folder as the demo writes it: three cases of a phantom, two methods, a run of two stages."""
     rows = ["case,split,t1,ct,mask"]
     body = np.zeros(SIZE, bool)

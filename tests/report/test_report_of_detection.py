@@ -56,7 +56,7 @@ def save(path, data, kind="scalar", affine=AFFINE):
     write_volume(Volume(np.asarray(data, np.uint8 if kind == "label" else np.float32)[None], affine), path, kind=kind)
 
 
-def make_study(folder):
+def make_reader_study(folder):
     rows = ["case,split,t2w,adc,hbv,lesion"]
     for name, (truth, found) in COHORT.items():
         data = folder / "data" / name
@@ -91,7 +91,7 @@ ADC_AFFINE = np.array([[2, 0, 0, 0.5], [0, 2, 0, 0.5], [0, 0, 3, 0], [0, 0, 0, 1
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    return make_study(tmp_path_factory.mktemp("detected") / "study")
+    return make_reader_study(tmp_path_factory.mktemp("detected") / "study")
 
 
 @pytest.fixture(scope="module")

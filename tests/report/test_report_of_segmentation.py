@@ -37,7 +37,7 @@ def save(path, data, kind):
     write_volume(Volume(np.asarray(data, dtype)[None], AFFINE), path, kind=kind)
 
 
-def make_study(folder):
+def make_reader_study(folder):
     """Four cases: two predictions that are off by a little and by more, one miss, and one case without a lesion."""
     rows = ["case,split,flair,t2,swi,label,mask"]
     body = np.zeros(SIZE)
@@ -72,7 +72,7 @@ def make_study(folder):
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    return make_study(tmp_path_factory.mktemp("segmented") / "study")
+    return make_reader_study(tmp_path_factory.mktemp("segmented") / "study")
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def test_label_maps_become_classes_and_probabilities_are_no_prediction(study):
 
 
 def test_without_a_recipe_the_scores_say_what_the_classes_are(study, tmp_path):
-    copy = make_study(tmp_path / "study")
+    copy = make_reader_study(tmp_path / "study")
     (copy / "run/recipe.yaml").unlink()
     images, _ = load_images(find_sources(copy), "good")
     assert images.classes == ("core", "rim")

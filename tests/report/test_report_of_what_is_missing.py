@@ -1,7 +1,7 @@
 """A report without pictures of cases says why, on the page and on stderr."""
 
 import pytest
-from test_report import make_study, text_of
+from test_report import make_reader_study, text_of
 
 from medgen.cli import main
 
@@ -19,7 +19,7 @@ def said(folder, capsys, *words: str) -> tuple[str, str]:
 
 @pytest.fixture
 def study(tmp_path):
-    return make_study(tmp_path / "study")
+    return make_reader_study(tmp_path / "study")
 
 
 def test_predictions_with_another_name(study, capsys):

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from test_report import make_study, text_of, write_scores
+from test_report import make_reader_study, text_of, write_scores
 
 from medgen.cli import main
 from medgen.files import sha256, write_json
@@ -43,7 +43,7 @@ def said(folder, capsys):
 def study(tmp_path, monkeypatch):
     monkeypatch.setattr(figures, "draw_figures", lambda *_, **__: [])  # they take seconds and say nothing here
 
-    folder = make_study(tmp_path / "study")
+    folder = make_reader_study(tmp_path / "study")
     give_weights(folder / "run", OURS)
     record(folder)
     return folder
