@@ -56,7 +56,7 @@ class Config(Settings):
     """Residual blocks of a ``resnet``; published are 6, and 9 for 256 x 256."""
     levels: int = Field(default=2, ge=1, le=4)
     """Halvings of a discriminator; 3 (it sees 70 voxels) is published, for images larger than most patches."""
-    norm: Norm = "none"
+    norm: Norm = "voxel"
     """Normalisation of a ``resnet``; ``instance`` is published. With ``instance`` and ``group`` a voxel's value depends
     on the rest of its tile: tiles of one volume disagree, and a whole volume is not translated as a patch is."""
     cycle_weight: NonNegativeFloat = 10.0
