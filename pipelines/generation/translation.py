@@ -115,10 +115,13 @@ def _run(row: Row, out: Path, steps: int) -> None:
 def _recipe(row: Row, steps: int) -> dict[str, Any]:
     source, target = PAIRS[row.task]
     slices = row.method == "cyclegan"
+    paired = (
+        {"context": "none"} if target == "ct" else {"context": "none", "tissue_weights": [1, 1, 1], "region": "mask"}
+    )
     intensity = {role: SCALED for role in (source, target) if role != "ct"}
     return {
         "method": row.method,
-        "config": CYCLEGAN if slices else {"context": "none"},
+        "config": CYCLEGAN if slices else paired,
         "data": {"inputs": [source], "target": target, "mask": "mask"},
         "preparation": {"spacing": None, "intensity": intensity},
         "patches": SLICES if slices else BOXES,
@@ -253,7 +256,7 @@ def _audit(ways: dict[str, Way], test: Sequence[StoredCase], table: Path) -> dic
     labels = {}
     for case in test:
         path = known[case.name].path("label")
-        label = read_volume(path, kind="label").data[0] if path else np.zeros(case.shape)
+        label = read_volume(path).data[0] if path else np.zeros(case.shape)
         labels[case.name] = np.asarray(label) > 0
         brains[case.name] = ndimage.distance_transform_edt(case.mask, sampling=case.spacing) > BRAIN_MM
     found: dict[str, Any] = {}
