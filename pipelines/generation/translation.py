@@ -39,7 +39,7 @@ from medgen.volume import read_volume
 
 SEED, SUBJECTS, SPACING = 1, 24, 4.0
 SCALED = {"percentiles": [0.5, 99.5]}
-CYCLEGAN = {"width": 0.25, "blocks": 3, "learning_rate": 0.0005, "cycle_weight": 2.0}
+CYCLEGAN = {"width": 0.25, "blocks": 3, "learning_rate": 0.0005, "cycle_weight": 1.0}
 SLICES = {"size": [48, 60], "sampling": "centred", "augmentation": {"flip": ["x"]}}
 BOXES = {"size": [32, 32, 32], "augmentation": {"flip": ["x"]}}
 PAIRS = {"t1_to_ct": ("t1", "ct"), "t1_to_t2": ("t1", "t2"), "t2_to_t1": ("t2", "t1"), "t1_to_flair": ("t1", "flair")}
@@ -129,6 +129,7 @@ def _recipe(row: Row, steps: int) -> dict[str, Any]:
             "steps": steps,
             "batch": 4 if slices else 1,
             "precision": "bf16",
+            "averaging": 0.995,
             "validate_every": steps,
             "save_every": 100,
             "keep": "last",
@@ -310,7 +311,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", default="runs/translation", help="folder of phantoms, runs and scores")
     parser.add_argument("--docs", default="docs/results/generation", help="folder of the page")
     parser.add_argument("--only", nargs="*", choices=list(ROWS), help="parts; by default all")
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--page", action="store_true", help="write the page of the scores that are there")
     return parser.parse_args()
 
