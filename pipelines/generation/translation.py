@@ -40,7 +40,9 @@ from medgen.volume import read_volume
 SEED, SUBJECTS, SPACING = 1, 24, 4.0
 SCALED = {"percentiles": [0.5, 99.5]}
 CYCLEGAN = {"width": 0.25, "blocks": 3, "learning_rate": 0.0005, "cycle_weight": 1.0}
-SLICES = {"size": [48, 60], "sampling": "centred", "augmentation": {"flip": ["x"]}}
+SLICES = {"size": [44, 56], "sampling": "centred", "augmentation": {"flip": ["x"]}}
+"""Whole slices, but no larger than the volumes of 44 x 59 x 50 voxels: in training what lies outside is air, while a
+prediction repeats the border, and heads touch it at the ears."""
 BOXES = {"size": [32, 32, 32], "augmentation": {"flip": ["x"]}}
 PAIRS = {"t1_to_ct": ("t1", "ct"), "t1_to_t2": ("t1", "t2"), "t2_to_t1": ("t2", "t1"), "t1_to_flair": ("t1", "flair")}
 BRAIN_MM = 14.0
