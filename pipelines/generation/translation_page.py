@@ -46,7 +46,7 @@ def write_page(out: Path, docs: Path, rows: Mapping[str, Sequence[Any]]) -> None
     lines += _errors(scores, "T1 to T2", "% of the range", ("t2_cyclegan", "t2_paired"), "mae")
     lines += _errors(scores, "T2 to T1", "% of the range", ("t2_cyclegan",), "mae_backward", ("t1_paired",))
     lines += _audit(scores)
-    notes = docs / "translation_notes.md"
+    notes = Path(__file__).with_name("translation_notes.md")
     lines += [notes.read_text()] if notes.is_file() else []
     (docs / "translation.md").write_text("\n".join(lines).rstrip() + "\n")
     _pictures(out, docs, [name for name in ("ct_cyclegan", "t2_cyclegan", "flair_0", "flair_100") if name in scores])
