@@ -4,8 +4,8 @@ Two generators F: X -> Y and B: Y -> X are trained against a discriminator of ea
 ``B(F(x)) = x`` and ``F(B(y)) = y`` (eq. 2, cycle consistency). Here X are the inputs of the recipe and Y is its target;
 F is ``forward``, B is ``backward``. The discriminators see earlier outputs of the generators, too (section 4).
 
-Not as published: nothing is normalised in the generators (``norm: instance`` is published), so that the value of a
-voxel does not depend on what else is in its tile; weights start as torch starts them; generators end linearly, since
+Not as published: the generators normalise the channels of each voxel (``norm: instance`` is published), so that its
+value does not depend on what else is in its tile; weights start as torch starts them; generators end linearly, since
 prepared inputs have no bounds, repeat the border voxels instead of mirroring them, and repeat voxels where they go up.
 
 Beside it there may be a term for a share of the cases that are known to be pairs, and one that asks for the edges or
@@ -56,9 +56,10 @@ class Config(Settings):
     """Residual blocks of a ``resnet``; published are 6, and 9 for 256 x 256."""
     levels: int = Field(default=2, ge=1, le=4)
     """Halvings of a discriminator; 3 (it sees 70 voxels) is published, for images larger than most patches."""
-    norm: Norm = "voxel"
-    """Normalisation of a ``resnet``; ``instance`` is published. With ``instance`` and ``group`` a voxel's value depends
-    on the rest of its tile: tiles of one volume disagree, and a whole volume is not translated as a patch is."""
+    norm: Norm | None = None
+    """Normalisation of a ``resnet``: by default ``voxel``, over the channels of each voxel; ``instance`` is published.
+    With ``instance`` and ``group`` a voxel's value depends on the rest of its tile: tiles of one volume disagree, and a
+    whole volume is not translated as a patch is. Without any it may collapse to one value."""
     cycle_weight: NonNegativeFloat = 10.0
     """lambda; published."""
     identity_weight: NonNegativeFloat = 0.0
@@ -85,7 +86,7 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _norm_of_a_resnet(self) -> Config:
-        if self.generator == "unet" and self.norm != "none":
+        if self.generator == "unet" and self.norm not in (None, "none"):
             raise ValueError(f"norm is {self.norm}, and the generator unet has no normalisation")
         return self
 
@@ -213,7 +214,9 @@ def _generator(config: Config, dimensions: int, inputs: int, outputs: int) -> tu
         unet = HalfResolutionUNet(inputs, outputs, width=config.width, dimensions=dimensions)
         return unet, unet.multiple
     width = max(4, round(64 * config.width))
-    resnet = ResidualGenerator(dimensions, inputs, outputs, width=width, blocks=config.blocks, norm=config.norm)
+    resnet = ResidualGenerator(
+        dimensions, inputs, outputs, width=width, blocks=config.blocks, norm=config.norm or "voxel"
+    )
     return resnet, resnet.multiple
 
 

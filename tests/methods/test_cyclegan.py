@@ -14,6 +14,7 @@ from medgen.inference.tiles import predict_tiles
 from medgen.losses.image import gradient_correlation, mutual_information
 from medgen.methods.base import HasFeatures, Shape
 from medgen.methods.catalogue import create
+from medgen.networks.ranks import VoxelNorm
 from medgen.recipe.check import check_recipe
 from medgen.recipe.settings import load_recipe
 from medgen.run.experiment import train
@@ -73,7 +74,9 @@ def test_the_schedule_is_the_published_one_unless_the_recipe_has_one():
     assert own.schedule.learning_rate.factor(0.75) == 1
 
 
-def test_a_unet_has_no_normalisation():
+def test_a_unet_has_no_normalisation_and_a_resnet_one_of_each_voxel():
+    made(generator="unet")
+    assert any(isinstance(part, VoxelNorm) for part in made().to_target.modules())
     with pytest.raises(UsageError, match="norm is instance, and the generator unet has no normalisation"):
         made(generator="unet", norm="instance")
 
