@@ -31,15 +31,15 @@ def write_page(out: Path, docs: Path, rows: Mapping[str, Sequence[Any]]) -> None
         return
     (docs / "translation.json").write_text(json.dumps(scores, indent=1) + "\n")
     facts = next(iter(scores.values()))
-    seconds = sum(each["wall_seconds"] for each in scores.values())
+    seconds = sum(each["processor_seconds"] for each in scores.values())
     phantom = facts["phantom"]
     lines = [
         "# Translation without pairs",
         "",
         "`python pipelines/generation/translation.py --out runs/translation`: phantom, seed "
         f"{phantom['seed']}, {phantom['subjects']} heads at {phantom['spacing']:g} mm, training seed 0, "
-        f"{max(each['date'] for each in scores.values())}, {facts['machine']}, {seconds} s of training in all. One "
-        "training of each row: differences of a few per cent mean nothing.",
+        f"{max(each['date'] for each in scores.values())}, {facts['machine']}, {seconds} s of processor "
+        "time in all. One training of each row: differences of a few per cent mean nothing.",
         "",
     ]
     lines += _errors(scores, "MR to CT", "HU", ("ct_cyclegan", "ct_paired"), "mae")
