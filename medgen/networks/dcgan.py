@@ -31,7 +31,7 @@ def halvings(size: Sequence[int]) -> int:
     """How often an image is halved: as long as all sides are even and at least 4 voxels are left.
 
     Raises:
-        UsageError: it cannot be halved once.
+        UsageError: the shortest side of what is left is not 4 to 7 voxels, as dense layers need it.
 
     >>> halvings((64, 80)), halvings((32, 32, 32)), halvings((24, 24))
     (4, 3, 2)
@@ -39,11 +39,11 @@ def halvings(size: Sequence[int]) -> int:
     levels = 0
     while all(side % 2 ** (levels + 1) == 0 and side >= SMALLEST * 2 ** (levels + 1) for side in size):
         levels += 1
-    if not levels:
+    if not levels or min(size) >= 2 * SMALLEST * 2**levels:
         told = " x ".join(map(str, size))
         raise UsageError(
-            f"images of {told} voxels are too small or odd for DCGAN",
-            fix="set patches.size to powers of two times 4 or more, for example 64",
+            f"images of {told} voxels cannot be halved down to 4 to 7 voxels for DCGAN",
+            fix="set the edges of patches.size to 4, 5, 6 or 7 times one power of two, for example 64 and 80",
         )
     return levels
 
