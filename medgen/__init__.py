@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from medgen.checks import Described, Fault, check_cases, describe
     from medgen.demo import run_demo
     from medgen.evaluation import evaluate
+    from medgen.evaluation.samples import evaluate_samples
     from medgen.inference.cohort import predict
     from medgen.inference.encoding import encode
     from medgen.inference.generation import sample
     from medgen.inference.loading import load_model
+    from medgen.inference.synthetic_cases import cases_from_samples
     from medgen.methods.catalogue import list_methods
     from medgen.phantom import make_adaptation_phantom, make_head_phantom, make_prostate_phantom
     from medgen.report import write_report
@@ -35,10 +37,12 @@ __all__ = [
     "Described",
     "Fault",
     "Volume",
+    "cases_from_samples",
     "check_cases",
     "describe",
     "encode",
     "evaluate",
+    "evaluate_samples",
     "evaluate_with_baselines",
     "from_bids",
     "from_msd",
@@ -80,12 +84,14 @@ _HOMES = {
     "medgen.checks": ("Described", "Fault", "check_cases", "describe"),
     "medgen.demo": ("run_demo",),
     "medgen.evaluation": ("evaluate",),
+    "medgen.evaluation.samples": ("evaluate_samples",),
     "medgen.run.experiment": ("prepare", "train"),
     "medgen.run.start": ("plan",),
     "medgen.inference.cohort": ("predict",),
     "medgen.inference.encoding": ("encode",),
     "medgen.inference.generation": ("sample",),
     "medgen.inference.loading": ("load_model",),
+    "medgen.inference.synthetic_cases": ("cases_from_samples",),
     "medgen.methods.catalogue": ("list_methods",),
     "medgen.phantom": ("make_adaptation_phantom", "make_head_phantom", "make_prostate_phantom"),
     "medgen.report": ("write_report",),

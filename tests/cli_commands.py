@@ -13,6 +13,7 @@ COMMANDS = {
     "cases from-msd": "FOLDER --output -o --validation --split-into",
     "cases from-bids": "FOLDER --output -o --validation --test --prefer",
     "cases from-picai": "FOLDER --output -o --labels --validation --test",
+    "cases from-samples": "FOLDER --label --output -o --validation",
     "check": "CASES --recipe --classes",
     "fix": "INPUT --output -o --series --fill-gaps --resample --label --geometry --frame --overwrite",
     "prepare": "RECIPE --cases --store --set",
@@ -26,6 +27,8 @@ COMMANDS = {
     "--baselines --store",
     "evaluate detection": "PREDICTIONS REFERENCES --output -o --compare --role --least-grade --tumour --split "
     "--baselines --store",
+    "evaluate samples": "SAMPLES CASES --features --output -o --layer --classifier --classes --discriminator --metric "
+    "--split --train-split --count --seed --store --device --allow-module",
     "benchmark": "RECIPE --cases --out --regimes --plan --seeds --folds --workers --set --shifted --table-only",
     "report": "FOLDER --output -o",
     "models": "--json",
