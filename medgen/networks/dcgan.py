@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
 from medgen.errors import UsageError
 from medgen.networks.ranks import Norm, convolution, normalisation, transposed_convolution
+from medgen.networks.spectral import normalise_spectrally
 
 SMALLEST = 4
 """Least voxels along an axis of the coarsest grid."""
@@ -178,13 +178,6 @@ class AutoencodingDiscriminator(nn.Module):
         code = self.code(self.features(image)[-1].flatten(1))
         result: Tensor = self.body(self.stem(code).reshape(len(image), *self.grid))
         return result
-
-
-def normalise_spectrally(network: nn.Module) -> None:
-    """Divide the weights of all convolutions and dense layers by their largest singular value, in place."""
-    for module in list(network.modules()):
-        if isinstance(module, nn.Conv2d | nn.Conv3d | nn.Linear):
-            spectral_norm(module)  # of parametrizations: the older one is wrong before the first step in training
 
 
 def _initialise(network: nn.Module, norm: Norm) -> None:
