@@ -16,7 +16,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from medgen.errors import UsageError
-from medgen.networks.ranks import Norm, convolution, normalisation, transposed_convolution
+from medgen.networks.ranks import Norm, convolution, normalisation, transposed
 from medgen.networks.spectral import normalise_spectrally
 
 SMALLEST = 4
@@ -78,9 +78,9 @@ class DCGenerator(nn.Module):
         self.stem = nn.Linear(latent, math.prod(self.grid), bias=norm == "none")
         layers: list[nn.Module] = [normalisation(norm, dimensions, channels[0]), nn.ReLU()]
         for wide, narrow in pairwise(channels):
-            layers += [transposed_convolution(dimensions, wide, narrow, bias=norm == "none")]
+            layers += [transposed(dimensions, wide, narrow, bias=norm == "none")]
             layers += [normalisation(norm, dimensions, narrow), nn.ReLU()]
-        self.body = nn.Sequential(*layers, transposed_convolution(dimensions, channels[-1], outputs))
+        self.body = nn.Sequential(*layers, transposed(dimensions, channels[-1], outputs))
         _initialise(self, norm)
 
     def forward(self, code: Tensor) -> Tensor:
@@ -135,8 +135,8 @@ class DCDiscriminator(nn.Module):
 class AutoencodingDiscriminator(nn.Module):
     """BEGAN's discriminator (Berthelot et al. 2017, arXiv 1703.10717, figure 1): an autoencoder with ELU, without norm.
 
-    Each halving is a 4-wide strided convolution, each doubling repeats voxels and convolves, where the publication has
-    two more convolutions at each grid.
+    Halvings and doublings are 4-wide convolutions as in the other networks here (and in ``compare_gan``); the
+    publication has two more convolutions at each grid, and repeats voxels to double it.
 
     Args:
         inputs: channels of the image.
@@ -159,9 +159,9 @@ class AutoencodingDiscriminator(nn.Module):
         self.code = nn.Linear(math.prod(self.grid), hidden)
         self.stem = nn.Linear(hidden, math.prod(self.grid))
         layers = list[nn.Module]()
-        for wide, narrow in zip(channels[::-1], [*channels[-2::-1], channels[0]], strict=True):
-            layers += [nn.Upsample(scale_factor=2), convolution(dimensions, wide, narrow), nn.ELU()]
-        self.body = nn.Sequential(*layers, convolution(dimensions, channels[0], inputs))
+        for wide, narrow in pairwise(channels[::-1]):
+            layers += [transposed(dimensions, wide, narrow), nn.ELU()]
+        self.body = nn.Sequential(*layers, transposed(dimensions, channels[0], inputs))
         if spectral:
             normalise_spectrally(self)
 

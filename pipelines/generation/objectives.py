@@ -135,15 +135,14 @@ def _markdown(numbers: dict[str, Any], options: argparse.Namespace) -> str:
     lines = [
         "# Objectives of the GAN on phantom slices",
         "",
-        f"Axial T1 slices of phantom heads, 64 x 64 at 3.5 mm; {options.steps} steps of the discriminator with 16 slices "
-        f"each, seeds 0 to {options.seeds - 1}, {SAMPLES} samples of each run against {numbers['n_real']} slices of the "
-        "test patients. Median over seeds, in brackets the least and the greatest. `pipelines/generation/objectives.py` "
-        f"made this page ({options.machine}); the numbers of each run are in `objectives.json`.",
+        f"Axial T1 slices of phantom heads, 64 x 64 at 3.5 mm. {options.steps} steps of the discriminator with 16 slices "
+        f"each; seeds 0 to {options.seeds - 1}; {SAMPLES} samples of each run against {numbers['n_real']} slices of the "
+        "test patients. Median over seeds, in brackets the least and the greatest. The numbers of each run are in "
+        f"`objectives.json`; the commands are in `pipelines/generation/objectives.py` ({options.machine}).",
         "",
-        f"Features: `{features.get('method', 'vicreg')}`, layer {features['layer']} of {features['layers']} "
-        f"({features['features']} numbers), weights SHA-256 `{features['weights_sha256'][:16]}`; trained on other "
-        "phantoms. *Training slices* stand in the place of samples in the first row: no generator can be expected to do "
-        "better.",
+        f"Features: `{features['method']}`, layer {features['layer']} of {features['layers']} ({features['features']} "
+        f"numbers), weights SHA-256 `{features['weights_sha256'][:16]}`, trained on other phantoms. In the first row "
+        "*training slices* stand in the place of samples: no generator can be expected to do better.",
         "",
         "| objective | " + " | ".join(METRICS.values()) + " | processor seconds |",
         "|---" * (len(METRICS) + 2) + "|",
