@@ -68,8 +68,8 @@ DCGAN: dict[str, Any] = {**_LUCIC, "learning_rate": 2e-4, "latent": 100}
 TUNED: dict[str, dict[str, Any]] = {
     "wgan": {"norm": "batch", "spectral_norm": False},
     "wgan_gp": {"spectral_norm": False, "learning_rate": 1e-3},
-    "dragan": {"spectral_norm": False},
-    "began": {"spectral_norm": False},
+    "dragan": {"spectral_norm": False, "penalty_weight": 1.0},
+    "began": {"spectral_norm": False, "balance_rate": 0.05},
 }
 """By objective: where the tuned settings differ from the defaults."""
 
@@ -102,7 +102,7 @@ class Config(Settings):
     diversity: float = Field(default=0.75, gt=0, le=1)
     """gamma of BEGAN: generated over real error; 0.75 in ``compare_gan``, 0.3 to 0.7 in the paper."""
     balance_rate: PositiveFloat = 1e-3
-    """lambda_k of BEGAN; published."""
+    """lambda_k of BEGAN; 0.001 is published, with which k needs tens of thousands of steps."""
     learning_rate: PositiveFloat = 5e-4
     """Adam, of the generator."""
     discriminator_learning_rate: PositiveFloat | None = None
@@ -259,7 +259,7 @@ class GAN(Method, Samples, HasFeatures):
         if self.config.objective == "began":
             real, made = (each.mean().item() for each in judged)
             convergence = adversarial.began_convergence(real, made, diversity=self.config.diversity)
-            return {**scores, "convergence": convergence, "real": real, "fake": made, "balance": self.balance.value}
+            return {**scores, "convergence": convergence, "real": real, "fake": made}
         losses = _LOSSES[self.config.objective]
         return {**scores, "real": losses.real(judged[0]).item(), "fake": losses.fake(judged[1]).item()}
 
