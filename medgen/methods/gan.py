@@ -31,6 +31,7 @@ from torch.optim import Adam, Optimizer
 
 from medgen.config import Config as Settings
 from medgen.losses import adversarial, penalties
+from medgen.losses.energy import energy_distance
 from medgen.methods.base import HasFeatures, Memory, Method, Samples, Shape, Update, Window
 from medgen.networks.dcgan import SMALLEST, AutoencodingDiscriminator, DCDiscriminator, DCGenerator
 from medgen.networks.ranks import Norm
@@ -248,13 +249,12 @@ class GAN(Method, Samples, HasFeatures):
     def score(self, batch: Images) -> dict[str, float]:
         """Energy distance of samples and held-out patches, and what the discriminator says of both.
 
-        The distance is ``2 E|x - y| - E|x - x'| - E|y - y'|`` of pixels (root mean square differences), always of the
-        same codes: 0 for equal sets, and large where the generator collapses. ``real`` far above the loss
-        ``discriminator/real`` of training: the discriminator knows its patients by heart.
+        The samples are always of the same codes. ``real`` far above the loss ``discriminator/real`` of training: the
+        discriminator knows its patients by heart.
         """
         count = len(batch.image)
         fake = self.sample(count, torch.Generator(batch.image.device).manual_seed(0))
-        scores = {"energy_distance": _energy_distance(batch.image, fake)}
+        scores = {"energy_distance": energy_distance(batch.image, fake).item()}
         judged = self._judge(batch.image).float(), self._judge(fake).float()
         if self.config.objective == "began":
             real, made = (each.mean().item() for each in judged)
@@ -277,13 +277,6 @@ class GAN(Method, Samples, HasFeatures):
         """The maps of the discriminator, one a halving."""
         maps: tuple[Tensor, ...] = self.discriminator.features(image)  # type: ignore[operator]
         return maps
-
-
-def _energy_distance(real: Tensor, fake: Tensor) -> float:
-    one, two = (each.float().flatten(1) / each[0].numel() ** 0.5 for each in (real, fake))
-    distances = (torch.cdist(a, b).mean() for a, b in ((one, two), (one, one), (two, two)))
-    between, within, among = distances
-    return (2 * between - within - among).item()
 
 
 METHOD = GAN

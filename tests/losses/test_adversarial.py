@@ -8,6 +8,7 @@ from monai.losses import PatchAdversarialLoss
 
 from medgen.losses import adversarial
 from medgen.losses.adversarial import binary_cross_entropy, least_squares
+from medgen.losses.energy import energy_distance
 
 
 def gradient(loss, logit, count=3):
@@ -124,3 +125,12 @@ def test_began_by_hand():
     assert adversarial.began_balance(0.0, 0.3, 0.3, diversity=0.75, rate=0.01) == 0, "k stays in [0, 1]"
     assert adversarial.began_balance(1.0, 0.3, 0.1, diversity=0.75, rate=0.01) == 1
     assert adversarial.began_convergence(0.3, 0.3, diversity=0.75) == pytest.approx(0.375)
+
+
+def test_the_energy_distance_of_points_on_a_line():
+    """{0, 2} and {1}: 2 * 1 - 1 - 0."""
+    real, fake = torch.tensor([[0.0], [2.0]]), torch.tensor([[1.0]])
+    assert energy_distance(real, fake).item() == pytest.approx(1.0)
+    assert energy_distance(real, real).item() == 0
+    wide = torch.full((3, 2, 4, 4), 2.0)
+    assert energy_distance(0 * wide, wide).item() == pytest.approx(4.0), "a root mean square, of any number of voxels"
