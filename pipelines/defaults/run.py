@@ -25,7 +25,8 @@ import torch
 from constants import density_to_beat, distances, patches
 
 from medgen.files import atomic_path, write_json
-from medgen.methods.base import HasDensity, HasFeatures, Method, Predicts, Translates
+from medgen.losses.energy import energy_distance
+from medgen.methods.base import HasDensity, HasFeatures, Method, Predicts, Samples, Translates
 from medgen.methods.catalogue import method_names, resolve
 from medgen.phantom import make_adaptation_phantom, make_head_phantom
 from medgen.preparation import Store
@@ -48,6 +49,8 @@ RULES = {  # what is measured, and the constant that has to be beaten
     "held-out patients; the median of the training patches, or the input read as the target, whichever is nearer",
     "views": "features alone: what the method itself scores (its loss) on held-out patches; the same network before "
     "any training",
+    "samples": "samples without a density: energy distance of 64 samples to held-out patches, in normalised units; the "
+    "mean training patch, 64 times",
     "nats": "densities: negative log-density (nats a voxel) of held-out patches; the best of three Gaussians of "
     "independent voxels, one for all voxels, the mean patch with one variance, and one for each place",
 }
@@ -132,9 +135,9 @@ def _row(name: str, tables: Mapping[bool, Path], folder: Path, options: argparse
 
 def _compared(kind: type[Method], run: Path, store: Store, recipe: Recipe) -> tuple[str, float, float]:
     """Rule, value of the method, value of the constant."""
-    if issubclass(kind, HasFeatures) and not issubclass(kind, Predicts | HasDensity | Translates):
+    if issubclass(kind, HasFeatures) and not issubclass(kind, Predicts | HasDensity | Samples | Translates):
         return "views", *views(kind, run, patches(kind, store.select(split="val"), recipe))
-    if not issubclass(kind, HasDensity | Translates):  # the run has scored both on whole volumes
+    if not issubclass(kind, HasDensity | Samples | Translates):  # the run has scored both on whole volumes
         rule = kind.batch_class.task().metric
         lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
         record = [line for line in lines if "constant" in line][-1]
@@ -143,7 +146,12 @@ def _compared(kind: type[Method], run: Path, store: Store, recipe: Recipe) -> tu
     learnt, unseen = (patches(kind, store.select(split=split), recipe) for split in ("train", "val"))
     if isinstance(method, Translates):
         return "distance", *distances(method, learnt, unseen, store.preparation)
-    assert isinstance(method, HasDensity)
+    if not isinstance(method, HasDensity):
+        assert isinstance(method, Samples)
+        with torch.no_grad():
+            made = method.eval().sample(len(unseen.image), torch.Generator().manual_seed(0))
+        mean = learnt.image.mean(dim=0, keepdim=True).expand_as(unseen.image)
+        return "samples", float(energy_distance(unseen.image, made)), float(energy_distance(unseen.image, mean))
     with torch.no_grad():
         value = -float(method.log_prob(unseen.image).mean()) / unseen.image[0].numel()
     return "nats", value, density_to_beat(learnt.image, unseen.image)

@@ -132,7 +132,7 @@ def test_a_discriminator_wins_for_good(tmp_path, losses, won):
     assert not winning_discriminator(tmp_path / "metrics.jsonl", "stage1", method)
 
 
-@pytest.mark.parametrize("name", ["context_aware_gan", "cyclegan", "adversarial_detector"])
+@pytest.mark.parametrize("name", ["context_aware_gan", "cyclegan", "adversarial_detector", "gan"])
 def test_a_discriminator_that_cannot_tell_has_the_loss_of_chance(name):
     """A discriminator whose output is 0 everywhere (0.5 for least squares) has the loss that the method states."""
     from test_methods import batch_for, small
