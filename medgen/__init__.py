@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from medgen.inference.encoding import encode
     from medgen.inference.generation import sample
     from medgen.inference.loading import load_model
+    from medgen.inference.synthetic_cases import cases_from_samples
     from medgen.methods.catalogue import list_methods
     from medgen.phantom import make_adaptation_phantom, make_head_phantom, make_prostate_phantom
     from medgen.report import write_report
@@ -35,6 +36,7 @@ __all__ = [
     "Described",
     "Fault",
     "Volume",
+    "cases_from_samples",
     "check_cases",
     "describe",
     "encode",
@@ -86,6 +88,7 @@ _HOMES = {
     "medgen.inference.encoding": ("encode",),
     "medgen.inference.generation": ("sample",),
     "medgen.inference.loading": ("load_model",),
+    "medgen.inference.synthetic_cases": ("cases_from_samples",),
     "medgen.methods.catalogue": ("list_methods",),
     "medgen.phantom": ("make_adaptation_phantom", "make_head_phantom", "make_prostate_phantom"),
     "medgen.report": ("write_report",),

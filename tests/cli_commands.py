@@ -13,6 +13,7 @@ COMMANDS = {
     "cases from-msd": "FOLDER --output -o --validation --split-into",
     "cases from-bids": "FOLDER --output -o --validation --test --prefer",
     "cases from-picai": "FOLDER --output -o --labels --validation --test",
+    "cases from-samples": "FOLDER --label --output -o --validation",
     "check": "CASES --recipe --classes",
     "fix": "INPUT --output -o --series --fill-gaps --resample --label --geometry --frame --overwrite",
     "prepare": "RECIPE --cases --store --set",

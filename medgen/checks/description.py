@@ -130,7 +130,7 @@ def _one(place: Path, name: str, kind: str, series: str | None = None, modality:
     values = sampled(volume.data)
     low, high = _range(volume)
     unit, looks, fault = _look(volume, values, modality)
-    faults = [*(what for what, _ in size_faults(volume)), *_value_faults(volume), *([fault] if fault else [])]
+    faults = [*(what for what, *_ in size_faults(volume)), *_value_faults(volume), *([fault] if fault else [])]
     return Described(
         name,
         kind,

@@ -45,18 +45,19 @@ class Seen:
 
 def header_faults(case: Case, role: str, volume: Volume) -> Iterator[Fault]:
     """What is wrong with the size of an image of a case."""
-    for what, fix in size_faults(volume):
-        yield Fault(case.name, role, what, fix)
+    for what, fix, severity in size_faults(volume):
+        yield Fault(case.name, role, what, fix, severity)
 
 
-def size_faults(volume: Volume) -> Iterator[tuple[str, str]]:
-    """What is wrong with the size of a volume, and what to do."""
+def size_faults(volume: Volume) -> Iterator[tuple[str, str, Severity]]:
+    """What is wrong with the size of a volume, what to do, and how bad it is."""
     try:
         require_plausible_extent(volume)
     except InputError as error:
-        yield error.what, error.fix
+        yield error.what, error.fix, "error"
     if min(volume.shape) == 1:
-        yield f"the image is one slice ({volume.shape})", "give a 3D volume"
+        what = f"the image is one slice ({volume.shape})"
+        yield what, "give a 3D volume, unless patches.size of the recipe is one slice as well", "warning"
 
 
 def label_faults(case: Case, role: str, volume: Volume, plan: Plan) -> Iterator[Fault]:

@@ -1,11 +1,11 @@
-"""``medgen cases from-nnunet | from-msd | from-bids | from-picai``: make a case table from a folder."""
+"""``medgen cases from-nnunet | from-msd | from-bids | from-picai | from-samples``: make a case table from a folder."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from medgen.cli.parameters import DEFAULTS, Output
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 app = App(
     name="cases",
-    help="Make a case table (CSV) from a folder in nnU-Net, MSD, BIDS or PI-CAI layout.",
+    help="Make a case table (CSV) from a folder in nnU-Net, MSD, BIDS or PI-CAI layout, or from samples.",
     sort_key=3,
     default_parameter=DEFAULTS,
 )
@@ -122,6 +122,48 @@ def from_picai(
     from medgen.cases import from_picai as read
 
     _write(read(folder, labels=labels, validation=validation, test=test), output)
+
+
+@app.command
+def from_samples(
+    folder: Path,
+    /,
+    *,
+    label: Annotated[tuple[str, ...], Parameter(negative=())],
+    output: Output = Path("cases.csv"),
+    validation: float = 0.2,
+) -> None:
+    """Read samples with label maps, to train a segmenter on synthetic images.
+
+    The generator must have the label map among its inputs, e.g. in its recipe
+    data.inputs=[t1, label] and preparation.intensity.label.window=[0, 1].
+    Here its values become whole numbers. Label maps, and slices as volumes of
+    one slice, are written into a folder beside the table with its name.
+
+    For example:
+
+        medgen sample generator -o samples --count 50
+        medgen cases from-samples samples --label label -o synthetic.csv
+        medgen train segmenter.yaml --cases synthetic.csv --out segmenter
+        medgen predict segmenter -i real.csv -o predictions
+
+    Args:
+        folder: the folder that 'medgen sample' made.
+        label: a role of the samples that is a label map or a mask; repeatable.
+        output: the case table to write.
+        validation: fraction of the samples that get split 'val'; the others get 'train', and none 'test'.
+    """
+    from medgen.cli.output import note, say
+    from medgen.inference.synthetic_cases import cases_from_samples
+
+    found = cases_from_samples(folder, output, labels=label, validation=validation)
+    say(str(output))
+    for warning in found.notes:
+        note(warning)
+    for role, empty in found.empty.items():
+        if empty:
+            note(f"{empty} of {found.cases} label maps '{role}' are empty")
+    note(f"{found.cases} synthetic cases; then run: medgen check {output}")
 
 
 def _write(found: tuple[Case, ...], output: Path) -> None:

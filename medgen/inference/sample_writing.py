@@ -161,6 +161,7 @@ def _write_slices(folder: Path, drawn: Iterable[Array], model: Opened, drawing: 
         "plane": plane,
         "pictures": _SIDES[plane],
         "spacing_mm": spacing,
+        "thickness_mm": next(mm for axis, mm in enumerate(_spacing(model)) if axis == across),
         "roles": _roles(channels, windows, outside),
         "raw_values": RAW,
         "files": files,

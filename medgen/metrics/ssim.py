@@ -46,6 +46,50 @@ def ssim_map(first: Image, second: Image, *, data_range: float, window: Window =
     Returns:
         ``(X - 2r, Y - 2r, Z - 2r)`` float64 in [-1, 1] with r = :func:`radius`; empty where a side is too short.
     """
+    luminance, contrast = _terms(first, second, data_range, window)
+    return luminance * contrast
+
+
+def plain_multiscale_ssim(first: Image, second: Image, *, data_range: float, scales: int) -> float:
+    """Multi-scale SSIM as published (Wang, Simoncelli, Bovik 2003, eq. 7), with Gaussian windows, of whole images.
+
+    The means of contrast and structure over each scale, and of luminance, contrast and structure over the coarsest,
+    are cut off at 0, raised to the weights of the scales and multiplied. A scale is halved by means of 2 x 2 (x 2)
+    pixels. With fewer than five scales the weights of the finest are taken and divided by their sum.
+
+    Args:
+        first: ``(X, Y)`` or ``(X, Y, Z)``, any unit.
+        second: as the first.
+        data_range: width of the range of possible values, in the unit of the images.
+        scales: at most :func:`most_scales`.
+
+    Returns:
+        A number in [0, 1].
+    """
+    weights = np.array(SCALE_WEIGHTS[:scales]) / sum(SCALE_WEIGHTS[:scales])
+    score = 1.0
+    for scale, weight in enumerate(weights.tolist(), 1):
+        luminance, contrast = _terms(first, second, data_range, "gaussian")
+        mean = float((luminance * contrast if scale == scales else contrast).mean())
+        score *= max(mean, 0.0) ** weight
+        first, second = _paired_means(first), _paired_means(second)
+    return score
+
+
+def most_scales(size: tuple[int, ...]) -> int:
+    """Of how many scales, at most five, an image has one whole Gaussian window.
+
+    >>> most_scales((176, 176)), most_scales((64, 64)), most_scales((32, 32, 32)), most_scales((10, 64))
+    (5, 3, 2, 0)
+    """
+    side, scales = min(size), 0
+    while side > 2 * GAUSSIAN_RADIUS and scales < len(SCALE_WEIGHTS):
+        side, scales = side // 2, scales + 1
+    return scales
+
+
+def _terms(first: Image, second: Image, data_range: float, window: Window) -> tuple[Image, Image]:
+    """Luminance, and contrast times structure, around each voxel whose window lies inside the image."""
     first, second = first.astype(np.float64), second.astype(np.float64)
     size = UNIFORM_SIZE**first.ndim
     correction = size / (size - 1) if window == "uniform" else 1.0
@@ -56,8 +100,7 @@ def ssim_map(first: Image, second: Image, *, data_range: float, window: Window =
     covariance = correction * (_smooth(first * second, window) - product)
     variances = correction * (_smooth(first**2 + second**2, window) - squares)
     luminance = (2 * product + stabiliser_mean) / (squares + stabiliser_mean)
-    similarity: Image = luminance * (2 * covariance + stabiliser_variance) / (variances + stabiliser_variance)
-    return similarity
+    return luminance, (2 * covariance + stabiliser_variance) / (variances + stabiliser_variance)
 
 
 def mean_ssim(
@@ -150,6 +193,15 @@ def _slabs(mask: Mask) -> Iterator[tuple[slice, ...]]:
 def _padding(side: int) -> tuple[int, int]:
     missing = max(SMALLEST_SIDE - side, 0)
     return missing // 2, missing - missing // 2
+
+
+def _paired_means(image: Image) -> Image:
+    """Means of 2 voxels along each axis; a last one without a partner is dropped."""
+    for axis in range(image.ndim):
+        image = np.moveaxis(image, axis, 0)
+        even = len(image) // 2 * 2
+        image = np.moveaxis((image[0:even:2] + image[1:even:2]) / 2, 0, axis)
+    return image
 
 
 def _halve(image: Image) -> Image:

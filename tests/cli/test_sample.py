@@ -112,3 +112,26 @@ class TestLatentEncode:
         (tmp_path / "cases.csv").write_text("case\n")
         run = save_toy(tmp_path / "run", MEANS)
         assert self.encode(capsys, run, tmp_path / "cases.csv", tmp_path / "codes.csv")[0] == 3
+
+
+class TestCasesFromSamples:
+    def test_a_table_to_train_a_segmenter_on(self, capsys, tmp_path):
+        run = save_toy(tmp_path / "run", NOISE, inputs=("t1", "mass"), intensity={"mass": {"window": [0, 1]}})
+        assert sample(capsys, run, tmp_path / "samples", "--count", 5)[0] == 0
+        table = tmp_path / "synthetic.csv"
+        code, out, err = run_command(
+            capsys, "cases", "from-samples", tmp_path / "samples", "--label", "mass", "-o", table
+        )
+        assert (code, out) == (0, f"{table}\n")
+        assert "spacing of each image, so that of a sample is unknown" in err
+        assert f"5 synthetic cases; then run: medgen check {table}" in err
+        assert table.read_text().splitlines()[0] == "case,split,t1,mass"
+
+    def test_a_role_without_labels_exits_3(self, capsys, run, tmp_path):
+        assert sample(capsys, run, tmp_path / "samples", "--count", 2)[0] == 0
+        table = tmp_path / "synthetic.csv"
+        code, out, err = run_command(
+            capsys, "cases", "from-samples", tmp_path / "samples", "--label", "t1", "-o", table
+        )
+        assert (code, out, len(err.splitlines())) == (3, "", 3)
+        assert not table.exists()

@@ -1,0 +1,172 @@
+"""Train on synthetic, test on real: how much is a synthetic case worth beside a real one?
+
+    python pipelines/generation/train_on_synthetic.py --out runs/train_on_synthetic
+
+A generator learns T1 **and** skull of ten phantom heads; its samples become a case table; the ordinary segmentation is
+trained on them and scored on real heads, beside one trained on the ten heads themselves. Every arm has the same steps,
+recipe and seeds. A run that is there is not trained again. With ``--generator`` another recipe is tried: its method
+must make samples of ``data.inputs: [t1, skull]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import platform
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from medgen.cases import Case, read_cases, write_cases
+from medgen.evaluation import evaluate_segmentation
+from medgen.files import atomic_path, write_json
+from medgen.inference.cohort import predict_cohort
+from medgen.inference.generation import sample
+from medgen.inference.loading import load_model
+from medgen.inference.synthetic_cases import cases_from_samples
+from medgen.metrics.statistics import compare_runs, summarise_runs
+from medgen.phantom import make_head_phantom
+from medgen.recipe.settings import load_recipe
+from medgen.run.experiment import train
+from medgen.volume import read_volume, write_volume
+
+HERE = Path(__file__).parent
+REAL, MORE_REAL, SYNTHETIC, TEST = 10, 40, 100, 20
+SPACING, BONE = 6.0, 300
+"""mm; HU above which a voxel of the phantom is skull."""
+ARMS = {
+    "real": f"{REAL} real",
+    "synthetic": f"{REAL} synthetic",
+    "many_synthetic": f"{SYNTHETIC} synthetic",
+    "both": f"{REAL} real and {SYNTHETIC} synthetic",
+    "more_real": f"{MORE_REAL} real",
+}
+"""What each segmenter is trained on. The generator has seen the ten real cases of the first arm alone."""
+
+
+def main() -> None:
+    """Make what is missing, and write the table."""
+    options = _arguments()
+    torch.set_num_threads(1)
+    out = Path(options.out)
+    real = _real_cases(out / "phantom", options.phantom_seed)
+    scores: dict[str, list[list[float]]] = {arm: [] for arm in ARMS}
+    seconds: dict[str, float] = {"generator": 0.0, "segmenters": 0.0}
+    for seed in range(options.seeds):
+        synthetic, taken = _synthetic_cases(out / f"seed{seed}", real, options.generator, seed)
+        seconds["generator"] += taken
+        for arm, cases in _arms(real, synthetic).items():
+            found, taken = _score(out / f"seed{seed}" / "arms" / arm, cases, real, seed)
+            scores[arm].append(found)
+            seconds["segmenters"] += taken
+            print(f"seed {seed}, {ARMS[arm]}: Dice {np.mean(found):.3f}", flush=True)
+    content = {
+        "phantom": True,
+        "command": "python pipelines/generation/train_on_synthetic.py",
+        "generator": Path(options.generator).name,
+        "machine": f"{platform.machine()} CPU, 1 thread",
+        "torch": torch.__version__,
+        "date": datetime.date.today().isoformat(),
+        "processor_seconds": {name: round(value) for name, value in seconds.items()},
+        "seeds": options.seeds,
+        "dice": scores,
+    }
+    write_json(out / "results.json", content)
+    with atomic_path(out / "results.md") as temporary:
+        temporary.write_text(table_of(scores))
+    print(table_of(scores))
+
+
+def table_of(scores: Mapping[str, Sequence[Sequence[float]]]) -> str:
+    """The scores (seeds, cases) of each arm as Markdown, with the difference to the arm of as many real cases."""
+    lines = [
+        "| trained on | Dice on real test cases | 95 % interval | range over seeds | less the first | 95 % interval |",
+        "|---|---|---|---|---|---|",
+    ]
+    for arm, words in ARMS.items():
+        found, means = summarise_runs(scores[arm]), np.mean(scores[arm], axis=1)
+        row = [words, f"{found['mean']:.3f}", _interval(found["ci95"]), f"{means.min():.3f} to {means.max():.3f}"]
+        if arm != "real":
+            against = compare_runs(scores[arm], scores["real"])
+            row += [f"{against['mean_difference']:+.3f}", _interval(against["ci95"], "+")]
+        lines.append(f"| {' | '.join([*row, '', ''][:6])} |")
+    return "\n".join(lines) + "\n"
+
+
+def _interval(limits: tuple[float, float], sign: str = "") -> str:
+    return f"{limits[0]:{sign}.3f} to {limits[1]:{sign}.3f}"
+
+
+def _real_cases(folder: Path, seed: int) -> tuple[Case, ...]:
+    """Phantom heads with T1 and skull, the training cases first."""
+    if not (folder / "cases.csv").is_file():
+        make_head_phantom(
+            folder, subjects=MORE_REAL + TEST, seed=seed, spacing=SPACING, splits=(MORE_REAL, 0, TEST), workers=1
+        )
+    cases = []
+    for case in read_cases(folder / "cases.csv").cases:
+        ct, skull = read_volume(case.images["ct"]), folder / case.name / f"{case.name}_skull.nii.gz"
+        if not skull.exists():
+            write_volume(ct.with_data((ct.data > BONE).astype(np.uint8)), skull, kind="label")
+        cases.append(Case(case.name, case.split, None, {"t1": case.images["t1"], "skull": skull}))
+    return tuple(cases)
+
+
+def _arms(real: Sequence[Case], synthetic: Sequence[Case]) -> dict[str, Sequence[Case]]:
+    """The training cases of each arm."""
+    few = real[:REAL]
+    arms = few, synthetic[:REAL], synthetic, (*few, *synthetic), real[:MORE_REAL]
+    return dict(zip(ARMS, arms, strict=True))
+
+
+def _synthetic_cases(folder: Path, real: Sequence[Case], recipe: str | Path, seed: int) -> tuple[Sequence[Case], float]:
+    """The samples of a generator that is trained on the first real cases, and the seconds of that."""
+    table, began = folder / "synthetic.csv", time.process_time()
+    if not table.is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+        cases = write_cases(real[:REAL], folder / "generator.csv")
+        train(load_recipe(recipe, [f"seed={seed}"]), cases, folder / "generator", device="cpu")
+        sample(folder / "generator", folder / "samples", count=SYNTHETIC, seed=seed, device="cpu")
+        cases_from_samples(folder / "samples", table, labels=["skull"], validation=0)
+    return read_cases(table).cases, _kept(folder / "seconds.json", time.process_time() - began)
+
+
+def _score(folder: Path, cases: Sequence[Case], real: Sequence[Case], seed: int) -> tuple[list[float], float]:
+    """Dice of each real test case, and the seconds of training."""
+    scores, began = folder / "scores.json", time.process_time()
+    if not scores.is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+        recipe = load_recipe(HERE / "skull_unet.yaml", [f"seed={seed}"])
+        train(recipe, write_cases(cases, folder / "cases.csv"), folder / "run", device="cpu")
+        tests = [case for case in real if case.split == "test"]
+        predict_cohort(load_model(folder / "run", device="cpu"), tests, folder / "predictions").require_complete()
+        truth = write_cases(tests, folder / "test.csv")
+        found = evaluate_segmentation(folder / "predictions", truth, role="skull", classes=recipe.data.classes)
+        found.write(scores)
+    dice = [case["dice"] for case in json.loads(scores.read_text())["cases"]]
+    return dice, _kept(folder / "seconds.json", time.process_time() - began)
+
+
+def _kept(path: Path, seconds: float) -> float:
+    """The seconds of the run that made a result, also where that was an earlier one."""
+    if not path.is_file():
+        write_json(path, {"seconds": seconds})
+    return float(json.loads(path.read_text())["seconds"])
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", default="runs/train_on_synthetic", help="folder to write")
+    parser.add_argument("--generator", default=HERE / "joint_vae.yaml", help="recipe of the generator")
+    parser.add_argument("--seeds", type=int, default=3, help="how many generators, and segmenters of each arm")
+    parser.add_argument("--phantom-seed", type=int, default=12, help="of the heads")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""The study of synthetic training cases: its arms are fair, and the committed page says what its numbers say."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medgen.recipe.settings import load_recipe
+
+ROOT = Path(__file__).parents[2]
+FOLDER, RESULTS = ROOT / "pipelines" / "generation", ROOT / "docs" / "results" / "generation"
+
+
+@pytest.fixture(autouse=True)
+def study(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import train_on_synthetic
+
+    yield train_on_synthetic
+    sys.modules.pop("train_on_synthetic", None)
+
+
+def test_the_arms(study):
+    real, synthetic = list(range(60)), list(range(100, 200))
+    arms = study._arms(real, synthetic)
+    assert {name: len(cases) for name, cases in arms.items()} == {
+        "real": 10,
+        "synthetic": 10,
+        "many_synthetic": 100,
+        "both": 110,
+        "more_real": 40,
+    }
+    assert arms["real"] == real[:10]
+    assert set(arms["synthetic"]) < set(arms["many_synthetic"])
+    assert not set(arms["more_real"]) & set(range(40, 60))
+
+
+def test_both_recipes_prepare_t1_alike():
+    generator, segmenter = (load_recipe(FOLDER / name) for name in ("joint_vae.yaml", "skull_unet.yaml"))
+    assert generator.preparation.spacing == segmenter.preparation.spacing
+    assert generator.preparation.intensity["t1"] == segmenter.preparation.intensity["t1"]
+    assert generator.data.inputs == (*segmenter.data.inputs, segmenter.data.labels)
+
+
+def test_the_table_by_hand(study):
+    scores = {arm: np.full((2, 8), level) for level, arm in zip((0.8, 0.5, 0.6, 0.7, 0.9), study.ARMS, strict=True)}
+    rows = study.table_of(scores).splitlines()
+    assert rows[2] == "| 10 real | 0.800 | 0.800 to 0.800 | 0.800 to 0.800 |  |  |"
+    assert rows[3] == "| 10 synthetic | 0.500 | 0.500 to 0.500 | 0.500 to 0.500 | -0.300 | -0.300 to -0.300 |"
+
+
+def test_the_committed_page_has_the_committed_numbers(study):
+    results = json.loads((RESULTS / "train_on_synthetic.json").read_text())
+    assert study.table_of(results["dice"]).strip() in (RESULTS / "train_on_synthetic.md").read_text()
+    assert all(np.shape(found) == (3, 20) for found in results["dice"].values())
