@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from medgen.checks import Described, Fault, check_cases, describe
     from medgen.demo import run_demo
     from medgen.evaluation import evaluate
+    from medgen.evaluation.samples import evaluate_samples
     from medgen.inference.cohort import predict
     from medgen.inference.encoding import encode
     from medgen.inference.generation import sample
@@ -41,6 +42,7 @@ __all__ = [
     "describe",
     "encode",
     "evaluate",
+    "evaluate_samples",
     "evaluate_with_baselines",
     "from_bids",
     "from_msd",
@@ -82,6 +84,7 @@ _HOMES = {
     "medgen.checks": ("Described", "Fault", "check_cases", "describe"),
     "medgen.demo": ("run_demo",),
     "medgen.evaluation": ("evaluate",),
+    "medgen.evaluation.samples": ("evaluate_samples",),
     "medgen.run.experiment": ("prepare", "train"),
     "medgen.run.start": ("plan",),
     "medgen.inference.cohort": ("predict",),

@@ -27,6 +27,8 @@ COMMANDS = {
     "--baselines --store",
     "evaluate detection": "PREDICTIONS REFERENCES --output -o --compare --role --least-grade --tumour --split "
     "--baselines --store",
+    "evaluate samples": "SAMPLES CASES --features --output -o --layer --classifier --classes --discriminator --metric "
+    "--split --train-split --count --seed --store --device --allow-module",
     "benchmark": "RECIPE --cases --out --regimes --plan --seeds --folds --workers --set --shifted --table-only",
     "report": "FOLDER --output -o",
     "models": "--json",

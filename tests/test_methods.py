@@ -15,6 +15,7 @@ from medgen.methods.base import (
     Adapts,
     Encodes,
     HasDensity,
+    HasFeatures,
     Method,
     Predicts,
     Samples,
@@ -36,10 +37,11 @@ SMALL = {
     "discriminator_width": 4,
     "discriminator_depth": 1,
     "history": 2,
+    "embedding": 8,
 }
 """Settings that make a method small enough for a test, where it knows them."""
-HEART = {"learning_rate": 1e-3, "adversarial_weight": 0.01}
-"""For learning by heart: an adversary alone has nothing to learn so."""
+HEART = {"learning_rate": 1e-3, "adversarial_weight": 0.01, "crop": 1.0, "mirror": False}
+"""For learning by heart: neither an adversary alone nor ever new views can be learnt so."""
 SIDES = (16, 24, 32, 40, 48, 64)
 
 
@@ -208,7 +210,23 @@ def results(method: Method) -> list[torch.Tensor]:
         found.append(method.encode(image))
     if isinstance(method, HasDensity):
         found.append(method.log_prob(image))
+    if isinstance(method, HasFeatures):
+        found += method.features(image)
     return found
+
+
+def test_features_are_of_each_image_alone(instance):
+    """One row an image, whatever else is in the batch, and no chance: two sets of images can be compared by them."""
+    method = made(instance, HasFeatures).eval()
+    image = image_for(method, method.shape.inputs, 3)
+    with torch.no_grad():
+        maps, alone = method.features(image), method.features(image[1:2])
+    assert len(maps) == len(alone) > 0
+    for whole, one in zip(maps, alone, strict=True):
+        assert whole.dim() >= 2
+        assert len(whole) == 3
+        torch.testing.assert_close(whole[1:2], one, rtol=1e-3, atol=1e-4)
+        assert not torch.equal(whole[0], whole[1])
 
 
 def test_it_can_be_used_for_something(instance):

@@ -1,4 +1,4 @@
-"""``medgen evaluate synthesis``, ``medgen evaluate segmentation`` and ``medgen evaluate detection``."""
+"""``medgen evaluate synthesis``, ``segmentation`` and ``detection``; ``samples`` is in a file of its own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
+from medgen.cli.judging import samples
 from medgen.cli.parameters import DEFAULTS, Output
 from medgen.types import SplitOrAll
 
@@ -19,6 +20,7 @@ BaselineRun = Annotated[Path | None, Parameter(metavar="RUN")]
 app = App(
     name="evaluate", help="Score a folder of predictions against the truth.", sort_key=8, default_parameter=DEFAULTS
 )
+app.command(samples)
 
 
 @app.command

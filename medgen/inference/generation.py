@@ -157,8 +157,16 @@ def _manifest(model: Opened, drawing: Drawing, content: dict[str, Any]) -> dict[
         "device": str(model.device),
         **asdict(drawing),
         "notes": notes,
+        **prepared_like(model),
         **content,
     }
+
+
+def prepared_like(model: Opened) -> dict[str, Any]:
+    """How real images are prepared and cut to be compared with samples; without numbers of the training set."""
+    settings = model.known.preparation.as_dict()
+    kept = {key: settings[key] for key in ("roles", "config", "quiet_air")}
+    return {"preparation": kept, "patches": model.patches.model_dump(mode="json")}
 
 
 def _counted(drawn: Iterator[Array], count: int, progress: Progress | None) -> Iterator[Array]:

@@ -10,6 +10,7 @@ from medgen.cases import TARGET
 from medgen.methods._domains import DomainStatistics
 from medgen.methods._segmentation import Network, probabilities
 from medgen.methods._teacher import Teacher
+from medgen.methods.base import HasFeatures
 from medgen.networks.shadow_weights import without_shadow_statistics
 
 
@@ -37,7 +38,7 @@ class Predictor:
         with self._weights():
             return probabilities(self.network, image)
 
-    def features(self, image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def named_maps(self, image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits ``(B, K, x, y, z)`` and all feature maps ``(B, C, x, y, z)`` by name."""
         with self._weights():
             return self.network.features(image, self.network.layers)
@@ -61,14 +62,18 @@ class Predictor:
         return self.statistics.for_prediction(self.network)
 
 
-class Monitored:
+class Monitored(HasFeatures):
     """Ability: the monitor of an adaptation sees its feature maps, and predictions for images of either domain."""
 
     predictor: Predictor
 
-    def features(self, image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """See :meth:`Predictor.features`."""
-        return self.predictor.features(image)
+    def named_maps(self, image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """See :meth:`Predictor.named_maps`."""
+        return self.predictor.named_maps(image)
+
+    def features(self, image: Tensor) -> tuple[Tensor, ...]:
+        """All feature maps ``(B, C, x, y, z)`` of the network that predicts, in the order of its layers."""
+        return tuple(self.named_maps(image)[1].values())
 
     def on_domain(self, domain: str | None) -> AbstractContextManager[None]:
         """See :meth:`Predictor.on_domain`."""

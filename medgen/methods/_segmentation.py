@@ -176,6 +176,11 @@ def pseudo_label_loss(config: SegmentationConfig, logits: Tensor, label: Tensor,
     return torch.stack(list(label_losses(config, logits, label, weight).values())).sum()
 
 
+def feature_maps(network: Network, image: Tensor) -> tuple[Tensor, ...]:
+    """All feature maps ``(B, C, x, y, z)`` of a network for images ``(B, C, X, Y, Z)``, in the order of its layers."""
+    return tuple(network.features(image, network.layers)[1].values())
+
+
 def probabilities(network: nn.Module, image: Tensor) -> Tensor:
     """Class probabilities ``(B, K, X - 2m, Y - 2m, Z - 2m)`` in [0, 1]; channel 0 is background."""
     logits: Tensor = network(image)

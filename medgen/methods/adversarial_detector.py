@@ -41,13 +41,14 @@ from medgen.losses.segmentation import one_hot, scaled_one_hot, straight_through
 from medgen.methods._segmentation import (
     DeepMedicName,
     SegmentationConfig,
+    feature_maps,
     new_network,
     new_optimizer,
     probabilities,
     supervised,
     window_of,
 )
-from medgen.methods.base import Method, Predicts, Shape, Update, Window
+from medgen.methods.base import HasFeatures, Method, Predicts, Shape, Update, Window
 from medgen.networks.discriminators import LabelDiscriminator
 from medgen.networks.segmenters import SLICE_STRIDES, Slices
 from medgen.sampling.batches import Labelled
@@ -101,7 +102,7 @@ class Config(SegmentationConfig):
         )
 
 
-class AdversarialDetector(Method, Predicts):
+class AdversarialDetector(Method, Predicts, HasFeatures):
     """The discriminator steps first, then the segmenter works against the new discriminator."""
 
     config_class = Config
@@ -159,6 +160,10 @@ class AdversarialDetector(Method, Predicts):
     def predict(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Class probabilities ``(B, K, X, Y, Z)`` in [0, 1]; channel 0 is background."""
         return probabilities(self.network, image)
+
+    def features(self, image: Tensor) -> tuple[Tensor, ...]:
+        """All feature maps ``(B, C, x, y, z)`` of the segmenter, in the order of its layers."""
+        return feature_maps(self.network, image)
 
     def exported(self) -> Sequence[str]:
         """What prediction needs."""

@@ -21,10 +21,17 @@ from torch.optim import Optimizer
 
 from medgen.errors import UsageError
 from medgen.methods._domains import Share, ramp, require_order
-from medgen.methods._segmentation import new_network, new_optimizer, pseudo_label_loss, supervised, window_of
+from medgen.methods._segmentation import (
+    feature_maps,
+    new_network,
+    new_optimizer,
+    pseudo_label_loss,
+    supervised,
+    window_of,
+)
 from medgen.methods._teacher import detached_probabilities
 from medgen.methods._views import Views, ViewsConfig, agreement
-from medgen.methods.base import Adapts, Method, Predicts, Shape, Update, Window
+from medgen.methods.base import Adapts, HasFeatures, Method, Predicts, Shape, Update, Window
 from medgen.networks.shadow_weights import statistics_of
 from medgen.sampling.batches import Adaptation, centre
 
@@ -47,7 +54,7 @@ class Config(ViewsConfig):
         return self
 
 
-class CoTraining(Method, Predicts, Adapts):
+class CoTraining(Method, Predicts, Adapts, HasFeatures):
     """Both networks learn from the labels of the source, and on the target from what they predict together."""
 
     config_class = Config
@@ -98,7 +105,11 @@ class CoTraining(Method, Predicts, Adapts):
         """Class probabilities ``(B, K, X - 2m, Y - 2m, Z - 2m)`` in [0, 1] as far as both networks agree on them."""
         return self.views.probabilities(image)
 
-    def features(self, image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def features(self, image: Tensor) -> tuple[Tensor, ...]:
+        """All feature maps ``(B, C, x, y, z)`` of the first network, in the order of its layers."""
+        return feature_maps(self.network, image)
+
+    def named_maps(self, image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits ``(B, K, x, y, z)`` and all feature maps of the first network by name, for the monitor."""
         return self.network.features(image, self.network.layers)
 

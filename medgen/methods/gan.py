@@ -66,9 +66,9 @@ self-attention GANs (Zhang et al. 2019, arXiv 1805.08318)."""
 DCGAN: dict[str, Any] = {**_LUCIC, "learning_rate": 2e-4, "latent": 100}
 """Radford et al. 2016, for any objective."""
 TUNED: dict[str, dict[str, Any]] = {
-    "wgan": {"norm": "batch", "spectral_norm": False, "critic_steps": 2, "learning_rate": 5e-4},
-    "wgan_gp": {"norm": "none", "spectral_norm": False, "critic_steps": 2},
-    "dragan": {"norm": "none", "spectral_norm": False},
+    "wgan": {"norm": "batch", "spectral_norm": False},
+    "wgan_gp": {"spectral_norm": False, "learning_rate": 1e-3},
+    "dragan": {"spectral_norm": False},
     "began": {"spectral_norm": False},
 }
 """By objective: where the tuned settings differ from the defaults."""

@@ -13,13 +13,14 @@ from torch.optim import Optimizer
 
 from medgen.methods._segmentation import (
     SegmentationConfig,
+    feature_maps,
     new_network,
     new_optimizer,
     probabilities,
     supervised,
     window_of,
 )
-from medgen.methods.base import Method, Predicts, Shape, Update, Window
+from medgen.methods.base import HasFeatures, Method, Predicts, Shape, Update, Window
 from medgen.sampling.batches import Labelled
 
 
@@ -27,7 +28,7 @@ class Config(SegmentationConfig):
     """Settings of supervised segmentation."""
 
 
-class Segmentation(Method, Predicts):
+class Segmentation(Method, Predicts, HasFeatures):
     """Minimise cross-entropy, by its weight the soft Dice, and the penalties of the weights."""
 
     config_class = Config
@@ -55,6 +56,10 @@ class Segmentation(Method, Predicts):
     def predict(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Class probabilities ``(B, K, X - 2m, Y - 2m, Z - 2m)`` in [0, 1]; channel 0 is background."""
         return probabilities(self.network, image)
+
+    def features(self, image: Tensor) -> tuple[Tensor, ...]:
+        """All feature maps ``(B, C, x, y, z)`` of the network, in the order of its layers."""
+        return feature_maps(self.network, image)
 
 
 METHOD = Segmentation

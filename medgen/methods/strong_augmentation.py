@@ -15,13 +15,14 @@ from torch.optim import Optimizer
 from medgen.methods._perturbation import PerturbationConfig, perturb
 from medgen.methods._segmentation import (
     SegmentationConfig,
+    feature_maps,
     new_network,
     new_optimizer,
     probabilities,
     supervised,
     window_of,
 )
-from medgen.methods.base import Method, Predicts, Shape, Update, Window
+from medgen.methods.base import HasFeatures, Method, Predicts, Shape, Update, Window
 from medgen.sampling.batches import Labelled
 
 
@@ -35,7 +36,7 @@ class Config(SegmentationConfig):
     between the domains, give that one alone, by its number, in ``channel_dropout``."""
 
 
-class StrongAugmentation(Method, Predicts):
+class StrongAugmentation(Method, Predicts, HasFeatures):
     """Minimise the supervised loss on perturbed patches."""
 
     config_class = Config
@@ -64,6 +65,10 @@ class StrongAugmentation(Method, Predicts):
     def predict(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Class probabilities ``(B, K, X - 2m, Y - 2m, Z - 2m)`` in [0, 1]; channel 0 is background."""
         return probabilities(self.network, image)
+
+    def features(self, image: Tensor) -> tuple[Tensor, ...]:
+        """All feature maps ``(B, C, x, y, z)`` of the network, in the order of its layers."""
+        return feature_maps(self.network, image)
 
 
 METHOD = StrongAugmentation

@@ -18,7 +18,7 @@ from torch.optim import Adam, Optimizer
 
 from medgen.config import Config as Settings
 from medgen.losses.variational import gaussian_kl, gaussian_log_likelihood
-from medgen.methods.base import Encodes, HasDensity, Method, Samples, Shape, Update, Window
+from medgen.methods.base import Encodes, HasDensity, HasFeatures, Method, Samples, Shape, Update, Window
 from medgen.networks.autoencoder import Decoder, Encoder, coarsest, reparametrised
 from medgen.sampling.batches import Images
 
@@ -46,7 +46,7 @@ class Config(Settings):
     """Adam."""
 
 
-class VAE(Method, Samples, Encodes, HasDensity):
+class VAE(Method, Samples, Encodes, HasDensity, HasFeatures):
     """Encoder, decoder, and the running variance of a voxel."""
 
     config_class = Config
@@ -104,6 +104,12 @@ class VAE(Method, Samples, Encodes, HasDensity):
         """The mean of p(x|z)."""
         image: Tensor = self.decoder(code)
         return image
+
+    def features(self, image: Tensor) -> tuple[Tensor, ...]:
+        """The maps of the encoder, the finest first, and the mean of q(z|x) as the last."""
+        maps = self.encoder.maps(image)
+        mean: Tensor = self.encoder.head(maps[-1]).chunk(2, dim=1)[0]
+        return (*maps, mean)
 
     def log_prob(self, image: Tensor) -> Tensor:
         """The evidence lower bound in nats, estimated from one draw of noise: the same for every image and call."""

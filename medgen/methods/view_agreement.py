@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from medgen.methods._segmentation import new_network, new_optimizer, supervised, window_of
+from medgen.methods._segmentation import feature_maps, new_network, new_optimizer, supervised, window_of
 from medgen.methods._views import Views, ViewsConfig
-from medgen.methods.base import Method, Predicts, Shape, Update, Window
+from medgen.methods.base import HasFeatures, Method, Predicts, Shape, Update, Window
 from medgen.sampling.batches import Labelled
 
 
@@ -25,7 +25,7 @@ class Config(ViewsConfig):
     """Settings of the two views."""
 
 
-class ViewAgreement(Method, Predicts):
+class ViewAgreement(Method, Predicts, HasFeatures):
     """Both networks learn from the same labels."""
 
     config_class = Config
@@ -57,6 +57,10 @@ class ViewAgreement(Method, Predicts):
     def predict(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Class probabilities ``(B, K, X - 2m, Y - 2m, Z - 2m)`` in [0, 1] as far as both networks agree on them."""
         return self.views.probabilities(image)
+
+    def features(self, image: Tensor) -> tuple[Tensor, ...]:
+        """All feature maps ``(B, C, x, y, z)`` of the network that sees all channels, in the order of its layers."""
+        return feature_maps(self.network, image)
 
 
 METHOD = ViewAgreement

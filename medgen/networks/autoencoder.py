@@ -51,6 +51,15 @@ class Encoder(nn.Module):
         mean, log_variance = self.head(self.body(image)).chunk(2, dim=1)
         return mean, log_variance
 
+    def maps(self, image: Tensor) -> tuple[Tensor, ...]:
+        """The maps ``(B, channels, ...)`` at full resolution and of each level; the head reads the last."""
+        found: list[Tensor] = []
+        for layer in self.body:
+            image = layer(image)
+            if isinstance(layer, nn.SiLU):
+                found.append(image)
+        return tuple(found[::2])  # within a level stands another one
+
 
 class Decoder(nn.Module):
     """The mirror of :class:`Encoder`; grids are doubled by repeating voxels, which leaves no checkerboard.

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
 from medgen.errors import UsageError
-from medgen.networks.ranks import Norm, convolution, normalisation, transposed_convolution
+from medgen.networks.ranks import Norm, convolution, normalisation, transposed
+from medgen.networks.spectral import normalise_spectrally
 
 SMALLEST = 4
 """Least voxels along an axis of the coarsest grid."""
@@ -31,7 +31,7 @@ def halvings(size: Sequence[int]) -> int:
     """How often an image is halved: as long as all sides are even and at least 4 voxels are left.
 
     Raises:
-        UsageError: it cannot be halved once.
+        UsageError: the shortest side of what is left is not 4 to 7 voxels, as dense layers need it.
 
     >>> halvings((64, 80)), halvings((32, 32, 32)), halvings((24, 24))
     (4, 3, 2)
@@ -39,11 +39,11 @@ def halvings(size: Sequence[int]) -> int:
     levels = 0
     while all(side % 2 ** (levels + 1) == 0 and side >= SMALLEST * 2 ** (levels + 1) for side in size):
         levels += 1
-    if not levels:
+    if not levels or min(size) >= 2 * SMALLEST * 2**levels:
         told = " x ".join(map(str, size))
         raise UsageError(
-            f"images of {told} voxels are too small or odd for DCGAN",
-            fix="set patches.size to powers of two times 4 or more, for example 64",
+            f"images of {told} voxels cannot be halved down to 4 to 7 voxels for DCGAN",
+            fix="set the edges of patches.size to 4, 5, 6 or 7 times one power of two, for example 64 and 80",
         )
     return levels
 
@@ -78,9 +78,9 @@ class DCGenerator(nn.Module):
         self.stem = nn.Linear(latent, math.prod(self.grid), bias=norm == "none")
         layers: list[nn.Module] = [normalisation(norm, dimensions, channels[0]), nn.ReLU()]
         for wide, narrow in pairwise(channels):
-            layers += [transposed_convolution(dimensions, wide, narrow, bias=norm == "none")]
+            layers += [transposed(dimensions, wide, narrow, bias=norm == "none")]
             layers += [normalisation(norm, dimensions, narrow), nn.ReLU()]
-        self.body = nn.Sequential(*layers, transposed_convolution(dimensions, channels[-1], outputs))
+        self.body = nn.Sequential(*layers, transposed(dimensions, channels[-1], outputs))
         _initialise(self, norm)
 
     def forward(self, code: Tensor) -> Tensor:
@@ -135,8 +135,8 @@ class DCDiscriminator(nn.Module):
 class AutoencodingDiscriminator(nn.Module):
     """BEGAN's discriminator (Berthelot et al. 2017, arXiv 1703.10717, figure 1): an autoencoder with ELU, without norm.
 
-    Each halving is a 4-wide strided convolution, each doubling repeats voxels and convolves, where the publication has
-    two more convolutions at each grid.
+    Halvings and doublings are 4-wide convolutions as in the other networks here (and in ``compare_gan``); the
+    publication has two more convolutions at each grid, and repeats voxels to double it.
 
     Args:
         inputs: channels of the image.
@@ -159,9 +159,9 @@ class AutoencodingDiscriminator(nn.Module):
         self.code = nn.Linear(math.prod(self.grid), hidden)
         self.stem = nn.Linear(hidden, math.prod(self.grid))
         layers = list[nn.Module]()
-        for wide, narrow in zip(channels[::-1], [*channels[-2::-1], channels[0]], strict=True):
-            layers += [nn.Upsample(scale_factor=2), convolution(dimensions, wide, narrow), nn.ELU()]
-        self.body = nn.Sequential(*layers, convolution(dimensions, channels[0], inputs))
+        for wide, narrow in pairwise(channels[::-1]):
+            layers += [transposed(dimensions, wide, narrow), nn.ELU()]
+        self.body = nn.Sequential(*layers, transposed(dimensions, channels[0], inputs))
         if spectral:
             normalise_spectrally(self)
 
@@ -178,13 +178,6 @@ class AutoencodingDiscriminator(nn.Module):
         code = self.code(self.features(image)[-1].flatten(1))
         result: Tensor = self.body(self.stem(code).reshape(len(image), *self.grid))
         return result
-
-
-def normalise_spectrally(network: nn.Module) -> None:
-    """Divide the weights of all convolutions and dense layers by their largest singular value, in place."""
-    for module in list(network.modules()):
-        if isinstance(module, nn.Conv2d | nn.Conv3d | nn.Linear):
-            spectral_norm(module)  # of parametrizations: the older one is wrong before the first step in training
 
 
 def _initialise(network: nn.Module, norm: Norm) -> None:

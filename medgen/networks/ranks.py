@@ -10,7 +10,6 @@ Norm = Literal["batch", "instance", "group", "none"]
 
 _CONVOLUTIONS: dict[int, type[nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
 _TRANSPOSED: dict[int, type[nn.Module]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
-_TRANSPOSED: dict[int, type[nn.Module]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 _BATCH: dict[int, type[nn.Module]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 _INSTANCE: dict[int, type[nn.Module]] = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
 _GROUPS = 8
@@ -23,11 +22,6 @@ def convolution(dimensions: int, inputs: int, outputs: int, kernel: int = 3, **o
 
 def transposed(dimensions: int, inputs: int, outputs: int, *, bias: bool = True) -> nn.Module:
     """A transposed convolution of width 4 that doubles the grid."""
-    return _TRANSPOSED[dimensions](inputs, outputs, 4, stride=2, padding=1, bias=bias)
-
-
-def transposed_convolution(dimensions: int, inputs: int, outputs: int, *, bias: bool = True) -> nn.Module:
-    """A transposed convolution that doubles the grid; 4 wide, so that every voxel gets as many terms."""
     return _TRANSPOSED[dimensions](inputs, outputs, 4, stride=2, padding=1, bias=bias)
 
 

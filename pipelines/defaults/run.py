@@ -25,12 +25,13 @@ import torch
 from constants import density_to_beat, distances, patches
 
 from medgen.files import atomic_path, write_json
-from medgen.methods.base import HasDensity, Method, Translates
+from medgen.methods.base import HasDensity, HasFeatures, Method, Predicts, Translates
 from medgen.methods.catalogue import method_names, resolve
 from medgen.phantom import make_adaptation_phantom, make_head_phantom
 from medgen.preparation import Store
 from medgen.recipe.settings import Recipe, load_recipe
 from medgen.run.experiment import prepare, train
+from medgen.training.checkpoint import load_weights
 from medgen.training.model_folder import load_stages
 
 STEPS = 200
@@ -45,6 +46,8 @@ RULES = {  # what is measured, and the constant that has to be beaten
     "background everywhere in the mask (nothing at all has 0)",
     "distance": "unpaired images: Wasserstein distance (HU) between the values of translated and of true patches of "
     "held-out patients; the median of the training patches, or the input read as the target, whichever is nearer",
+    "views": "features alone: what the method itself scores (its loss) on held-out patches; the same network before "
+    "any training",
     "nats": "densities: negative log-density (nats a voxel) of held-out patches; the best of three Gaussians of "
     "independent voxels, one for all voxels, the mean patch with one variance, and one for each place",
 }
@@ -129,6 +132,8 @@ def _row(name: str, tables: Mapping[bool, Path], folder: Path, options: argparse
 
 def _compared(kind: type[Method], run: Path, store: Store, recipe: Recipe) -> tuple[str, float, float]:
     """Rule, value of the method, value of the constant."""
+    if issubclass(kind, HasFeatures) and not issubclass(kind, Predicts | HasDensity | Translates):
+        return "views", *views(kind, run, patches(kind, store.select(split="val"), recipe))
     if not issubclass(kind, HasDensity | Translates):  # the run has scored both on whole volumes
         rule = kind.batch_class.task().metric
         lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
@@ -142,6 +147,20 @@ def _compared(kind: type[Method], run: Path, store: Store, recipe: Recipe) -> tu
     with torch.no_grad():
         value = -float(method.log_prob(unseen.image).mean()) / unseen.image[0].numel()
     return "nats", value, density_to_beat(learnt.image, unseen.image)
+
+
+def views(kind: type[Method], run: Path, unseen: Any) -> tuple[float, float]:
+    """The first score of held-out patches: of the weights that training ended with, and of those it began with."""
+    shape = load_stages(run)[0][0].shape
+    scores = []
+    for trained in (True, False):
+        torch.manual_seed(0)
+        method = kind(kind.config_class(), shape)
+        if trained:
+            method.load_state_dict(load_weights(run / "checkpoints" / "stage0" / "final.safetensors"))
+        with torch.no_grad():
+            scores.append(next(iter(method.eval().score(unseen).values())))
+    return scores[0], scores[1]
 
 
 def _phantoms(out: Path, seed: int) -> dict[bool, Path]:

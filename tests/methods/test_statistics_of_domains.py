@@ -50,7 +50,7 @@ def predicted(network):
 def test_an_image_of_the_source_is_predicted_as_by_the_source_network(name):
     adapted = method(name, statistics="target")
     with torch.no_grad(), on_domain(adapted, "source"):
-        ours, (logits, _) = adapted.predict(IMAGE), adapted.features(IMAGE)
+        ours, (logits, _) = adapted.predict(IMAGE), adapted.named_maps(IMAGE)
     assert torch.equal(ours, predicted(adapted.network))
     assert torch.equal(logits.softmax(1), ours)
     with torch.no_grad():

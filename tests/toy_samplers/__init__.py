@@ -5,10 +5,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from medgen.files import sha256, write_json
 from medgen.methods.base import Shape
+from medgen.training.checkpoint import save_weights
 from medgen.training.model_folder import save_model
 
-NOISE, MEANS = "toy_samplers.noise", "toy_samplers.means"
+NOISE, MEANS, JUDGE = "toy_samplers.noise", "toy_samplers.means", "toy_samplers.judge"
 
 
 def save_toy(
@@ -18,6 +20,7 @@ def save_toy(
     inputs: Sequence[str] = ("t1",),
     size: Sequence[int] = (8, 10, 6),
     plane: str = "axial",
+    sampling: str = "uniform",
     config: dict[str, Any] | None = None,
     mask: str | None = None,
     **preparation: Any,
@@ -31,7 +34,12 @@ def save_toy(
         "preparation": {"roles": {"inputs": list(inputs), "mask": mask}, "config": {"spacing": None, **preparation}},
         "inference": {},
         "patches": list(size),
-        "recipe": {"patches": {"size": list(size), "plane": plane, "augmentation": {"flip": ["x"]}}},
+        "recipe": {
+            "patches": {"size": list(size), "plane": plane, "sampling": sampling, "augmentation": {"flip": ["x"]}}
+        },
     }
     save_model(run / "model", [method], description)
+    place = run / "checkpoints" / "stage0"
+    save_weights(place / "final.safetensors", method.state_dict())
+    write_json(place / "done.json", {"weights_sha256": sha256(place / "final.safetensors")})
     return run

@@ -36,10 +36,10 @@ GAIN, SHIFT = 0.1, 0.1
 
 
 @runtime_checkable
-class HasFeatures(Protocol):
+class HasNamedMaps(Protocol):
     """A method whose feature maps can be looked at, as its ``predict`` computes them."""
 
-    def features(self, image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def named_maps(self, image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits (B, K, x, y, z), and all maps by name, (B, C, ...) on their grid or a coarser one."""
         ...
 
@@ -171,7 +171,7 @@ def _agreement(
 
 def _accuracies(method: Method, subset: Subset, recipe: Recipe, engine: Engine) -> dict[str, float]:
     """How well the domains can be told apart in each layer, and by the method's own discriminator."""
-    if not isinstance(method, HasFeatures):
+    if not isinstance(method, HasNamedMaps):
         return {}
     health = recipe.schedule.health or HealthConfig()
     tables: dict[str, list[NDArray[np.float64]]] = {}
@@ -185,7 +185,7 @@ def _accuracies(method: Method, subset: Subset, recipe: Recipe, engine: Engine) 
             with torch.inference_mode(), engine.autocast():
                 image = image.to(engine.device)
                 with on_domain(method, domain):
-                    logits, maps = method.features(image)
+                    logits, maps = method.named_maps(image)
                 for layer, values in maps.items():
                     tables.setdefault(layer, []).append(_inside(values, centre(mask, logits)))
                 if isinstance(method, HasDiscriminator):

@@ -156,7 +156,7 @@ class Bright(nn.Module, Predicts):
         lesion = torch.where(image > self.threshold, 0.9, 0.1)
         return torch.cat([1 - lesion, lesion], 1)
 
-    def features(self, image):
+    def named_maps(self, image):
         return image, {"image": image, "dead": torch.zeros_like(image)}
 
     def domain_logits(self, image, *, of_target):
