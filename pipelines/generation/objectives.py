@@ -135,9 +135,9 @@ def _markdown(numbers: dict[str, Any], options: argparse.Namespace) -> str:
     lines = [
         "# Objectives of the GAN on phantom slices",
         "",
-        f"Axial T1 slices of phantom heads, 64 x 64 at 3.5 mm. {options.steps} steps of the discriminator with 16 slices "
-        f"each; seeds 0 to {options.seeds - 1}; {SAMPLES} samples of each run against {numbers['n_real']} slices of the "
-        "test patients. Median over seeds, in brackets the least and the greatest. The numbers of each run are in "
+        f"Axial T1 slices of phantom heads, 64 x 64 at 3.5 mm. {options.steps} steps of the discriminator with 16 "
+        f"slices each; seeds 0 to {options.seeds - 1}; {SAMPLES} samples of a run against {numbers['n_real']} slices "
+        "of the test patients. Median over seeds, in brackets the least and the greatest. Numbers of each run are in "
         f"`objectives.json`; the commands are in `pipelines/generation/objectives.py` ({options.machine}).",
         "",
         f"Features: `{features['method']}`, layer {features['layer']} of {features['layers']} ({features['features']} "
