@@ -3,8 +3,8 @@
 Level 0 is the coarsest grid, 4 to 7 voxels an axis; each further level doubles it, up to the size of the patches. While
 a level fades in, its image is mixed with that of the level below by ``alpha``, from 0 to 1.
 
-Not as published: a code is not projected onto the sphere, so that its length means something to the user who truncates
-it; a standard normal code has the mean square 1 of the published one anyway.
+A code is not projected onto the sphere, as is published: the norm of each voxel after the first layer takes its length
+away again. So truncated codes (a temperature below 1) make nearly the same images.
 """
 
 from __future__ import annotations
@@ -110,7 +110,9 @@ def with_deviation(image: Tensor) -> Tensor:
         image: ``(B, C, ...)``; a group has 4 images, or fewer where 4 do not divide the batch.
     """
     size = next(number for number in range(min(GROUP, len(image)), 0, -1) if not len(image) % number)
-    groups = image.float().unflatten(0, (size, -1))  # images of one group are spread over the batch, as published
+    groups = image.float().reshape(
+        size, -1, *image.shape[1:]
+    )  # images of one group are spread over the batch, as published
     deviation = (groups.var(0, correction=0) + _TINY).sqrt().flatten(1).mean(1)
     shape = (len(image), 1, *image.shape[2:])
     told = deviation.repeat(size).reshape(-1, *[1] * (image.dim() - 1)).expand(shape)
