@@ -154,17 +154,17 @@ def _markdown(found: list[dict[str, Any]], options: argparse.Namespace) -> str:
     lines = [
         "# A GAN that grows against one that does not, at equal time",
         "",
-        f"Whole T1 phantom heads, 32 x 32 x 32 at 7 mm; {number['samples']} samples against "
-        f"{number['test']} patches of test patients, copies sought among {number['train']} of training patients; one core, processor time ({options.machine}). The commands "
-        "are in `pipelines/generation/growth.py`, all numbers in `growth.json`.",
+        f"Whole T1 phantom heads, 32 x 32 x 32 at 7 mm. {number['samples']} samples against {number['test']} patches of "
+        f"test patients; copies are sought among {number['train']} of training patients. One core, processor time "
+        f"({options.machine}). The commands are in `pipelines/generation/growth.py`, all numbers in `growth.json`.",
         "",
         f"Features: `{features['method']}`, layer {features['layer']} of {features['layers']} ({features['features']} "
         f"numbers), weights SHA-256 `{features['weights_sha256'][:16]}`, trained on other phantoms. In the first row "
-        "*training heads* stand in the place of samples. C_T is the memorisation test: below about -2 means copies.",
+        "*training patches* stand in the place of samples. C_T is the memorisation test: below about -2 means copies.",
         "",
         "| method | seeds | kernel distance | Fréchet distance | C_T, features | C_T, voxels | processor seconds |",
         "|---|---|---|---|---|---|---|",
-        f"| *training heads* | | {_cell([first['real']['kernel']])} | {_cell([first['real']['frechet']])} | | | |",
+        f"| *training patches* | | {_cell([first['real']['kernel']])} | {_cell([first['real']['frechet']])} | | | |",
     ]
     for name, rows in finals.items():
         if rows:
