@@ -154,8 +154,8 @@ def _markdown(found: list[dict[str, Any]], options: argparse.Namespace) -> str:
     lines = [
         "# A GAN that grows against one that does not, at equal time",
         "",
-        f"Whole T1 phantom heads, 32 x 32 x 32 at 7 mm. {number['samples']} samples against {number['test']} patches of "
-        f"test patients; copies are sought among {number['train']} of training patients. One core, processor time "
+        f"Whole T1 phantom heads, 32 x 32 x 32 at 7 mm. {number['samples']} samples against {number['test']} patches "
+        f"of test patients; copies are sought among {number['train']} of training patients. One core, processor time "
         f"({options.machine}). The commands are in `pipelines/generation/growth.py`, all numbers in `growth.json`.",
         "",
         f"Features: `{features['method']}`, layer {features['layer']} of {features['layers']} ({features['features']} "
