@@ -42,7 +42,7 @@ def halvings(size: Sequence[int]) -> int:
     if not levels or min(size) >= 2 * SMALLEST * 2**levels:
         told = " x ".join(map(str, size))
         raise UsageError(
-            f"images of {told} voxels cannot be halved down to 4 to 7 voxels for DCGAN",
+            f"images of {told} voxels cannot be halved down to 4 to 7 voxels",
             fix="set the edges of patches.size to 4, 5, 6 or 7 times one power of two, for example 64 and 80",
         )
     return levels

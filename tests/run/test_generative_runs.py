@@ -11,6 +11,7 @@ import tiny
 import torch
 
 from medgen.errors import InputError, Preempted, UsageError
+from medgen.inference.opened import open_model
 from medgen.run.experiment import prepare, train
 from medgen.training.checkpoint import load_checkpoint, load_weights
 from medgen.training.model_folder import load_stages
@@ -22,6 +23,13 @@ VAE = tiny.recipe(
 CYCLEGAN = tiny.recipe(method="cyclegan", patches={"size": [16, 16]}, schedule=SCHEDULE) | {
     "config": {"width": 0.0625, "blocks": 1, "history": 4}
 }
+
+GROWING = tiny.recipe(
+    method="progressive_gan",
+    patches={"size": [16, 16, 16], "sampling": "centred"},
+    data={"target": None},
+    schedule=SCHEDULE | {"averaging": 0.9},
+) | {"config": {"latent": 4, "width": 0.25}}
 
 
 @pytest.fixture
@@ -116,6 +124,34 @@ def test_memory_is_resumed_exactly_and_stays_out_of_the_model(cases, tmp_path):
     exported = load_weights(tmp_path / "run" / "model" / "weights.safetensors")
     assert {name.split(".")[1] for name in exported} == {"to_target", "to_source"}
     assert {name.split(".")[0] for name in whole} == {"to_target", "to_source", "of_target", "of_source"}
+
+
+def test_growth_that_is_interrupted_inside_a_fade_ends_with_the_same_weights(cases, tmp_path):
+    """And the model of the checkpoint knows how far it has grown, though its weights are averaged."""
+
+    def progress(done, total, what):
+        if "stage" in what and done == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    train(GROWING, cases, tmp_path / "whole", device="cpu")
+    with pytest.raises(Preempted):
+        train(GROWING, cases, tmp_path / "run", device="cpu", progress=progress)
+    last = load_model_of(tmp_path / "run")
+    assert last.generator.grown.level == 1
+    assert last.generator.grown.alpha == pytest.approx(1 / 6 / 0.64 * 4 - 1, abs=1e-5)
+    assert last.sample(1, torch.Generator().manual_seed(0)).shape == (1, 1, 16, 16, 16)
+    train(GROWING, cases, tmp_path / "run", device="cpu", resume=True)
+    whole, resumed = (
+        load_weights(tmp_path / name / "checkpoints" / "stage0" / "final.safetensors") for name in ("whole", "run")
+    )
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    (method,), _ = load_stages(tmp_path / "run")
+    assert method.generator.grown.level == 2
+
+
+def load_model_of(run: Path):
+    """The averaged network of the last checkpoint of a run that has not ended."""
+    return open_model(run, "cpu", (), "last").method
 
 
 @pytest.mark.parametrize(
