@@ -16,7 +16,7 @@ from medgen.errors import InputError
 from medgen.files import sha256
 from medgen.inference.opened import Opened
 from medgen.inference.references import draw_patches
-from medgen.inference.sample_folder import MANIFEST, RAW
+from medgen.inference.sample_folder import MANIFEST, read_slices
 from medgen.names import file_name
 from medgen.preparation import Preparation
 from medgen.sampling.patches import PatchConfig
@@ -85,10 +85,10 @@ def _drawn(folder: Path, count: int | None) -> SampleSet:
         _require_beside([name for each in files for name in each.values()], path)
         number, taken = len(files), len(files) if count is None else count
         _require_enough(number, taken, folder)
-        raw = RAW if "raw_values" in content else None
+        raw = "raw_values" in content
         names = tuple(str(number) for number in range(taken))
         channels = [
-            _normalised(_slices(folder / raw, name)[:taken] if raw else _volumes(folder, files[:taken], name), role)
+            _normalised(read_slices(folder, name)[:taken] if raw else _volumes(folder, files[:taken], name), role)
             for name, role in roles.items()
         ]
         origin: dict[str, Any] = {
@@ -113,14 +113,6 @@ def _listed(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"the list of samples is damaged: {error}", where=path, fix=_AGAIN) from None
     return content if isinstance(content, dict) else {}
-
-
-def _slices(path: Path, name: str) -> Array:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return np.asarray(arrays[name], np.float32)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"the values of the samples cannot be read: {error}", where=path, fix=_AGAIN) from None
 
 
 def _volumes(folder: Path, files: Sequence[dict[str, str]], name: str) -> Array:

@@ -6,12 +6,17 @@ import os
 import re
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from zipfile import BadZipFile
 
-from medgen.errors import UsageError
+import numpy as np
+
+from medgen.errors import InputError, UsageError
 from medgen.files import require_writable, storage_errors
+from medgen.types import Array
 
 MANIFEST, SHEET, RAW = "samples.json", "contact_sheet.png", "samples.npz"
 STRIP, FILM, FRAMES = "interpolation.png", "interpolation.gif", "interpolation.npz"
@@ -27,6 +32,24 @@ def sample_file(number: int, name: str, ending: str, kind: str = "sample") -> st
     'sample_0007_t1.nii.gz'
     """
     return f"{kind}_{number:04d}_{name}{ending}"
+
+
+def read_slices(folder: Path, role: str) -> Array:
+    """The values (N, A, B) of sampled slices, float32.
+
+    Raises:
+        InputError: the file is missing or damaged, or has no such role.
+    """
+    path = folder / RAW
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            values: Array = np.asarray(arrays[role], np.float32)
+        if values.ndim != 3:
+            raise ValueError(f"'{role}' has {values.ndim} axes")
+    except (OSError, ValueError, KeyError, EOFError, zlib.error, BadZipFile) as error:
+        what = "the values of the samples are missing or damaged"
+        raise InputError(what, where=path, fix="draw the samples again with 'medgen sample'") from error
+    return values
 
 
 def require_free(folder: Path, *, overwrite: bool) -> None:

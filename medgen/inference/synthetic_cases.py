@@ -18,7 +18,7 @@ import numpy as np
 from medgen.cases import Case, assign_splits, columns_of, write_cases
 from medgen.errors import InputError, UsageError
 from medgen.files import storage_errors
-from medgen.inference.sample_folder import MANIFEST, RAW
+from medgen.inference.sample_folder import MANIFEST, read_slices
 from medgen.sampling.patches import PLANES
 from medgen.volume import Kind, Volume, read_volume, write_volume
 
@@ -173,8 +173,7 @@ def _volumes(folder: Path, manifest: Mapping[str, Any]) -> Iterator[Mapping[str,
     across = PLANES[manifest["plane"]]
     spacing = list(manifest["spacing_mm"])
     spacing.insert(across, manifest["thickness_mm"])
-    with np.load(folder / RAW) as stacks:
-        arrays = {name: stacks[name] for name in manifest["roles"]}
+    arrays = {name: read_slices(folder, name) for name in manifest["roles"]}
     for number in range(manifest["count"]):
         yield {
             name: Volume(np.expand_dims(stack[number], across)[None], np.diag([*spacing, 1.0]))

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from medgen.cases import read_cases
 from medgen.errors import InputError, UsageError
 from medgen.evaluation.references import find_references, stem_of, table_in
 from medgen.files import storage_errors
-from medgen.inference.sample_folder import MANIFEST, RAW
+from medgen.inference.sample_folder import MANIFEST, read_slices
 from medgen.preparation.intensity import unit_to_window
 from medgen.report.slices import PLANES
 from medgen.types import Array, SplitOrAll
@@ -150,18 +149,16 @@ def _side(path: Path, role: str | None, split: SplitOrAll | None) -> Side:
 
 
 def _slices(folder: Path, role: str, manifest: dict[str, Any]) -> Side:
-    path = folder / RAW
+    values = read_slices(folder, role)
     try:
-        with np.load(path) as arrays:
-            values = np.asarray(arrays[role], np.float32)
         axis = _axis(manifest["plane"])
         spacing = _spacing(manifest)
         names = [str(files[role]) for files in manifest["files"]]
-        if values.ndim != 3 or len(values) != len(names) or len(spacing) != 3:
+        if len(values) != len(names) or len(spacing) != 3:
             raise ValueError
-    except (OSError, ValueError, KeyError, TypeError, StopIteration, BadZipFile) as error:
+    except (ValueError, KeyError, TypeError, StopIteration) as error:
         raise InputError(
-            "the values of the samples are missing or damaged", where=path, fix="draw them again"
+            "the list of samples is damaged", where=folder / MANIFEST, fix="draw them again with 'medgen sample'"
         ) from error
     return Side(_in_memory(names, np.expand_dims(values, axis + 1), spacing), str(manifest["plane"]), folder)
 
