@@ -10,7 +10,16 @@ from pathlib import Path
 from shutil import which
 from typing import Any
 
-CHROMIUM, DRIVER = which("chromium"), which("chromedriver")
+
+def _working(name: str) -> str | None:
+    """The path of a program that starts: an installation that was cut off leaves one that does not."""
+    path = which(name)
+    return (
+        path if path and not subprocess.run([path, "--version"], capture_output=True, check=False).returncode else None
+    )
+
+
+CHROMIUM, DRIVER = _working("chromium"), _working("chromedriver")
 KEYS = {"Enter": "\ue007", "ArrowLeft": "\ue012", "ArrowUp": "\ue013", "ArrowRight": "\ue014", "ArrowDown": "\ue015"}
 FLAGS = (
     "--headless",
