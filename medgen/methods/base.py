@@ -9,7 +9,7 @@ a name.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
 
@@ -127,6 +127,8 @@ class Method(nn.Module, ABC):
     """Of the patches that it can be built for: 3 for volumes, 2 for slices."""
     opponents: ClassVar[Mapping[str, float]] = {}
     """Optimisers of discriminators, and what the sum of the losses of each is while it cannot tell true from false."""
+    scaleless: Collection[str] = ()
+    """Optimisers whose loss has neither a scale nor a zero, as with a critic: that it grows is no explosion."""
 
     def __init__(self, config: Any, shape: Shape) -> None:
         super().__init__()

@@ -170,6 +170,12 @@ class GAN(Method, Samples, HasFeatures):
         return {} if losses is None or losses.chance is None else {"discriminator": losses.chance}
 
     @property
+    def scaleless(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Whose loss is the mean of the logits, which a discriminator may scale and shift as it likes."""
+        both = {"wgan": ("discriminator", "generator"), "wgan_gp": ("discriminator", "generator")}
+        return both.get(self.config.objective, ("generator",) if self.config.objective == "hinge" else ())
+
+    @property
     def draws(self) -> int:
         """One fresh batch for each step of the discriminator."""
         return self.config.critic_steps

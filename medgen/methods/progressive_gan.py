@@ -71,6 +71,7 @@ class ProgressiveGAN(Method, Samples, HasFeatures):
     batch_class = Images
     learns = "critic/real"
     dimensions = (2, 3)
+    scaleless = ("critic", "generator")
     config: Config
 
     def __init__(self, config: Config, shape: Shape) -> None:

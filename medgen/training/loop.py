@@ -83,7 +83,7 @@ def train(
         engine.average_buffers(method)
         if average is not None and finite:
             average.update_parameters(method)
-        fault = watch.fault(losses, tensors_of(method), skipped=not finite)
+        fault = watch.fault(losses, tensors_of(method), skipped=not finite, scaleless=method.scaleless)
         if not engine.everywhere(not fault):
             raise Diverged(
                 f"the training diverged at step {step}: {fault or 'in another process'}",

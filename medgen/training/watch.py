@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from statistics import median
 from typing import Any
 
@@ -39,13 +39,21 @@ class Watch:
         """How many of the last steps are already suspicious: a state from before them is good."""
         return max([self._skipped, *self._high.values()])
 
-    def fault(self, losses: Mapping[str, float], tensors: Iterable[tuple[str, Tensor]], *, skipped: bool) -> str:
+    def fault(
+        self,
+        losses: Mapping[str, float],
+        tensors: Iterable[tuple[str, Tensor]],
+        *,
+        skipped: bool,
+        scaleless: Collection[str] = (),
+    ) -> str:
         """What is wrong after a step; empty while the training may go on.
 
         Args:
             losses: of the step, by ``"<optimizer>/<term>"``.
             tensors: named weights and statistics after it.
             skipped: whether a loss or gradient was not finite, so that nothing was changed.
+            scaleless: optimisers whose losses may grow (:attr:`~medgen.methods.base.Method.scaleless`).
         """
         self._skipped = self._skipped + 1 if skipped else 0
         if self._skipped >= PATIENCE:
@@ -57,7 +65,8 @@ class Watch:
         totals: dict[str, float] = {}
         for name, value in losses.items():
             optimizer = name.partition("/")[0]
-            totals[optimizer] = totals.get(optimizer, 0.0) + value
+            if optimizer not in scaleless:
+                totals[optimizer] = totals.get(optimizer, 0.0) + value
         for name, total in totals.items():
             if usual := self._explodes(name, abs(total)):
                 return (

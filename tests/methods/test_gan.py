@@ -151,3 +151,13 @@ def test_the_last_weights_are_kept_unless_named():
 def test_a_size_that_does_not_halve_is_refused():
     with pytest.raises(UsageError, match="cannot be halved down"):
         gan("hinge", Shape(1, 1, (18, 9)))
+
+
+@pytest.mark.parametrize(
+    ("objective", "scaleless"),
+    [("wgan", ("discriminator", "generator")), ("wgan_gp", ("discriminator", "generator")), ("hinge", ("generator",))],
+)
+def test_a_mean_of_logits_is_not_watched_for_explosions(objective, scaleless):
+    """WGAN-GP was stopped in its first ten steps, because a mean of logits that begins at 0 soon is 100 times that."""
+    assert gan(objective).scaleless == scaleless
+    assert gan("least_squares").scaleless == ()

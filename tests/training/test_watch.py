@@ -39,6 +39,14 @@ def test_a_loss_that_has_become_small_may_come_back_to_its_first_value():
     assert not any(fault_of(Watch(), 1.4, *[1e-6] * (2 * WINDOW), *[1.4] * 20))
 
 
+def test_a_loss_without_a_scale_may_grow():
+    """A critic's: its logits may be scaled and shifted, and those of a new one are nearly 0."""
+    watch = Watch()
+    for value in (1e-3, *[-60.0] * 20):
+        losses = {"critic/real": value, "generator/adversarial": 1.0}
+        assert not watch.fault(losses, GOOD, skipped=False, scaleless=("critic",))
+
+
 def test_one_term_that_begins_at_nothing_does_not_count_alone():
     """An adversary or a consistency whose weight rises from 0 over the training."""
     watch = Watch()
