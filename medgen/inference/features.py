@@ -177,7 +177,7 @@ def _completed(method: Method, features: HasFeatures, model: Opened, run: Path) 
     with torch.no_grad():
         for tensor in lacking.values():
             tensor.fill_(torch.nan)
-    if all(bool(torch.isfinite(each).all()) for each in _of_nothing(method, features, model.device)):
+    if _finite(method, features, model.device):
         return str(model.content["weights_sha256"])
     folder = run.parent if run.resolve().name == "model" else run
     place = folder / "checkpoints" / f"stage{int(model.content.get('stages', 1)) - 1}"
@@ -191,6 +191,14 @@ def _completed(method: Method, features: HasFeatures, model: Opened, run: Path) 
             f"the weights do not fit the network: {reason}", where=place, fix="copy the whole run folder again"
         ) from None
     return digest
+
+
+def _finite(method: Method, features: HasFeatures, device: torch.device) -> bool:
+    """Whether features need no weight that is missing, which is NaN; a singular value of NaN is refused by torch."""
+    try:
+        return all(bool(torch.isfinite(each).all()) for each in _of_nothing(method, features, device))
+    except torch.linalg.LinAlgError:
+        return False
 
 
 def _recorded(place: Path, model: Opened) -> str:

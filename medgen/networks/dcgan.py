@@ -43,7 +43,7 @@ def halvings(size: Sequence[int]) -> int:
         told = " x ".join(map(str, size))
         raise UsageError(
             f"images of {told} voxels cannot be halved down to 4 to 7 voxels",
-            fix="set the edges of patches.size to 4, 5, 6 or 7 times one power of two, for example 64 and 80",
+            fix="make the shortest edge of patches.size 4 to 7 times a power of two that divides the others, e.g. 64 and 80",
         )
     return levels
 

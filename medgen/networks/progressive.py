@@ -3,8 +3,8 @@
 Level 0 is the coarsest grid, 4 to 7 voxels an axis; each further level doubles it, up to the size of the patches. While
 a level fades in, its image is mixed with that of the level below by ``alpha``, from 0 to 1.
 
-A code is not projected onto the sphere, as is published: the norm of each voxel after the first layer takes its length
-away again. So truncated codes (a temperature below 1) make nearly the same images.
+Unlike in the paper a code is not projected onto the sphere: the norm of each voxel after the first layer takes its
+length away. So truncated codes (a temperature below 1) make nearly the same images.
 """
 
 from __future__ import annotations

@@ -58,6 +58,11 @@ def test_tiles_have_no_seams(config):
     assert difference(made(**config), size=160) < 1e-4
 
 
+def test_a_network_that_sees_beyond_the_halo_has_faint_seams():
+    """The default sees about 60 voxels, and its halo is 40."""
+    assert 1e-4 < difference(made(blocks=6), size=160) < 0.05
+
+
 def test_the_published_normalisation_has_seams():
     assert difference(made(norm="instance"), size=160) > 0.05
 

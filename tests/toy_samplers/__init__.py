@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from medgen.files import sha256, write_json
-from medgen.methods.base import Shape
+from medgen.methods.base import Method, Shape
 from medgen.training.checkpoint import save_weights
 from medgen.training.model_folder import save_model
 
@@ -28,6 +28,23 @@ def save_toy(
     """A run folder with a model, as training leaves it; ``preparation`` are keys of the recipe."""
     kind = import_module(name).METHOD
     method = kind(kind.config_class(**(config or {})), Shape(len(inputs), len(inputs), tuple(size)))
+    options = {"inputs": inputs, "plane": plane, "sampling": sampling, "mask": mask, **preparation}
+    return save_made(run, name, method, **options)
+
+
+def save_made(
+    run: Path,
+    name: str,
+    method: Method,
+    *,
+    inputs: Sequence[str] = ("t1",),
+    plane: str = "axial",
+    sampling: str = "uniform",
+    mask: str | None = None,
+    **preparation: Any,
+) -> Path:
+    """The same with a method that is made already."""
+    size = method.shape.size
     description = {
         "method": name,
         "task": "generation",
