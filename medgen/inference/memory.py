@@ -50,8 +50,8 @@ class Plan:
 def thriftier(plan: Plan, window: Window) -> tuple[Plan, str] | None:
     """The next plan that needs less memory, with a sentence on it; None where there is none.
 
-    The tile is only halved for networks with a margin: a same-size network gives other values with another
-    tile, and the same patient must not get another image on a smaller GPU. An exact tile stays as it is.
+    The tile is only halved for networks with a margin or a halo: another same-size network gives other values with
+    another tile, and the same patient must not get another image on a smaller GPU. An exact tile stays as it is.
 
     Args:
         plan: the one that did not fit.
@@ -61,8 +61,9 @@ def thriftier(plan: Plan, window: Window) -> tuple[Plan, str] | None:
         return replace(plan, batch=1), "one tile at a time"
     if plan.stitch_on != _CPU:
         return replace(plan, stitch_on=_CPU), "tiles added up in the memory of the CPU"
-    x, y, z = (min(edge, round_up(max(edge // 2, 4 * window.margin), window.multiple)) for edge in plan.size)
-    if window.margin and not window.exact and (x, y, z) != plan.size:
+    lost = max(window.margin, window.halo)
+    x, y, z = (min(edge, round_up(max(edge // 2, 4 * lost), window.multiple)) for edge in plan.size)
+    if lost and not window.exact and (x, y, z) != plan.size:
         return replace(plan, size=(x, y, z)), f"tiles of {x} x {y} x {z} voxels"
     if plan.device != _CPU:
         return replace(plan, device=_CPU), "the network on the CPU, which is slow"

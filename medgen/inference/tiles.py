@@ -9,6 +9,9 @@ not depend on the mask.
 A network with sub-sampled pathways (DeepMedic) gives a voxel the value that the whole volume gives it where its
 output begins at a multiple of its sub-sampling factors: ``align``.
 
+A network of the same size may name a ``halo``: the border of a tile, where its padding shows, is then left to the
+neighbouring tile.
+
 A network of slices gets tiles of one voxel across its plane, in which it has no margin and tiles do not overlap.
 """
 
@@ -17,7 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from typing import Any, Literal
 
 import numpy as np
@@ -183,6 +186,8 @@ def axis_spans(length: int, output: int, window: Window, *, overlap: float, blen
     align = window.align
     if output >= length:
         return (Span(0 if align > 1 else -((output - length) // 2), 0, length, torch.ones(length)),)
+    if window.halo:
+        return _haloed_spans(length, output, window, overlap)
     starts = _starts(length, output, overlap, align)
     highs = [min(start + output, length) for start in starts]
     if window.margin > 0 and overlap == 0:
@@ -198,6 +203,24 @@ def axis_spans(length: int, output: int, window: Window, *, overlap: float, blen
     return tuple(
         Span(start, start, high, torch.from_numpy(share[: high - start].astype(np.float32)))
         for start, high, share in zip(starts, highs, shares, strict=True)
+    )
+
+
+def _haloed_spans(length: int, output: int, window: Window, overlap: float) -> tuple[Span, ...]:
+    """Tiles that begin at multiples of ``align`` and abut inside their halos, of which each end of the axis has none.
+
+    The halo takes a quarter of the tile at most. The last tile ends where a tile of the whole axis would. With an
+    overlap, tiles come closer together, and each voxel is taken from where it lies deeper.
+    """
+    align = window.align
+    halo = min(window.halo, output // 4) // align * align
+    step = max(align, int((output - 2 * halo) * (1 - overlap) + 1e-6) // align * align)
+    last = fitting_edge(length, window) - output
+    starts = [*range(0, last, step), last]
+    seams = [(first + output + second) // 2 for first, second in pairwise(starts)]
+    bounds = pairwise([0, *seams, length])
+    return tuple(
+        Span(start, low, high, torch.ones(high - low)) for start, (low, high) in zip(starts, bounds, strict=True)
     )
 
 

@@ -76,6 +76,9 @@ class Window:
         exact: whether the input must have the size of the training patches, as for a network with dense layers.
         tile: edge of a tile where the recipe names none; 0: it follows from the training patch. Of a network that sees
             farther than a patch, so that whole volumes are predicted at once where they fit.
+        halo: of a network without a margin, the voxels at each side of a tile in which its padding shows; there the
+            neighbouring tile takes its place. With a halo as wide as the network sees, and ``align`` equal to
+            ``multiple``, tiles give the values of the whole volume.
     """
 
     margin: int = 0
@@ -84,6 +87,7 @@ class Window:
     minimum: int | tuple[int, ...] = 1
     exact: bool = False
     tile: int = 0
+    halo: int = 0
 
     def smallest(self, dimensions: int = 3) -> tuple[int, ...]:
         """The smallest side along each axis of a training patch."""
@@ -116,7 +120,7 @@ class Method(nn.Module, ABC):
     config_class: ClassVar[type[Config]]
     """Settings with the published values as defaults."""
     batch_class: ClassVar[type[Batch]]
-    """What :meth:`updates` is fed with; one of :mod:`medgen.sampling.batches`."""
+    """What :meth:`updates` is fed with; one of :mod:`medgen.sampling.batches`. See also :meth:`batches`."""
     learns: ClassVar[str]
     """``<optimizer>/<loss>``: the loss that falls when one batch is learnt by heart, for the contract test."""
     dimensions: ClassVar[tuple[int, ...]] = (3,)
@@ -128,6 +132,17 @@ class Method(nn.Module, ABC):
         super().__init__()
         self.config = config
         self.shape = shape
+
+    paired_fraction: float = 0.0
+    """Of a batch with a paired stream: the share of the cases with both images whose pairing is learnt."""
+
+    @classmethod
+    def batches(cls, config: Any) -> type[Batch]:
+        """What training with these settings is fed with: :attr:`batch_class`, or a batch with more streams.
+
+        Held-out patches are always of :attr:`batch_class`.
+        """
+        return cls.batch_class
 
     @classmethod
     def adapts(cls) -> bool:

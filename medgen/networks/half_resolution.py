@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from medgen.networks.ranks import convolution
 
 FACTOR = 2
 """Voxels along each axis that space-to-depth folds into channels."""
@@ -28,30 +33,32 @@ class HalfResolutionUNet(nn.Module):
         inputs: channels of the image.
         outputs: channels of the result.
         width: factor on the channels.
+        dimensions: 2 or 3.
 
     Attributes:
         multiple: what the sides of training patches should be divisible by; other sides are padded inside.
 
     Shape:
-        ``(B, inputs, X, Y, Z)`` to ``(B, outputs, X, Y, Z)``, any size, linear.
+        ``(B, inputs, *size)`` to ``(B, outputs, *size)``, any size, linear.
     """
 
     multiple = FACTOR * 2 ** (len(CHANNELS) - 1)
 
-    def __init__(self, inputs: int = 1, outputs: int = 1, *, width: float = 1.0) -> None:
+    def __init__(self, inputs: int = 1, outputs: int = 1, *, width: float = 1.0, dimensions: int = 3) -> None:
         super().__init__()
+        layer, cells = partial(_convolution, dimensions), FACTOR**dimensions
         first, *deeper = channels = [max(4, round(count * width)) for count in CHANNELS]
         tail = max(4, round(TAIL * width))
-        self.head = _convolution(inputs * FACTOR**3, first)
-        self.encoder = nn.ModuleList(_Block(count) for count in channels)
-        self.down = nn.ModuleList(_convolution(a, b, stride=2) for a, b in zip(channels, deeper, strict=False))
-        self.up = nn.ModuleList(_convolution(b, a, kernel=1) for a, b in zip(channels, deeper, strict=False))
-        self.decoder = nn.ModuleList(_Block(count) for count in channels[:-1])
-        self.unfold = _convolution(first, tail * FACTOR**3, kernel=1)
-        last = _convolution(tail, outputs)
-        nn.init.zeros_(last.weight)
+        self.head = layer(inputs * cells, first)
+        self.encoder = nn.ModuleList(_Block(layer, count) for count in channels)
+        self.down = nn.ModuleList(layer(a, b, stride=2) for a, b in zip(channels, deeper, strict=False))
+        self.up = nn.ModuleList(layer(b, a, kernel=1) for a, b in zip(channels, deeper, strict=False))
+        self.decoder = nn.ModuleList(_Block(layer, count) for count in channels[:-1])
+        self.unfold = layer(first, tail * cells, kernel=1)
+        last = layer(tail, outputs)
+        nn.init.zeros_(last.weight)  # type: ignore[arg-type]
         nn.init.zeros_(last.bias)  # type: ignore[arg-type]
-        self.tail = nn.Sequential(_convolution(tail + inputs, tail), nn.LeakyReLU(SLOPE), last)
+        self.tail = nn.Sequential(layer(tail + inputs, tail), nn.LeakyReLU(SLOPE), last)
 
     def forward(self, image: Tensor) -> Tensor:
         """The estimate."""
@@ -65,17 +72,17 @@ class HalfResolutionUNet(nn.Module):
             result = block(functional.interpolate(up(result), scale_factor=2.0) + maps.pop())
         full = depth_to_space(self.unfold(result), FACTOR)
         estimate: Tensor = self.tail(torch.cat([full, padded.to(full.dtype)], dim=1))
-        return estimate[:, :, : size[0], : size[1], : size[2]]
+        for axis, side in enumerate(size, start=2):
+            estimate = estimate.narrow(axis, 0, side)
+        return estimate
 
 
 class _Block(nn.Module):
     """Adds two convolutions of its input to it."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, layer: Callable[[int, int], nn.Module], channels: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            nn.ReLU(), _convolution(channels, channels), nn.ReLU(), _convolution(channels, channels)
-        )
+        self.body = nn.Sequential(nn.ReLU(), layer(channels, channels), nn.ReLU(), layer(channels, channels))
 
     def forward(self, image: Tensor) -> Tensor:
         """Input plus correction."""
@@ -84,23 +91,26 @@ class _Block(nn.Module):
 
 
 def space_to_depth(image: Tensor, factor: int) -> Tensor:
-    """``(B, C, X, Y, Z)`` to ``(B, C factor^3, X / factor, Y / factor, Z / factor)``; no value is lost.
+    """``(B, C, X, Y, Z)`` to ``(B, C factor^3, X / factor, Y / factor, Z / factor)``, or the same of slices; no loss.
 
     >>> depth_to_space(space_to_depth(torch.arange(64.0).view(1, 1, 4, 4, 4), 2), 2).flatten()[:3].tolist()
     [0.0, 1.0, 2.0]
     """
     batch, channels, *sides = image.shape
-    x, y, z = (side // factor for side in sides)
-    cells = image.reshape(batch, channels, x, factor, y, factor, z, factor)
-    return cells.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(batch, channels * factor**3, x, y, z)
+    rank, coarse = len(sides), [side // factor for side in sides]
+    cells = image.reshape(batch, channels, *(number for side in coarse for number in (side, factor)))
+    order = [0, 1, *range(3, 3 + 2 * rank, 2), *range(2, 2 + 2 * rank, 2)]
+    return cells.permute(order).reshape(batch, channels * factor**rank, *coarse)
 
 
 def depth_to_space(image: Tensor, factor: int) -> Tensor:
     """The inverse of :func:`space_to_depth`."""
-    batch, channels, x, y, z = image.shape
-    count = channels // factor**3
-    cells = image.reshape(batch, count, factor, factor, factor, x, y, z).permute(0, 1, 5, 2, 6, 3, 7, 4)
-    return cells.reshape(batch, count, x * factor, y * factor, z * factor)
+    batch, channels, *coarse = image.shape
+    rank = len(coarse)
+    count = channels // factor**rank
+    cells = image.reshape(batch, count, *[factor] * rank, *coarse)
+    order = [0, 1, *(place for axis in range(rank) for place in (2 + rank + axis, 2 + axis))]
+    return cells.permute(order).reshape(batch, count, *(side * factor for side in coarse))
 
 
 def _padded(image: Tensor, multiple: int) -> Tensor:
@@ -111,5 +121,5 @@ def _padded(image: Tensor, multiple: int) -> Tensor:
     return functional.pad(image, [number for each in missing for number in (0, each)], mode="replicate")
 
 
-def _convolution(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> nn.Conv3d:
-    return nn.Conv3d(inputs, outputs, kernel, stride, padding=kernel // 2)
+def _convolution(dimensions: int, inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> nn.Module:
+    return convolution(dimensions, inputs, outputs, kernel, stride=stride)

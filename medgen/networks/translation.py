@@ -102,6 +102,15 @@ class PatchDiscriminator(nn.Module):
         self.body = nn.Sequential(*layers, convolution(dimensions, channels, 1, 4, padding=1))
         self.minimum = 4 * 2**levels
 
+    def features(self, image: Tensor) -> tuple[Tensor, ...]:
+        """What each level finds ``(B, C, ...)``, after its rectifier; the finest first."""
+        found = []
+        for layer in self.body:
+            image = layer(image)
+            if isinstance(layer, nn.LeakyReLU):
+                found.append(image)
+        return tuple(found)
+
     def forward(self, image: Tensor) -> Tensor:
         """Logits of "real"."""
         logits: Tensor = self.body(image)

@@ -128,8 +128,16 @@ def fit(session: Session, part: Part) -> Method:
 
 def _train(session: Session, part: Part, state: _State, folder: Path) -> None:
     """All steps that are left."""
-    recipe, kind = session.recipe, state.method.batch_class
-    source = StreamSource(kind, part.cases, recipe.patches, state.seed, part.contexts, recipe.data.inputs)
+    recipe, method = session.recipe, state.method
+    source = StreamSource(
+        method.batches(method.config),
+        part.cases,
+        recipe.patches,
+        state.seed,
+        part.contexts,
+        recipe.data.inputs,
+        method.paired_fraction,
+    )
     for record in _records(session, state, source):
         _after_step(session, part, state, record, folder, source)
 
@@ -187,7 +195,7 @@ def _records(session: Session, state: _State, source: Patches) -> Iterator[Recor
     schedule, engine = session.recipe.schedule, session.engine
     batches = patch_batches(
         source,
-        state.method.batch_class,
+        state.method.batches(state.method.config),
         batch=state.method.draws * schedule.batch // schedule.accumulate,
         start=state.step * schedule.accumulate,
         stop=schedule.steps * schedule.accumulate,

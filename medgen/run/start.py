@@ -159,7 +159,7 @@ def require_learnable(cases: Sequence[Case], roles: Roles, kind: type[Method], c
         UsageError: the cascade has several stages, and there is one training subject.
     """
     training = [case for case in cases if case.split == "train"]
-    require_streams(training, kind.batch_class, roles)
+    require_streams(training, kind.batches(config), roles)
     require_subjects(stages_of(config), subjects_of(training))
 
 

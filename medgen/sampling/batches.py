@@ -29,11 +29,14 @@ class Stream:
         domain: whose cases are taken; None takes every case that has the images.
         places: whether a label map, where the recipe names one, may decide where patches are drawn. The labels of a
             stream that neither learns nor places by them are never opened.
+        paired: whether the pairing of its images is learnt beside unpaired ones. It then takes a share of the cases
+            that have all of them; which, follows from their names and the seed.
     """
 
     fields: Mapping[str, StoredArray]
     domain: Domain | None = None
     places: bool = True
+    paired: bool = False
 
     @property
     def labels(self) -> bool:
@@ -163,6 +166,39 @@ class Unpaired(NamedTuple):
             Stream({"source": "image", "mask": "mask"}, places=False),
             Stream({"target": "target", "target_mask": "mask"}, places=False),
         )
+
+    @classmethod
+    def task(cls) -> Task:
+        """Synthesis."""
+        return SYNTHESIS
+
+
+class PartlyPaired(NamedTuple):
+    """As :class:`Unpaired`, and patches of the cases that are known to be pairs.
+
+    Attributes:
+        source: see :class:`Unpaired`.
+        mask: see :class:`Unpaired`.
+        target: see :class:`Unpaired`.
+        target_mask: see :class:`Unpaired`.
+        paired_source: (B, C, X, Y, Z) normalised input channels of a pair.
+        paired_target: (B, K, X, Y, Z) in [-1, 1], voxel for voxel of the same patient.
+        paired_mask: (B, 1, X, Y, Z) in {0, 1}; 1 where that patient is.
+    """
+
+    source: Tensor
+    mask: Tensor
+    target: Tensor
+    target_mask: Tensor
+    paired_source: Tensor
+    paired_target: Tensor
+    paired_mask: Tensor
+
+    @classmethod
+    def streams(cls) -> tuple[Stream, ...]:
+        """Those of :class:`Unpaired`, and one of a share of the cases with both images."""
+        fields: dict[str, StoredArray] = {"paired_source": "image", "paired_target": "target", "paired_mask": "mask"}
+        return *Unpaired.streams(), Stream(fields, places=False, paired=True)
 
     @classmethod
     def task(cls) -> Task:

@@ -11,6 +11,7 @@ validation and the monitor cannot use what it lacks.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -84,6 +85,7 @@ class StreamSource:
         seed: 0 to 2^64 - 1.
         contexts: by case name, the estimate of an earlier stage; see :class:`~medgen.sampling.patches.PatchSource`.
         inputs: names of the channels, which ``config.transfer`` refers to.
+        paired_fraction: of a paired stream, see :func:`known_pairs`.
 
     Raises:
         InputError: a stream has no case, or a case of it lacks an image.
@@ -98,11 +100,16 @@ class StreamSource:
         seed: int,
         contexts: Mapping[str, Path] | None = None,
         inputs: Sequence[str] = (),
+        paired_fraction: float = 0.0,
     ) -> None:
         streams = kind.streams()
         adapts = issubclass(kind, Adaptation)
         check_transfer(config.transfer, inputs, adapts=adapts)
         taken = [_taken(stream, cases, alone=len(streams) == 1) for stream in streams]
+        taken = [
+            known_pairs(mine, paired_fraction, seed) if stream.paired else mine
+            for stream, mine in zip(streams, taken, strict=True)
+        ]
         change = fit_transfer(config.transfer, inputs, *taken) if config.transfer else None
         uniform = config.model_copy(update={"sampling": "uniform"})
         self.streams = tuple(
@@ -129,6 +136,22 @@ class StreamSource:
     def describe(self, n: int) -> tuple[str, tuple[int, int, int]]:
         """The case of patch ``n`` of the first stream, and its centre."""
         return self.streams[0].describe(n)
+
+
+def known_pairs(cases: Sequence[StoredCase], fraction: float, seed: int) -> tuple[StoredCase, ...]:
+    """The share of cases whose pairing is known; at least one. Of the others it is never used.
+
+    Args:
+        cases: with both images.
+        fraction: above 0, at most 1.
+        seed: that of the patches.
+
+    Returns:
+        The first ones in the order of SHA-256 of seed and name, so that other cases of the table, or another order of
+        its rows, change no more than they must.
+    """
+    ordered = sorted(cases, key=lambda case: hashlib.sha256(f"{seed}/{case.name}".encode()).digest())
+    return tuple(ordered[: max(1, round(fraction * len(ordered)))])
 
 
 def split_domains(cases: Sequence[StoredCase]) -> tuple[tuple[StoredCase, ...], tuple[StoredCase, ...]]:
@@ -191,6 +214,11 @@ def _without_cases(stream: Stream) -> InputError:
         return InputError(
             f"adaptation needs training cases of two domains, and there is none of domain '{stream.domain}'",
             fix=f"write '{stream.domain}' into the column 'domain' of the case table",
+        )
+    if stream.paired:
+        return InputError(
+            "config.paired_fraction asks for pairs, and no training case has both images",
+            fix="add cases of split 'train' with inputs and target to the table, or set config.paired_fraction to 0",
         )
     return InputError(
         f"the method learns from '{next(iter(stream.fields))}', and no training case has an image for it",

@@ -70,7 +70,7 @@ def peak_memory(device: torch.device) -> int:
 
 def _batches(method: Method, schedule: Schedule, engine: Engine) -> Iterator[Any]:
     """Micro-batches of one process: noise for images, any class for labels, ones for masks."""
-    kind, shape = method.batch_class, method.shape
+    kind, shape = method.batches(method.config), method.shape
     count = method.draws * schedule.batch // (schedule.accumulate * engine.world)
     draw = torch.Generator().manual_seed(0)
 

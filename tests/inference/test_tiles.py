@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from medgen.errors import ModelError, UsageError
+from medgen.inference.memory import Plan, thriftier
 from medgen.inference.tiles import axis_spans, predict_tiles, read_tile
 from medgen.methods.base import Window
 from medgen.recipe.prediction import InferenceConfig, fitting_edge
@@ -298,3 +299,35 @@ def test_settings_import_no_torch() -> None:
 def test_default_tile_of_a_small_patch_is_larger_than_its_margins() -> None:
     assert InferenceConfig().tile_size((8, 8, 8), Window(margin=4, multiple=16)) == (48, 48, 48)
     assert InferenceConfig(size=(4, 4, 4)).tile_size((8, 8, 8), Window(margin=4)) == (9, 9, 9)
+
+
+class TestHalo:
+    """A same-size network whose padding shows at the border of a tile."""
+
+    def test_each_voxel_belongs_to_one_tile_and_lies_a_halo_away_from_where_it_is_cut(self) -> None:
+        window = Window(multiple=4, align=4, halo=8)
+        for length in (33, 40, 61, 100, 101):
+            spans = axis_spans(length, 40, window, overlap=0, blend="gaussian")
+            assert [span.low for span in spans] == [0, *(span.high for span in spans[:-1])]
+            assert spans[-1].high == length
+            assert all(span.start % 4 == 0 for span in spans)
+            for span in spans:
+                assert span.low == 0 or span.low >= span.start + 8
+                assert span.high == length or span.high <= span.start + 40 - 8
+                assert span.start >= 0
+
+    def test_a_wider_halo_than_a_quarter_of_a_small_tile_leaves_half_of_it(self) -> None:
+        spans = axis_spans(64, 16, Window(multiple=4, align=4, halo=40), overlap=0, blend="gaussian")
+        assert [span.start for span in spans] == list(range(0, 49, 8))
+
+    def test_an_overlap_brings_tiles_closer(self) -> None:
+        window = Window(multiple=4, align=4, halo=8)
+        plain, closer = (axis_spans(200, 40, window, overlap=overlap, blend="gaussian") for overlap in (0.0, 0.5))
+        assert len(closer) > 1.5 * len(plain)
+
+    def test_a_tile_with_a_halo_is_halved_where_memory_is_short(self) -> None:
+        cpu = torch.device("cpu")
+        plan = Plan(cpu, cpu, 1, (160, 160, 160))
+        smaller, _ = thriftier(plan, Window(multiple=4, align=4, halo=20)) or (plan, "")
+        assert smaller.size == (80, 80, 80)
+        assert thriftier(plan, Window(multiple=4)) is None

@@ -33,3 +33,12 @@ def test_every_weight_gets_a_gradient_after_one_step():
         (network(image) - image.abs()).square().mean().backward()
         optimizer.step()
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("size", [(16, 16), (9, 21)])
+def test_slices_come_back_too(size):
+    network = HalfResolutionUNet(1, 2, width=0.25, dimensions=2)
+    assert network(torch.randn(2, 1, *size)).shape == (2, 2, *size)
+    folded = space_to_depth(torch.arange(16.0).view(1, 1, 4, 4), 2)
+    assert folded[0, :, 0, 0].tolist() == [0, 1, 4, 5]
+    assert torch.equal(depth_to_space(folded, 2), torch.arange(16.0).view(1, 1, 4, 4))

@@ -12,7 +12,7 @@ from test_patches import config, stored
 from medgen.cases import Case
 from medgen.errors import InputError
 from medgen.preparation import Roles
-from medgen.sampling.batches import Adaptation, Images, Labelled, Paired, Stream, Unpaired, split
+from medgen.sampling.batches import Adaptation, Images, Labelled, Paired, PartlyPaired, Stream, Unpaired, split
 from medgen.sampling.loading import patch_batches
 from medgen.sampling.streams import StreamSource, lacking
 
@@ -122,3 +122,32 @@ def test_a_batch_may_have_more_than_two_streams(cases):
     patch = StreamSource(Three, cases[:2], config(), seed=2**64 - 1)[0]
     assert set(patch) == {"one", "two", "three"}
     assert not np.array_equal(patch["one"], patch["three"])
+
+
+def test_known_pairs_are_the_same_share_whatever_the_order_and_the_rest_are_never_paired(cases):
+    many = [replace(case, name=f"{case.name}{n}") for n in range(8) for case in cases]
+    source = StreamSource(PartlyPaired, many, config(), 5, paired_fraction=0.25)
+    pairs = {case.name for case in source.streams[2].cases}
+    assert len(pairs) == 4  # of 16 with both images
+    assert not any(name[0] in "cd" for name in pairs)
+    assert {source.streams[2].describe(n)[0] for n in range(200)} == pairs
+    again = StreamSource(PartlyPaired, many[::-1], config(), 5, paired_fraction=0.25)
+    assert {case.name for case in again.streams[2].cases} == pairs
+    other = StreamSource(PartlyPaired, many, config(), 6, paired_fraction=0.25)
+    assert {case.name for case in other.streams[2].cases} != pairs
+    assert len(source.streams[0].cases) == 24  # the images of pairs are unpaired images, too
+
+
+def test_both_images_of_a_known_pair_are_of_one_place(cases):
+    source = StreamSource(PartlyPaired, cases, config(), 0, paired_fraction=1.0)
+    plain = StreamSource(Unpaired, cases, config(), 0)
+    for n in range(5):
+        patch, alone = source[n], source.streams[2][n]
+        assert np.array_equal(patch["paired_source"], alone["source"])
+        assert np.array_equal(patch["paired_target"], alone["target"])
+        assert np.array_equal(patch["source"], plain[n]["source"])  # known pairs change no other patch
+
+
+def test_known_pairs_without_a_case_that_has_both_images_are_an_error(cases):
+    with pytest.raises(InputError, match=r"config.paired_fraction asks for pairs, and no training case has both"):
+        StreamSource(PartlyPaired, cases[2:], config(), 0, paired_fraction=0.5)
