@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
 from typing import NamedTuple
 
@@ -11,6 +11,9 @@ from torch import Tensor
 
 from medgen.errors import UsageError
 from medgen.methods.base import Method
+
+_NAMED = 4
+"""Tensors that are named in a line; the others are counted."""
 
 
 class Match(NamedTuple):
@@ -76,14 +79,11 @@ def match(needed: Mapping[str, Tensor], origin: Mapping[str, Tensor]) -> Match:
     )
 
 
-@torch.no_grad()
-def take(method: Method, origin: Mapping[str, Tensor]) -> Match:
-    """Give a method the weights and statistics of an origin that match; its ``memory()`` stays new.
-
-    Optimisers hold the parameters themselves, so they may be made before or after.
+def compare(method: Method, origin: Mapping[str, Tensor]) -> Match:
+    """What :func:`take` would give an untrained method.
 
     Raises:
-        UsageError: no weight matches. Nothing is changed.
+        UsageError: no weight matches.
     """
     state = method.state_dict()
     found = match(state, origin)
@@ -93,18 +93,71 @@ def take(method: Method, origin: Mapping[str, Tensor]) -> Match:
             f"{len(origin)}",
             fix="start from a run with the same networks, or leave --init-from out",
         )
+    return found
+
+
+@torch.no_grad()
+def take(method: Method, origin: Mapping[str, Tensor]) -> Match:
+    """Give a method the weights and statistics of an origin that match; its ``memory()`` stays new.
+
+    Optimisers hold the parameters themselves, so they may be made before or after.
+
+    Raises:
+        UsageError: no weight matches. Nothing is changed.
+    """
+    found, state = compare(method, origin), method.state_dict()
     for name, theirs in found.taken.items():
         state[name].copy_(origin[theirs])
     return found
 
 
+def in_words(found: Match) -> tuple[str, ...]:
+    """What matched and what did not, a line for each part of the method and one for what the origin has besides."""
+    taken, lines = _by_part(found.taken), []
+    missing, other = _by_part(found.without), _by_part(found.other_shape)
+    for part in dict.fromkeys((*taken, *other, *missing)):
+        count = len(taken.get(part, ()))
+        text = f"{part}: {count} of {sum(len(each.get(part, ())) for each in (taken, missing, other))} tensors"
+        if count:
+            theirs = dict.fromkeys(found.taken[name].partition(".")[0] for name in taken[part])
+            text += f" from {', '.join(theirs)}"
+        if part in other:
+            shapes = [
+                f"{name} ({_shape(found.other_shape[name][0])}, there {_shape(found.other_shape[name][1])})"
+                for name in other[part]
+            ]
+            text += f"; of another shape: {_some(shapes)}"
+        if part in found.ambiguous:
+            text += f"; {' and '.join(found.ambiguous[part])} fit equally well, so none is taken"
+        elif part in missing:
+            text += f"; without a match: {_some(missing[part])}" if count or part in other else "; without a match"
+        lines.append(text)
+    if found.unused:
+        unused = (f"{part} ({len(names)})" for part, names in _by_part(found.unused).items())
+        lines.append(f"not used of the origin: {', '.join(unused)}")
+    return tuple(lines)
+
+
+def _by_part(names: Iterable[str]) -> dict[str, list[str]]:
+    grouped: dict[str, list[str]] = {}
+    for name in names:
+        grouped.setdefault(name.partition(".")[0], []).append(name)
+    return grouped
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape)) or "a number"
+
+
 def _parts(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, str]]:
     """By part, the full name of each tensor by what stands below the modules that hold all weights of the part."""
-    grouped: dict[str, list[str]] = {}
-    for name in tensors:
-        grouped.setdefault(name.partition(".")[0], []).append(name)
     parts = {}
-    for part, names in grouped.items():
+    for part, names in _by_part(tensors).items():
         # A teacher writes the dots of its student's names as slashes.
         dotted = {name: name.replace("/", ".") for name in names}
         paths = [dotted[name].split(".")[:-1] for name in names if _is_weight(tensors[name])] or [[part]]
