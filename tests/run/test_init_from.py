@@ -11,11 +11,12 @@ from medgen.cases.phantoms import phantom_notice
 from medgen.errors import ModelError, UsageError
 from medgen.run import fitting
 from medgen.run.experiment import train
+from medgen.run.origin import origin_of
 from medgen.run.start import plan
 from medgen.training.checkpoint import load_weights
 from medgen.training.model_folder import read_model
 
-STEPS = {"schedule": {"steps": 2, "averaging": 0, "validate_every": 2, "save_every": 1}}
+STEPS = {"schedule": {"steps": 2, "validate_every": 2, "save_every": 1}}
 STAGES = {"config": {"stages": 2, "context_folds": 2, "context": "none"}, **STEPS}
 
 
@@ -37,6 +38,7 @@ def starts(monkeypatch):
 
     def spy(session, part, state, folder):
         if state.step == 0:
+            assert equal(state.average.module.state_dict(), state.method.state_dict())
             seen[part.name] = {name: each.clone() for name, each in state.method.state_dict().items()}
         original(session, part, state, folder)
 
@@ -184,8 +186,11 @@ def test_a_phantom_is_not_forgotten(cases, origin, tmp_path):
     content = json.loads(path.read_text())
     path.write_text(json.dumps({**content, "phantoms": content["trained_on"]}))
     recipe = tiny.recipe(config={"context": "none", "stages": 1}, **STEPS)
-    run = train(recipe, cases, tmp_path / "run", device="cpu", init_from=phantom)
-    again = train(recipe, cases, tmp_path / "again", device="cpu", init_from=run)
-    for each in (run, again):
-        assert "began with weights that were learnt from phantoms" in phantom_notice(read_model(each))
+    found = read_model(train(recipe, cases, tmp_path / "run", device="cpu", init_from=phantom))
+    assert phantom_notice(found) == "the model began with weights that were learnt from phantoms (virtual patients)"
     assert phantom_notice(read_model(origin)) == ""
+    following = tmp_path / "following"  # a run from that run
+    shutil.copytree(origin / "model", following)
+    path = following / "model.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "init_from": found["init_from"]}))
+    assert origin_of(tmp_path / "new", following, resume=False).record["phantoms"]
