@@ -92,7 +92,10 @@ class Origin:
         for stage in range(stages_of(config)):
             with torch.random.fork_rng(devices=[]):  # weights are drawn, and thrown away
                 method = kind(config, shape.with_context() if stage else shape)
-            found[f"stage{stage}"] = compare(method, self.stage(stage))
+            try:
+                found[f"stage{stage}"] = compare(method, self.stage(stage))
+            except UsageError as error:
+                raise UsageError(error.what, where=self.record["run"], fix=error.fix) from None
         return found
 
 
@@ -180,4 +183,6 @@ def _completed(exported: Mapping[str, Tensor], place: Path) -> dict[str, Tensor]
 
 
 def _text(value: object) -> str:
-    return " x ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if not isinstance(value, list):
+        return str(value)
+    return (", " if any(isinstance(each, str) for each in value) else " x ").join(map(str, value))
