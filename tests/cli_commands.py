@@ -17,7 +17,8 @@ COMMANDS = {
     "check": "CASES --recipe --classes",
     "fix": "INPUT --output -o --series --fill-gaps --resample --label --geometry --frame --overwrite",
     "prepare": "RECIPE --cases --store --set",
-    "train": "RECIPE --cases --out --set --resume --max-minutes --device --devices --nodes --precision --allow-module",
+    "train": "RECIPE --cases --out --set --resume --init-from --max-minutes --device --devices --nodes --precision "
+    "--allow-module",
     "predict": "RUN --input -i --output -o --overwrite --resume --nan --geometry --frame --probabilities "
     "--uncertainty --device",
     "sample": "RUN --output -o --count --seed --temperature --truncation --interpolate --frames --neighbours "

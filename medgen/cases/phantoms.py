@@ -37,17 +37,21 @@ def is_phantom(case: Case, roles: Iterable[str]) -> bool:
 
 
 def phantom_notice(content: Mapping[str, Any]) -> str:
-    """A sentence on a model that learnt from phantoms; empty for one that did not, or of which it is not known.
+    """A sentence on a model that learnt from phantoms, or began so; empty for others, and where it is not known.
 
     Args:
         content: of ``model.json``.
 
     >>> phantom_notice({"trained_on": {"train": 5, "val": 1}, "phantoms": {"train": 5, "val": 1}})
     'the model was trained on phantoms alone (virtual patients): its results on patients are no measurement'
+    >>> phantom_notice({"trained_on": {"train": 5, "val": 1}, "init_from": {"phantoms": True}})
+    'the model began with weights that were learnt from phantoms (virtual patients)'
     """
     of, phantoms = (_total(content.get(key)) for key in ("trained_on", "phantoms"))
     if not phantoms:
-        return ""
+        origin = content.get("init_from")
+        learnt = isinstance(origin, dict) and origin.get("phantoms") is True
+        return "the model began with weights that were learnt from phantoms (virtual patients)" if learnt else ""
     on = "phantoms alone" if phantoms >= of else f"phantoms, {phantoms} of {of} cases"
     return f"the model was trained on {on} (virtual patients): its results on patients are no measurement"
 

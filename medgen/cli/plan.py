@@ -30,6 +30,7 @@ def plan_rows(plan: Plan) -> list[tuple[str, str]]:
         )
         for number, each in enumerate(plan.networks, start=1)
     ]
+    rows += [("start", each) for each in plan.start]
     rows.append(
         ("validations", f"{plan.validations} of each network but those of inner folds" if plan.validations else "none")
     )

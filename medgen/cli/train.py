@@ -17,6 +17,7 @@ def train(
     out: Path,
     overrides: Overrides = (),
     resume: bool = False,
+    init_from: Path | None = None,
     max_minutes: float | None = None,
     device: str = "auto",
     devices: int = 1,
@@ -38,6 +39,7 @@ def train(
         medgen train recipe.yaml --cases cases.csv --out run --device cuda
         medgen train recipe.yaml --cases cases.csv --out run --set seed=1
         medgen train recipe.yaml --cases cases.csv --out run --resume
+        medgen train recipe.yaml --cases cases.csv --out run --init-from other
         medgen train recipe.yaml --cases cases.csv --out run --plan
 
     Args:
@@ -46,6 +48,8 @@ def train(
         out: the run folder to write.
         overrides: replace a key of the recipe, for example 'patches.size=[32,32,32]'; repeatable.
         resume: go on with the run that the folder holds.
+        init_from: a run, or its model folder: the networks start from those of its weights that match by name
+            and shape. What matched is in the plan.
         max_minutes: stop in time, save, and exit 75; --resume goes on.
         device: 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.
         devices: processes on this machine, one for each GPU or share of the CPU.
@@ -64,6 +68,7 @@ def train(
     options: dict[str, Any] = {
         "overrides": overrides,
         "resume": resume,
+        "init_from": init_from,
         "device": device,
         "devices": devices,
         "nodes": nodes,

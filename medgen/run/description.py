@@ -13,6 +13,7 @@ from medgen.methods.base import Method, stages_of
 from medgen.preparation import Store
 from medgen.preparation.plausible import RULE, plausible_ranges
 from medgen.recipe.settings import Recipe
+from medgen.run.origin import Origin
 
 
 def describe(
@@ -22,6 +23,7 @@ def describe(
     prepared: Store,
     classes: Sequence[str],
     learnt: Sequence[Case],
+    origin: Origin | None = None,
 ) -> dict[str, Any]:
     """What prediction needs besides the weights, and where the model comes from.
 
@@ -32,6 +34,7 @@ def describe(
         prepared: training and validation cases.
         classes: names of the classes of a segmentation, without the background.
         learnt: the same cases as rows of the table, to tell which of them are phantoms.
+        origin: that the networks start from.
     """
     training = [found for case in prepared.select(split="train") if (found := case.found) is not None]
     ranges = plausible_ranges(training, classes)
@@ -49,4 +52,5 @@ def describe(
         "phantoms": dict(phantoms),
         "plausible": {name: each.model_dump(mode="json") for name, each in ranges.items()},
         "plausible_rule": RULE,
+        **({"init_from": origin.record} if origin else {}),
     }

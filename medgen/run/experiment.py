@@ -24,6 +24,7 @@ from medgen.run.cascade import fit_cascade
 from medgen.run.description import describe
 from medgen.run.first_context import Trees
 from medgen.run.manifest import require_same_cases, require_same_table, write_manifest
+from medgen.run.origin import Origin, keep_origin
 from medgen.run.plan import Plan
 from medgen.run.planning import FOLDS, shape_of
 from medgen.run.provenance import provenance
@@ -49,6 +50,7 @@ def train(
     *,
     overrides: Sequence[str] = (),
     resume: bool = False,
+    init_from: str | Path | None = None,
     max_minutes: float | None = None,
     device: str = "auto",
     devices: int = 1,
@@ -67,6 +69,8 @@ def train(
         out: the run folder to make.
         overrides: ``key=value`` changes to the recipe.
         resume: go on with the run in ``out``.
+        init_from: a run, or its model folder, whose matching weights the networks start from; every stage of a cascade
+            and its inner folds from the same stage there, or from the last. A resumed run knows it already.
         max_minutes: save the state and stop after this long.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         devices: processes on this machine.
@@ -90,7 +94,7 @@ def train(
     require_numbers(devices, nodes, max_minutes)
     folder = Path(out)
     place = Path(store) if store else folder / "store"
-    settings, kind, config, learnt, planned = checked_run(
+    settings, kind, config, learnt, planned, origin = checked_run(
         recipe,
         cases,
         folder,
@@ -101,6 +105,7 @@ def train(
         precision=precision,
         allow_modules=allow_modules,
         resume=resume,
+        init_from=init_from,
     )
     chosen = planned.precision
     engine = Engine(device, devices=devices, nodes=nodes, precision=chosen)
@@ -111,7 +116,7 @@ def train(
     with ExitStack() as stack:
         stack.enter_context(stop.listening())
         if engine.rank == 0:
-            stack.enter_context(_opened(folder, settings, resume=resume))
+            stack.enter_context(_opened(folder, settings, origin, resume=resume))
         engine.barrier()
         began = time.monotonic()
         if resume:
@@ -123,6 +128,8 @@ def train(
         task = kind.batch_class.task()
         classes = _class_names(settings.data, prepared) if task.labels else ()
         shape = shape_of(settings, kind, len(classes))
+        if origin is not None:  # the number of classes is known now
+            planned = origin.planned(planned, kind, config, shape.with_context() if planned.context else shape)
         session = Session(
             settings,
             folder,
@@ -135,6 +142,7 @@ def train(
             planned,
             allow_modules=allow_modules,
             progress=progress,
+            origin=origin,
         )
         _train(session, kind, config, prepared, classes, learnt)
         if engine.rank == 0:
@@ -209,7 +217,7 @@ def _train(
     folds = getattr(config, "context_folds", FOLDS)
     trees = Trees.of(config)
     model, main = session.folder / "model", session.engine.rank == 0
-    description = describe(session.recipe, kind, config, prepared, classes, learnt)
+    description = describe(session.recipe, kind, config, prepared, classes, learnt, session.origin)
     if main:
         shape = session.shape.with_context() if trees else session.shape
         unfinished = {**description, **({"context": {"kind": KINDS[0]}} if trees else {})}
@@ -237,7 +245,7 @@ def _class_names(roles: Roles, prepared: Store) -> tuple[str, ...]:
 
 
 @contextmanager
-def _opened(folder: Path, settings: Recipe, *, resume: bool) -> Iterator[None]:
+def _opened(folder: Path, settings: Recipe, origin: Origin | None, *, resume: bool) -> Iterator[None]:
     """Make or reopen the run folder, and keep a second run out of it until the block ends."""
     recipe = folder / "recipe.yaml"
     if resume and not recipe.is_file():  # looked at before the lock, which would make a folder of a misspelt name
@@ -248,6 +256,8 @@ def _opened(folder: Path, settings: Recipe, *, resume: bool) -> Iterator[None]:
         else:
             require_unused(folder)
         remove_partial_files(folder)
+        if origin is not None and not resume:  # before the recipe: no run may look as if it began without
+            keep_origin(folder, origin)
         save_recipe(settings, recipe)
         keep_recipe(folder, settings)
         yield

@@ -26,6 +26,7 @@ from medgen.training.checkpoint import load_checkpoint, load_weights, save_check
 from medgen.training.engine import Engine
 from medgen.training.loop import Record, moving_average, train
 from medgen.training.stopping import INTERRUPT
+from medgen.training.transfer import take
 from medgen.training.watch import Watch
 
 log = logging.getLogger(__name__)
@@ -39,9 +40,11 @@ LOG_EVERY = 10
 class _State:
     """A network in training, as it is saved and restored."""
 
-    def __init__(self, session: Session, part: Part) -> None:
+    def __init__(self, session: Session, part: Part, *, new: bool) -> None:
         self.seed = session.recipe.seed * 1000 + part.number
         self.method = new_method(session, part)
+        if new and session.origin is not None:
+            take(self.method, session.origin.stage(part.stage))
         session.engine.place(self.method)
         self.optimizers: dict[str, Optimizer] = self.method.optimizers()
         for optimizer in self.optimizers.values():
@@ -144,8 +147,8 @@ def _train(session: Session, part: Part, state: _State, folder: Path) -> None:
 
 def _state(session: Session, part: Part, folder: Path, *, until: int | None = None) -> _State:
     """A new network, or one as the newest checkpoint (of ``until`` steps at most) left it; the log ends there too."""
-    state = _State(session, part)
     saved = load_checkpoint(folder, until=until)
+    state = _State(session, part, new=saved is None)
     if saved is not None:
         with _fitting_weights(folder):
             state.load_state_dict(saved, session.engine)

@@ -61,6 +61,7 @@ def write_manifest(session: Session, cases: Sequence[Case], prepared: Store, sec
             "preparation_notes": {case.name: case.notes for case in prepared.cases if case.notes},
             "files": _hashes(cases, settings.data),
             "plan": replace(session.plan, seconds_a_step=session.pace.seconds_a_step).as_dict(),
+            **({"init_from": session.origin.record} if session.origin else {}),
             **({"adaptation": adaptation} if adaptation else {}),
         },
     )

@@ -61,6 +61,7 @@ class Plan:
         weight_bytes: in memory, of weights, gradients, the optimisers' state and the moving average.
         seconds_a_step: measured; None where nothing was.
         memory_bytes: measured, see :class:`~medgen.training.trial.Trial`; None where nothing was.
+        start: what each network takes from the run that it starts from, in words; empty where it starts from none.
     """
 
     method: str
@@ -79,6 +80,7 @@ class Plan:
     weight_bytes: int
     seconds_a_step: float | None = None
     memory_bytes: int | None = None
+    start: tuple[str, ...] = ()
 
     @property
     def all_steps(self) -> int:

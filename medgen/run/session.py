@@ -11,6 +11,7 @@ from medgen.methods.catalogue import create
 from medgen.preparation import Preparation, StoredCase
 from medgen.recipe.settings import Recipe
 from medgen.run.keeping import Validations
+from medgen.run.origin import Origin
 from medgen.run.pace import Pace
 from medgen.run.plan import Plan
 from medgen.training.engine import Engine
@@ -37,6 +38,7 @@ class Session:
     plan: Plan
     allow_modules: Sequence[str] = ()
     progress: Progress | None = None
+    origin: Origin | None = None
     pace: Pace = field(init=False)
 
     def __post_init__(self) -> None:
@@ -61,6 +63,15 @@ class Part:
     cases: tuple[StoredCase, ...]
     held_out: tuple[StoredCase, ...] = ()
     contexts: Contexts | None = None
+
+    @property
+    def stage(self) -> int:
+        """Number of its stage in the cascade.
+
+        >>> Part("stage1-fold0", 4, ()).stage
+        1
+        """
+        return int(self.name.removeprefix("stage").partition("-")[0])
 
 
 def new_method(session: Session, part: Part) -> Method:

@@ -16,6 +16,7 @@ from medgen.preparation import Roles
 from medgen.recipe.check import check_recipe, require_files, require_images
 from medgen.recipe.settings import Recipe, load_recipe
 from medgen.run.monitor.monitor import require_selection
+from medgen.run.origin import Origin, origin_of
 from medgen.run.plan import Plan
 from medgen.run.planning import make_plan, require_space, shape_of
 from medgen.run.same import require_same_recipe, require_unused
@@ -40,6 +41,7 @@ def plan(
     store: str | Path | None = None,
     allow_modules: Sequence[str] = (),
     resume: bool = False,
+    init_from: str | Path | None = None,
 ) -> Plan:
     """What :func:`~medgen.run.experiment.train` would do with the same arguments; nothing is written.
 
@@ -54,7 +56,7 @@ def plan(
     """
     require_numbers(devices, nodes, None)
     folder = Path(out)
-    settings, kind, config, _, planned = checked_run(
+    settings, kind, config, _, planned, _ = checked_run(
         recipe,
         cases,
         folder,
@@ -65,6 +67,7 @@ def plan(
         precision=precision,
         allow_modules=allow_modules,
         resume=resume,
+        init_from=init_from,
     )
     engine = Engine(device, precision=planned.precision)
     shape = shape_of(settings, kind, max(1, len(settings.data.classes)))
@@ -83,6 +86,7 @@ class Checked(NamedTuple):
     config: Config
     cases: tuple[Case, ...]
     plan: Plan
+    origin: Origin | None
 
 
 def checked_run(
@@ -97,6 +101,7 @@ def checked_run(
     precision: Literal["32", "bf16"] | None,
     allow_modules: Sequence[str],
     resume: bool = False,
+    init_from: str | Path | None = None,
 ) -> Checked:
     """All that can be known of a run at its start; nothing is written."""
     if precision is not None:
@@ -113,8 +118,14 @@ def checked_run(
         require_unused(folder)
     require_startable(settings, kind, config, learnt, table, world=world)
     planned = make_plan(settings, kind, config, learnt, device=device, precision=chosen, world=world)
+    origin = origin_of(folder, init_from, resume=resume)
+    if origin is not None:
+        shape = shape_of(settings, kind, max(1, len(settings.data.classes)))
+        planned = origin.planned(planned, kind, config, shape.with_context() if planned.context else shape)
+        if differences := origin.unlike(settings):
+            log.warning("'%s' was prepared otherwise: %s", origin.record["run"], "; ".join(differences))
     require_space(planned, folder, store)
-    return Checked(settings, kind, config, learnt, planned)
+    return Checked(settings, kind, config, learnt, planned, origin)
 
 
 def require_numbers(devices: int, nodes: int, max_minutes: float | None) -> None:

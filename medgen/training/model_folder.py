@@ -141,8 +141,7 @@ def load_stages(
         parts, description = load_unfinished(folder, checkpoint)
     else:
         folder = folder / "model" if (folder / "model").is_dir() else folder
-        description = _read_description(folder)
-        parts = _by_stage(load_weights(folder / "weights.safetensors", digest=description["weights_sha256"]))
+        parts, description = read_weights(folder)
     stages: list[Method] = []
     count = 1
     while len(stages) < count:
@@ -157,7 +156,18 @@ def load_stages(
     return stages, description
 
 
-def _by_stage(weights: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+def read_weights(folder: Path) -> tuple[list[dict[str, Tensor]], dict[str, Any]]:
+    """The weights of each network of a model or run folder, by name, and the content of ``model.json``.
+
+    Raises:
+        ModelError: something is missing, damaged or of a newer format.
+    """
+    folder = folder / "model" if (folder / "model").is_dir() else folder
+    description = _read_description(folder)
+    return by_stage(load_weights(folder / "weights.safetensors", digest=description["weights_sha256"])), description
+
+
+def by_stage(weights: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
     """The weights of each network, whose names begin with ``stage0.``, ``stage1.``, ..."""
     parts: dict[str, dict[str, Tensor]] = {}
     for name, tensor in weights.items():
