@@ -22,6 +22,8 @@ _STRIP = 8
 """Frames of the strip, which are evenly chosen."""
 _FILM = 256
 """Pixels that the shorter side of the film has at least."""
+MOST_FRAMES = 1000
+"""Of a way; at 25 a second, more would take a minute to see."""
 _SECONDS, _LEAST = 2.5, 0.04
 """From one sample to the other; of one frame at least."""
 
@@ -30,7 +32,7 @@ def require_way(ends: tuple[int, int] | None, frames: int) -> None:
     """Refuse a way that there is not.
 
     Raises:
-        UsageError: a number below 0, twice the same sample, or fewer than two frames.
+        UsageError: a number below 0, twice the same sample, or not 2 to 1000 frames.
     """
     if ends is None:
         return
@@ -39,8 +41,8 @@ def require_way(ends: tuple[int, int] | None, frames: int) -> None:
             f"--interpolate needs the numbers of two samples, at least 0, got {ends[0]} and {ends[1]}",
             fix="choose two on the contact sheet, e.g. --interpolate 3 17",
         )
-    if frames < 2:
-        raise UsageError(f"--frames must be at least 2, the two samples, got {frames}", fix="e.g. --frames 24")
+    if not 2 <= frames <= MOST_FRAMES:
+        raise UsageError(f"--frames must be 2, the two samples, to {MOST_FRAMES}, got {frames}", fix="e.g. --frames 24")
 
 
 def write_interpolation(

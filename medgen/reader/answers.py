@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from medgen.errors import InputError, UsageError
+from medgen.errors import InputError, StorageError, UsageError
 from medgen.files import atomic_path, storage_errors
 from medgen.reader.design import Showing
 from medgen.reader.study import ANSWERS, Study
@@ -127,7 +127,14 @@ class Journal:
 
     def _append(self, line: bytes) -> None:
         with storage_errors(self.path):
-            if not self.path.exists():
+            there = self.path.exists()
+            if (self.path.stat().st_size if there else 0) < self._bytes:  # to go on would bury answers that are kept
+                raise StorageError(
+                    "the file of answers has gone, or was cut, while the study was served",
+                    where=self.path,
+                    fix="put the file back, and end and serve the study again",
+                )
+            if not there:
                 with atomic_path(self.path):  # its name is on the disk before its first line
                     pass
             with self.path.open("r+b") as file:

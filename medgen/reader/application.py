@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import math
 import secrets
 import threading
 from collections.abc import Callable
@@ -11,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medgen.errors import MedgenError, UsageError
-from medgen.reader.answers import Journal, reader_name
+from medgen.reader.answers import LONGEST, Journal, reader_name
 from medgen.reader.guard import Guard
 from medgen.reader.png import encoded
 from medgen.reader.scoring import score_reader
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.types import ASGIApp
+
+log = logging.getLogger(__name__)
 
 COOKIE = "medgen-reader"
 _HOURS = 12
@@ -161,7 +165,12 @@ def application(desk: Desk, port: int) -> ASGIApp:
 
     async def picture(request: Request) -> Response:
         session, place = session_of(request), request.path_params
-        content = session and desk.picture(session, place["name"], place["plane"], place["number"])
+        try:
+            content = session and desk.picture(session, place["name"], int(place["plane"]), int(place["number"]))
+        except MedgenError as error:
+            return _told(error)
+        except ValueError:  # no number, or one of thousands of digits
+            content = None
         return Response(content, media_type="image/png") if content else Response(status_code=404)
 
     async def change(request: Request) -> Response:
@@ -171,7 +180,7 @@ def application(desk: Desk, port: int) -> ASGIApp:
         try:
             sent = json.loads(await _body(request))
             act = {"/reader": _choose_reader, "/answer": _answer}[request.url.path]
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, RecursionError):
             return JSONResponse({"error": "this is no answer"}, 400)
         return _answered(lambda: act(desk, session, sent))
 
@@ -180,7 +189,7 @@ def application(desk: Desk, port: int) -> ASGIApp:
         Route("/study.js", script),
         Route("/study.css", style),
         Route("/state", state),
-        Route("/picture/{name}/{plane:int}/{number:int}", picture),
+        Route("/picture/{name}/{plane}/{number}", picture),
         Route("/reader", change, methods=["POST"]),
         Route("/answer", change, methods=["POST"]),
     ]
@@ -207,7 +216,7 @@ def _answer(desk: Desk, session: Session, sent: Any) -> dict[str, Any]:
         or not isinstance(seconds, int | float)
     ):
         raise UsageError("the answer is not complete", fix="load the page again")
-    kept = desk.journal(session.reader).record(position, answer, float(seconds))
+    kept = desk.journal(session.reader).record(position, answer, float(seconds) if seconds <= LONGEST else math.inf)
     return {**desk.view(session), "kept": kept}
 
 
@@ -218,7 +227,16 @@ def _answered(act: Callable[[], dict[str, Any]]) -> Response:
     try:
         return JSONResponse(act())
     except MedgenError as error:
-        return JSONResponse({"error": error.what, "do": error.fix}, 400 if isinstance(error, UsageError) else 507)
+        return _told(error)
+
+
+def _told(error: MedgenError) -> Response:
+    """An error as the reader sees it; one of the study or the disk also goes to the log of who serves."""
+    from starlette.responses import JSONResponse
+
+    if not isinstance(error, UsageError):
+        log.error("%s", error)
+    return JSONResponse({"error": error.what, "do": error.fix}, 400 if isinstance(error, UsageError) else 507)
 
 
 def _no_session() -> Response:

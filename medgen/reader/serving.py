@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import signal
 import socket
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,9 +51,22 @@ def serve_reader_study(study: str | Path, *, port: int = 0, announce: Callable[[
         taken = listener.getsockname()[1]
         desk = Desk(known, announce, f"http://{HOST}:{taken}")
         desk.new_link()
-        with suppress(KeyboardInterrupt):  # the way to end: uvicorn has closed its connections
+        with suppress(KeyboardInterrupt), _terminated():  # the way to end: uvicorn has closed its connections
             server_of(desk, taken).run(sockets=[listener])
         return sum(len(journal.answers) for journal in desk.journals.values())
+
+
+@contextmanager
+def _terminated() -> Iterator[None]:
+    """Let SIGTERM end the study as Ctrl-C does: uvicorn sends itself again what it was sent."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def require_server() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from medgen.errors import InputError
-from medgen.reader.design import Showing, order
+from medgen.reader.design import MOST_REPEATS, Showing, order
 from medgen.report.slices import PLANES, Plane, picture
 from medgen.types import Array
 
@@ -138,7 +139,7 @@ def read_study(folder: str | Path) -> Study:
         if content["format"] > FORMAT:
             raise InputError("the study was made by a newer medgen", where=path, fix="update medgen")
         return _study(Path(folder), content)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise InputError("the description of the study is damaged", where=path, fix="copy it again") from error
 
 
@@ -161,6 +162,10 @@ def _study(folder: Path, content: dict[str, Any]) -> Study:
     per_case = 1 if study.task == "real-or-synthetic" else 2
     if study.task not in CHOICES or not study.cases or not known or {len(case) for case in study.cases} != {per_case}:
         raise ValueError
-    if len(study.size) != 3 or len(study.spacing) != 3 or not study.planes:
+    if len(study.size) != 3 or len(study.spacing) != 3 or not 0 <= study.repeats <= MOST_REPEATS:
+        raise ValueError
+    if not all(side > 0 for side in study.size) or not all(0 < mm < math.inf for mm in study.spacing):
+        raise ValueError
+    if not study.planes:
         raise ValueError
     return study

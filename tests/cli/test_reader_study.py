@@ -41,7 +41,8 @@ def study(tmp_path, capsys):
     return tmp_path / "study"
 
 
-def test_serve_prints_links_and_ctrl_c_ends_it_with_exit_code_0(study):
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_serve_prints_links_and_ends_with_exit_code_0(study, ending):
     words = [sys.executable, "-m", "medgen", "reader-study", "serve", str(study)]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
@@ -55,7 +56,7 @@ def test_serve_prints_links_and_ctrl_c_ends_it_with_exit_code_0(study):
         assert process.stdout.readline().startswith(f"http://{address}/?token=")
         second = subprocess.run(words, capture_output=True, text=True, check=False)
         assert (second.returncode, "another run is using this folder" in second.stderr) == (2, True)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(ending)
         out, err = process.communicate(timeout=20)
         connection.close()
     finally:

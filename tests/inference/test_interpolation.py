@@ -99,7 +99,8 @@ def test_a_folder_with_a_way_is_replaced_whole(tmp_path: Path) -> None:
     [
         ({"interpolate": (-1, 3)}, "at least 0, got -1 and 3"),
         ({"interpolate": (3, 3)}, "numbers of two samples"),
-        ({"frames": 1}, "--frames must be at least 2, the two samples, got 1"),
+        ({"frames": 1}, "--frames must be 2, the two samples, to 1000, got 1"),
+        ({"frames": 100_000_000}, "--frames must be 2, the two samples, to 1000, got 100000000"),
         ({"truncation": 0.01}, "--truncation must be at least 0.02 and finite, got 0.01"),
         ({"truncation": -1.0}, "got -1"),
         ({"truncation": float("nan")}, "got nan"),

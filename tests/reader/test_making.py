@@ -1,6 +1,7 @@
 """A study shows real and synthetic images alike, and refuses what cannot be shown alike."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -219,6 +220,11 @@ class TestRefused:
         lambda content: content.update(plane="oblique"),
         lambda content: content.update(cases=[["../../secret"]]),
         lambda content: content.update(cases=[]),
+        lambda content: content.update(size=[math.inf] * 3),
+        lambda content: content.update(size=[8, 0, 8]),
+        lambda content: content.update(spacing_mm=[0, 1, 1]),
+        lambda content: content.update(seed=math.inf),
+        lambda content: content.update(repeats=math.nan),
     ],
 )
 def test_a_damaged_description(tmp_path, change):

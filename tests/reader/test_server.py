@@ -136,7 +136,18 @@ class TestForeignRequests:
 
     @pytest.mark.parametrize(
         "body",
-        [b"", b"[]", b"null", b"{", b'{"reader": 5e999}', b'"r1"', b"\xff", b" " * 5000, b'{"reader": "../x"}'],
+        [
+            b"",
+            b"[]",
+            b"null",
+            b"{",
+            b'{"reader": 5e999}',
+            b'"r1"',
+            b"\xff",
+            b" " * 5000,
+            b"[" * 4000,
+            b'{"reader": "../x"}',
+        ],
     )
     def test_a_body_that_is_no_answer(self, served, body):
         client = served.browser()
@@ -231,7 +242,7 @@ class TestStudy:
     @pytest.mark.parametrize(
         "changes",
         [{"position": 1}, {"position": "0"}, {"position": True}, {"answer": "left"}, {"answer": None}]
-        + [{"seconds": value} for value in (-1, None, "1", True, 1e9)],
+        + [{"seconds": value} for value in (-1, None, "1", True, 1e9, 10**400)],
     )
     def test_an_answer_that_makes_no_sense(self, served, changes):
         client = served.reader()
@@ -249,6 +260,30 @@ class TestStudy:
         assert "no space left" in state["error"]
         assert str(served.study.folder) not in json.dumps(state)
         assert give(client)[1]["kept"]
+
+    def test_a_file_of_answers_that_has_gone_is_not_begun_again(self, served):
+        client = served.reader()
+        give(client)
+        path = served.study.folder / "answers" / "r1.jsonl"
+        kept = path.read_bytes()
+        path.unlink()
+        status, state = give(client)
+        assert (status, "has gone, or was cut" in state["error"]) == (507, True)
+        assert not path.exists()
+        path.write_bytes(kept)
+        assert give(client)[1]["kept"]
+
+    def test_a_picture_that_has_gone_is_told(self, served):
+        client = served.reader()
+        picture = client.state()["pictures"][0]
+        images = served.study.folder / "images"
+        images.rename(images.with_name("away"))
+        try:
+            status, _, content = client.ask("GET", f"/picture/{picture}/0/0")
+        finally:
+            images.with_name("away").rename(images)
+        assert (status, "missing or damaged" in json.loads(content)["error"]) == (507, True)
+        assert client.ask("GET", f"/picture/{picture}/0/{'9' * 5000}")[0] == 404
 
     def test_damaged_answers_are_told(self, served):
         (served.study.folder / "answers" / "r9.jsonl").write_text("{}\n")
