@@ -67,12 +67,14 @@ self-attention GANs (Zhang et al. 2019, arXiv 1805.08318)."""
 DCGAN: dict[str, Any] = {**_LUCIC, "learning_rate": 2e-4, "latent": 100}
 """Radford et al. 2016, for any objective."""
 TUNED: dict[str, dict[str, Any]] = {
-    "wgan": {"norm": "batch", "spectral_norm": False},
+    "non_saturating": {"learning_rate": 1e-3},
+    "wgan": {"norm": "batch", "spectral_norm": False, "learning_rate": 1e-3},
     "wgan_gp": {"spectral_norm": False, "learning_rate": 1e-3},
-    "dragan": {"spectral_norm": False, "penalty_weight": 1.0},
+    "dragan": {"spectral_norm": False, "penalty_weight": 1.0, "learning_rate": 1e-3},
     "began": {"spectral_norm": False, "balance_rate": 0.05},
+    "hinge": {"learning_rate": 1e-3},
 }
-"""By objective: where the tuned settings differ from the defaults."""
+"""By objective: where the tuned settings differ from the defaults (docs/results/generation/objectives.md)."""
 
 
 class Config(Settings):

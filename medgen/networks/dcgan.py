@@ -43,7 +43,7 @@ def halvings(size: Sequence[int]) -> int:
         told = " x ".join(map(str, size))
         raise UsageError(
             f"images of {told} voxels cannot be halved down to 4 to 7 voxels",
-            fix="in patches.size, let the shortest edge be 4 to 7 times a power of two that divides all, e.g. 64 and 80",
+            fix="in patches.size, let the shortest edge be 4 to 7 times a power of two that divides all, e.g. 64, 80",
         )
     return levels
 

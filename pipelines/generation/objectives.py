@@ -11,6 +11,7 @@
 What is done already is skipped, and a training that was stopped goes on, so each command can be repeated. Tuning is the
 same for every objective: half of a training at each of two learning rates, on other phantoms; the rate with the least
 Fréchet distance is taken. Other settings are those of the preset ``tuned``. All discriminators see as many slices.
+Which settings of that preset were found by hand before stands on the page.
 """
 
 from __future__ import annotations
