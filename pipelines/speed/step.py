@@ -3,7 +3,9 @@
 Both loops ask the same method for the same updates of the same batch. The plain one takes the gradients, steps the
 optimiser and nothing else; medgen's also reseeds, skips what is not finite, watches and records. Steps of the two
 alternate, first one and then the other in front, so that other work on the machine meets both; the ratio is that of
-neighbours. Each has its own copy of the method with equal weights. On a processor with one thread processor time counts.
+neighbours. Both train one and the same method, each with its own optimisers, so that neither has the better place in
+memory. On a processor processor time of one thread counts. ``--control`` puts a second plain loop in medgen's place: what
+it differs by is noise.
 
     python pipelines/speed/step.py --machine "Intel Xeon, one thread" --out docs/results/speed
 """
@@ -11,7 +13,6 @@ neighbours. Each has its own copy of the method with equal weights. On a process
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -105,22 +106,24 @@ def seconds(step: Callable[[], object], engine: Engine) -> float:
 def compare(name: str, options: argparse.Namespace, engine: Engine) -> dict[str, Any]:
     """One row: median times of a step, and the ratios of neighbours."""
     method = largest(name)
-    twin = copy.deepcopy(method)
     engine.place(method)
-    engine.place(twin)
     batch = engine.to_device(batch_for(method, options.batch, options.seed))
     schedule = Schedule(steps=STEPS, batch=options.batch)
-    loop = train(method, method.optimizers(), repeat(batch), schedule, engine, start=START, seed=options.seed)
-    bare = plain(twin, batch, engine)
+    house = train(method, method.optimizers(), repeat(batch), schedule, engine, start=START, seed=options.seed)
+    loop: Iterator[object] = plain(method, batch, engine) if options.control else house
+    bare = plain(method, batch, engine)
     torch.manual_seed(options.seed)
+    begun = time.process_time()
     for _ in range(WARM):
         next(loop)
         next(bare)
-    ours, theirs, begun = [], [], time.process_time()
+        if time.process_time() - begun > options.seconds:
+            break
+    ours, theirs, begun = list[float](), list[float](), time.process_time()
     for pair in range(options.pairs):
         if pair >= options.least and time.process_time() - begun > options.seconds:
             break
-        both = [(ours, loop), (theirs, bare)]
+        both: list[tuple[list[float], Iterator[object]]] = [(ours, loop), (theirs, bare)]
         for times, steps in both if pair % 2 else both[::-1]:
             times.append(seconds(lambda steps=steps: next(steps), engine))  # type: ignore[misc]
     ratios = sorted(one / two for one, two in zip(ours, theirs, strict=True))
@@ -171,10 +174,11 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="32", choices=["32", "bf16"])
     parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--pairs", type=int, default=15)
-    parser.add_argument("--least", type=int, default=7, help="pairs of a method however slow it is")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of a method, after which no more pairs begin")
+    parser.add_argument("--pairs", type=int, default=60)
+    parser.add_argument("--least", type=int, default=3, help="pairs of a method however slow it is")
+    parser.add_argument("--seconds", type=float, default=8.0, help="of a method, after which no more pairs begin")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--control", action="store_true", help="measure a second plain loop in place of medgen's")
     parser.add_argument("--out", type=Path, help="folder of step.json and step.md; printed otherwise")
     options = parser.parse_args()
     torch.set_num_threads(1)
