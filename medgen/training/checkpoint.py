@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -35,14 +36,15 @@ class _Entry(BaseModel):
 _ENTRIES = TypeAdapter(list[_Entry])
 
 
+@torch.no_grad()
 def first_not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str:
     """The name of the first tensor with a number that is not finite; empty where all are finite.
 
     The norm of all is found without a copy. It is finite only where all numbers are; where it is not, huge numbers may
     have overflowed it, so each tensor is looked at.
     """
-    named = [(name, tensor.detach()) for name, tensor in tensors if tensor.is_floating_point() and tensor.numel()]
-    if not named or bool(torch.isfinite(get_total_norm([tensor for _, tensor in named]))):
+    named = [(name, tensor) for name, tensor in tensors if tensor.is_floating_point()]
+    if math.isfinite(get_total_norm([tensor for _, tensor in named])):
         return ""
     return next((name for name, tensor in named if not bool(torch.isfinite(tensor).all())), "")
 

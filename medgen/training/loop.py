@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import clip_grad_norm_, get_total_norm
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
@@ -17,7 +17,7 @@ from medgen.errors import Diverged, UsageError
 from medgen.methods.base import Method, Step, Update
 from medgen.recipe.settings import Schedule
 from medgen.training.engine import Engine
-from medgen.training.watch import Watch, tensors_of
+from medgen.training.watch import Tensors, Watch
 
 
 class Record(NamedTuple):
@@ -69,21 +69,21 @@ def train(
         Diverged: ten steps in a row were not finite, the losses exploded (:class:`~medgen.training.watch.Watch`), or
             a weight or a running statistic is not finite.
     """
-    stream, watch = iter(batches), watch or Watch()
+    stream, watch, tensors = iter(batches), watch or Watch(), Tensors(method)
     for step in range(start, schedule.steps):
-        method.train()  # the caller may have validated
+        tensors.require_training()
         progress = step / schedule.steps
         rates = {name: _set_rate(o, schedule.learning_rate.factor(progress)) for name, o in optimizers.items()}
         micro = [engine.to_device(batch) for batch in islice(stream, schedule.accumulate)]
-        buffers = [buffer.clone() for buffer in method.buffers()]
+        before = [buffer.clone() for buffer in tensors.buffers()]
         with engine.reproducible(seed, step):
             losses, finite = _step(method, micro, progress, optimizers, schedule.clip, engine)
         if not finite:
-            _put_back(method, buffers)
+            _put_back(tensors.buffers(), before)
         engine.average_buffers(method)
         if average is not None and finite:
             average.update_parameters(method)
-        fault = watch.fault(losses, tensors_of(method), skipped=not finite, scaleless=method.scaleless)
+        fault = watch.fault(losses, tensors, skipped=not finite, scaleless=method.scaleless)
         if not engine.everywhere(not fault):
             raise Diverged(
                 f"the training diverged at step {step}: {fault or 'in another process'}",
@@ -124,12 +124,13 @@ class _Gradients:
     def add(self, update: Update, share: float, *, keep_graph: bool) -> dict[str, float]:
         """Add those of a share of the losses; the value of each loss."""
         self.put(update.optimizer)
-        total = torch.stack([loss.float() for loss in update.losses.values()]).sum() * share
+        losses = torch.stack([loss.float() for loss in update.losses.values()])
         owned = self._owned[update.optimizer]
+        total = losses.sum() * share
         torch.autograd.backward(total, inputs=owned, retain_graph=keep_graph)  # no other network gets a gradient
         self._held[update.optimizer] = [parameter.grad for parameter in owned]
-        values = torch.stack([loss.detach().float() for loss in update.losses.values()]).tolist()
-        return {f"{update.optimizer}/{term}": value for term, value in zip(update.losses, values, strict=True)}
+        named = zip(update.losses, losses.tolist(), strict=True)
+        return {f"{update.optimizer}/{term}": value for term, value in named}
 
     def put(self, name: str) -> list[torch.nn.Parameter]:
         """Give the parameters of an optimiser its gradients, or none."""
@@ -144,13 +145,20 @@ class _Gradients:
         for name in self._held:
             owned = self.put(name)
             engine.average_gradients(owned)
-            finite = bool(torch.isfinite(clip_grad_norm_(owned, clip or math.inf))) and finite
+            finite = math.isfinite(_norm(owned, clip)) and finite
             self._held[name] = [parameter.grad for parameter in owned]
         return list(self._held), finite
 
     def clear(self) -> None:
         """Forget all."""
         self._held.clear()
+
+
+def _norm(parameters: Sequence[torch.nn.Parameter], clip: float | None) -> float:
+    """Norm of all gradients; they are scaled down to ``clip`` where it is given, and not touched otherwise."""
+    if clip:
+        return float(clip_grad_norm_(parameters, clip))
+    return float(get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None]))
 
 
 def _step(
@@ -208,10 +216,10 @@ def _apply(
 
 
 @torch.no_grad()
-def _put_back(method: Method, buffers: Sequence[Tensor]) -> None:
+def _put_back(buffers: Iterable[Tensor], before: Sequence[Tensor]) -> None:
     """Forget what a skipped step did to running statistics: a mean with one NaN in it stays NaN."""
-    for buffer, before in zip(method.buffers(), buffers, strict=True):
-        buffer.copy_(before)
+    for buffer, value in zip(buffers, before, strict=True):
+        buffer.copy_(value)
 
 
 def _advance(updates: Iterator[Step], engine: Engine) -> tuple[Update, ...]:

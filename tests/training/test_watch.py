@@ -5,10 +5,11 @@ import math
 import pytest
 import torch
 from test_training import Line, Normalised, pair, steps
+from torch import nn
 
 from medgen.errors import Diverged, ModelError
 from medgen.training.checkpoint import first_not_finite, load_checkpoint, save_checkpoint, save_weights
-from medgen.training.watch import FACTOR, IN_A_ROW, WINDOW, Watch
+from medgen.training.watch import FACTOR, IN_A_ROW, WINDOW, Tensors, Watch
 
 GOOD = [("weight", torch.ones(2))]
 
@@ -67,6 +68,24 @@ def test_a_resumed_watch_goes_on():
     fault_of(watch, 1.0, *[1e5] * (IN_A_ROW - 1))
     resumed.load_state_dict(watch.state_dict())
     assert fault_of(resumed, 1e5)[-1]
+
+
+def test_all_tensors_are_watched_also_those_that_a_step_has_replaced():
+    method = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.BatchNorm1d(2)))
+    tensors = Tensors(method)
+    method[1][0].running_var = torch.full((2,), math.inf)
+    expected = [*method.named_parameters(), *method.named_buffers()]
+    assert {name: id(tensor) for name, tensor in tensors} == {name: id(tensor) for name, tensor in expected}
+    assert list(map(id, tensors.buffers())) == list(map(id, method.buffers()))
+    assert first_not_finite(tensors) == "1.0.running_var"
+
+
+def test_what_a_validation_has_left_in_evaluation_trains_again():
+    method = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.BatchNorm1d(2)))
+    tensors = Tensors(method)
+    method[1][0].eval()  # the whole still says that it trains
+    tensors.require_training()
+    assert all(module.training for module in method.modules())
 
 
 class Overflowing(Normalised):
