@@ -4,8 +4,8 @@ Both loops ask the same method for the same updates of the same batch. The plain
 optimiser and nothing else; medgen's also reseeds, skips what is not finite, watches and records. Steps of the two
 alternate, first one and then the other in front, so that other work on the machine meets both; the ratio is that of
 neighbours. Both train one and the same method, each with its own optimisers, so that neither has the better place in
-memory. On a CPU the processor time of one thread counts. ``--control`` puts a second plain loop in medgen's place: what it
-differs by is noise.
+memory. On a CPU the processor time of one thread counts. ``--control`` puts a second plain loop in medgen's place: what
+it differs by is noise.
 
     python pipelines/speed/step.py --machine "Intel Xeon, one thread" --out docs/results/speed
 """
