@@ -18,8 +18,8 @@ def variance(embedding: Tensor) -> Tensor:
     """Mean over the numbers of ``max(0, 1 - sd)`` over the batch (eq. 1 of VICReg); N is at least 2.
 
     >>> import torch
-    >>> float(variance(torch.tensor([[0.0, -9.0], [0.5, 9.0]]))) == (1 - (0.125 + 1e-4) ** 0.5) / 2
-    True
+    >>> round(variance(torch.tensor([[0.0, -9.0], [0.5, 9.0]])).item(), 4)  # (1 - 0.3537) / 2
+    0.3232
     """
     return relu(1 - (embedding.var(dim=0) + EPSILON).sqrt()).mean()
 
