@@ -115,10 +115,12 @@ def evaluate_samples(
         None if discriminator is None else open_features(discriminator, device, allow_modules=allow_modules),
         None if classifier is None else open_model(classifier, device, allow_modules),
     )
-    teller = None if networks.classifier is None else classifier_of_run(networks.classifier)
+    teller: Classifier | None = None
     table = read_cases(cases)
     chosen = [_cases_of(table, each) for each in (split, train_split)]
     found = read_samples(Path(samples), networks.features.model, count=count, seed=seed, progress=progress)
+    if networks.classifier is not None:
+        teller = classifier_of_run(networks.classifier, tuple(found.preparation.roles.classes or ()))
     networks.require_fit(found)
     wanted = count or len(found.names)
     labels = None if classes in (None, DOMAIN) else classes
