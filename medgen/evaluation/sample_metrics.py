@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from medgen.errors import InputError
 from medgen.metrics.distribution import (
     feature_distance,
@@ -21,6 +19,7 @@ from medgen.metrics.distribution import (
     ms_ssim_diversity,
     pixel_norms,
 )
+from medgen.metrics.memorisation import varied
 from medgen.metrics.resampling import NOTHING
 from medgen.metrics.statistics import Summary
 from medgen.types import Array
@@ -66,12 +65,14 @@ class Pictures:
         features: (N, D) of the feature network.
         layers: (N, channels) of each layer of a discriminator; empty without one.
         probabilities: (N, K) of a classifier; None without one.
+        mirrored: features (N, D) of training images in each of the mirrorings that the generator has seen.
     """
 
     images: Array
     features: Array
     layers: tuple[Array, ...] = ()
     probabilities: Array | None = None
+    mirrored: tuple[Array, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -219,8 +220,13 @@ def _discriminator(real: Pictures, made: Pictures, training: Pictures, seed: int
 def _memorisation(real: Pictures, made: Pictures, training: Pictures, seed: int) -> Found:
     sets = training, made, real
     # Images of nothing but air are equal in all patients, and copies of nobody.
-    seen, samples, unseen = (np.flatnonzero([image.min() < image.max() for image in each.images]) for each in sets)
-    found = memorisation(training.features[seen], made.features[samples], real.features[unseen])
+    seen, samples, unseen = (varied(each.images) for each in sets)
+    found = memorisation(
+        training.features[seen],
+        made.features[samples],
+        real.features[unseen],
+        mirrored=[table[seen] for table in training.mirrored],
+    )
     pairs = [[int(samples[one]), int(seen[two])] for one, two in zip(found.suspicious, found.training, strict=True)]
     details = {"suspicious": pairs, "expected": found.expected, "n_training": len(seen)}
     return {"memorisation_statistic": _alone(found.statistic), "memorisation_p": _alone(found.p)}, details

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -17,6 +18,7 @@ from medgen.evaluation.sample_sets import SampleSet, read_samples
 from medgen.evaluation.scores import NOTHING, Scores, number_text
 from medgen.files import sha256
 from medgen.inference.features import FeatureNetwork, open_features, require_fit
+from medgen.inference.mirroring import flip_axes, mirrored, mirrorings
 from medgen.inference.opened import Opened, open_model
 from medgen.inference.references import References, draw_patches
 from medgen.metrics.statistics import Summary
@@ -134,6 +136,8 @@ def evaluate_samples(
     if classes is not None:
         teller = classifier_of_labels(classes, training, tables[1], held_out, tables[0])
     real, known, made = (networks.seen(each, table, teller) for each, table in zip(images, tables, strict=True))
+    flips = mirrorings(flip_axes(found.flips, found.patches).values())[1:]
+    known = replace(known, mirrored=tuple(networks.features(mirrored(training.images, axes)) for axes in flips))
     judged = judge(made, real, known, asked=metrics, absent=_absent(networks, teller), seed=seed)
     options = {"split": split, "train_split": train_split, "count": count, "seed": seed, "classes": classes}
     return Scores(

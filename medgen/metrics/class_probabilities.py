@@ -37,8 +37,8 @@ def inception_score(probabilities: ArrayLike, *, splits: int = 10) -> InceptionS
     Args:
         probabilities: of the classes ``(N, K)`` for generated images, K >= 2, each in [0, 1], rows that sum to 1;
             split in the order given.
-        splits: into how many parts the images are split, whose sizes differ by one at most; each needs at least K images,
-            as fewer cannot reach all classes.
+        splits: into how many parts the images are split, whose sizes differ by one at most; each needs at least K
+            images, as fewer cannot reach all classes.
 
     Returns:
         Mean and standard deviation over the splits.

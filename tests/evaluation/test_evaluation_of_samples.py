@@ -11,7 +11,7 @@ from toy_samplers import JUDGE, NOISE, save_toy
 
 from medgen.cli import main
 from medgen.errors import InputError, UsageError
-from medgen.evaluation.sample_metrics import GROUPS, Pictures, judge
+from medgen.evaluation.sample_metrics import GROUPS, Judged, Pictures, judge
 from medgen.evaluation.sample_sets import read_samples
 from medgen.evaluation.samples import evaluate_samples, left_out, sample_table
 from medgen.evaluation.scores import Scores
@@ -161,6 +161,31 @@ class TestCopies:
         assert {(each["sample"], each["case"]) for each in copies} >= {(f"made{n}", f"p{2 * n:02d}") for n in range(3)}
         assert found.details["samples"] == {"volumes": 8, "count": 8}
         assert any("8 volumes made elsewhere" in note for note in found.notes)
+
+    def test_copies_of_mirrored_training_images_are_found_where_the_generator_flips(self) -> None:
+        generator = np.random.default_rng(2)
+        training, held_out, made = (generator.normal(size=(count, 1, 4, 4)) for count in (30, 10, 10))
+        made[6] = training[11, :, ::-1]
+
+        def seen(images: np.ndarray, *mirrored: np.ndarray) -> Pictures:
+            return Pictures(images, images.reshape(-1, 16), mirrored=tuple(each.reshape(-1, 16) for each in mirrored))
+
+        for known, copied in ((seen(training), False), (seen(training, training[:, :, ::-1]), True)):
+            found = judge(seen(made), seen(held_out), known, asked=["memorisation"], absent={})
+            assert ([6, 11] in found.details["memorisation"]["suspicious"]) == copied
+
+    def test_the_flips_of_the_generator_come_with_its_samples(self, folder: Path, tmp_path: Path) -> None:
+        """The recipe of the toy flips x."""
+        model = open_model(folder / "gan", "cpu", ALLOWED)
+        assert json.loads((folder / "samples" / "samples.json").read_text())["flips"] == ["x"]
+        assert read_samples(folder / "samples", model, count=None, seed=0).flips == ("x",)
+        from medgen.evaluation import samples as module
+
+        known = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "judge", lambda made, real, training, **_: known.append(training) or Judged())
+            judged(folder, count=6)
+        assert [len(each) for each in known[0].mirrored] == [len(known[0])]
 
     def test_real_images_in_place_of_samples_look_real(self, folder: Path, tmp_path: Path) -> None:
         for number in range(20):
