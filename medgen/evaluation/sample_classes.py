@@ -34,11 +34,16 @@ class Classifier:
     notes: tuple[str, ...] = ()
 
 
-def classifier_of_run(model: Opened) -> Classifier:
+def classifier_of_run(model: Opened, expected: Sequence[str] = ()) -> Classifier:
     """A segmentation of several classes: their probabilities, as means over the image.
+
+    Args:
+        model: of the segmentation.
+        expected: classes of the samples, without the background; none where the samples name none.
 
     Raises:
         UsageError: the model segments nothing, or only one class.
+        InputError: it has other classes than the samples.
     """
     method = model.method
     if not model.known.task.labels or not isinstance(method, Predicts):
@@ -55,12 +60,20 @@ def classifier_of_run(model: Opened) -> Classifier:
             fix="with --classes and the role of the label map, patches with and without it are told apart",
         )
 
+    if expected and set(expected) != set(names[1:]):
+        raise InputError(
+            f"the classifier knows {', '.join(names[1:])}, and the samples have {', '.join(expected)}",
+            where=model.where,
+            fix="name a classifier that was trained on the labels of these images",
+        )
+    notes = () if expected else ("the samples name no classes, so those of the classifier were not compared with them",)
+
     def probabilities(images: Array, features: Array) -> Array:
         return np.concatenate(
             [_means(model, images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)]
         )
 
-    return Classifier(probabilities, {**model.origin, "classes": list(names)})
+    return Classifier(probabilities, {**model.origin, "classes": list(names)}, notes)
 
 
 def _means(model: Opened, images: Array) -> Array:

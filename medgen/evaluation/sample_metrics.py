@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from medgen.errors import InputError
 from medgen.metrics.distribution import (
     feature_distance,
@@ -21,6 +19,7 @@ from medgen.metrics.distribution import (
     ms_ssim_diversity,
     pixel_norms,
 )
+from medgen.metrics.memorisation import varied
 from medgen.metrics.resampling import NOTHING
 from medgen.metrics.statistics import Summary
 from medgen.types import Array
@@ -47,8 +46,9 @@ class SampleSummary(Summary):
     """A metric of samples.
 
     Attributes:
-        real: what training images in place of the samples reach against the same real images; NaN where that has no
-            meaning.
+        real: what training images in place of the samples reach against the same real images (the inception score:
+            what these real images reach, as its classifier may have learnt from the training images); NaN where that
+            has no meaning.
         n_real: real images that it was compared with.
     """
 
@@ -65,12 +65,14 @@ class Pictures:
         features: (N, D) of the feature network.
         layers: (N, channels) of each layer of a discriminator; empty without one.
         probabilities: (N, K) of a classifier; None without one.
+        mirrored: features (N, D) of training images in each of the mirrorings that the generator has seen.
     """
 
     images: Array
     features: Array
     layers: tuple[Array, ...] = ()
     probabilities: Array | None = None
+    mirrored: tuple[Array, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -170,6 +172,9 @@ def _usual(group: str, held_out: Pictures, usual: Pictures, seed: int) -> dict[s
     """The metrics of a group of real images in place of the samples; empty where they have no meaning or too few."""
     if group == "memorisation":
         return {}
+    if group == "inception":
+        # The classifier of --classes knows the training images by heart.
+        usual = held_out
     try:
         found, _ = _COMPUTE[group](held_out, usual, usual, seed)
     except InputError:
@@ -215,8 +220,13 @@ def _discriminator(real: Pictures, made: Pictures, training: Pictures, seed: int
 def _memorisation(real: Pictures, made: Pictures, training: Pictures, seed: int) -> Found:
     sets = training, made, real
     # Images of nothing but air are equal in all patients, and copies of nobody.
-    seen, samples, unseen = (np.flatnonzero([image.min() < image.max() for image in each.images]) for each in sets)
-    found = memorisation(training.features[seen], made.features[samples], real.features[unseen])
+    seen, samples, unseen = (varied(each.images) for each in sets)
+    found = memorisation(
+        training.features[seen],
+        made.features[samples],
+        real.features[unseen],
+        mirrored=[table[seen] for table in training.mirrored],
+    )
     pairs = [[int(samples[one]), int(seen[two])] for one, two in zip(found.suspicious, found.training, strict=True)]
     details = {"suspicious": pairs, "expected": found.expected, "n_training": len(seen)}
     return {"memorisation_statistic": _alone(found.statistic), "memorisation_p": _alone(found.p)}, details

@@ -19,6 +19,7 @@ from medgen.inference.references import draw_patches
 from medgen.inference.sample_folder import MANIFEST, read_slices
 from medgen.names import file_name
 from medgen.preparation import Preparation
+from medgen.sampling.augmentation import AXES
 from medgen.sampling.patches import PatchConfig
 from medgen.types import Array, Progress
 from medgen.volume import read_volume
@@ -38,6 +39,7 @@ class SampleSet:
         patches: of real images.
         origin: which model drew the samples with what, or what they are; for the JSON file.
         notes: about them.
+        flips: names of the axes that the training of the generator flipped, where that is known.
     """
 
     images: Array
@@ -46,6 +48,7 @@ class SampleSet:
     patches: PatchConfig
     origin: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    flips: tuple[str, ...] = ()
 
 
 def read_samples(
@@ -85,6 +88,7 @@ def _drawn(folder: Path, count: int | None) -> SampleSet:
         _require_beside([name for each in files for name in each.values()], path)
         number, taken = len(files), len(files) if count is None else count
         _require_enough(number, taken, folder)
+        flips = tuple(name for name in AXES if name in content.get("flips", ()))
         raw = "raw_values" in content
         names = tuple(str(number) for number in range(taken))
         channels = [
@@ -104,7 +108,7 @@ def _drawn(folder: Path, count: int | None) -> SampleSet:
             f"the samples have {images.shape[2:]} voxels, and their list says {size}", where=folder, fix=_AGAIN
         )
     origin |= {"sha256": sha256(path), "count": taken}
-    return SampleSet(images, names, preparation, patches, origin)
+    return SampleSet(images, names, preparation, patches, origin, flips=flips)
 
 
 def _listed(path: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -17,6 +18,7 @@ from medgen.evaluation.sample_sets import SampleSet, read_samples
 from medgen.evaluation.scores import NOTHING, Scores, number_text
 from medgen.files import sha256
 from medgen.inference.features import FeatureNetwork, open_features, require_fit
+from medgen.inference.mirroring import flip_axes, mirrored, mirrorings
 from medgen.inference.opened import Opened, open_model
 from medgen.inference.references import References, draw_patches
 from medgen.metrics.statistics import Summary
@@ -115,10 +117,12 @@ def evaluate_samples(
         None if discriminator is None else open_features(discriminator, device, allow_modules=allow_modules),
         None if classifier is None else open_model(classifier, device, allow_modules),
     )
-    teller = None if networks.classifier is None else classifier_of_run(networks.classifier)
+    teller: Classifier | None = None
     table = read_cases(cases)
     chosen = [_cases_of(table, each) for each in (split, train_split)]
     found = read_samples(Path(samples), networks.features.model, count=count, seed=seed, progress=progress)
+    if networks.classifier is not None:
+        teller = classifier_of_run(networks.classifier, tuple(found.preparation.roles.classes or ()))
     networks.require_fit(found)
     wanted = count or len(found.names)
     labels = None if classes in (None, DOMAIN) else classes
@@ -132,6 +136,8 @@ def evaluate_samples(
     if classes is not None:
         teller = classifier_of_labels(classes, training, tables[1], held_out, tables[0])
     real, known, made = (networks.seen(each, table, teller) for each, table in zip(images, tables, strict=True))
+    flips = mirrorings(flip_axes(found.flips, found.patches).values())[1:]
+    known = replace(known, mirrored=tuple(networks.features(mirrored(training.images, axes)) for axes in flips))
     judged = judge(made, real, known, asked=metrics, absent=_absent(networks, teller), seed=seed)
     options = {"split": split, "train_split": train_split, "count": count, "seed": seed, "classes": classes}
     return Scores(

@@ -24,6 +24,7 @@ from medgen.files import write_json
 from medgen.inference.codes import LEAST_TRUNCATION, draw_code, slerp
 from medgen.inference.features import open_features
 from medgen.inference.interpolation import require_way, write_interpolation
+from medgen.inference.mirroring import flips_of
 from medgen.inference.neighbours import real_patches, write_neighbours
 from medgen.inference.opened import Opened, open_model
 from medgen.inference.sample_folder import MANIFEST, new_folder, require_free
@@ -231,7 +232,8 @@ def prepared_like(model: Opened) -> dict[str, Any]:
     """How real images are prepared and cut to be compared with samples; without numbers of the training set."""
     settings = model.known.preparation.as_dict()
     kept = {key: settings[key] for key in ("roles", "config", "quiet_air")}
-    return {"preparation": kept, "patches": model.patches.model_dump(mode="json")}
+    patches = model.patches.model_dump(mode="json")
+    return {"preparation": kept, "patches": patches, "flips": list(flips_of(model))}
 
 
 def _counted(drawn: Iterator[Array], count: int, progress: Progress | None, what: str = "samples") -> Iterator[Array]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +13,18 @@ from medgen.cases import read_cases
 from medgen.errors import InputError
 from medgen.files import sha256, write_json
 from medgen.inference.features import FeatureNetwork, require_fit
+from medgen.inference.mirroring import flip_axes, flips_of, mirrored, mirrorings
 from medgen.inference.neighbour_sheet import Row, write_neighbour_sheet
 from medgen.inference.opened import Opened
 from medgen.inference.references import References, reference_patches
 from medgen.inference.sample_folder import NEIGHBOUR_SHEET, NEIGHBOURS
 from medgen.inference.sample_views import views_of
 from medgen.inference.sample_writing import Limits
-from medgen.metrics.distribution import memorisation
-from medgen.metrics.feature_sets import distance_blocks
-from medgen.sampling.augmentation import AXES
+from medgen.metrics.memorisation import Near, expected_nearer, memorisation, near_of, nearer, varied
 from medgen.types import Array, Progress, Split
 
 NEAREST = 3
 """Training patches beside each sample."""
-AROUND = 20
-"""Training patches whose mean distance a distance is relative to."""
 SHOWN = 12
 """Samples in the picture."""
 _TRAINING, _HELD_OUT, _FEWEST, _BYTES = 1024, 256, 64, 2**28
@@ -65,26 +61,6 @@ class RealPatches:
     table_sha256: str
 
 
-@dataclass(frozen=True, eq=False)
-class Near:
-    """Nearest training patches of some images.
-
-    Attributes:
-        index: (N, k) of training patches, the nearest first.
-        flip: (N, k) numbers of the mirrorings at which they are so near.
-        distance: (N, k).
-        relative: (N,) distance of the nearest one over the mean of those of the :data:`AROUND` nearest (as Carlini et
-            al. 2023, arXiv:2301.13188, equation 2, without their factor): 0 for a copy, near 1 where the nearest patch
-            is no nearer than many others. It finds a copy also in a set with images that are all nearly empty, and
-            so near to each other.
-    """
-
-    index: Array
-    flip: Array
-    distance: Array
-    relative: Array
-
-
 def real_patches(
     model: Opened,
     cases: str | Path,
@@ -118,7 +94,7 @@ def real_patches(
 
 def _not_flat(real: References) -> References | None:
     """Without patches of one value, such as air: two of them are equal, and neither is a copy of the other."""
-    kept = np.flatnonzero(real.images.reshape(len(real), -1).std(axis=1) > 0)
+    kept = varied(real.images)
     if not len(kept):
         return None
     cases, domains = tuple(real.cases[each] for each in kept), tuple(real.domains[each] for each in kept)
@@ -137,26 +113,7 @@ def find_neighbours(
         measure: features (N, D) of images; their Euclidean distance is the distance.
         most: how many of each image, at most M.
     """
-    first, best, flip = measure(images), None, np.zeros((len(images), len(training)), np.intp)
-    for number, axes in enumerate(flips):
-        second = measure(_mirrored(training, axes))
-        distances = np.concatenate([block for _, block in distance_blocks(first, second)])
-        flip[distances < (np.inf if best is None else best)] = number
-        best = distances if best is None else np.minimum(best, distances)
-    assert best is not None
-    index = np.argsort(best, axis=1, kind="stable")[:, :most]
-    around = np.sort(best, axis=1)[:, :AROUND].mean(axis=1)
-    relative = np.divide(best.min(axis=1), around, out=np.zeros(len(best)), where=around > 0)
-    flipped, distance = (np.take_along_axis(each, index, axis=1) for each in (flip, best))
-    return Near(index, flipped, distance, relative)
-
-
-def nearer(near: Near, usual: Near | None) -> Array:
-    """Which images (N,) are nearer to a training patch than any held-out image is, absolutely or relatively."""
-    if usual is None:
-        return np.zeros(len(near.index), bool)
-    absolute, relative = near.distance[:, 0] < usual.distance[:, 0].min(), near.relative < usual.relative.min()
-    return np.asarray(absolute | relative, bool)
+    return near_of(measure(images), [measure(mirrored(training, axes)) for axes in flips], most=most)
 
 
 def write_neighbours(
@@ -174,13 +131,13 @@ def write_neighbours(
     Returns:
         What ``samples.json`` says about them.
     """
-    axes, measure = _axes(model), real.network or _voxels
-    flips = _subsets(tuple(axes.values()))
+    axes, measure = flip_axes(flips_of(model), model.patches), real.network or _voxels
+    flips = mirrorings(axes.values())
     named = {axis: name for name, axis in axes.items()}
     training, held = real.training, real.held_out
     near = find_neighbours(images, training.images, flips=flips, measure=measure)
     usual = None if held is None else find_neighbours(held.images, training.images, flips=flips, measure=measure)
-    marked = nearer(near, usual)
+    marked = _marked(images, near, usual)
     rows = [
         {
             "sample": number,
@@ -208,6 +165,7 @@ def write_neighbours(
         "mirrored_too": list(axes),
         "training": {"patches": len(training), "cases": len(set(training.cases))},
         "held_out": _held_out(real, usual),
+        "expected": None if held is None else expected_nearer(len(varied(images)), len(held)),
         "copies": _copies(images, real, flips, measure),
         "samples": rows,
     }
@@ -221,6 +179,14 @@ def write_neighbours(
             "nearer_than_any_held_out": None if usual is None else int(marked.sum()),
         }
     }
+
+
+def _marked(images: Array, near: Near, usual: Near | None) -> Array:
+    """Which images (N,) are nearer than any held-out patch; none of one value, which is a copy of nobody."""
+    marked = np.zeros(len(images), bool)
+    if usual is not None:
+        marked[varied(images)] = nearer(near, usual)[varied(images)]
+    return marked
 
 
 def _picture(
@@ -237,12 +203,12 @@ def _picture(
 
     def row(image: Array, found: Near, number: int, name: str, *, marked: bool = False) -> Row:
         chosen = list(zip(found.index[number], found.flip[number], found.distance[number], strict=True))
-        patches = [_mirrored(training.images[index][None], flips[flip])[0] for index, flip, _ in chosen]
+        patches = [mirrored(training.images[index][None], flips[flip])[0] for index, flip, _ in chosen]
         captions = [f"{training.cases[index]}  {distance:.3g}" for index, _, distance in chosen]
         pictures = views_of(model, [image, *patches], windows)[0]
         return Row(pictures, (name, *captions), marked=marked)
 
-    marked = nearer(near, usual)
+    marked = _marked(images, near, usual)
     nearest = np.sort(np.argsort(near.relative, kind="stable")[:SHOWN])
     rows = [row(images[each], near, each, f"sample {each}", marked=bool(marked[each])) for each in nearest]
     scale = []
@@ -290,9 +256,9 @@ def _copies(
     """The test for copies, or why there is none."""
     if real.held_out is None:
         return {"reason": "the table has no case of split 'test' or 'val' to compare with"}
-    training = np.concatenate([measure(_mirrored(real.training.images, axes)) for axes in flips])
+    training, *others = [measure(mirrored(real.training.images, axes)) for axes in flips]
     try:
-        found = memorisation(training, measure(images), measure(real.held_out.images))
+        found = memorisation(training, measure(images[varied(images)]), measure(real.held_out.images), mirrored=others)
     except InputError as error:
         return {"reason": error.what}
     note = {} if real.network else {"note": _SMOOTH}
@@ -304,19 +270,3 @@ def _voxels(images: Array) -> Array:
     flat = np.asarray(images, np.float64).reshape(len(images), -1)
     scaled: Array = flat / np.sqrt(flat.shape[1])
     return scaled
-
-
-def _axes(model: Opened) -> dict[str, int]:
-    """By name the spatial axes that the model was trained to take mirrored; a slice has two of three."""
-    saved = ((model.content.get("recipe") or {}).get("patches") or {}).get("augmentation") or {}
-    across = model.patches.across if model.method.shape.dimensions == 2 else None
-    left = [axis for axis in range(3) if axis != across]
-    return {name: left.index(AXES[name]) for name in saved.get("flip") or () if AXES[name] in left}
-
-
-def _subsets(axes: tuple[int, ...]) -> list[tuple[int, ...]]:
-    return list(chain.from_iterable(combinations(axes, count) for count in range(len(axes) + 1)))
-
-
-def _mirrored(images: Array, axes: tuple[int, ...]) -> Array:
-    return np.ascontiguousarray(np.flip(images, tuple(2 + axis for axis in axes))) if axes else images

@@ -27,7 +27,7 @@ class InceptionScore(NamedTuple):
     sd: float
 
 
-def inception_score(probabilities: ArrayLike, *, classes: int | None = None, splits: int = 10) -> InceptionScore:
+def inception_score(probabilities: ArrayLike, *, splits: int = 10) -> InceptionScore:
     """``exp`` of the mean Kullback-Leibler divergence of the class probabilities of an image from their mean.
 
     Salimans et al. 2016, section 4: high where the classifier is sure of each image, and all classes are among them. It
@@ -37,23 +37,21 @@ def inception_score(probabilities: ArrayLike, *, classes: int | None = None, spl
     Args:
         probabilities: of the classes ``(N, K)`` for generated images, K >= 2, each in [0, 1], rows that sum to 1;
             split in the order given.
-        classes: how many classes the real images have; None does not ask.
-        splits: into how many parts of equal size the images are split; each needs at least K images, as fewer cannot
-            reach all classes.
+        splits: into how many parts the images are split, whose sizes differ by one at most; each needs at least K
+            images, as fewer cannot reach all classes.
 
     Returns:
         Mean and standard deviation over the splits.
 
     Raises:
         UsageError: ``splits`` is below 1.
-        InputError: not probabilities, a classifier of other classes, or too few images for the splits.
+        InputError: not probabilities, a classifier of one class, or too few images for the splits.
     """
     table = checked(probabilities, "generated images", fewest=1, metric="inception score")
     count, number = table.shape
-    if number < 2 or classes not in (None, number):
+    if number < 2:
         raise InputError(
-            f"the classifier knows {number} class{'' if number == 1 else 'es'}, "
-            f"and {'at least 2 are needed' if classes is None else f'the images have {classes}'}",
+            f"the classifier knows {number} class, and at least 2 are needed",
             fix="name a classifier that was trained on the labels of these images",
         )
     if (table < 0).any() or (abs(table.sum(axis=1) - 1) > _ROUNDING).any():
@@ -69,8 +67,7 @@ def inception_score(probabilities: ArrayLike, *, classes: int | None = None, spl
             f"got {count}",
             fix="draw more samples, or use fewer splits",
         )
-    size = count // splits
-    scores = [_score(table[start * size : (start + 1) * size]) for start in range(splits)]
+    scores = [_score(part) for part in np.array_split(table, splits)]
     return InceptionScore(float(np.mean(scores)), float(np.std(scores)))
 
 

@@ -121,12 +121,3 @@ def neighbour_radius(table: Numbers, neighbours: int) -> Numbers:
         # The row itself is among them, at distance 0, so the rank counts from it.
         radius[part] = np.partition(distances, neighbours, axis=1)[:, neighbours]
     return radius
-
-
-def nearest(first: Numbers, second: Numbers) -> tuple[Numbers, NDArray[np.intp]]:
-    """Of each row of ``first``, the distance to its nearest row of ``second`` and the index of that, ``(N,)`` each."""
-    distance, index = np.empty(len(first)), np.empty(len(first), np.intp)
-    for part, distances in distance_blocks(first, second):
-        index[part] = distances.argmin(axis=1)
-        distance[part] = distances[np.arange(len(distances)), index[part]]
-    return distance, index

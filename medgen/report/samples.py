@@ -147,10 +147,13 @@ class SampleFolder:
                 "No held-out patients to compare with, so nobody can say which distance is suspiciously small.",
             )
         others = f"than any of {self.neighbours['held_out']['patches']} patches of patients that the model has not seen"
+        expected = float(self.neighbours["expected"])
+        chance = f"chance alone gives up to {expected:.2g} on average"
         if not flagged:
             return (
                 True,
-                f"None of {len(rows)} samples is nearer to a training patch {others}. This is no proof of privacy.",
+                f"None of {len(rows)} samples is nearer to a training patch {others} ({chance}). "
+                "This is no proof of privacy.",
             )
         cases = [f"sample {row['sample']} ({row['nearest'][0]['case']})" for row in flagged[:8]]
         smooth = ""
@@ -160,8 +163,8 @@ class SampleFolder:
             )
         more = f" and {len(flagged) - 8} more" if len(flagged) > 8 else ""
         return False, (
-            f"{len(flagged)} of {len(rows)} samples are nearer to a training patch {others}: look whether they are "
-            f"copies: {', '.join(cases)}{more}.{smooth}"
+            f"{len(flagged)} of {len(rows)} samples are nearer to a training patch {others} ({chance}): "
+            f"look whether they are copies: {', '.join(cases)}{more}.{smooth}"
         )
 
     def pictures(self) -> Iterator[tuple[str, Callable[[], Picture]]]:

@@ -13,10 +13,11 @@ from toy_samplers import JUDGE, MEANS, NOISE, save_toy
 from medgen.errors import InputError, MedgenError, UsageError
 from medgen.inference.generation import draw as draw_samples
 from medgen.inference.generation import sample
-from medgen.inference.neighbours import find_neighbours, nearer, real_patches
+from medgen.inference.neighbours import find_neighbours, real_patches
 from medgen.inference.opened import open_model
 from medgen.inference.references import reference_patches
 from medgen.inference.sample_writing import Drawing
+from medgen.metrics.memorisation import nearer
 
 
 def flat(images: np.ndarray) -> np.ndarray:
@@ -88,6 +89,7 @@ class TestFiles:
         assert row["nearest"][0]["place_mm"] == pytest.approx(copied.places[number].tolist(), abs=1e-3)
         assert content["held_out"]["split"] == "test"
         assert content["held_out"]["least_relative"] > 0
+        assert content["expected"] == pytest.approx(min(3, 6 / (content["held_out"]["patches"] + 1)))
         assert [each["nearer_than_any_held_out"] for each in content["samples"]] == [True] * 3
         assert "patients" in content["holds"]
         listed = json.loads((tmp_path / "out" / "samples.json").read_text())["neighbours"]

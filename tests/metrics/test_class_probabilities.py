@@ -24,19 +24,23 @@ def test_by_hand():
     assert inception_score(rows, splits=2) == pytest.approx((expected, 0))
 
 
+def test_no_image_is_left_out():
+    """Of 9 images in 2 splits, the last one alone is of the second class."""
+    assert inception_score(np.eye(2)[[0] * 8 + [1]], splits=2).mean > 1.2
+
+
 def test_torch_fidelity():
     """torch-fidelity 0.4.0: isc_features_to_metric(logits, splits=5, shuffle=False)."""
     logits = REAL[:, :4]
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     expected = (1.7648726808424, 0.1140585454491)
-    assert inception_score(probabilities, classes=4, splits=5) == pytest.approx(expected, rel=1e-9)
+    assert inception_score(probabilities, splits=5) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize(
     ("rows", "options", "words"),
     [
         (np.ones((50, 1)), {}, "knows 1 class, and at least 2 are needed"),
-        (np.full((50, 4), 0.25), {"classes": 3}, "knows 4 classes, and the images have 3"),
         (np.full((50, 2), 2.5), {}, "no class probabilities"),
         (np.tile([1.5, -0.5], (50, 1)), {}, "no class probabilities"),
         (np.full((19, 2), 0.5), {"splits": 10}, "2 classes in 10 splits needs at least 20 images, got 19"),

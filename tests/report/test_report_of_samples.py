@@ -87,6 +87,7 @@ def test_the_sentence_on_copies(study: Path) -> None:
     assert not good
     assert text.startswith("1 of 3 samples are nearer to a training patch than any of ")
     assert "sample 2 (b)" in text
+    assert f"chance alone gives up to {content['expected']:.2g} on average" in text
     assert "In voxels a blurred sample is near to every image" in text
     content["samples"][2]["nearer_than_any_held_out"] = False
     path.write_text(json.dumps(content))
