@@ -85,6 +85,8 @@ def _drawn(folder: Path, count: int | None) -> SampleSet:
         preparation = Preparation.from_dict(content["preparation"])
         patches = build(PatchConfig, content["patches"])
         roles, files = content["roles"], content["files"]
+        if not roles or not files:
+            raise ValueError("it names no role or no file")
         _require_beside([name for each in files for name in each.values()], path)
         number, taken = len(files), len(files) if count is None else count
         _require_enough(number, taken, folder)
@@ -98,11 +100,10 @@ def _drawn(folder: Path, count: int | None) -> SampleSet:
         origin: dict[str, Any] = {
             key: content[key] for key in ("model", "seed", "temperature", "truncation") if key in content
         }
+        images, size = np.stack(channels, axis=1), tuple(content["size"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"the list of samples is damaged: {error}", where=path, fix=_AGAIN) from None
-    images = np.stack(channels, axis=1)
     _require_finite(images, folder)
-    size = tuple(content["size"])
     if images.shape[2:] != size:
         raise InputError(
             f"the samples have {images.shape[2:]} voxels, and their list says {size}", where=folder, fix=_AGAIN

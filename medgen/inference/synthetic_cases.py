@@ -18,7 +18,7 @@ import numpy as np
 from medgen.cases import Case, assign_splits, columns_of, write_cases
 from medgen.errors import InputError, UsageError
 from medgen.files import storage_errors
-from medgen.inference.sample_folder import MANIFEST, read_slices
+from medgen.inference.sample_folder import MANIFEST, RAW, read_slices
 from medgen.sampling.patches import PLANES
 from medgen.volume import Kind, Volume, read_volume, write_volume
 
@@ -113,6 +113,20 @@ def _manifest(folder: Path) -> dict[str, Any]:
         raise InputError(
             f"the folder has no {MANIFEST} of samples", where=folder, fix="give the folder that 'medgen sample' made"
         )
+    roles, files = manifest["roles"], manifest["files"]
+    if (
+        not isinstance(roles, dict)
+        or not all(isinstance(each, dict) and isinstance(each.get("role"), str) for each in roles.values())
+        or not isinstance(files, list)
+        or manifest["count"] != len(files)
+        or not all(isinstance(each, dict) and each.keys() == roles.keys() for each in files)
+        or not all(isinstance(name, str) and name == Path(name).name for each in files for name in each.values())
+    ):
+        raise InputError(
+            "the list of samples is damaged",
+            where=folder / MANIFEST,
+            fix="draw the samples again with 'medgen sample'",
+        )
     return manifest
 
 
@@ -174,6 +188,12 @@ def _volumes(folder: Path, manifest: Mapping[str, Any]) -> Iterator[Mapping[str,
     spacing = list(manifest["spacing_mm"])
     spacing.insert(across, manifest["thickness_mm"])
     arrays = {name: read_slices(folder, name) for name in manifest["roles"]}
+    if any(len(stack) != manifest["count"] for stack in arrays.values()):
+        raise InputError(
+            f"{RAW} has not the {manifest['count']} samples of {MANIFEST}",
+            where=folder,
+            fix="draw the samples again with 'medgen sample'",
+        )
     for number in range(manifest["count"]):
         yield {
             name: Volume(np.expand_dims(stack[number], across)[None], np.diag([*spacing, 1.0]))

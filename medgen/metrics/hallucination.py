@@ -35,14 +35,16 @@ class LesionFidelity:
     Attributes:
         contrasts: of each lesion that the true image shows, in the unit of the images.
         kept: of each of them, the contrast in the prediction divided by the true one; 1 is right.
-        unseen: lesions that the true image does not show, or without tissue around; not judged.
+        unseen: lesions that the true image does not show, outside the mask, or without tissue around; not judged.
         invented_ml: volume of each region that is as far beyond the truth as half a lesion.
+        unknown: patients without any contrast to call something invented by: ``invented_ml`` is not of them.
     """
 
     contrasts: tuple[float, ...] = ()
     kept: tuple[float, ...] = ()
     unseen: int = 0
     invented_ml: tuple[float, ...] = field(default=())
+    unknown: int = 0
 
     @property
     def lesions(self) -> int:
@@ -56,7 +58,7 @@ class LesionFidelity:
 
     @property
     def invented(self) -> int:
-        """Regions of the prediction that look like a lesion and are none."""
+        """Regions of the prediction that look like a lesion and are none; without those of ``unknown`` patients."""
         return len(self.invented_ml)
 
     @property
@@ -71,6 +73,7 @@ class LesionFidelity:
             self.kept + other.kept,
             self.unseen + other.unseen,
             self.invented_ml + other.invented_ml,
+            self.unknown + other.unknown,
         )
 
 
@@ -99,7 +102,8 @@ def lesion_fidelity(
         mask: (X, Y, Z), non-zero where lesions can be, such as the brain.
         spacing: voxel size in mm.
         contrast: of a typical lesion, positive for a bright one; by default the median of this patient's. Of a patient
-            without lesions it must be given, else nothing can be called invented.
+            without lesions it must be given, else nothing can be called invented, and the patient counts as
+            ``unknown``.
         smallest_ml: of an invented lesion.
 
     Returns:
@@ -116,7 +120,7 @@ def lesion_fidelity(
         )
     if not all(np.isfinite(each[inside]).all() for each in images):
         raise ValueError("an image has numbers in the mask that are not finite")
-    found, true, unseen = [], [], 0
+    found, true, unseen = [], [], _outside(lesion, inside)
     for piece, ring in _with_rings(lesion, inside, spacing):
         predicted, real = (_contrast(each, piece, ring) for each in images)
         if abs(real) > float(np.std(images[1][ring])) / 2:
@@ -126,8 +130,16 @@ def lesion_fidelity(
             unseen += 1
     if contrast is None:
         contrast = float(np.median(true)) if true else math.nan
+    if not math.isfinite(contrast) or contrast == 0:
+        return LesionFidelity(tuple(true), tuple(found), unseen, unknown=1)
     invented = _invented(images[0] - images[1], lesion, inside, spacing, contrast, smallest_ml)
     return LesionFidelity(tuple(true), tuple(found), unseen, invented)
+
+
+def _outside(lesion: NDArray[np.bool_], inside: NDArray[np.bool_]) -> int:
+    """How many lesions have no voxel in the mask."""
+    numbered, count = ndimage.label(lesion, CUBE)
+    return count - np.unique(numbered[lesion & inside]).size
 
 
 def _with_rings(
@@ -157,8 +169,6 @@ def _invented(
     smallest_ml: float,
 ) -> tuple[float, ...]:
     """Volumes in ml of the regions that are half a lesion beyond the truth."""
-    if not math.isfinite(contrast) or contrast == 0:
-        return ()
     smooth = ndimage.uniform_filter(np.where(inside, deviation, 0.0), _SMOOTH)
     beyond = (smooth * math.copysign(1, contrast) > abs(contrast) / 2) & inside
     if lesion.any():

@@ -139,11 +139,14 @@ def _is_right(study: Study, answer: Answer) -> bool:
 
 
 def _chosen(study: Study, answer: Answer) -> int:
-    """0 where the image was called real (of a pair: the first of the case), 1 where not; sides do not matter."""
+    """0 where the image was called real, 1 where not; of a pair, the place of the chosen image among sorted names.
+
+    Names of images are random, so neither the side nor the truth decides the number: a case lists its real image first.
+    """
     place = study.choices.index(answer.answer)
     if study.task == "real-or-synthetic":
         return place
-    return study.cases[answer.case].index(answer.images[place])
+    return sorted(study.cases[answer.case]).index(answer.images[place])
 
 
 def _row(study: Study, journal: Journal) -> dict[str, Any]:

@@ -298,6 +298,15 @@ class TestRefusals:
             with pytest.raises((InputError, UsageError), match=said):
                 judged(folder, tmp_path / "empty")
 
+    @pytest.mark.parametrize("change", [{"size": None}, {"size": 5}, {"roles": {}}, {"files": []}, {"roles": []}])
+    def test_a_list_that_is_damaged(self, folder: Path, tmp_path: Path, change: dict) -> None:
+        run = save_toy(tmp_path / "run", JUDGE, size=(8, 8, 8), intensity=WINDOW)
+        made = sample(run, tmp_path / "made", count=2, device="cpu", allow_modules=ALLOWED)
+        content = json.loads((made / "samples.json").read_text()) | change
+        (made / "samples.json").write_text(json.dumps(content))
+        with pytest.raises(InputError, match="list of samples is damaged"):
+            judged(folder, made, features=run)
+
     def test_a_list_that_leads_out_of_its_folder(self, folder: Path, tmp_path: Path) -> None:
         run = save_toy(tmp_path / "run", JUDGE, size=(8, 8, 8), intensity=WINDOW)
         made = sample(run, tmp_path / "made", count=2, device="cpu", allow_modules=ALLOWED)

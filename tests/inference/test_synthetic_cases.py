@@ -162,6 +162,16 @@ class TestBadInput:
         with pytest.raises(InputError, match=r"no samples\.json of samples"):
             cases_from_samples(tmp_path, tmp_path / "cases.csv", labels=["tumour"])
 
+    @pytest.mark.parametrize(
+        "change", [{"roles": ["t1"]}, {"roles": {"t1": {}}}, {"count": 7}, {"files": [{"t1": "../x.nii.gz"}] * 6}]
+    )
+    def test_a_damaged_list(self, tmp_path: Path, change) -> None:
+        folder = drawn(tmp_path)
+        content = json.loads((folder / "samples.json").read_text()) | change
+        (folder / "samples.json").write_text(json.dumps(content))
+        with pytest.raises(InputError, match="list of samples is damaged"):
+            cases_from_samples(folder, tmp_path / "table.csv", labels=["t1"])
+
     def test_a_sample_that_is_gone(self, tmp_path: Path) -> None:
         samples = folder_of(tmp_path / "samples", MIXED, MIXED)
         (samples / "sample_0001_tumour.nii.gz").unlink()

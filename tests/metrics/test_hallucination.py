@@ -83,9 +83,11 @@ def test_dark_lesions_are_judged_in_their_direction():
 def test_a_patient_without_lesions_needs_a_contrast():
     healthy, none = image(), np.zeros(SHAPE)
     wrong = healthy + 50 * ELSEWHERE
-    assert lesion_fidelity(wrong, healthy, none, MASK, spacing=SPACING).invented == 0
+    without = lesion_fidelity(wrong, healthy, none, MASK, spacing=SPACING)
+    assert (without.invented, without.unknown) == (0, 1)
+    assert (without + judged(TRUTH) + without).unknown == 2
     found = lesion_fidelity(wrong, healthy, none, MASK, spacing=SPACING, contrast=50)
-    assert (found.lesions, found.invented) == (0, 1)
+    assert (found.lesions, found.invented, found.unknown) == (0, 1, 0)
     assert math.isnan(found.contrast_kept)
 
 
@@ -93,6 +95,14 @@ def test_a_lesion_that_the_true_image_does_not_show_is_not_judged():
     truth = image((TWO, 50))
     found = lesion_fidelity(image(), truth, LABEL, MASK, spacing=SPACING)
     assert (found.lesions, found.lost, found.unseen) == (1, 1, 1)
+
+
+def test_a_lesion_outside_the_mask_is_not_judged_and_not_forgotten():
+    mask = MASK * ~TWO
+    mask[tuple(np.argwhere(TWO)[0])] = 1
+    assert lesion_fidelity(TRUTH, TRUTH, LABEL, MASK * ~TWO, spacing=SPACING).unseen == 1
+    assert lesion_fidelity(TRUTH, TRUTH, LABEL, mask, spacing=SPACING).unseen == 0  # a voxel of it is inside
+    assert lesion_fidelity(TRUTH, TRUTH, LABEL, np.zeros(SHAPE), spacing=SPACING).unseen == 2
 
 
 def test_patients_are_added():

@@ -77,6 +77,21 @@ def test_sides_do_not_matter_for_agreement(tmp_path):
     assert scored(study, tmp_path)["all"]["fleiss_kappa"] == "1"
 
 
+def test_readers_who_are_right_in_all_pairs_agree(tmp_path):
+    """That all chose the real image is no habit that chance would explain."""
+    study = read_study(small_study(tmp_path, task="pick-real"))
+    for reader, right in (("r1", range(8)), ("r2", range(8)), ("r3", range(8))):
+        answer(study, reader, set(right))
+    assert scored(study, tmp_path)["all"]["fleiss_kappa"] == "1"
+
+
+def test_one_miss_lowers_agreement_on_pairs_a_little(tmp_path):
+    study = read_study(small_study(tmp_path, task="pick-real"))
+    for reader, right in (("r1", range(8)), ("r2", range(8)), ("r3", range(7))):
+        answer(study, reader, set(right))
+    assert 0.7 < float(scored(study, tmp_path)["all"]["fleiss_kappa"]) < 1
+
+
 def test_one_reader_has_no_kappa(tmp_path):
     study = read_study(small_study(tmp_path))
     answer(study, "r1", set(range(8)))
