@@ -139,7 +139,7 @@ def lesion_fidelity(
 def _outside(lesion: NDArray[np.bool_], inside: NDArray[np.bool_]) -> int:
     """How many lesions have no voxel in the mask."""
     numbered, count = ndimage.label(lesion, CUBE)
-    return count - np.unique(numbered[lesion & inside]).size
+    return int(count) - len(np.unique(numbered[lesion & inside]))
 
 
 def _with_rings(

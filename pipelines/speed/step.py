@@ -169,7 +169,7 @@ def markdown(result: dict[str, Any]) -> str:
 def main() -> None:
     """Measure all methods; write ``step.json`` and ``step.md``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("methods", nargs="*", help="all by default")
+    parser.add_argument("methods", nargs="*", help="all by default; the rows of others in --out stay")
     parser.add_argument("--machine", default="this machine", help="what the table says of it")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="32", choices=["32", "bf16"])
@@ -185,7 +185,12 @@ def main() -> None:
     engine = Engine(options.device, precision=options.precision)
     kept = {key: getattr(options, key) for key in ("machine", "precision", "batch", "seed")}
     result: dict[str, Any] = {"date": date.today().isoformat(), "torch": torch.__version__, **kept, "rows": []}
-    for name in options.methods or method_names():
+    names = options.methods or method_names()
+    if options.methods and options.out and (options.out / "step.json").exists():
+        old = json.loads((options.out / "step.json").read_text(encoding="utf-8"))
+        if {key: old[key] for key in kept} == kept:
+            result["rows"] = [row for row in old["rows"] if row["method"] not in names]
+    for name in names:
         result["rows"].append(compare(name, options, engine))
         print(markdown(result).splitlines()[-1], flush=True)
         if options.out:
