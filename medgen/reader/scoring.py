@@ -139,14 +139,15 @@ def _is_right(study: Study, answer: Answer) -> bool:
 
 
 def _chosen(study: Study, answer: Answer) -> int:
-    """0 where the image was called real, 1 where not; of a pair, the place of the chosen image among sorted names.
+    """0 where the image was called real, 1 where not; of a pair, which image was chosen, whatever its side.
 
-    Names of images are random, so neither the side nor the truth decides the number: a case lists its real image first.
+    A case lists its real image first, so of every other pair the numbers are swapped: else readers who are right in all
+    pairs would all use one category, which chance explains.
     """
     place = study.choices.index(answer.answer)
     if study.task == "real-or-synthetic":
         return place
-    return sorted(study.cases[answer.case]).index(answer.images[place])
+    return (study.cases[answer.case].index(answer.images[place]) + answer.case) % 2
 
 
 def _row(study: Study, journal: Journal) -> dict[str, Any]:
