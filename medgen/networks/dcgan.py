@@ -120,11 +120,7 @@ class DCDiscriminator(nn.Module):
 
     def features(self, image: Tensor) -> tuple[Tensor, ...]:
         """The map of each level."""
-        maps = list[Tensor]()
-        for level in self.levels:
-            image = level(image)
-            maps.append(image)
-        return tuple(maps)
+        return _maps(self.levels, image)
 
     def forward(self, image: Tensor) -> Tensor:
         """Logit of "real" for each image."""
@@ -167,11 +163,7 @@ class AutoencodingDiscriminator(nn.Module):
 
     def features(self, image: Tensor) -> tuple[Tensor, ...]:
         """The map of each level of the encoder."""
-        maps = list[Tensor]()
-        for level in self.levels:
-            image = level(image)
-            maps.append(image)
-        return tuple(maps)
+        return _maps(self.levels, image)
 
     def forward(self, image: Tensor) -> Tensor:
         """The reconstruction."""
@@ -190,3 +182,12 @@ def _initialise(network: nn.Module, norm: Norm) -> None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
             nn.init.normal_(module.weight, 1.0, _DEVIATION)
+
+
+def _maps(levels: nn.ModuleList, image: Tensor) -> tuple[Tensor, ...]:
+    """What each level makes of the one before."""
+    maps = list[Tensor]()
+    for level in levels:
+        image = level(image)
+        maps.append(image)
+    return tuple(maps)
