@@ -74,8 +74,8 @@ def test_every_dependency_is_used(name, folders):
 
 
 def test_what_medgen_imports_is_a_dependency():
-    server = {name for extra, name in EXTRAS if extra == "reader"}  # serve_reader_study asks for it first
-    declared = {MODULES.get(name, name) for name in CORE} | server
+    asked = {name for extra, name in EXTRAS if extra in {"reader", "flows"}}  # serve_reader_study, VectorFlow: first
+    declared = {MODULES.get(name, name) for name in CORE} | asked
     local = {path.stem for path in (ROOT / "pipelines").rglob("*.py")}
     assert imported("medgen", "pipelines") <= declared | local | set(sys.stdlib_module_names) | {"medgen"}
 
