@@ -1,16 +1,25 @@
-"""Terms of the evidence lower bound; each sums over all but the batch axis and is in nats: ``(B,)``."""
+"""Terms of the evidence lower bound in nats; unless it says otherwise each sums over all but the batch axis: ``(B,)``.
+
+They are computed in 32 bits at least, whatever the precision of what they get.
+"""
 
 from __future__ import annotations
 
 import math
+from typing import Literal
 
+import torch
 from torch import Tensor
+from torch.nn import functional
+
+ScaledLikelihood = Literal["gaussian", "laplace"]
+"""Those with a variance."""
+LOG_2PI = math.log(2 * math.pi)
 
 
 def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
     """``KL(N(mean, exp(log_variance)) || N(0, 1))`` (Kingma & Welling 2014, appendix B).
 
-    >>> import torch
     >>> gaussian_kl(torch.tensor([[1.0, 0.0]]), torch.zeros(1, 2)).item()
     0.5
 
@@ -18,8 +27,29 @@ def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
         mean: (B, ...).
         log_variance: of the same shape.
     """
-    mean, log_variance = mean.float(), log_variance.float()
-    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).flatten(1).sum(dim=1)
+    return summed(gaussian_kl_each(mean, log_variance))
+
+
+def gaussian_kl_each(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """As :func:`gaussian_kl`, of each number of the code; of the shape of ``mean``."""
+    mean, log_variance = widened(mean), widened(log_variance)
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
+
+
+def free_bits(divergence: Tensor, least: float = 0.0) -> Tensor:
+    """The KL divergence, in which no dimension costs less than ``least`` (Kingma et al. 2016, eq. 15); a scalar.
+
+    ``sum over c of max(least, mean over the batch of the sum over the grid)``, as in the code of that paper.
+
+    >>> free_bits(torch.tensor([[0.1, 2.0], [0.3, 2.0]]), 0.25).item()
+    2.25
+
+    Args:
+        divergence: (B, C, ...), of each number of the code; of several voxels of a channel their sum counts.
+        least: nats a dimension; 0 is the divergence itself.
+    """
+    each = divergence.flatten(2).sum(dim=2) if divergence.dim() > 2 else divergence
+    return each.mean(dim=0).clamp(min=least).sum() if least else each.sum(dim=1).mean()
 
 
 def gaussian_log_likelihood(image: Tensor, mean: Tensor, log_variance: Tensor | float = 0.0) -> Tensor:
@@ -30,12 +60,82 @@ def gaussian_log_likelihood(image: Tensor, mean: Tensor, log_variance: Tensor | 
         mean: of the same shape.
         log_variance: a number, or a tensor that broadcasts to that shape.
     """
-    squares = (image.float() - mean.float()).square()
-    spread = log_variance.float() if isinstance(log_variance, Tensor) else squares.new_tensor(log_variance)
-    each = -0.5 * (squares * (-spread).exp() + spread + math.log(2 * math.pi))
-    return each.flatten(1).sum(dim=1)
+    squares = (widened(image) - widened(mean)).square()
+    spread = widened(torch.as_tensor(log_variance, device=image.device))
+    return summed(-0.5 * (squares * (-spread).exp() + spread + LOG_2PI))
+
+
+def laplace_log_likelihood(image: Tensor, median: Tensor, log_variance: Tensor | float = 0.0) -> Tensor:
+    """``log Laplace(image; median, b)`` with the scale ``b = sqrt(exp(log_variance) / 2)``.
+
+    Args:
+        image: (B, ...).
+        median: of the same shape.
+        log_variance: a number, or a tensor that broadcasts to that shape.
+    """
+    spread = widened(torch.as_tensor(log_variance, device=image.device))
+    log_scale = 0.5 * (spread - math.log(2))
+    errors = (widened(image) - widened(median)).abs()
+    return summed(-errors * (-log_scale).exp() - log_scale - math.log(2))
+
+
+def best_log_variance(kind: ScaledLikelihood, image: Tensor, made: Tensor, least: float) -> Tensor:
+    """The log-variance, one for all voxels, that maximises the likelihood of a batch (Rybkin et al. 2021, eq. 6).
+
+    Of a normal distribution it is that of the mean squared error; the best ``b`` of a Laplace distribution is the mean
+    absolute error, and its variance is ``2 b^2``.
+
+    Args:
+        kind: of likelihood.
+        image: (B, ...).
+        made: mean or median, of the same shape.
+        least: variance, below which it does not fall.
+    """
+    errors = widened(image) - widened(made)
+    best = errors.square().mean() if kind == "gaussian" else 2 * errors.abs().mean().square()
+    return best.clamp(min=least).log()
+
+
+def bernoulli_log_likelihood(image: Tensor, logits: Tensor) -> Tensor:
+    """``x log p + (1 - x) log(1 - p)`` with ``p = sigmoid(logits)`` (Kingma & Welling 2014, appendix C.1).
+
+    A probability where ``image`` is 0 or 1. Of grey values between it is no density, so that it compares models of the
+    same images and likelihood alone.
+
+    Args:
+        image: (B, ...) in [0, 1].
+        logits: of the same shape.
+    """
+    return summed(-functional.binary_cross_entropy_with_logits(widened(logits), widened(image), reduction="none"))
 
 
 def standard_normal_log_prob(code: Tensor) -> Tensor:
     """``log N(code; 0, 1)`` of ``(B, ...)``."""
-    return -0.5 * (code.square() + math.log(2 * math.pi)).flatten(1).sum(dim=1)
+    return summed(standard_normal_log_prob_each(code))
+
+
+def standard_normal_log_prob_each(code: Tensor) -> Tensor:
+    """``log N(code; 0, 1)`` of each number, of the shape of ``code``."""
+    return -0.5 * (code.square() + LOG_2PI)
+
+
+def importance_bound(log_weights: Tensor) -> Tensor:
+    """``log(1/k sum exp(log_weights))``, a bound that rises with k (Burda et al. 2016, arXiv 1509.00519, eq. 8).
+
+    >>> round(importance_bound(torch.tensor([[0.0], [2.0]])).item(), 4)  # the mean of the logarithms is 1
+    1.4338
+
+    Args:
+        log_weights: (k, B), ``log p(x|z) + log p(z) - log q(z|x)`` of k draws of z.
+    """
+    return log_weights.logsumexp(dim=0) - math.log(len(log_weights))
+
+
+def summed(each: Tensor) -> Tensor:
+    """``(B, ...)`` to ``(B,)``."""
+    return each.flatten(1).sum(dim=1)
+
+
+def widened(tensor: Tensor) -> Tensor:
+    """In 32 bits at least."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

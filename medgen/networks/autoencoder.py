@@ -25,6 +25,10 @@ class Encoder(nn.Module):
         width: channels of the first level; they double with each.
         levels: halvings.
 
+    Attributes:
+        deepest: channels of the deepest maps.
+        grid: of the deepest maps.
+
     Shape:
         ``(B, inputs, *size)`` to two of ``(B, code)``, or of ``(B, code, *size / 2 ** levels)``.
     """
@@ -39,12 +43,8 @@ class Encoder(nn.Module):
             blocks += [nn.SiLU(), convolution(dimensions, narrow, wide, stride=2)]
             blocks += [normalisation("group", dimensions, wide), nn.SiLU(), convolution(dimensions, wide, wide)]
         self.body = nn.Sequential(*blocks, nn.SiLU())
-        voxels = math.prod(coarsest(size, levels))
-        self.head: nn.Module = (
-            nn.Sequential(nn.Flatten(), nn.Linear(channels[-1] * voxels, 2 * code))
-            if dense
-            else convolution(dimensions, channels[-1], 2 * code, 1)
-        )
+        self.deepest, self.grid = channels[-1], coarsest(size, levels)
+        self.head = code_head(self.deepest, self.grid, 2 * code, dense=dense)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the code."""
@@ -88,6 +88,13 @@ class Decoder(nn.Module):
         first: Tensor = self.stem(code)
         image: Tensor = self.body(first.reshape(len(code), *self.grid) if self.grid else first)
         return image
+
+
+def code_head(channels: int, grid: Sequence[int], numbers: int, *, dense: bool) -> nn.Module:
+    """The last layer of an encoder: ``(B, channels, *grid)`` to ``(B, numbers)``, or to ``(B, numbers, *grid)``."""
+    if dense:
+        return nn.Sequential(nn.Flatten(), nn.Linear(channels * math.prod(grid), numbers))
+    return convolution(len(grid), channels, numbers, 1)
 
 
 def widths(first: int, levels: int) -> list[int]:
