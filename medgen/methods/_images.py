@@ -38,6 +38,24 @@ def require_image(image: Tensor, shape: Shape, window: Window) -> None:
     )
 
 
+def require_code(code: Tensor, shape: tuple[int, ...]) -> None:
+    """Refuse the codes of another model.
+
+    Args:
+        code: (B, ...).
+        shape: of the code of one image.
+
+    Raises:
+        InputError: the codes have another shape.
+    """
+    if tuple(code.shape[1:]) != tuple(shape):
+        given, asked = (" x ".join(map(str, each)) for each in (code.shape[1:], shape))
+        raise InputError(
+            f"a code has {given} numbers, but those of this model have {asked}",
+            fix="take codes that this model made (medgen latent encode)",
+        )
+
+
 def as_grey(image: Tensor) -> Tensor:
     """Images in [-1, 1], as a window or percentiles give them, mapped to [0, 1] for a Bernoulli likelihood.
 

@@ -1,144 +1,109 @@
-"""Invertible layers for slices and volumes: affine couplings, squeezing, and a multi-scale stack of them."""
+"""Flows of slices and volumes: a multi-scale stack of couplings, and a stack on the flattened image."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from medgen.networks.ranks import convolution
+from medgen.networks.couplings import Coupling, Mask, VectorCoupling
+from medgen.networks.invertible import ActNorm, BatchNorm, Chain, Diagonal, Invertible, Squeeze
 
-BOUND = 2.0
-"""Largest absolute log-scale of a coupling: beyond it float32 loses the log-determinant (it grows with the weights)."""
+FlowNorm = Literal["act", "batch", "none"]
 
-Mask = Literal["checkerboard", "channels"]
+COARSEST = 4
+"""Voxels along the shortest side of the last scale, where no number of scales is named."""
 
 
-class Coupling(nn.Module):
-    """``z = m x + (1 - m) (x exp(s(m x)) + t(m x))`` (Dinh et al. 2017, eq. 9).
+@dataclass(frozen=True)
+class Couplings:
+    """What the couplings of a flow are like.
 
-    Args:
-        dimensions: 2 or 3.
-        channels: of the image.
-        mask: ``checkerboard`` keeps every other voxel, ``channels`` one half of the channels.
-        flipped: keep the others instead.
-        width: channels of the network that makes s and t.
-
-    Shape:
-        ``(B, channels, *size)`` to the same.
+    Attributes:
+        count: of each kind (checkerboard, channels) at each scale.
+        width: channels of their networks at the finest scale.
+        widest: channels of their networks at most; they double with each scale.
+        blocks: residual blocks of their networks; 0 is three plain convolutions.
+        norm: normalisation before each coupling.
+        additive: without a scale, so that volumes change by normalisation alone.
     """
 
-    def __init__(self, dimensions: int, channels: int, mask: Mask, *, flipped: bool, width: int) -> None:
-        super().__init__()
-        self.mask, self.flipped = mask, flipped
-        last = convolution(dimensions, width, 2 * channels)
-        nn.init.normal_(last.weight, std=1e-3)  # type: ignore[arg-type]
-        nn.init.zeros_(last.bias)  # type: ignore[arg-type]
-        self.network = nn.Sequential(
-            convolution(dimensions, channels, width),
-            nn.ReLU(),
-            convolution(dimensions, width, width, 1),
-            nn.ReLU(),
-            last,
-        )
+    count: int
+    width: int
+    widest: int
+    blocks: int = 0
+    norm: FlowNorm = "none"
+    additive: bool = False
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The image of ``x``, and the log-determinant ``(B,)``."""
-        kept = self._kept(x)
-        scale, shift = self._affine(x, kept)
-        return x * scale.exp() + shift, scale.flatten(1).sum(dim=1)
-
-    def inverse(self, z: Tensor) -> Tensor:
-        """The ``x`` that :meth:`forward` maps to ``z``."""
-        kept = self._kept(z)
-        scale, shift = self._affine(z, kept)
-        return (z - shift) * (-scale).exp()
-
-    def _affine(self, x: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-scale and shift, 0 where ``x`` is kept."""
-        raw, shift = self.network(x * kept).chunk(2, dim=1)
-        moved = 1 - kept
-        return BOUND * torch.tanh(raw / BOUND) * moved, shift * moved
-
-    def _kept(self, x: Tensor) -> Tensor:
-        """1 where ``x`` is kept, broadcasting to its shape."""
-        if self.mask == "channels":
-            number = torch.arange(x.shape[1], device=x.device)
-            parity = (number >= x.shape[1] // 2).reshape(1, -1, *[1] * (x.dim() - 2))
-        else:
-            places = torch.meshgrid(*[torch.arange(side, device=x.device) for side in x.shape[2:]], indexing="ij")
-            parity = (torch.stack(places).sum(dim=0) % 2).bool()[None, None]
-        return (parity == self.flipped).to(x.dtype)
+    def layers(self, dimensions: int, channels: int, mask: Mask, count: int, level: int) -> list[Invertible]:
+        """``count`` couplings that keep the one half and the other in turn."""
+        found: list[Invertible] = []
+        width = max(min(self.width, self.widest), min(self.width * 2**level, self.widest))
+        for number in range(count):
+            if self.norm == "act":
+                found.append(ActNorm(dimensions, channels))
+            elif self.norm == "batch":
+                found.append(BatchNorm(dimensions, channels))
+            options = {"width": width, "blocks": self.blocks}
+            flipped = bool(number % 2)
+            found.append(Coupling(dimensions, channels, mask, flipped=flipped, additive=self.additive, **options))
+        return found
 
 
-class MultiScaleFlow(nn.Module):
+class MultiScaleFlow(Invertible):
     """Checkerboard couplings, squeeze, channel couplings, half of the channels out; again on the rest (Fig. 4b).
+
+    A scale and a shift of each number of the code come last: they tell the middle of the image from its border.
 
     Args:
         channels: of the image.
         size: of the image in voxels; each side divisible by ``2 ** (levels - 1)``.
         levels: scales; 1 has no squeeze.
-        couplings: of each kind at each scale.
-        width: channels of the networks of the couplings.
+        couplings: what they are like.
 
     Shape:
         ``(B, channels, *size)`` to a code ``(B, channels * voxels)`` and log-determinants ``(B,)``.
     """
 
-    def __init__(self, channels: int, size: Sequence[int], *, levels: int, couplings: int, width: int) -> None:
+    def __init__(self, channels: int, size: Sequence[int], *, levels: int, couplings: Couplings) -> None:
         super().__init__()
-        dimensions, self.size, self.channels = len(size), tuple(size), channels
-        self.scales = nn.ModuleList()
-        for level in range(levels):
-            last = level + 1 == levels
+        d, self.channels, self.size = len(size), channels, tuple(size)
+        scales: list[Chain] = []
+        for level in range(levels - 1):
+            fine = couplings.layers(d, channels, "checkerboard", couplings.count, level)
+            channels *= 2**d
+            scales.append(Chain([*fine, Squeeze(), *couplings.layers(d, channels, "channels", couplings.count, level)]))
+            channels //= 2
+        # One more, so that every voxel has been moved by the voxels around it.
+        scales.append(Chain(couplings.layers(d, channels, "checkerboard", couplings.count + 1, levels - 1)))
+        self.scales, self.numbers = nn.ModuleList(scales), self.channels * math.prod(size)
+        self.diagonal = Diagonal(self.numbers)
 
-            def stack(channels: int, mask: Mask, count: int) -> nn.ModuleList:
-                options = [bool(number % 2) for number in range(count)]
-                return nn.ModuleList(
-                    Coupling(dimensions, channels, mask, flipped=flipped, width=width) for flipped in options
-                )
-
-            if last:  # one more, so that every voxel has been moved by the voxels around it
-                self.scales.append(stack(channels, "checkerboard", couplings + 1))
-                break
-            fine, coarse = stack(channels, "checkerboard", couplings), channels * 2**dimensions
-            self.scales.append(nn.ModuleList([*fine, *stack(coarse, "channels", couplings)]))
-            channels = coarse // 2
-        self.couplings = couplings
-
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Code and log-determinant."""
-        rest, total, codes = image, image.new_zeros(len(image)), []
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Code and log-determinants."""
+        rest, total, codes = x, x.new_zeros(len(x)), []
         for level, scale in enumerate(self.scales):
-            for number, coupling in enumerate(self._of(scale)):
-                if self._squeezes(level, number):
-                    rest = squeezed(rest)
-                rest, change = coupling(rest)
-                total = total + change
+            rest, change = scale(rest)
+            total = total + change
             if level + 1 < len(self.scales):
                 out, rest = rest.chunk(2, dim=1)
                 codes.append(out.flatten(1))
-        return torch.cat([*codes, rest.flatten(1)], dim=1), total
+        code, change = self.diagonal(torch.cat([*codes, rest.flatten(1)], dim=1))
+        return code, total + change
 
-    def inverse(self, code: Tensor) -> Tensor:
+    def inverse(self, z: Tensor) -> Tensor:
         """The image of a code."""
-        parts = self._parts(code)
+        parts = self._parts(self.diagonal.inverse(z))
         rest = parts.pop()
         for level in reversed(range(len(self.scales))):
             if level + 1 < len(self.scales):
                 rest = torch.cat([parts.pop(), rest], dim=1)
-            couplings = self._of(self.scales[level])
-            for number in reversed(range(len(couplings))):
-                rest = couplings[number].inverse(rest)
-                if self._squeezes(level, number):
-                    rest = unsqueezed(rest)
+            rest = self.scales[level].inverse(rest)  # type: ignore[operator]
         return rest
-
-    def _squeezes(self, level: int, number: int) -> bool:
-        return level + 1 < len(self.scales) and number == self.couplings
 
     def _parts(self, code: Tensor) -> list[Tensor]:
         """The code cut into what leaves each scale."""
@@ -150,24 +115,46 @@ class MultiScaleFlow(nn.Module):
         chunks = torch.split(code, [math.prod(shape) for shape in shapes], dim=1)
         return [chunk.reshape(len(code), *shape) for chunk, shape in zip(chunks, shapes, strict=True)]
 
-    @staticmethod
-    def _of(scale: nn.Module) -> list[Coupling]:
-        return [coupling for coupling in scale.children() if isinstance(coupling, Coupling)]
+
+class DenseFlow(Invertible):
+    """Additive couplings of the flattened image, then a diagonal scale: the network of NICE (section 5.1).
+
+    Args:
+        channels: of the image.
+        size: of the image in voxels.
+        couplings: three or more are needed for every voxel to depend on every other.
+        width: units of a hidden layer.
+        hidden: hidden layers of a coupling.
+
+    Shape:
+        ``(B, channels, *size)`` to a code ``(B, channels * voxels)`` and log-determinants ``(B,)``.
+    """
+
+    def __init__(self, channels: int, size: Sequence[int], *, couplings: int, width: int, hidden: int) -> None:
+        super().__init__()
+        self.shape, self.numbers = (channels, *size), channels * math.prod(size)
+        layers = [
+            VectorCoupling(self.numbers, flipped=bool(n % 2), width=width, hidden=hidden) for n in range(couplings)
+        ]
+        self.chain = Chain([*layers, Diagonal(self.numbers)])
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Code and log-determinants."""
+        result: tuple[Tensor, Tensor] = self.chain(x.flatten(1))
+        return result
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """The image of a code."""
+        return self.chain.inverse(z).reshape(len(z), *self.shape)
 
 
-def squeezed(x: Tensor) -> Tensor:
-    """``(B, C, 2a, 2b[, 2c])`` to ``(B, 2 ** d C, a, b[, c])``: space to depth."""
-    batch, channels, *size = x.shape
-    d = len(size)
-    split = x.reshape(batch, channels, *(edge for side in size for edge in (side // 2, 2)))
-    order = [0, 1, *range(3, 3 + 2 * d, 2), *range(2, 2 + 2 * d, 2)]
-    return split.permute(order).reshape(batch, channels * 2**d, *(side // 2 for side in size))
+def scales_of(size: Sequence[int]) -> int:
+    """Scales until a side would be odd, or the shortest shorter than :data:`COARSEST` voxels.
 
-
-def unsqueezed(x: Tensor) -> Tensor:
-    """The inverse of :func:`squeezed`."""
-    batch, channels, *size = x.shape
-    d = len(size)
-    split = x.reshape(batch, channels // 2**d, *[2] * d, *size)
-    order = [0, 1, *(axis for pair in zip(range(2 + d, 2 + 2 * d), range(2, 2 + d), strict=True) for axis in pair)]
-    return split.permute(order).reshape(batch, channels // 2**d, *(2 * side for side in size))
+    >>> scales_of((64, 64)), scales_of((24, 24, 24)), scales_of((15, 64))
+    (5, 3, 1)
+    """
+    count = 1
+    while all(not side % 2 and side // 2 >= COARSEST for side in size):
+        size, count = [side // 2 for side in size], count + 1
+    return count
