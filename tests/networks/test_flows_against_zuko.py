@@ -17,7 +17,7 @@ FEATURES, WIDTH = 6, 5
 
 def copied(source: list[nn.Module], target: nn.Module, order: torch.Tensor | None = None) -> None:
     """Dense weights, or the middle of the kernels of convolutions, which is all of them on one voxel."""
-    linear = [layer for layer in target.modules() if isinstance(layer, nn.Linear)]
+    linear = [layer for layer in target.modules() if hasattr(layer, "weight")]
     with torch.no_grad():
         for number, (one, other) in enumerate(zip(source, linear, strict=True)):
             weight = one.weight
