@@ -30,7 +30,14 @@ from medgen.networks.flows import Couplings, FlowNorm, MultiScaleFlow, scales_of
 from medgen.networks.invertible import Logit
 from medgen.sampling.batches import Images
 
-PUBLISHED: dict[str, Any] = {"couplings": 3, "width": 1.0, "widest": 512, "blocks": 8, "norm": "batch"}
+PUBLISHED: dict[str, Any] = {
+    "couplings": 3,
+    "width": 1.0,
+    "widest": 512,
+    "blocks": 8,
+    "norm": "batch",
+    "learning_rate": 1e-3,
+}
 """Section 4.1, for images of 32 x 32 (4 blocks for 64 x 64); each side is halved until it is 4."""
 LIMITS = -1.0, 1.0
 """Of a windowed image, normalised."""
@@ -46,24 +53,25 @@ class Config(Settings):
     """Scales; each but the last halves the grid. null: as many as leave a side of 4 voxels, as published."""
     couplings: PositiveInt = 3
     """Of each kind (checkerboard, channels) at each scale; 3 is published."""
-    width: PositiveFloat = 0.5
+    width: PositiveFloat = 0.25
     """Factor on the channels of the networks of the couplings, 64 at the finest scale and doubled with each scale; 1 is
     published for images of 32 x 32, 0.5 for larger ones."""
-    widest: PositiveInt = 128
+    widest: PositiveInt = 512
     """Channels of these networks at most, before the factor."""
     blocks: int = Field(default=0, ge=0, le=32)
     """Residual blocks of these networks; 0 is three plain convolutions."""
     norm: FlowNorm = "act"
     """Before each coupling: ``act`` (Glow's, from the first batch), ``batch`` (published) or ``none``."""
-    noise: NonNegativeFloat = 0.05
-    """Width of the uniform noise on the training images, in normalised units. Of images with N grey levels in a window
+    noise: NonNegativeFloat = 0.2
+    """Width of the uniform noise on the training images, in normalised units; with less, more of what is learnt is the
+    texture of the background, and samples have less of the shape of a head. Of images with N grey levels in a window
     2 / (N - 1) is one level."""
     logit: bool = False
     """Take the logit first; for images in [-1, 1] (``preparation.intensity: {t1: {window: [0, 255]}}``)."""
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     """a of ``logit(a + (1 - 2 a) u)``; published."""
-    learning_rate: PositiveFloat = 1e-3
-    """Adam; published."""
+    learning_rate: PositiveFloat = 3e-3
+    """Adam; 0.001 is published."""
 
     @model_validator(mode="before")
     @classmethod
@@ -76,7 +84,7 @@ class Config(Settings):
     def recipe(self) -> Mapping[str, Any]:
         """The tuned training: rates that rise and fall, clipped gradients, averaged weights."""
         rate = {"kind": "cosine", "warmup": 0.05}
-        tuned = {"schedule": {"learning_rate": rate, "clip": 100.0, "averaging": 0.99}}
+        tuned = {"schedule": {"learning_rate": rate, "clip": 1.0, "averaging": 0.99}}
         return tuned if self.preset == "tuned" else {}
 
 
