@@ -41,6 +41,8 @@ RECIPE = Path(__file__).with_name("novelty.yaml")
 FLOW = {"method": "realnvp", "config": "{levels: 3, couplings: 2, width: 0.5}", "schedule.steps": 400}
 OTHER_SCANNERS, HEADS = range(200, 204), 3
 REAL_SLICES = 40
+SHORT = {"schedule.steps": 300, "schedule.validate_every": 300, "schedule.save_every": 300}
+"""Of the trainings on one patient, who has few slices."""
 
 
 class Run(NamedTuple):
@@ -59,9 +61,8 @@ class Run(NamedTuple):
 # Seeds of the flow are what they are: a slip in the first script took the clock for two of them.
 RUNS = [
     *(Run("vae", seed, {}) for seed in range(3)),
-    *(Run("realnvp", seed, FLOW) for seed in (1795978275, 1795978503, 0)),
+    *(Run("realnvp", seed, FLOW) for seed in (1795978275, 1795978503)),
     Run("two_channels", 0, {"data.inputs": "[t1, t2]"}),
-    Run("axial", 0, {"patches.plane": "axial"}),
 ]
 
 
@@ -198,14 +199,14 @@ def real(options: argparse.Namespace) -> None:
     }
     rows = []
     for trained, held_out in (tuple(usual), tuple(usual)[::-1]):
-        for name, settings in (("vae", {"schedule.steps": 400}), ("realnvp", FLOW)):
+        for name, settings in (("vae", {}), ("realnvp", FLOW)):
             run = options.out / f"real_{name}_{trained}"
             cases = [Case(trained, "train", None, {"t2": usual[trained]})]
             table = write_cases(cases, options.out / f"{trained}.csv")
             fit(
                 run,
                 table,
-                {"data": "{inputs: [t2]}", "schedule.validate_every": 400, **settings},
+                {"data": "{inputs: [t2]}", **settings, **SHORT},
                 options.out / "store",
             )
             model = open_model(run, "cpu", [])

@@ -25,7 +25,6 @@ SCORES = {
 TITLES = {
     "vae": "VAE, sagittal slices",
     "realnvp": "RealNVP, sagittal slices",
-    "axial": "VAE, axial slices",
     "two_channels": "VAE of two channels (T1 and T2), sagittal slices",
 }
 
@@ -73,10 +72,10 @@ def _markdown(numbers: Mapping[str, Any], machine: str) -> str:
         "# Which odd images a generative model tells",
         "",
         "Phantom heads, T1 at 3.5 mm (`medgen phantom head --subjects 40 --spacing 3.5 --seed 7`): "
-        f"{first['training']} patients to train on, {first['held_out']} for validation, which set the limit, and 10 for "
+        f"{first['training']} patients to train on, {first['held_out']} for validation, which set the limit, 10 for "
         "testing. Settings were chosen on other phantoms (seed 412). Every test patient is scored as it is and changed "
         "in each way, by the mean of 16 slices of 64 x 64 in the body. A cell is the area under the ROC curve of "
-        "changed against unchanged test patients: mean over seeds, and in brackets the 95 % interval over patients "
+        "changed against unchanged ones: mean over seeds, and in brackets the 95 % interval over patients "
         "(the widest of the seeds), where it is not a point. *Warned* counts patients beyond the limit that "
         "`medgen novelty fit` stored, over all seeds. *43 numbers* is the description that `medgen predict` compares "
         "without a guard ([odd images](../../explanation/odd-images.md)).",
@@ -156,7 +155,7 @@ def _real_table(numbers: Mapping[str, Any]) -> list[str]:
     lines = [
         "## Real images: T2 of a brain, and T2 of pork and of a prostate",
         "",
-        "Trained on sagittal T2 slices of one MS patient (`brain_ms`, 400 steps), with the other patient as the usual "
+        "Trained on sagittal T2 slices of one MS patient (`brain_ms`, 300 steps), with the other patient as the usual "
         "case, and the other way round: two patients in all, so this shows that the score works on a scanner's images "
         "and says little about how often it fails. A cell is the area under the ROC curve of the 40 slices of each odd "
         "image against the 40 of the held-out patient, mean of both directions. *Odder* counts images whose mean "
