@@ -20,10 +20,12 @@ COMMANDS = {
     "train": "RECIPE --cases --out --set --resume --init-from --max-minutes --device --devices --nodes --precision "
     "--allow-module",
     "predict": "RUN --input -i --output -o --overwrite --resume --nan --geometry --frame --probabilities "
-    "--uncertainty --device",
+    "--uncertainty --guard --device",
     "sample": "RUN --output -o --count --seed --temperature --truncation --interpolate --frames --neighbours "
     "--features --device --overwrite --allow-module",
     "latent encode": "RUN --input -i --output -o --patches --seed --split --device --overwrite --allow-module",
+    "novelty fit": "RUN --input -i --patches --seed --overwrite --device --allow-module",
+    "evaluate likelihood": "RUN --input -i --output -o --odd --split --patches --device --allow-module",
     "evaluate synthesis": "PREDICTIONS REFERENCES --output -o --baselines --store",
     "evaluate segmentation": "PREDICTIONS REFERENCES --output -o --role --classes --split --domain --tolerance "
     "--baselines --store",

@@ -21,6 +21,7 @@ from medgen.cli.failures import exit_code_of
 from medgen.cli.fix import fix
 from medgen.cli.latent import app as latent
 from medgen.cli.models import models
+from medgen.cli.novelty import app as novelty
 from medgen.cli.output import library_notes
 from medgen.cli.parameters import DEFAULTS
 from medgen.cli.phantom import app as phantom
@@ -64,6 +65,7 @@ app.command(train, sort_key=6)
 app.command(predict, sort_key=7)
 app.command(sample, sort_key=7.3)
 app.command(latent)
+app.command(novelty)
 app.command(evaluate)
 app.command(reader_study)
 app.command(benchmark, sort_key=9)

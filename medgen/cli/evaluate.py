@@ -1,4 +1,4 @@
-"""``medgen evaluate synthesis``, ``segmentation`` and ``detection``; ``samples`` is in a file of its own."""
+"""``medgen evaluate``: ``synthesis``, ``segmentation``, ``detection``; the others are in files of their own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from medgen.cli.judging import samples
+from medgen.cli.likelihood import likelihood
 from medgen.cli.parameters import DEFAULTS, Output
 from medgen.types import SplitOrAll
 
@@ -21,6 +22,7 @@ app = App(
     name="evaluate", help="Score a folder of predictions against the truth.", sort_key=8, default_parameter=DEFAULTS
 )
 app.command(samples)
+app.command(likelihood)
 
 
 @app.command

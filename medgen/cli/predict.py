@@ -35,6 +35,7 @@ def predict(
     max_minutes: Annotated[float | None, Parameter(metavar="M")] = None,
     strict: bool = False,
     ensemble: Annotated[tuple[Path, ...], Parameter(name="--ensemble", metavar="RUN")] = (),
+    guard: Annotated[Path | None, Parameter(metavar="RUN")] = None,
     checkpoint: Checkpoint | None = None,
     device: str = "auto",
     allow_module: AllowModule = (),
@@ -55,6 +56,7 @@ def predict(
         medgen predict run -i cases.csv --split test -o predictions
         medgen predict run -i cases.csv -o predictions --probabilities
         medgen predict fold0 --ensemble fold1 -i cases.csv -o predictions
+        medgen predict run -i cases.csv -o predictions --guard vae
         medgen predict run -i cases.csv -o predictions --uncertainty
         medgen predict translator --direction backward -i ct.nii.gz -o t1.nii.gz
 
@@ -84,6 +86,8 @@ def predict(
             unlike those of the training, or an implausible amount of a class.
         ensemble: a further run, such as another fold: probabilities or images
             are averaged; repeatable.
+        guard: run of a generative model after 'medgen novelty fit': warn of a patient that is unlike those it
+            was trained on.
         checkpoint: of a run that has not ended, take its last weights, or those of the best validation so
             far; what is made says so.
         device: 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.
@@ -114,6 +118,7 @@ def predict(
             limits=Limits(max_memory, max_minutes),
             strict=strict,
             ensemble=ensemble,
+            guard=guard,
             device=device,
             allow_modules=allow_module,
             checkpoint=checkpoint,

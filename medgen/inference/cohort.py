@@ -11,6 +11,7 @@ from pathlib import Path
 from medgen.cases import SPLITS, Case, WrongRow, read_rows
 from medgen.errors import CasesFailed, PathError, StorageError, UsageError
 from medgen.files import folder_lock, remove_partial_files
+from medgen.inference.guard import load_guard
 from medgen.inference.jobs import Job, jobs_of, refused
 from medgen.inference.lesions import OnDetected
 from medgen.inference.limits import NO_LIMITS, Limits
@@ -94,6 +95,7 @@ def predict(
     limits: Limits = NO_LIMITS,
     strict: bool = False,
     ensemble: Sequence[str | Path] = (),
+    guard: str | Path | None = None,
     allow_modules: Sequence[str] = (),
     checkpoint: Checkpoint | None = None,
     on_detected: OnDetected | None = None,
@@ -128,6 +130,8 @@ def predict(
             and no file of it is kept.
         ensemble: further runs, such as the other folds, whose images or probabilities are averaged with this one's;
             all are loaded once.
+        guard: run of a generative model with a novelty score (``medgen novelty fit``), which warns of patients that are
+            unlike those it was trained on.
         allow_modules: modules outside medgen that the model may name as its method.
         checkpoint: of a run that has not ended, ``last``: the weights of its last checkpoint, or ``best``: those of its
             best validation so far; likewise of each run of ``ensemble``. All that is made with them says so.
@@ -157,7 +161,7 @@ def predict(
         if not cases:
             raise UsageError(f"the table has no case of split '{split}'", where=source, fix="choose another --split")
         _require_folder_name(output)
-        model = _load(run, ensemble, device, allow_modules, checkpoint)
+        model = _load(run, ensemble, device, allow_modules, checkpoint, guard, direction)
         result = predict_cohort(
             model, cases, output, options, wrong=wrong, overwrite=overwrite, resume=resume, progress=progress
         )
@@ -166,7 +170,7 @@ def predict(
     for option, given in (("--resume", resume), ("--split", split is not None)):
         if given:
             raise UsageError(f"{option} is for a case table, not for one patient", fix="leave it out, or give a .csv")
-    model = _load(run, ensemble, device, allow_modules, checkpoint)
+    model = _load(run, ensemble, device, allow_modules, checkpoint, guard, direction)
     _require_one_image(model, options)
     started = time.monotonic()
     written = model.predict_file(source, output, options, overwrite=overwrite, progress=progress)
@@ -243,11 +247,16 @@ def _load(
     device: str,
     allow_modules: Sequence[str],
     checkpoint: Checkpoint | None,
+    guard: str | Path | None,
+    direction: Direction | None,
 ) -> LoadedModel:
     first, *others = (
         load_model(each, device=device, allow_modules=allow_modules, checkpoint=checkpoint) for each in (run, *ensemble)
     )
-    return first.joined(others) if others else first
+    model = first.joined(others) if others else first
+    if guard is not None:
+        model.guard = load_guard(guard, model.route(direction).reads, device=device, allow_modules=allow_modules)
+    return model
 
 
 def _predict_case(

@@ -19,6 +19,7 @@ from medgen.inference.boosting import BoostedEstimator
 from medgen.inference.channels import dropped_in_training
 from medgen.inference.description import Description, require_alike, settings_of_model
 from medgen.inference.ensemble import count_estimates, estimate_mean
+from medgen.inference.guard import Guard
 from medgen.inference.images import OnUncertainty
 from medgen.inference.labels import Found, OnProbability, found_in
 from medgen.inference.lesions import Detected, OnDetected
@@ -61,6 +62,7 @@ class LoadedModel:
         task: what the model makes.
         classes: names of the classes of a segmentation, without the background: label n is ``classes[n - 1]``.
         members: the models whose results are averaged: this one, and those of :meth:`joined`.
+        guard: warns of odd patients; None where there is none.
 
     Raises:
         ModelError: the description lacks something or contradicts the networks.
@@ -78,6 +80,7 @@ class LoadedModel:
         self.description = dict(description)
         self.source = source
         self.members: tuple[LoadedModel, ...] = (self,)
+        self.guard: Guard | None = None
         self._known = known = Description.parse(description, stages[0].shape, source)
         self.cascade = Cascade(tuple(stages), known.settings, known.patch, device, known.across, first)
         with settings_of_model(source):
@@ -247,6 +250,7 @@ class LoadedModel:
         with memory_errors(need):
             prepared, notes = prepare_patient(images, read, self.preparation, dropped)
             warnings = image_warnings(prepared, (member.preparation for member in self.members))
+            warnings += self.guard.warnings(images, read, dropped) if self.guard else ()
             require_plausible(warnings, strict=options.strict)
             image = prepared.image if len(prepared.image) else prepared.target
             assert image is not None

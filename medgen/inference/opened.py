@@ -26,6 +26,7 @@ _COMMANDS = {
     "translate": "medgen predict",
     "sample": "medgen sample",
     "encode": "medgen latent encode",
+    "compute densities": "medgen evaluate likelihood",
     "compute features": "medgen evaluate samples --features",
 }
 

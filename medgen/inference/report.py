@@ -91,6 +91,7 @@ def write_report(path: Path, model: LoadedModel, options: PredictOptions, cases:
                 **({"unfinished": facts} if (facts := model.description.get("unfinished")) else {}),
                 **({"ensemble_sha256": model.hashes[1:]} if model.hashes[1:] else {}),
                 **model.notices,
+                **({"guard": model.guard.origin} if model.guard else {}),
             },
             "read_options": asdict(options.read),
             "direction": model.route(options.direction).direction,

@@ -76,7 +76,7 @@ def calibrate(
     left_out = range(0, count, -(-count // _ENOUGH))
     pairs = [(training[number], summarise([*training[:number], *training[number + 1 :]])) for number in left_out]
     pairs += [(case, known) for case in held_out]
-    scores = [distance for case, rest in pairs if (distance := max(_distances(case, rest).values(), default=0.0)) > 0]
+    scores = [score for case, rest in pairs if (score := distance(case, rest)) > 0]
     logs, n = np.log(scores or [1.0]), max(1, len(scores))
     spread = float(logs.std(ddof=1)) if n > 1 else 0.0
     beyond = math.exp(float(logs.mean()) + float(t.ppf(1 - _RARE, max(1, n - 1))) * spread * math.sqrt(1 + 1 / n))
@@ -90,6 +90,12 @@ def calibrate(
         f"{1 - _RARE:.0%} prediction limit of a log-normal distribution; a new case of the same kind exceeds it with a "
         f"chance of at most 1 in {n + 1} whatever the distribution, 1 in 100 if it is log-normal",
     )
+
+
+def distance(patient: Mapping[str, Sequence[float]], training: Mapping[str, Fingerprint]) -> float:
+    """The distance of a patient from the training set, of the input that fits worst; 0 where no role is known."""
+    found = (max(_groups(numbers, training[role])) for role, numbers in patient.items() if role in training)
+    return max(found, default=0.0)
 
 
 def unlike_training(
@@ -143,10 +149,6 @@ def _groups(numbers: Sequence[float], known: Fingerprint) -> list[float]:
     return [float(np.sqrt(np.mean(part**2))) for part in np.split(deviation, _ENDS)]
 
 
-def _distances(case: Mapping[str, Sequence[float]], known: Mapping[str, Fingerprint]) -> dict[str, float]:
-    return {role: max(_groups(numbers, known[role])) for role, numbers in case.items() if role in known}
-
-
 def _turned(numbers: Sequence[float], known: Fingerprint) -> tuple[float, tuple[int, ...], tuple[int, ...]]:
     """Turned so that it fits best: which share of its distance is left, with which axes and flips."""
     mean, spread = (
@@ -155,14 +157,14 @@ def _turned(numbers: Sequence[float], known: Fingerprint) -> tuple[float, tuple[
     spread = np.maximum(spread, np.concatenate([_SMALLEST[part] for part in _PROFILES]))
     profiles = np.asarray([np.asarray(numbers)[part] for part in _PROFILES]).reshape(2, 3, PARTS)
 
-    def distance(turned: Array) -> float:
+    def from_training(turned: Array) -> float:
         return float(np.sqrt(np.mean(((turned.ravel() - mean) / spread) ** 2)))
 
-    own, found = distance(profiles), []
+    own, found = from_training(profiles), []
     for perm, flips in product(permutations(range(3)), product((0, 1), repeat=3)):
         if (perm, flips) not in _UPRIGHT:
             moved = profiles[:, list(perm)]
             moved = np.stack([moved[:, axis, :: -1 if flips[axis] else 1] for axis in range(3)], axis=1)
-            found.append((distance(moved), perm, flips))
+            found.append((from_training(moved), perm, flips))
     best, perm, flips = min(found)
     return best / own if own > 0 else 1.0, perm, flips

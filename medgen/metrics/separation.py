@@ -1,0 +1,53 @@
+"""How well a score tells two kinds of cases apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from medgen.metrics.ranking import Ranked, area_under_roc
+from medgen.metrics.resampling import FEWEST, vector
+
+
+class Separation(TypedDict):
+    """The area under the ROC curve, its 95 % interval, and how many there are of either kind."""
+
+    auroc: float
+    ci95: tuple[float, float]
+    n_odd: int
+    n_usual: int
+
+
+def separation(
+    values: ArrayLike, odd: Sequence[bool], *, patients: Sequence[str] | None = None, seed: int = 0, draws: int = 2000
+) -> Separation:
+    """How often an odd case has the greater score than a usual one, a tie counting half.
+
+    Args:
+        values: (N,) finite scores.
+        odd: of each, whether it is odd.
+        patients: of each, whose it is; by default every case has a patient of its own.
+        seed: of the bootstrap.
+        draws: of patients; those without both kinds are left out.
+
+    Returns:
+        NaN where one kind is missing; the interval is NaN for fewer than six patients too.
+
+    >>> separation([1.0, 2.0, 2.0, 3.0], [False, False, True, True])["auroc"]
+    0.875
+    """
+    numbers, positive = vector(values), np.asarray(odd, bool)
+    names = np.unique(np.arange(len(numbers)) if patients is None else np.asarray(patients), return_inverse=True)[1]
+    nothing = np.zeros(0)
+    ranked = Ranked(positive, numbers, np.zeros(0, bool), nothing, np.zeros(0, np.intp))
+    area = float(area_under_roc(ranked, np.ones((1, len(numbers))))[0])
+    low = high = float("nan")
+    count = int(names.max(initial=-1)) + 1
+    if count >= FEWEST and np.isfinite(area):
+        drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=draws)
+        areas = area_under_roc(ranked, drawn[:, names].astype(np.float64))
+        low, high = (float(each) for each in np.nanpercentile(areas, (2.5, 97.5)))
+    return Separation(auroc=area, ci95=(low, high), n_odd=int(positive.sum()), n_usual=int((~positive).sum()))
