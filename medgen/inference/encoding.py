@@ -141,7 +141,7 @@ def encoded(model: Opened, patch: Array) -> Array:
 
 
 def code_shape_of(model: Opened) -> tuple[int, ...]:
-    """Shape of the code of one patch, found by encoding a patch of zeros, so that what cannot be written is refused before the work."""
+    """Shape of the code of one patch, found by encoding zeros: what cannot be written is refused before the work."""
     shape = model.method.shape
     return encoded(model, np.zeros((shape.inputs, *shape.size), np.float32)).shape
 

@@ -16,14 +16,15 @@ UNITS = {"mae": "", "psnr": "dB", "ssim": "", "gradient_energy_ratio": ""}
 
 
 def reconstruction_scores(
-    reconstruction: NDArray[np.floating], image: NDArray[np.floating], *, data_range: float = NORMALISED_RANGE
+    reconstruction: NDArray[np.floating], image: NDArray[np.floating], *, data_range: float | None = NORMALISED_RANGE
 ) -> dict[str, float]:
     """Compare a reconstruction with its image; the mean over the channels.
 
     Args:
         reconstruction: ``(C, A, B)`` or ``(C, X, Y, Z)``, any unit.
         image: as the reconstruction.
-        data_range: width of the range of possible values, for PSNR and SSIM.
+        data_range: width of the range of possible values, for PSNR and SSIM; None takes that of each channel of the
+            image.
 
     Returns:
         ``mae`` in the unit of the images; ``psnr`` in dB, infinite for equal images; ``ssim`` with a uniform window of
@@ -41,7 +42,8 @@ def reconstruction_scores(
     if reconstruction.shape != image.shape or image.ndim not in (3, 4):
         raise ValueError(f"both must be (C, ...) of one shape, not {reconstruction.shape} and {image.shape}")
     found, true = reconstruction.astype(np.float64), image.astype(np.float64)
-    rows = [_scores(one, other, data_range) for one, other in zip(found, true, strict=True)]
+    ranges = [float(np.ptp(each)) if data_range is None else data_range for each in true]
+    rows = [_scores(*each) for each in zip(found, true, ranges, strict=True)]
     return {name: float(np.mean([row[name] for row in rows])) for name in UNITS}
 
 
@@ -50,10 +52,16 @@ def _scores(found: NDArray[np.float64], true: NDArray[np.float64], data_range: f
     similarity, energy = ssim_map(found, true, data_range=data_range), gradient_energy(true)
     return {
         "mae": float(np.abs(found - true).mean()),
-        "psnr": 10 * math.log10(data_range**2 / squared) if squared > 0 else math.inf,
-        "ssim": float(similarity.mean()) if similarity.size else math.nan,
+        "psnr": _decibel(data_range, squared),
+        "ssim": float(similarity.mean()) if similarity.size and data_range > 0 else math.nan,
         "gradient_energy_ratio": gradient_energy(found) / energy if energy > 0 else math.nan,
     }
+
+
+def _decibel(peak: float, squared: float) -> float:
+    if squared == 0:
+        return math.inf
+    return 10 * math.log10(peak**2 / squared) if peak > 0 else math.nan
 
 
 def gradient_energy(image: NDArray[np.float64]) -> float:
