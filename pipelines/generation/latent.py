@@ -74,7 +74,7 @@ FACTORS = {
     "domain": "scanner (with it noise and bias)",
 }
 PATCHES = 16
-"""Slices of each patient, for probes of the slices and for real patients."""
+"""Slices of each patient whose reconstruction is scored."""
 
 
 def main() -> None:
@@ -99,8 +99,8 @@ def run(out: Path, data: Path | None) -> None:
         )
     for name, recipe in (("slices", SLICES), ("brains", BRAINS), ("flair", FLAIR)):
         trained(recipe, phantom, out / name)
-    for name, patches in (("slices", PATCHES), ("brains", None)):
-        probed(out, name, phantom, patches)
+    for name in ("slices", "brains"):
+        probed(out, name, phantom)
     pictures(out, phantom)
     if data is not None:
         real = real_table(data.resolve(), out / "real.csv")
@@ -130,9 +130,9 @@ def trained(recipe: dict[str, Any], cases: Path, folder: Path) -> None:
     folder.with_name(f"{folder.name}_seconds.json").write_text(json.dumps(round(spent)))
 
 
-def probed(out: Path, name: str, cases: Path, patches: int | None) -> None:
+def probed(out: Path, name: str, cases: Path) -> None:
     """Codes of all patients, and probes of these, of pixels, and of the network without training."""
-    codes = encode(out / name, cases, out / f"{name}.csv", patches=patches, overwrite=True)
+    codes = encode(out / name, cases, out / f"{name}.csv", device="cpu", overwrite=True)
     probes = probe_codes(
         codes, cases.with_name("factors.csv"), factors=list(FACTORS), run=out / name, cases=cases, seed=0
     )
@@ -191,7 +191,7 @@ def write_page(out: Path) -> None:
 
 HEAD = (
     "Brains of a phantom on two scanners (92 patients, seed 22) and VAEs of 1200 steps: axial T1 slices, 64 x 64 at "
-    "3.5 mm (16 of each patient), and whole T1 brains, 24 x 32 x 24 at 7 mm. Code of 32 numbers, seed 0. Probes are "
+    "3.5 mm (the middle one of each patient), and whole T1 brains, 24 x 32 x 24 at 7 mm. Code of 32 numbers, seed 0. Probes are "
     "ridge and logistic regressions, cross-validated over patients; in brackets the 95 % interval over patients. "
     "Training needs no factor, so the codes of its patients are probed with those of the others. One of two x86 "
     "cores, 2026-11-29; processor seconds of the trainings are in `latent.json`. Commands: "

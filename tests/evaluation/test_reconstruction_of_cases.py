@@ -7,7 +7,6 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from mean_model import AFFINE, save
 from PIL import Image
 from toy_samplers import LINEAR, NOISE, save_toy
 
@@ -17,6 +16,11 @@ from medgen.evaluation.reconstruction import reconstruct, reconstruction_table
 WINDOW = {"t1": {"window": [0, 1000]}}
 HERE = {"device": "cpu", "allow_modules": [LINEAR, NOISE]}
 EDGES = np.array([100.0, 400.0, 700.0, 900.0])
+AFFINE = np.array([[-1.5, 0, 0, 20], [0, 2, 0, -30], [0, 0, 2.5, 5], [0, 0, 0, 1.0]])
+
+
+def save(image: np.ndarray, path: Path) -> None:
+    nibabel.save(nibabel.Nifti1Image(image, AFFINE), path)
 
 
 @pytest.fixture
