@@ -12,6 +12,7 @@ from medgen.training.model_folder import save_model
 
 NOISE, MEANS, JUDGE = "toy_samplers.noise", "toy_samplers.means", "toy_samplers.judge"
 LIKELY = "toy_samplers.likely"
+LINEAR = "toy_samplers.linear"
 
 
 def save_toy(
