@@ -93,8 +93,8 @@ class Config(Settings):
     prior: Literal["normal", "flow"] = "normal"
     """``flow``: a density of dense codes that is learnt along, by zuko (``pip install 'medgen[flows]'``)."""
     beta: NonNegativeFloat = 1.0
-    """Weight of the KL term; 1 is the bound. Of few training images the codes then fill only parts of the prior, and
-    samples look like nothing: on ten phantom heads 40 made heads (``pipelines/generation``)."""
+    """Weight of the KL term; 1 is the bound. Of few patients the codes then fill only parts of the prior, and samples
+    are pieces of heads; 40 made whole and smooth ones of phantoms (``docs/how-to/train-a-vae.md``)."""
     warmup: float = Field(default=0.0, ge=0, le=1)
     """Share of the training in which beta rises from 0 in a line."""
     free_bits: NonNegativeFloat = 0.0

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Normal
 
 from medgen.errors import UsageError
-from medgen.losses.variational import standard_normal_log_prob
 
 Kind = Literal["spline", "affine", "additive"]
 
@@ -44,7 +44,7 @@ class VectorFlow(nn.Module):
         features: numbers of a vector, at least 1.
         transforms: couplings; an even number moves every feature equally often.
         hidden: features of the layers of the network of each coupling.
-        kind: ``spline`` (neural spline flow), ``affine`` (RealNVP) or ``additive`` (NICE, whose only scale is the first).
+        kind: ``spline`` (neural spline flow), ``affine`` (RealNVP) or ``additive`` (NICE: only the first scale).
 
     Raises:
         UsageError: zuko is not installed.
@@ -68,9 +68,13 @@ class VectorFlow(nn.Module):
         couplings: list[nn.Module] = []
         for number in range(transforms):
             if not number % 2:
-                odd = torch.randperm(features, generator=order) % 2 == 1
+                odd = torch.randperm(features, generator=order, device="cpu") % 2 == 1
             mask = odd if number % 2 else ~odd
-            couplings.append(GeneralCouplingTransform(features, mask=mask, hidden_features=hidden, **options))
+            with torch.device(
+                "cpu"
+            ):  # zuko counts its mask, and on the meta device, where recipes are checked, it cannot
+                coupling = GeneralCouplingTransform(features, mask=mask, hidden_features=hidden, **options)
+            couplings.append(coupling.to(self.shift.device))
         self.couplings = LazyComposedTransform(*couplings)
 
     def normalised(self, x: Tensor) -> Tensor:
@@ -86,7 +90,8 @@ class VectorFlow(nn.Module):
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-density ``(B,)`` in nats of vectors ``(B, features)``."""
         z, determinant = self._forward(x)
-        return standard_normal_log_prob(z) + determinant
+        normal: Tensor = Normal(0.0, 1.0).log_prob(z).sum(dim=1)  # type: ignore[no-untyped-call]
+        return normal + determinant
 
     def _forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The vectors on the normal side, and log-determinants ``(B,)``."""
