@@ -60,6 +60,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "spatial": {"code": "spatial", "backbone": "monai", "latent": 4, "beta": 1.0},
 }  # fmt: skip
 """What differs from the defaults."""
+_BATCH = {"batch": 100}
+SCHEDULES = {"vae2014": _BATCH, "planar2015": _BATCH, "iaf2016": {"batch": 128, "averaging": 0.999}}
 
 
 class Config(Settings):
@@ -125,10 +127,7 @@ class Config(Settings):
 
     def recipe(self) -> Mapping[str, Any]:
         """The batch and the moving average that go with a published preset."""
-        batches: dict[str, dict[str, Any]] = {
-            "vae2014": {"batch": 100}, "planar2015": {"batch": 100}, "iaf2016": {"batch": 128, "averaging": 0.999},
-        }  # fmt: skip
-        return {"schedule": batches[self.preset]} if self.preset in batches else {}
+        return {"schedule": SCHEDULES[self.preset]} if self.preset in SCHEDULES else {}
 
 
 class VAE(Method, Samples, Encodes, HasDensity, HasFeatures):

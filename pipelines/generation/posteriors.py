@@ -5,9 +5,9 @@
     python pipelines/generation/posteriors.py score --cases heads/cases.csv --out posteriors
     python pipelines/generation/posteriors.py page --out posteriors
 
-The same axial T1 slices, steps and seeds for each. Held-out slices are judged by the evidence lower bound, the mean over
-64 draws, and by the importance-weighted bound of these draws. A patient counts once: intervals are over patients and
-seeds. No setting was tuned. What is done already is skipped.
+The same axial T1 slices, steps and seeds for each. Held-out slices are judged by the evidence lower bound, the mean
+over 64 draws, and by the importance-weighted bound of these draws. A patient counts once: intervals are over patients
+and seeds. No setting was tuned. What is done already is skipped.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def score(options: argparse.Namespace) -> None:
     for run in runs(options):
         if not run.done or run.bounds.is_file():
             continue
-        model = open_model(run.folder, "cpu")
+        model = open_model(run.folder, "cpu", ())
         store = options.out / "store"
         held = reference_patches(model, options.cases, split="test", count=SLICES, store=store)
         images = torch.from_numpy(held.images)
@@ -147,7 +147,7 @@ def _markdown(found: Any, tables: Any, differences: Any, options: argparse.Names
         "Numbers of each run and patient are in `posteriors.json`; the commands are in "
         f"`pipelines/generation/posteriors.py` ({options.machine}).",
         "",
-        "| posterior | ELBO | difference | bound of 64 draws | difference | its gain over the ELBO | processor seconds |",
+        "| posterior | ELBO | difference | bound of 64 draws | difference | gain over the ELBO | processor seconds |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, rows in found.items():
@@ -176,7 +176,7 @@ def _picture(tables: Any, path: Path) -> None:
 
     figure, axis = pyplot.subplots(figsize=(5, 2.6))
     for offset, (bound, label) in enumerate(BOUNDS.items()):
-        for place, (name, rows) in enumerate(tables[bound].items()):
+        for place, rows in enumerate(tables[bound].values()):
             means = [float(np.mean(row)) for row in rows]
             where = [place + 0.2 * offset - 0.1] * len(means)
             axis.plot(where, means, "ox"[offset], color=f"C{offset}", label=None if place else label)

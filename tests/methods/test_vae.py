@@ -1,4 +1,4 @@
-"""The variational autoencoder: its bounds on a model with a known likelihood, likelihoods, posteriors, priors, errors."""
+"""The variational autoencoder: bounds where the likelihood is known, likelihoods, posteriors, priors, errors."""
 
 import math
 
