@@ -42,7 +42,7 @@ from medgen.sampling.batches import Images
 
 PUBLISHED: dict[str, Any] = {
     "latent": 128, "posterior": "deterministic", "reconstruction_weight": 1.0, "adversarial_weight": 1.0,
-    "code_weight": 1.0, "discriminator_width": 1.0, "norm": "batch", "spectral_norm": False, "learning_rate": 2e-4,
+    "code_weight": 1.0, "discriminator_width": 128, "norm": "batch", "spectral_norm": False, "learning_rate": 2e-4,
     "discriminator_learning_rate": None, "beta1": 0.5, "beta2": 0.9,
 }  # fmt: skip
 """Those of the public code of V. Shepardson; lambda was tuned for each data set in the publication, 1 to 50."""
@@ -63,8 +63,8 @@ class Config(AutoencoderConfig):
     """Of ``-log D`` of both images; 1 is published."""
     code_weight: NonNegativeFloat = 1.0
     """Of ``-log C``; 1 is published."""
-    discriminator_width: PositiveFloat = 0.25
-    """Factor on the channels of D: 128 at its finest hidden grid."""
+    discriminator_width: PositiveInt = 32
+    """Channels of the finest maps of D; they double with each halving, up to 8 times as many."""
     code_discriminator_width: PositiveInt = 256
     """Units of the hidden layers of C."""
     norm: Norm = "none"
@@ -102,10 +102,13 @@ class AlphaGAN(Method, Samples, Encodes, HasFeatures):
 
     def __init__(self, config: Config, shape: Shape) -> None:
         super().__init__(config, shape)
-        width = max(4, round(128 * config.discriminator_width))
         self.encoder, self.decoder = encoder_and_decoder(config, shape)
         self.discriminator = DCDiscriminator(
-            shape.inputs, shape.size, width=width, norm=config.norm, spectral=config.spectral_norm
+            shape.inputs,
+            shape.size,
+            width=config.discriminator_width,
+            norm=config.norm,
+            spectral=config.spectral_norm,
         )
         self.code_discriminator = LatentDiscriminator(
             config.latent,

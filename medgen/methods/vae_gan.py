@@ -8,8 +8,9 @@ l-th layer of its discriminator. With z drawn from q(z|x), ``x~ = Dec(z)``, ``x_
 * ``L_llike = -log N(Dis_l(x); Dis_l(x~), s^2)``, s = 1 in the publication;
 * ``L_GAN = log Dis(x) + log(1 - Dis(x~)) + log(1 - Dis(x_p))``.
 
-L_GAN``, the discriminator ``-L_GAN``. So no part of L_GAN reaches the encoder, and the discriminator cannot make its maps
-small to please L_llike. All three are differentiated on one graph before any of them steps.
+The gradients are those of algorithm 1: the encoder minimises ``L_prior + L_llike``, the decoder ``gamma L_llike -
+L_GAN``, the discriminator ``-L_GAN``. So no part of L_GAN reaches the encoder, and the discriminator cannot shrink its
+maps to please L_llike. All three are differentiated on one graph before any of them steps.
 
 Where s is not 1, s^2 is the mean squared error of the maps of a batch, which maximises the likelihood: then the
 balance of encoder and prior does not depend on how large the discriminator makes its maps.
@@ -49,7 +50,7 @@ LEAST_VARIANCE = 1e-6
 """Of a number of the maps: a reconstruction without error has no likelihood else."""
 PUBLISHED: dict[str, Any] = {
     "latent": 128, "layer": 3, "variance": "one", "gamma": 1e-5, "beta": 1.0, "objective": "minimax",
-    "real_share": 0.66, "margin": 0.35, "discriminator_width": 1.0, "norm": "batch", "spectral_norm": False,
+    "real_share": 0.66, "margin": 0.35, "discriminator_width": 128, "norm": "batch", "spectral_norm": False,
     "optimizer": "rmsprop", "learning_rate": 3e-4, "discriminator_learning_rate": None,
 }  # fmt: skip
 """Those of the authors' code for faces of 64 x 64 (``celeba_aegan.py``)."""
@@ -80,8 +81,8 @@ class Config(AutoencoderConfig):
     margin: PositiveFloat | None = None
     """Where a loss is lower than the equilibrium by more, the discriminator makes no step; where one is higher by more,
     the decoder makes none; if that leaves none, both do. Null: both always. 0.35 is published."""
-    discriminator_width: PositiveFloat = 0.25
-    """Factor on the channels of the discriminator: 128 at its finest hidden grid."""
+    discriminator_width: PositiveInt = 32
+    """Channels of the finest maps of the discriminator; they double with each halving, up to 8 times as many."""
     norm: Norm = "none"
     """Normalisation of the discriminator, but for its first layer; batch is published."""
     spectral_norm: bool = True
@@ -108,17 +109,20 @@ class VAEGAN(Method, Samples, Encodes, HasFeatures):
 
     config_class = Config
     batch_class = Images
-    learns = "encoder/reconstruction"
+    learns = "discriminator/real"  # L_llike may rise, since the discriminator changes its maps
     dimensions = (2, 3)
     opponents: ClassVar = {"discriminator": 2 * math.log(2)}
     config: Config
 
     def __init__(self, config: Config, shape: Shape) -> None:
         super().__init__(config, shape)
-        width = max(4, round(128 * config.discriminator_width))
         self.encoder, self.decoder = encoder_and_decoder(config, shape)
         self.discriminator = DCDiscriminator(
-            shape.inputs, shape.size, width=width, norm=config.norm, spectral=config.spectral_norm
+            shape.inputs,
+            shape.size,
+            width=config.discriminator_width,
+            norm=config.norm,
+            spectral=config.spectral_norm,
         )
         if config.layer > (layers := len(self.discriminator.levels)):
             raise UsageError(
