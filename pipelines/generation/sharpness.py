@@ -53,13 +53,13 @@ class Row(NamedTuple):
 
 
 ROWS = {
-    "vae": Row("vae", "VAE", {}, 800),
-    "vae_gan": Row("vae_gan", "VAE/GAN", {}, 400),
-    "adversarial_autoencoder": Row("adversarial_autoencoder", "AAE", {}, 800),
-    "alpha_gan": Row("alpha_gan", "alpha-GAN", {}, 400),
+    "vae": Row("vae", "VAE", {}, 600),
+    "vae_gan": Row("vae_gan", "VAE/GAN", {}, 300),
+    "adversarial_autoencoder": Row("adversarial_autoencoder", "AAE", {}, 600),
+    "alpha_gan": Row("alpha_gan", "alpha-GAN", {}, 300),
 }
 TRIALS = {
-    f"layer {layer}, gamma {gamma:g}": Row("vae_gan", "", {"layer": layer, "gamma": gamma}, 400)
+    f"layer {layer}, gamma {gamma:g}": Row("vae_gan", "", {"layer": layer, "gamma": gamma}, 300)
     for layer, gamma in ((2, 1e-3), (2, 1e-2), (2, 1e-4), (1, 1e-3), (3, 1e-3))
 }
 
