@@ -60,7 +60,7 @@ ROWS = {
 }
 TRIALS = {
     f"layer {layer}, gamma {gamma:g}": Row("vae_gan", "", {"layer": layer, "gamma": gamma}, 300)
-    for layer, gamma in ((2, 1e-3), (2, 1e-2), (2, 1e-4), (1, 1e-3), (3, 1e-3))
+    for layer, gamma in ((2, 1e-3), (2, 1e-2), (1, 1e-2), (2, 1e-1))
 }
 
 
@@ -131,7 +131,7 @@ def score(folder: Path, cases: Path) -> dict[str, Any]:
 def tune(options: argparse.Namespace) -> None:
     """One training of each choice of l and gamma, on other phantoms."""
     options.out.mkdir(parents=True, exist_ok=True)
-    for name, row in {"vae": ROWS["vae"], **TRIALS}.items():
+    for name, row in {"vae": ROWS["vae"], **TRIALS, **ROWS}.items():
         folder = options.out / name.replace(" ", "_").replace(",", "")
         content = run(row, options.cases, folder, TUNING_SEED)
         means = {m: np.mean([p[m] for p in content["patients"].values()]) for m in METRICS}
