@@ -66,9 +66,9 @@ def hybrid(
     image: Tensor,
     observed: Tensor,
     loss: Callable[[Tensor], Tensor],
+    voxels: Tensor,
     *,
     alpha: float,
-    voxels: Tensor,
 ) -> dict[str, Tensor]:
     """``alpha L_CVAE + (1 - alpha) L_GSNN`` (Sohn et al. 2015, section 4.2), to be minimised, by its terms.
 
@@ -77,8 +77,8 @@ def hybrid(
         image: x, (B, C, *size).
         observed: y as the recognition network sees it.
         loss: ``-log p(y|x,z)`` in nats a voxel, of the raw output for a code.
-        alpha: weight of the bound; a term of weight 0 is left out.
         voxels: that the loss is a mean over, in the whole batch.
+        alpha: weight of the bound; a term of weight 0 is left out.
     """
     maps, prior = network.prior(image)
     losses: dict[str, Tensor] = {}

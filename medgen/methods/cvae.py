@@ -114,7 +114,7 @@ class CVAE(Method, Predicts):
         """One step down the hybrid objective, in nats a voxel."""
         loss, voxels = self._loss(batch, self.config.scale_power)
         source, alpha = batch.source, self.config.alpha
-        yield Update("cvae", hybrid(self.network, source, batch.target, loss, alpha=alpha, voxels=voxels))
+        yield Update("cvae", hybrid(self.network, source, batch.target, loss, voxels, alpha=alpha))
 
     def score(self, batch: Paired) -> dict[str, float]:
         """The negative bound and its KL term in nats a voxel, and the mean absolute error of the prediction."""
