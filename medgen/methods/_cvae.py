@@ -34,6 +34,9 @@ class ConditionalConfig(Config):
     """Factor on the channels of every network."""
     alpha: float = Field(default=1.0, ge=0, le=1)
     """Weight of the bound in the hybrid objective; the rest goes to the loss with codes of the prior (GSNN)."""
+    warmup: float = Field(default=0.3, ge=0, le=1)
+    """Share of the training over which the weight of the KL term rises from 0 to 1, so that codes are learnt before
+    they cost; 0: the bound from the start."""
     prediction_samples: NonNegativeInt = 0
     """Codes of the prior over which the prediction without chance is averaged, the same ones for every image; 0 takes
     the mean of the prior for the only code."""
@@ -61,6 +64,11 @@ def window() -> Window:
     return Window(multiple=CELL, align=PERIOD, minimum=PERIOD, tile=WHOLE, halo=PERIOD)
 
 
+def kl_weight(config: ConditionalConfig, progress: float) -> float:
+    """The weight of the KL term after this share of the training, in [0, 1]."""
+    return min(1.0, progress / config.warmup) if config.warmup else 1.0
+
+
 def hybrid(
     network: ConditionalUNet,
     image: Tensor,
@@ -69,6 +77,7 @@ def hybrid(
     voxels: Tensor,
     *,
     alpha: float,
+    kl_weight: float = 1.0,
 ) -> dict[str, Tensor]:
     """``alpha L_CVAE + (1 - alpha) L_GSNN`` (Sohn et al. 2015, section 4.2), to be minimised, by its terms.
 
@@ -79,6 +88,7 @@ def hybrid(
         loss: ``-log p(y|x,z)`` in nats a voxel, of the raw output for a code.
         voxels: that the loss is a mean over, in the whole batch.
         alpha: weight of the bound; a term of weight 0 is left out.
+        kl_weight: factor on the KL term; 1 is the bound.
     """
     maps, prior = network.prior(image)
     losses: dict[str, Tensor] = {}
@@ -86,7 +96,7 @@ def hybrid(
         posterior = network.posterior(image, observed, prior)
         code = posterior.at(torch.randn_like(posterior.mean))
         losses["reconstruction"] = alpha * loss(network.generated(maps, code, image))
-        losses["kl"] = alpha * gaussian_kl_between(*posterior, *prior).sum() / voxels
+        losses["kl"] = alpha * kl_weight * gaussian_kl_between(*posterior, *prior).sum() / voxels
     if alpha < 1:
         code = prior.at(torch.randn_like(prior.mean))
         losses["prior_sampled"] = (1 - alpha) * loss(network.generated(maps, code, image))

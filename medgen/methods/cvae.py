@@ -23,7 +23,17 @@ from torch import Tensor
 from torch.optim import Adam, Optimizer
 
 from medgen.losses.variational import log_density_each
-from medgen.methods._cvae import PERIOD, ConditionalConfig, bound, drawn, fixed_codes, hybrid, new_conditional, repeated
+from medgen.methods._cvae import (
+    PERIOD,
+    ConditionalConfig,
+    bound,
+    drawn,
+    fixed_codes,
+    hybrid,
+    kl_weight,
+    new_conditional,
+    repeated,
+)
 from medgen.methods._cvae import window as shared_window
 from medgen.methods._paired import Region, covered
 from medgen.methods.base import Method, Predicts, Shape, Update, Window
@@ -113,8 +123,8 @@ class CVAE(Method, Predicts):
     def updates(self, batch: Paired, progress: float) -> Iterator[Update]:
         """One step down the hybrid objective, in nats a voxel."""
         loss, voxels = self._loss(batch, self.config.scale_power)
-        source, alpha = batch.source, self.config.alpha
-        yield Update("cvae", hybrid(self.network, source, batch.target, loss, voxels, alpha=alpha))
+        x, y, weight = batch.source, batch.target, kl_weight(self.config, progress)
+        yield Update("cvae", hybrid(self.network, x, y, loss, voxels, alpha=self.config.alpha, kl_weight=weight))
 
     def score(self, batch: Paired) -> dict[str, float]:
         """The negative bound and its KL term in nats a voxel, and the mean absolute error of the prediction."""

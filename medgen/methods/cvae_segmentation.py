@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.optim import Adam, Optimizer
 
 from medgen.losses.segmentation import cross_entropy, one_hot
-from medgen.methods._cvae import ConditionalConfig, bound, drawn, fixed_codes, hybrid, new_conditional
+from medgen.methods._cvae import ConditionalConfig, bound, drawn, fixed_codes, hybrid, kl_weight, new_conditional
 from medgen.methods._cvae import window as shared_window
 from medgen.methods.base import Method, Predicts, Shape, Update, Window
 from medgen.sampling.batches import Labelled
@@ -77,7 +77,8 @@ class CVAESegmentation(Method, Predicts):
 
     def updates(self, batch: Labelled, progress: float) -> Iterator[Update]:
         """One step down the hybrid objective, in nats a voxel."""
-        yield Update("cvae", hybrid(self.network, *self._task(batch), alpha=self.config.alpha))
+        weight = kl_weight(self.config, progress)
+        yield Update("cvae", hybrid(self.network, *self._task(batch), alpha=self.config.alpha, kl_weight=weight))
 
     def score(self, batch: Labelled) -> dict[str, float]:
         """The negative bound and its KL term in nats a voxel, and the Dice of the prediction over all classes."""

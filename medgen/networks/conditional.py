@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from medgen.networks.half_resolution import CHANNELS, FACTOR, HalfResolutionUNet, Pyramid
 from medgen.networks.ranks import convolution
@@ -34,8 +35,9 @@ class Gaussian(NamedTuple):
 class ConditionalUNet(nn.Module):
     """Prior p(z|x), recognition q(z|x,y) and generation p(y|x,z) of Sohn et al. 2015 around one half-resolution U-Net.
 
-    The code is a map on the coarsest grid of the U-Net, of which each place depends on the image around it alone, and
-    enters there; or, ``shared``, one vector for the whole image. The prior of a map is read off the deepest maps of the
+    The code is a map on the coarsest grid of the U-Net, of which each place depends on the image around it alone; or,
+    ``shared``, one vector for the whole image. It is added to the maps of every level: by the deepest alone, training
+    ends with codes that nothing reads. The prior of a map is read off the deepest maps of the
     U-Net itself. That of a shared vector is standard normal: a dependence on the image would differ from tile to tile
     of a volume, and the generation network, which sees the image, can make up for it (Sohn et al., section 4.1).
 
@@ -69,7 +71,7 @@ class ConditionalUNet(nn.Module):
         deepest = self.generation.widths[-1]
         self.recognition = Recognition(inputs + observed, latent, width=width, dimensions=dimensions)
         self.prior_head = None if shared else convolution(dimensions, deepest, 2 * latent, 1)
-        self.injection = convolution(dimensions, latent, deepest, 1)
+        self.injections = nn.ModuleList(convolution(dimensions, latent, count, 1) for count in self.generation.widths)
 
     def prior(self, image: Tensor) -> tuple[Pyramid, Gaussian]:
         """The maps of the U-Net for an image ``(B, inputs, *size)``, and p(z|x)."""
@@ -89,7 +91,14 @@ class ConditionalUNet(nn.Module):
 
     def generated(self, maps: Pyramid, code: Tensor, image: Tensor) -> Tensor:
         """The raw result ``(B, outputs, *size)`` of a code; ``maps`` are those of :meth:`prior`."""
-        result: Tensor = self.generation.decoded([*maps[:-1], maps[-1] + self.injection(code)], image)
+        told = []
+        for layer, each in zip(self.injections, maps, strict=True):
+            message = layer(code)
+            if not self.shared and message.shape != each.shape:
+                kind = "trilinear" if code.dim() == 5 else "bilinear"
+                message = functional.interpolate(message, size=each.shape[2:], mode=kind)
+            told.append(each + message)
+        result: Tensor = self.generation.decoded(told, image)
         return result
 
 

@@ -37,9 +37,9 @@ def pairs(size=(32, 32), count=2, **config):
 
 
 def labels(size=(32, 32), **config):
-    return lively(cvae_segmentation.METHOD(cvae_segmentation.Config(**SMALL, **config), Shape(1, 3, size))), torch.randn(
-        2, 1, *size, generator=seeded()
-    )
+    return lively(
+        cvae_segmentation.METHOD(cvae_segmentation.Config(**SMALL, **config), Shape(1, 3, size))
+    ), torch.randn(2, 1, *size, generator=seeded())
 
 
 def test_kl_of_two_gaussians():
