@@ -5,8 +5,8 @@
     python pipelines/generation/cvae.py page --out runs/cvae --docs docs/results/generation
 
 `ct` trains `cvae_ct.yaml` and the same recipe with `method: supervised`, and looks at 16 draws of each test patient.
-`outlines` gives every training patient the skull of three raters, who call bone what lies above 150, 350 and 650 HU, one
-row of the table each; trains `cvae_outlines.yaml` and a U-Net (`method: segmentation`) on the same rows, steps and
+`outlines` gives every training patient the skull of three raters, who call bone what lies above 150, 350 and 650 HU,
+one row of the table each; trains `cvae_outlines.yaml` and a U-Net (`method: segmentation`) on the same rows, steps and
 batches; and compares 16 outlines with those of the three raters. A run that is there is not trained again.
 """
 
@@ -211,9 +211,9 @@ def _ct_lines(found: dict[str, Any]) -> list[str]:
         "## Many plausible CTs",
         "",
         f"Head phantom at {SPACING} mm, seed {SEED}, {SPLITS[0]} training and {len(rows)} test patients, one training",
-        "of each method with `pipelines/generation/cvae_ct.yaml`; means over patients with 95 % intervals, in the mask;",
-        f"{found['machine']}, {found['date']}, {seconds['cvae']} (`supervised`: {seconds['supervised']}) processor",
-        "seconds of training.",
+        "of each method with `pipelines/generation/cvae_ct.yaml`; means over patients with 95 % intervals, in the",
+        f"mask; {found['machine']}, {found['date']}, {seconds['cvae']} (`supervised`: {seconds['supervised']})",
+        "processor seconds of training.",
         "",
         "| | |",
         "|---|---|",

@@ -9,7 +9,7 @@ import torch
 from medgen.inference.tiles import predict_tiles
 from medgen.losses.variational import gaussian_kl, gaussian_kl_between, log_density_each
 from medgen.methods import cvae, cvae_segmentation
-from medgen.methods._cvae import PERIOD, bound, drawn, fixed_codes, hybrid, repeated
+from medgen.methods._cvae import PERIOD, bound, drawn, fixed_codes, hybrid, kl_weight, repeated
 from medgen.methods.base import Shape
 from medgen.networks.conditional import ConditionalUNet, Gaussian
 from medgen.sampling.batches import Labelled, Paired
@@ -105,6 +105,34 @@ def test_hybrid_objective_by_hand():
     assert terms(0.0) == pytest.approx({"prior_sampled": 1 + 2 * first})
     expected = {"reconstruction": 2 + first, "kl": divergence, "prior_sampled": 3 * (1 + 2 * second)}
     assert terms(0.25) == pytest.approx({name: value / 4 for name, value in expected.items()})
+
+
+def test_the_weight_of_the_kl_term_rises_to_1():
+    config = cvae.Config(warmup=0.5)
+    assert [kl_weight(config, progress) for progress in (0, 0.25, 0.5, 0.9)] == [0, 0.5, 1, 1]
+    assert kl_weight(cvae.Config(warmup=0), 0) == 1
+    image = torch.zeros(2, 1, 8, 8)
+    whole, half = (
+        hybrid(Affine(), image, image, torch.mean, torch.tensor(128.0), alpha=1, kl_weight=weight)
+        for weight in (1, 0.5)
+    )
+    assert half["kl"] == whole["kl"] / 2
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_every_level_reads_the_code(shared):
+    network = ConditionalUNet(1, 2, 1, latent=2, shared=shared, width=0.125, dimensions=2)
+    lively(network)
+    image = torch.randn(1, 1, 16, 16, generator=seeded())
+    maps, prior = network.prior(image)
+    before = network.generated(maps, prior.at(torch.ones_like(prior.mean)), image)
+    for layer in network.injections:
+        weight = layer.weight.detach().clone()
+        with torch.no_grad():
+            layer.weight.zero_()
+            after = network.generated(maps, prior.at(torch.ones_like(prior.mean)), image)
+            layer.weight.copy_(weight)
+        assert not torch.allclose(before, after, atol=1e-4)
 
 
 def test_bound_is_the_loss_of_a_code_and_the_divergence():
