@@ -139,3 +139,33 @@ def summed(each: Tensor) -> Tensor:
 def widened(tensor: Tensor) -> Tensor:
     """In 32 bits at least."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+    return -0.5 * (code.square() + math.log(2 * math.pi)).flatten(1).sum(dim=1)
+
+
+def gaussian_kl_between(mean: Tensor, log_variance: Tensor, other_mean: Tensor, other_log_variance: Tensor) -> Tensor:
+    """``KL(N(mean, exp(log_variance)) || N(other_mean, exp(other_log_variance)))``, as for :func:`gaussian_kl`.
+
+    >>> import torch
+    >>> zero = torch.zeros(1, 1)
+    >>> gaussian_kl_between(zero, zero, zero + 2, zero).item()
+    2.0
+    """
+    apart = (mean.float() - other_mean.float()).square() * torch.exp(-other_log_variance.float())
+    wider = log_variance.float() - other_log_variance.float()
+    return 0.5 * (apart + wider.exp() - 1 - wider).flatten(1).sum(dim=1)
+
+
+def log_density_each(kind: Literal["gaussian", "laplace"], image: Tensor, made: Tensor, log_scale: Tensor) -> Tensor:
+    """The log-density of each voxel, of the shape of ``image``.
+
+    Args:
+        kind: ``gaussian`` with mean ``made`` and standard deviation ``exp(log_scale)``; ``laplace`` with median
+            ``made`` and scale ``b = exp(log_scale)``, whose standard deviation is ``sqrt(2) b``.
+        image: (B, ...).
+        made: of the same shape.
+        log_scale: of the same shape.
+    """
+    scaled = (image.float() - made.float()).abs() * torch.exp(-log_scale.float())
+    if kind == "laplace":
+        return -scaled - log_scale.float() - math.log(2)
+    return -0.5 * (scaled.square() + math.log(2 * math.pi)) - log_scale.float()

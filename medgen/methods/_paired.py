@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
@@ -19,6 +19,7 @@ from medgen.preparation.task import AIR_BELOW, BONE_FROM
 from medgen.sampling.batches import Paired, centre
 
 Reduction = Literal["mean", "sum"]
+Region = Literal["body", "mask", "patch"]
 PresetName = Literal["tuned", "paper", "code"]
 
 WHOLE = 160
@@ -72,7 +73,7 @@ class PairedConfig(Config):
     """Factors on the voxel-wise losses where the target is air, soft tissue and bone (below -268 HU, from 201 HU, in
     the window [-1024, 2000]). Equal weights, which are published, buy bone and air with soft tissue; with these soft
     tissue is no worse than the context (docs/benchmarks.md). Of a target that is no such CT, set them to 1, 1, 1."""
-    region: Literal["body", "mask", "patch"] = "body"
+    region: Region = "body"
     """Voxels that the losses cover. ``body``: those inside the mask, and of the rest that will be predicted those that
     are air in the target, so that no rim of tissue grows around the patient. ``mask``: inside the mask alone.
     ``patch``: all (published)."""
@@ -163,7 +164,16 @@ def estimate(generator: nn.Module, image: Tensor, config: PairedConfig, shape: S
         return centre(image[:, -shape.context :], output).float() + output.float()
 
 
-def covered(batch: Paired, like: Tensor, config: PairedConfig) -> Tensor | None:
+class Covers(Protocol):
+    """Settings that say where the losses look."""
+
+    @property
+    def region(self) -> Region:
+        """See :attr:`PairedConfig.region`."""
+        ...
+
+
+def covered(batch: Paired, like: Tensor, config: Covers) -> Tensor | None:
     """Where the losses look, ``(B, 1, x, y, z)`` in {0, 1} for an output of the size of ``like``; None: everywhere."""
     if config.region == "patch":
         return None

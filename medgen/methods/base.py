@@ -205,6 +205,11 @@ class Adapts(ABC):
 class Predicts(ABC):
     """Maps an image to another one, or to class probabilities."""
 
+    @property
+    def stochastic(self) -> bool:
+        """Whether :meth:`predict` with a generator draws a result at random, and so differs from seed to seed."""
+        return False
+
     @abstractmethod
     def predict(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Map ``(B, C, X, Y, Z)``, or ``(B, C, X, Y)`` for slices, to K channels with the margin taken off each side.
@@ -219,6 +224,11 @@ class Predicts(ABC):
 
 class Translates(ABC):
     """Maps images of one domain to the other, both ways."""
+
+    @property
+    def stochastic(self) -> bool:
+        """As for :attr:`Predicts.stochastic`."""
+        return False
 
     @abstractmethod
     def predict(self, image: Tensor, direction: Direction, generator: torch.Generator | None = None) -> Tensor:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,8 @@ SLOPE = 0.2
 """Of the rectifier in the tail for negative values: with 0 all its channels can die in the first steps."""
 TAIL = 16
 """Channels at full resolution."""
+Pyramid: TypeAlias = Sequence[Tensor]
+"""Maps at a half, a quarter and an eighth of the resolution."""
 
 
 class HalfResolutionUNet(nn.Module):
@@ -37,6 +40,7 @@ class HalfResolutionUNet(nn.Module):
 
     Attributes:
         multiple: what the sides of training patches should be divisible by; other sides are padded inside.
+        widths: channels of each map.
 
     Shape:
         ``(B, inputs, *size)`` to ``(B, outputs, *size)``, any size, linear.
@@ -48,6 +52,7 @@ class HalfResolutionUNet(nn.Module):
         super().__init__()
         layer, cells = partial(_convolution, dimensions), FACTOR**dimensions
         first, *deeper = channels = [max(4, round(count * width)) for count in CHANNELS]
+        self.widths = tuple(channels)
         tail = max(4, round(TAIL * width))
         self.head = layer(inputs * cells, first)
         self.encoder = nn.ModuleList(_Block(layer, count) for count in channels)
@@ -62,17 +67,29 @@ class HalfResolutionUNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """The estimate."""
-        size = image.shape[2:]
-        padded = _padded(image, self.multiple)
-        maps = [self.encoder[0](self.head(space_to_depth(padded, FACTOR)))]
+        return self.decoded(self.encoded(image), image)
+
+    @classmethod
+    def folded(cls, image: Tensor) -> Tensor:
+        """What the first convolution sees: of any size, padded, ``(B, C FACTOR^n, *half of the size)``."""
+        return space_to_depth(_padded(image, cls.multiple), FACTOR)
+
+    def encoded(self, image: Tensor) -> Pyramid:
+        """The maps of an image, which may be changed before they are decoded."""
+        maps = [self.encoder[0](self.head(self.folded(image)))]
         for down, block in zip(self.down, list(self.encoder)[1:], strict=True):
             maps.append(block(down(maps[-1])))
-        result = maps.pop()
-        for up, block in zip(reversed(self.up), reversed(self.decoder), strict=True):
-            result = block(functional.interpolate(up(result), scale_factor=2.0) + maps.pop())
+        return maps
+
+    def decoded(self, maps: Pyramid, image: Tensor) -> Tensor:
+        """The estimate from the maps of :meth:`encoded` and the image itself."""
+        *skips, result = maps
+        for up, block, skip in zip(reversed(self.up), reversed(self.decoder), reversed(skips), strict=True):
+            result = block(functional.interpolate(up(result), scale_factor=2.0) + skip)
         full = depth_to_space(self.unfold(result), FACTOR)
+        padded = _padded(image, self.multiple)
         estimate: Tensor = self.tail(torch.cat([full, padded.to(full.dtype)], dim=1))
-        for axis, side in enumerate(size, start=2):
+        for axis, side in enumerate(image.shape[2:], start=2):
             estimate = estimate.narrow(axis, 0, side)
         return estimate
 

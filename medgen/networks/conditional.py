@@ -1,0 +1,135 @@
+"""A U-Net whose result also depends on a code, with the two networks that know the code: prior and recognition."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from medgen.networks.half_resolution import CHANNELS, FACTOR, HalfResolutionUNet, Pyramid
+from medgen.networks.ranks import convolution
+
+CELL = HalfResolutionUNet.multiple
+"""Voxels along each axis to one place of the grid of codes."""
+
+
+class Gaussian(NamedTuple):
+    """Independent normal distributions: means and log-variances, each ``(B, latent, *grid)``."""
+
+    mean: Tensor
+    log_variance: Tensor
+
+    def at(self, noise: Tensor) -> Tensor:
+        """The code that standard normal ``noise`` stands for; 0 is the mean."""
+        return self.mean + noise * torch.exp(0.5 * self.log_variance)
+
+    def moved(self, shift: Tensor, log_factor: Tensor) -> Gaussian:
+        """Another mean, by ``shift`` in standard deviations of this one, and ``exp(log_factor)`` times its variance."""
+        return Gaussian(self.at(shift), self.log_variance + log_factor)
+
+
+class ConditionalUNet(nn.Module):
+    """Prior p(z|x), recognition q(z|x,y) and generation p(y|x,z) of Sohn et al. 2015 around one half-resolution U-Net.
+
+    The code is a map on the coarsest grid of the U-Net, of which each place depends on the image around it alone; or,
+    ``shared``, one vector for the whole image. It is added to the maps of every level: by the deepest alone, training
+    ends with codes that nothing reads. The prior of a map is read off the deepest maps of the
+    U-Net itself. That of a shared vector is standard normal: a dependence on the image would differ from tile to tile
+    of a volume, and the generation network, which sees the image, can make up for it (Sohn et al., section 4.1).
+
+    The recognition network states its mean and variance relative to the prior (Vahdat & Kautz 2020, arXiv 2007.03898,
+    section 3.2), so that training begins with q near p.
+
+    Args:
+        inputs: channels of x.
+        outputs: channels of the result, raw.
+        observed: channels of y as the recognition network sees it.
+        latent: channels of the code.
+        shared: whether one vector is the code of the whole image.
+        width: factor on the channels of every network.
+        dimensions: 2 or 3.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        observed: int,
+        *,
+        latent: int,
+        shared: bool = False,
+        width: float = 1.0,
+        dimensions: int = 3,
+    ) -> None:
+        super().__init__()
+        self.latent, self.shared = latent, shared
+        self.generation = HalfResolutionUNet(inputs, outputs, width=width, dimensions=dimensions)
+        deepest = self.generation.widths[-1]
+        self.recognition = Recognition(inputs + observed, latent, width=width, dimensions=dimensions)
+        self.prior_head = None if shared else convolution(dimensions, deepest, 2 * latent, 1)
+        self.injections = nn.ModuleList(convolution(dimensions, latent, count, 1) for count in self.generation.widths)
+
+    def prior(self, image: Tensor) -> tuple[Pyramid, Gaussian]:
+        """The maps of the U-Net for an image ``(B, inputs, *size)``, and p(z|x)."""
+        maps = self.generation.encoded(image)
+        if self.prior_head is None:
+            zero = image.new_zeros(len(image), self.latent, *[1] * (image.dim() - 2))
+            return maps, Gaussian(zero, zero)
+        return maps, Gaussian(*self.prior_head(maps[-1]).float().chunk(2, dim=1))
+
+    def posterior(self, image: Tensor, observed: Tensor, prior: Gaussian) -> Gaussian:
+        """q(z|x,y) of images and what was observed, ``(B, observed, *size)``."""
+        shift, log_factor = self.recognition(torch.cat([image, observed], dim=1))
+        if self.shared:
+            axes = tuple(range(2, image.dim()))
+            shift, log_factor = (each.mean(axes, keepdim=True) for each in (shift, log_factor))
+        return prior.moved(shift, log_factor)
+
+    def generated(self, maps: Pyramid, code: Tensor, image: Tensor) -> Tensor:
+        """The raw result ``(B, outputs, *size)`` of a code; ``maps`` are those of :meth:`prior`."""
+        told = []
+        for layer, each in zip(self.injections, maps, strict=True):
+            message = layer(code)
+            if not self.shared and message.shape != each.shape:
+                kind = "trilinear" if code.dim() == 5 else "bilinear"
+                message = functional.interpolate(message, size=each.shape[2:], mode=kind)
+            told.append(each + message)
+        result: Tensor = self.generation.decoded(told, image)
+        return result
+
+
+class Recognition(nn.Module):
+    """Image and observation, folded and halved twice, to shift and log-factor ``(B, latent, *grid)`` of the prior."""
+
+    def __init__(self, inputs: int, latent: int, *, width: float, dimensions: int) -> None:
+        super().__init__()
+        first, second, third = (max(4, round(count * width / 2)) for count in CHANNELS)
+        self.body = nn.Sequential(
+            convolution(dimensions, inputs * FACTOR**dimensions, first),
+            nn.SiLU(),
+            convolution(dimensions, first, second, stride=2),
+            nn.SiLU(),
+            convolution(dimensions, second, third, stride=2),
+            nn.SiLU(),
+            convolution(dimensions, third, third),
+            nn.SiLU(),
+            convolution(dimensions, third, 2 * latent, 1),
+        )
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """See the class."""
+        shift, log_factor = self.body(HalfResolutionUNet.folded(image)).float().chunk(2, dim=1)
+        return shift, log_factor
+
+
+def grid_of(size: Sequence[int]) -> tuple[int, ...]:
+    """The grid of the codes of an image of ``size`` voxels.
+
+    >>> grid_of((32, 36))
+    (4, 5)
+    """
+    return tuple(math.ceil(side / CELL) for side in size)
