@@ -139,7 +139,6 @@ def summed(each: Tensor) -> Tensor:
 def widened(tensor: Tensor) -> Tensor:
     """In 32 bits at least."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
-    return -0.5 * (code.square() + math.log(2 * math.pi)).flatten(1).sum(dim=1)
 
 
 def gaussian_kl_between(mean: Tensor, log_variance: Tensor, other_mean: Tensor, other_log_variance: Tensor) -> Tensor:
