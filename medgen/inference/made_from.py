@@ -20,7 +20,7 @@ class MadeFrom:
 
     Attributes:
         settings: SHA-256 over ``model.json`` of every member, in which the hashes of the weights stand, and over the
-            options of reading, the direction and the seed.
+            options of reading, the direction, the seed, and draws and intervals.
         images: by role, SHA-256 of the image that was read. Contents are compared and no times: a copy has new times,
             and an edit can keep the old ones. It costs reading each image once more, some milliseconds a patient.
     """
@@ -55,4 +55,8 @@ def _settings(model: LoadedModel, options: PredictOptions) -> str:
     """Maps beside the result, such as probabilities, are files of their own and change nothing of it."""
     content: list[Any] = [member.description for member in model.members]
     content += [asdict(options.read), options.direction, options.seed]
+    if options.samples is not None:  # nothing is added without draws: results of earlier versions stay valid
+        content += [options.samples, options.dropout]
+    if scale := model.scale(options):
+        content.append(asdict(scale))
     return hashlib.sha256(json.dumps(plain(content), sort_keys=True).encode()).hexdigest()
