@@ -169,7 +169,7 @@ def predict(
         if not cases:
             raise UsageError(f"the table has no case of split '{split}'", where=source, fix="choose another --split")
         _require_folder_name(output)
-        model = _load(run, ensemble, device, allow_modules, checkpoint)
+        model = load_members(run, ensemble, device, allow_modules, checkpoint)
         result = predict_cohort(
             model, cases, output, options, wrong=wrong, overwrite=overwrite, resume=resume, progress=progress
         )
@@ -178,7 +178,7 @@ def predict(
     for option, given in (("--resume", resume), ("--split", split is not None)):
         if given:
             raise UsageError(f"{option} is for a case table, not for one patient", fix="leave it out, or give a .csv")
-    model = _load(run, ensemble, device, allow_modules, checkpoint)
+    model = load_members(run, ensemble, device, allow_modules, checkpoint)
     _require_one_image(model, options)
     started = time.monotonic()
     written = model.predict_file(source, output, options, overwrite=overwrite, progress=progress)
@@ -249,13 +249,14 @@ def predict_cohort(
     return CohortResult(output, (*reports, *rows))
 
 
-def _load(
+def load_members(
     run: str | Path,
     ensemble: Sequence[str | Path],
     device: str,
     allow_modules: Sequence[str],
-    checkpoint: Checkpoint | None,
+    checkpoint: Checkpoint | None = None,
 ) -> LoadedModel:
+    """A model, joined with the further runs of an ensemble; arguments and errors as for :func:`predict`."""
     first, *others = (
         load_model(each, device=device, allow_modules=allow_modules, checkpoint=checkpoint) for each in (run, *ensemble)
     )

@@ -47,9 +47,10 @@ class Scale:
 
     def half_width(self, mean: NDArray[np.floating], sd: NDArray[np.floating]) -> NDArray[np.floating]:
         """Half the width of the interval of each voxel, in the unit of the image."""
-        spread = np.maximum(sd, sd.dtype.type(self.floor))
+        spread: NDArray[np.floating] = np.maximum(sd, sd.dtype.type(self.floor))
         if not self.by_tissue:
-            return spread * sd.dtype.type(self.quantiles[ALL])
+            spread *= sd.dtype.type(self.quantiles[ALL])
+            return spread
         for name in TISSUES:
             spread[tissue(mean, name)] *= sd.dtype.type(self.quantiles[name])
         return spread
@@ -90,10 +91,15 @@ class Gate:
     slope: float
     intercept: float
 
+    @property
+    def expected(self) -> float:
+        """Mean absolute error to be expected of a case at the threshold."""
+        return max(0.0, self.intercept + self.slope * self.threshold)
+
     def measured(self, mean_sd: float) -> dict[str, float | bool]:
         """What the report says about a case."""
         predicted = max(0.0, self.intercept + self.slope * mean_sd)
-        return {"predicted_mae": round(predicted, 3), "accepted": mean_sd <= self.threshold}
+        return {"predicted_mae": round(predicted, 3), "accepted": bool(mean_sd <= self.threshold)}
 
     def warnings(self, mean_sd: float, unit: str) -> tuple[str, ...]:
         """A warning on a case that is rejected."""

@@ -76,7 +76,7 @@ class Request:
 
         def drop(tiles: Tensor) -> Tensor:
             results = []
-            for tile in tiles.split(1):
+            for tile in torch.split(tiles, 1):
                 with active_dropout(stage, self.seed or 0):
                     results.append(call(tile))
             return torch.cat(results)

@@ -1,8 +1,8 @@
 """Split-conformal quantiles of voxel-wise scores, in which patients and not voxels are the independent units.
 
-A score is the absolute error of a voxel in standard deviations, ``|y - mean| / sd``. The scores of a patient are kept as
-a histogram over :data:`EDGES`, so that a cohort of any size takes the memory of one volume; a quantile is the upper edge
-of its bin, at most 0.1 % too wide.
+A score is the absolute error of a voxel in standard deviations, ``|y - mean| / sd``. The scores of a patient are kept
+as a histogram over :data:`EDGES`, so that a cohort of any size takes the memory of one volume; a quantile is the upper
+edge of its bin, at most 0.1 % too wide.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def conformal_quantile(patients: Sequence[Histogram], coverage: float, *, guaran
 
     Of exchangeable patients, the interval holds a voxel drawn at random from a new one with a probability near
     ``coverage``: on average over patients, not for each patient, tissue or voxel. The plain quantile has no guarantee
-    for few patients. The guaranteed one counts the new patient as one all of whose voxels lie outside, that is, it takes
-    the share ``coverage (K + 1) / K`` of K patients (Lee, Barber and Willett 2023, hierarchical conformal prediction);
+    for few patients. The guaranteed one counts the new patient as one all of whose voxels lie outside: it takes the
+    share ``coverage (K + 1) / K`` of K patients (Lee, Barber and Willett 2023, hierarchical conformal prediction);
     then the probability is at least ``coverage``, and the interval is wide where patients are few.
 
     Args:
