@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from medgen.errors import UsageError
-from medgen.inference.ensemble import Mean
+from medgen.inference.ensemble import Mean, OnSample
 from medgen.inference.images import (
     OnUncertainty,
     clipped_note,
@@ -15,7 +15,7 @@ from medgen.inference.images import (
     unit_of,
 )
 from medgen.inference.intervals import Scale
-from medgen.inference.labels import OnProbability, label_map, spreads_on_own_grid
+from medgen.inference.labels import OnProbability, label_map, restore_label, spreads_on_own_grid
 from medgen.inference.lesions import Detected, OnDetected
 from medgen.inference.stages import Cascade
 from medgen.preparation import Preparation, Prepared
@@ -111,6 +111,17 @@ class Besides:
             if not self.scale.calibrated:
                 notes = (*notes, UNCALIBRATED)
         return volume, (*clipped_note(mean.clipped, mean.voxels), *notes)
+
+    def samples(
+        self, task: Task, prepared: Prepared, preparation: Preparation, roles: Sequence[str], classes: Sequence[str]
+    ) -> OnSample | None:
+        """Gives each draw out on the patient's own grid; None where none is wanted."""
+        give = self.on_sample
+        if give is None:
+            return None
+        if task.labels:
+            return lambda number, data: give(number, restore_label(data, prepared, preparation, classes))
+        return lambda number, data: give(number, images_on_own_grid(data, roles, prepared, preparation)[0])
 
 
 def require_probabilities(task: Task) -> None:

@@ -20,17 +20,17 @@ from medgen.inference.besides import Besides, OnBounds, require_probabilities
 from medgen.inference.boosting import BoostedEstimator
 from medgen.inference.channels import dropped_in_training
 from medgen.inference.description import Description, require_alike, settings_of_model
-from medgen.inference.ensemble import Mean, OnSample, count_estimates, estimate_mean
-from medgen.inference.images import OnUncertainty, images_on_own_grid, slope_of, unit_of
+from medgen.inference.ensemble import count_estimates, estimate_mean
+from medgen.inference.images import OnUncertainty, unit_of
 from medgen.inference.intervals import Calibration, Scale, Settings, gaussian, matching
-from medgen.inference.labels import ENTROPY, Found, OnProbability, found_in, restore_label
+from medgen.inference.labels import ENTROPY, Found, OnProbability, found_in
 from medgen.inference.lesions import Detected, OnDetected
 from medgen.inference.memory import memory_errors
 from medgen.inference.options import COVERAGE, NanRule, PredictOptions, ReadOptions
 from medgen.inference.reading import MISSING, memory_need, prepare_patient, require_axial
 from medgen.inference.route import Route, route_of
 from medgen.inference.sources import Source, by_role
-from medgen.inference.spread import require_chance
+from medgen.inference.spread import judged, require_chance
 from medgen.inference.stages import Cascade
 from medgen.inference.warnings import class_warnings, image_warnings, require_plausible
 from medgen.inference.writing import (
@@ -45,7 +45,6 @@ from medgen.inference.writing import (
     write_detected,
 )
 from medgen.methods.base import Direction, Method
-from medgen.preparation import Prepared
 from medgen.training.unfinished import unfinished_note
 from medgen.types import Progress
 from medgen.volume import Geometry, Kind, Volume, write_volume
@@ -310,11 +309,15 @@ class LoadedModel:
                 progress,
                 deviation=deviation,
                 seeds=options.seeds,
-                on_sample=self._sample_writer(besides, prepared, route),
+                on_sample=besides.samples(self.task, prepared, self.preparation, route.makes, self.classes),
             )
             del image
-            measured, doubts = self._judged(mean, prepared, route, options)
-            warnings += doubts
+            measured: dict[str, float | bool] = {}
+            if mean.sd is not None and not self.task.labels:
+                known = matching(self.calibrations, self.settings_of(options), None, self.source)
+                gate = known.gate if known and options.direction != "backward" else None
+                measured, doubts = judged(mean.sd[0], prepared.body, unit_of(self.preparation, route.makes[0]), gate)
+                warnings += doubts
             require_plausible(warnings, strict=options.strict)
             prepared = replace(prepared, image=np.empty(0), target=None)  # going back needs the grids alone
             if self.task.labels:
@@ -346,30 +349,6 @@ class LoadedModel:
         """What a calibration must share with a prediction."""
         inference = (json.dumps(plain(member.description.get("inference")), sort_keys=True) for member in self.members)
         return Settings(self.hashes, options.samples, options.dropout, tuple(inference))
-
-    def _judged(
-        self, mean: Mean, prepared: Prepared, route: Route, options: PredictOptions
-    ) -> tuple[dict[str, float | bool], tuple[str, ...]]:
-        """The mean standard deviation in the body of the first image, what the gate says of it, and its warnings."""
-        if mean.sd is None or self.task.labels:
-            return {}, ()
-        unit = unit_of(self.preparation, route.makes[0])
-        inside = prepared.body.astype(bool)
-        mean_sd = float(np.mean(mean.sd[0], where=inside, dtype=np.float64)) * slope_of(unit) if inside.any() else 0.0
-        calibration = matching(self.calibrations, self.settings_of(options), None, self.source)
-        if calibration is None or options.direction == "backward":
-            return {"mean_sd": mean_sd}, ()
-        gate = calibration.gate
-        return {"mean_sd": mean_sd, **gate.measured(mean_sd)}, gate.warnings(mean_sd, " HU" if unit.hounsfield else "")
-
-    def _sample_writer(self, besides: Besides, prepared: Prepared, route: Route) -> OnSample | None:
-        """Gives each draw out on the patient's own grid."""
-        give = besides.on_sample
-        if give is None:
-            return None
-        if self.task.labels:
-            return lambda number, data: give(number, restore_label(data, prepared, self.preparation, self.classes))
-        return lambda number, data: give(number, images_on_own_grid(data, route.makes, prepared, self.preparation)[0])
 
     def predict_file(
         self,

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from medgen.errors import UsageError
 from medgen.inference.ensemble import count_estimates
+from medgen.inference.images import slope_of
+from medgen.inference.intervals import Gate
 from medgen.inference.options import PredictOptions
 from medgen.inference.stages import Cascade
 from medgen.methods.base import Method, Predicts, Translates
 from medgen.networks.blocks import dropout_layers
+from medgen.preparation.settings import IntensityConfig
 from medgen.preparation.task import Task
+from medgen.types import Array
 
 
 def is_stochastic(stage: Method) -> bool:
@@ -50,6 +57,24 @@ def require_chance(task: Task, cascades: Sequence[Cascade], options: PredictOpti
         raise UsageError("--interval is of an image, and the model makes a label map", fix="leave it out")
     if options.uncertainty and options.samples is None:
         require_several(cascades)
+
+
+def judged(
+    sd: NDArray[np.float32], body: Array, unit: IntensityConfig, gate: Gate | None
+) -> tuple[dict[str, float | bool], tuple[str, ...]]:
+    """The mean standard deviation in the body, what a gate says of it, and its warnings.
+
+    Args:
+        sd: (X, Y, Z) of the normalised image.
+        body: (X, Y, Z), non-zero inside.
+        unit: of the image.
+        gate: of a calibrated model.
+    """
+    inside = body != 0
+    mean_sd = float(np.mean(sd, where=inside, dtype=np.float64)) * slope_of(unit) if inside.any() else 0.0
+    if gate is None:
+        return {"mean_sd": mean_sd}, ()
+    return {"mean_sd": mean_sd, **gate.measured(mean_sd)}, gate.warnings(mean_sd, " HU" if unit.hounsfield else "")
 
 
 def require_several(cascades: Sequence[Cascade]) -> None:

@@ -2,7 +2,7 @@
 
     medgen phantom head heads --subjects 36 --spacing 3.5 --seed 1311
     medgen phantom head new --subjects 32 --spacing 3.5 --seed 2713
-    python pipelines/generation/intervals.py --train heads/cases.csv --new new/cases.csv --out runs/intervals [--cvae RUN]
+    python pipelines/generation/intervals.py --train heads/cases.csv --new new/cases.csv --out runs/intervals
 
 Trains what is not there: a CVAE, three generators that differ in their seed, and one with dropout. Of the new heads,
 which no training saw, the first 16 calibrate and the last 16 are scored; of four of those there are odd copies (noise,
