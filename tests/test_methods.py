@@ -271,6 +271,15 @@ def test_every_tile_is_predicted_with_the_same_noise(instance):
     assert torch.allclose(both[0], again[0], atol=1e-5)
 
 
+def test_a_prediction_with_chance_differs_from_seed_to_seed(instance):
+    method = made(instance, Predicts, Translates).eval()
+    image = image_for(method, method.shape.inputs, 1)
+    options = () if isinstance(method, Predicts) else ("forward",)
+    with torch.no_grad():
+        one, two = (method.predict(image, *options, seeded(seed)) for seed in (0, 1))
+    assert torch.equal(one, two) != method.stochastic
+
+
 def test_both_directions_make_the_channels_of_the_other_side(instance):
     method = made(instance, Translates).eval()
     method = type(method)(method.config, Shape(2, 1, method.shape.size)).eval()

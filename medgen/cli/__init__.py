@@ -13,6 +13,7 @@ from cyclopts import App, Group, Parameter
 
 from medgen import __version__
 from medgen.cli.benchmark import benchmark
+from medgen.cli.calibrate import calibrate
 from medgen.cli.cases import app as cases
 from medgen.cli.check import check
 from medgen.cli.demo import demo
@@ -63,6 +64,7 @@ app.command(fix, sort_key=4.5)
 app.command(prepare, sort_key=5)
 app.command(train, sort_key=6)
 app.command(predict, sort_key=7)
+app.command(calibrate, sort_key=7.2)
 app.command(sample, sort_key=7.3)
 app.command(latent)
 app.command(novelty)

@@ -28,6 +28,10 @@ def predict(
     split: Split | None = None,
     probabilities: bool = False,
     uncertainty: bool = False,
+    samples: Annotated[int | None, Parameter(metavar="N")] = None,
+    dropout: bool = False,
+    interval: Annotated[float | None, Parameter(metavar="SHARE")] = None,
+    keep_samples: bool = False,
     allow_missing_channel: bool = False,
     direction: Literal["forward", "backward"] | None = None,
     seed: Annotated[int | None, Parameter(metavar="S")] = None,
@@ -58,6 +62,7 @@ def predict(
         medgen predict fold0 --ensemble fold1 -i cases.csv -o predictions
         medgen predict run -i cases.csv -o predictions --guard vae
         medgen predict run -i cases.csv -o predictions --uncertainty
+        medgen predict cvae -i cases.csv -o predictions --samples 16
         medgen predict translator --direction backward -i ct.nii.gz -o t1.nii.gz
 
     Args:
@@ -73,17 +78,25 @@ def predict(
         split: only the cases of this split; for a table alone.
         probabilities: of a segmentation, also write <case>_probability_<class>.nii.gz for each class.
         uncertainty: of an image, also write <case>_<role>_sd.nii.gz: the standard deviation of each voxel in
-            its unit (HU for CT) over --ensemble and the flips of the recipe (inference.flips).
+            its unit (HU for CT) over --ensemble and the flips of the recipe (inference.flips); of a segmentation
+            <case>_sd_<class>.nii.gz of each probability and <case>_entropy.nii.gz.
+        samples: of a model that draws at random, or with --dropout: the mean of N draws, their standard deviation as
+            for --uncertainty, and of an image <case>_<role>_lower.nii.gz and _upper.nii.gz, the ends of an interval.
+        dropout: in each sample the dropout layers of the network drop, as in training.
+        interval: share of the voxels that the interval shall hold, 0.9 by default with --samples; with --uncertainty
+            an interval is written too. 'medgen calibrate' makes it hold that share.
+        keep_samples: also write each sample, <case>_<role>_sample_01.nii.gz and so on.
         allow_missing_channel: predict also without an image that the model was
             trained to do without (channel dropout), or with an empty one.
         direction: of a model that translates both ways: forward makes the target
             from the inputs (default), backward the inputs from the target.
-        seed: of a model that can draw a result at random, the seed of the draw;
+        seed: of a model that can draw a result at random, the seed of the draw, or of all samples;
             by default the prediction is made without chance.
         max_memory: a case fails that needs more memory by its size; by default more than the machine has.
         max_minutes: a case fails that takes longer.
         strict: a case with a warning fails (exit code 4), and no file of it is kept: an image that is
-            unlike those of the training, or an implausible amount of a class.
+            unlike those of the training, an implausible amount of a class, or a mean standard deviation
+            that the gate of a calibrated model rejects.
         ensemble: a further run, such as another fold: probabilities or images
             are averaged; repeatable.
         guard: run of a generative model after 'medgen novelty fit': warn of a patient that is unlike those it
@@ -112,6 +125,10 @@ def predict(
             split=split,
             probabilities=probabilities,
             uncertainty=uncertainty,
+            samples=samples,
+            dropout=dropout,
+            interval=interval,
+            keep_samples=keep_samples,
             allow_missing_channel=allow_missing_channel,
             direction=direction,
             seed=seed,

@@ -1,42 +1,58 @@
-"""The standard deviation beside a synthetic CT: where it stands, whether it is usable, and its scores."""
+"""The standard deviation and the interval beside a synthetic CT: where they stand, whether usable, and their scores."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 
 from medgen.cases import listed
 from medgen.errors import InputError, PathError
 from medgen.evaluation.grids import on_grid_of
-from medgen.metrics.uncertainty import UNITS, uncertainty_scores
+from medgen.metrics.intervals import UNITS as INTERVALS
+from medgen.metrics.intervals import interval_scores
+from medgen.metrics.sparsification import REMOVED, accept_reject, sparsification
+from medgen.metrics.tissue import Tissue, tissue
+from medgen.metrics.uncertainty import UNITS, inside, uncertainty_scores
 from medgen.types import Array
 from medgen.volume import Volume, read_volume, require_same_grid
 
 NONE = dict.fromkeys(UNITS, math.nan)
 """The scores of a case whose standard deviation cannot be scored."""
+NO_INTERVAL = dict.fromkeys(INTERVALS, math.nan)
+"""Those of a case whose interval cannot be scored."""
 _SUFFIXES = (".nii.gz", ".nii", ".mha")
 
 
-def find_deviations(predictions: Mapping[str, Path]) -> dict[str, Path]:
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """Of one case, by tissue and ``all``: the sparsification curve and that of the oracle."""
+
+    by_tissue: Mapping[str, tuple[Array, Array]]
+
+
+def find_deviations(predictions: Mapping[str, Path], what: str = "sd") -> dict[str, Path]:
     """The standard deviation of each case that has one: ``<case>_<role>_sd.nii.gz`` beside ``<case>_<role>.nii.gz``.
 
     Args:
         predictions: by case.
+        what: end of the name, such as ``lower`` and ``upper`` for the ends of an interval.
     """
     found: dict[str, Path] = {}
     for case, path in predictions.items():
         stem = next(path.name.removesuffix(suffix) for suffix in (*_SUFFIXES, "") if path.name.endswith(suffix))
-        beside = (path.with_name(f"{stem}_sd{suffix}") for suffix in _SUFFIXES)
+        beside = (path.with_name(f"{stem}_{what}{suffix}") for suffix in _SUFFIXES)
         if file := next((each for each in beside if each.is_file()), None):
             found[case] = file
     return found
 
 
 def deviation_scores(
-    path: Path, prediction: Volume, truth: Volume, mask: Array, *, elsewhere: bool
+    path: Path, prediction: Volume, truth: Volume, mask: Array, curves: list[Curves], *, elsewhere: bool
 ) -> tuple[dict[str, float], str]:
     """The scores of one standard deviation, and why they are NaN if it cannot be used.
 
@@ -45,6 +61,7 @@ def deviation_scores(
         prediction: as its file holds it; HU.
         truth: HU.
         mask: (X, Y, Z), where to score.
+        curves: those of the case are added.
         elsewhere: whether the prediction must be resampled to the grid of the truth, and the standard deviation too.
     """
     try:
@@ -56,7 +73,49 @@ def deviation_scores(
     sd, predicted, true = (np.ascontiguousarray(each.data[0]) for each in (*pair, truth))
     if count := int((~(np.isfinite(sd[mask]) & (sd[mask] >= 0))).sum()):
         return dict(NONE), f"the standard deviation is negative or not finite in {count} voxels of the mask"
+    masks = {"all": mask} | {kind: mask & tissue(true, kind) for kind in get_args(Tissue)}
+    curves.append(Curves({name: sparsification(*inside(sd, predicted, true, where)) for name, where in masks.items()}))
     return uncertainty_scores(sd, predicted, true, mask), ""
+
+
+def bound_scores(
+    paths: tuple[Path, Path], prediction: Volume, truth: Volume, mask: Array, *, elsewhere: bool
+) -> tuple[dict[str, float], str]:
+    """The scores of one interval, whose ends are the files ``paths``; else as for :func:`deviation_scores`."""
+    try:
+        ends = [read_volume(path) for path in paths]
+        for volume in ends:
+            require_same_grid(volume, prediction)
+    except (InputError, PathError) as error:
+        return dict(NO_INTERVAL), error.what
+    ends = [on_grid_of(truth, each, fill=math.nan) if elsewhere else each for each in ends]
+    lower, upper, true = (np.ascontiguousarray(each.data[0]) for each in (*ends, truth))
+    if count := int((~(upper[mask] >= lower[mask])).sum()):
+        return dict(NO_INTERVAL), f"its upper end is below the lower one, or not a number, in {count} voxels"
+    return interval_scores(lower, upper, true, mask), ""
+
+
+def curve_details(curves: Sequence[Curves], cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The mean sparsification curves by tissue, and the accept-reject curve over the cases, for ``scores.json``.
+
+    Args:
+        curves: of the cases that have a standard deviation.
+        cases: rows with ``mae`` and, of those cases, ``mean_sd``.
+    """
+    if not curves:
+        return {}
+    tissues = {}
+    for name in curves[0].by_tissue:
+        pairs = np.array([each.by_tissue[name] for each in curves])
+        if (known := np.isfinite(pairs).all(axis=(1, 2))).any():
+            tissues[name] = dict(zip(("error", "oracle"), pairs[known].mean(axis=0).tolist(), strict=True))
+    rows = [row for row in cases if "mean_sd" in row]
+    scores, errors = (np.array([row[key] for row in rows], float) for key in ("mean_sd", "mae"))
+    accepted, mae = accept_reject(scores, errors)
+    return {
+        "sparsification": {"removed": REMOVED.tolist(), **tissues},
+        "accept_reject": {"accepted": accepted, "mae": mae},
+    }
 
 
 def deviation_notes(

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from medgen.files import write_json
-from medgen.metrics import image, segmentation, uncertainty
+from medgen.metrics import image, intervals, segmentation, uncertainty
 from medgen.metrics.resampling import FEWEST
 from medgen.metrics.statistics import Summary
 
-_UNITS = {**image.UNITS, **uncertainty.UNITS, **segmentation.UNITS}
+_UNITS = {**image.UNITS, **uncertainty.UNITS, **intervals.UNITS, **segmentation.UNITS}
 _DIGITS = {"HU": 1, "dB": 2, "mm": 2, "ml": 2, "": 3}
 _COUNTS = (("missed", "n_missed"), ("not applicable", "n_not_applicable"), ("lesions", "n_lesions"))
 

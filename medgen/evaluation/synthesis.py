@@ -13,13 +13,20 @@ from numpy.typing import NDArray
 from medgen.cases import listed
 from medgen.checks import clean_hounsfield, require_no_high_padding
 from medgen.errors import InputError, PathError
-from medgen.evaluation.deviations import deviation_notes, deviation_scores, find_deviations
+from medgen.evaluation.deviations import (
+    Curves,
+    bound_scores,
+    curve_details,
+    deviation_notes,
+    deviation_scores,
+    find_deviations,
+)
 from medgen.evaluation.grids import on_grid_of, recorded
 from medgen.evaluation.provenance import provenance
 from medgen.evaluation.references import Reference, compare_grids, copies, find_predictions, find_references
 from medgen.evaluation.scores import Scores
 from medgen.evaluation.strays import file_notes
-from medgen.metrics import uncertainty
+from medgen.metrics import intervals, uncertainty
 from medgen.metrics.image import LOWEST, SETTINGS, UNITS, image_scores
 from medgen.metrics.statistics import summarise
 from medgen.metrics.tissue import BODY_ABOVE, body_mask
@@ -56,8 +63,9 @@ def evaluate_synthesis(
     """Score synthetic CTs against the true CTs with every metric of :mod:`medgen.metrics.image`.
 
     A case with a standard deviation beside its prediction (``<case>_<role>_sd.nii.gz``, as ``predict --uncertainty``
-    writes it) also has the metrics of :mod:`medgen.metrics.uncertainty`. They are NaN if it cannot be used, with a
-    note, and if the case failed.
+    writes it) also has the metrics of :mod:`medgen.metrics.uncertainty`, and one with an interval (``_lower`` and
+    ``_upper``) those of :mod:`medgen.metrics.intervals`. They are NaN if it cannot be used, with a note, and if the
+    case failed. The details then have the mean sparsification curves and the accept-reject curve of the gate.
 
     Args:
         predictions: folder with ``<case>/<case>_<role>.nii.gz`` (as ``predict`` writes), ``<case>_<role>.nii.gz`` or
@@ -89,7 +97,10 @@ def evaluate_synthesis(
     paths = find_predictions(Path(predictions), found, role)
     broken, elsewhere = compare_grids(found, paths, resample=resample_to_reference)
     deviations = find_deviations(paths)
-    metrics = {**UNITS, **(uncertainty.UNITS if deviations else {})}
+    lower, upper = (find_deviations(paths, what) for what in ("lower", "upper"))
+    bounds = {case: (lower[case], upper[case]) for case in lower if case in upper}
+    metrics = {**UNITS, **(uncertainty.UNITS if deviations else {}), **(intervals.UNITS if bounds else {})}
+    curves: list[Curves] = []
     unusable: dict[str, str] = {}
     padding: list[str] = []
     cases: list[dict[str, Any]] = []
@@ -97,8 +108,10 @@ def evaluate_synthesis(
         if progress:
             progress(number, len(found), item.case)
         if item.case not in broken:
-            case = _Case(item, paths[item.case], deviations.get(item.case), item.case in elsewhere)
-            values, reason, remark = _score(case, padding)
+            case = _Case(
+                item, paths[item.case], deviations.get(item.case), bounds.get(item.case), item.case in elsewhere
+            )
+            values, reason, remark = _score(case, padding, curves)
             broken.update({item.case: reason} if reason else {})
             unusable.update({item.case: remark} if remark else {})
         cases.append({"case": item.case, **(dict.fromkeys(metrics, math.nan) if item.case in broken else values)})
@@ -132,6 +145,7 @@ def evaluate_synthesis(
             **resampling,
             "bootstrap": {"seed": seed, "draws": draws},
         },
+        details=curve_details(curves, cases),
     )
 
 
@@ -142,13 +156,15 @@ class _Case:
     reference: Reference
     prediction: Path
     deviation: Path | None
+    bounds: tuple[Path, Path] | None
     elsewhere: bool
 
 
-def _score(case: _Case, padding: list[str]) -> tuple[dict[str, float], str, str]:
+def _score(case: _Case, padding: list[str], curves: list[Curves]) -> tuple[dict[str, float], str, str]:
     """The metrics of one case, the reason if it failed, and the reason if its standard deviation cannot be scored.
 
-    Notes on voxels of the true CT that are no measurement are added to ``padding``.
+    Notes on voxels of the true CT that are no measurement are added to ``padding``, and the sparsification curves of
+    the case to ``curves``.
     """
     item = case.reference
     truth = read_volume(item.truth)
@@ -174,10 +190,14 @@ def _score(case: _Case, padding: list[str]) -> tuple[dict[str, float], str, str]
         what = "NaN, infinite or outside its field of view" if case.elsewhere else "NaN or infinite"
         return {}, f"the prediction is {what} in {count} voxels of the mask", ""
     scores = image_scores(predicted, true, mask, spacing=truth.spacing)
-    if case.deviation is None:
-        return scores, "", ""
-    more, remark = deviation_scores(case.deviation, volume, truth, mask, elsewhere=case.elsewhere)
-    return scores | more, "", remark
+    remarks = []
+    if case.deviation is not None:
+        more, remark = deviation_scores(case.deviation, volume, truth, mask, curves, elsewhere=case.elsewhere)
+        scores, remarks = scores | more, [remark]
+    if case.bounds is not None:
+        more, remark = bound_scores(case.bounds, volume, truth, mask, elsewhere=case.elsewhere)
+        scores, remarks = scores | more, [*remarks, f"the interval: {remark}" if remark else ""]
+    return scores, "", "; ".join(filter(None, remarks))
 
 
 def _voxels(volume: Volume) -> NDArray[Any]:

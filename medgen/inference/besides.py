@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from medgen.errors import UsageError
-from medgen.inference.ensemble import Mean, count_estimates
-from medgen.inference.images import OnUncertainty, clipped_note, deviations_on_own_grid, images_on_own_grid
-from medgen.inference.labels import OnProbability, label_map
+from medgen.inference.ensemble import Mean, OnSample
+from medgen.inference.images import (
+    OnUncertainty,
+    clipped_note,
+    deviations_on_own_grid,
+    images_on_own_grid,
+    unit_of,
+)
+from medgen.inference.intervals import Scale
+from medgen.inference.labels import OnProbability, label_map, restore_label, spreads_on_own_grid
 from medgen.inference.lesions import Detected, OnDetected
 from medgen.inference.stages import Cascade
 from medgen.preparation import Preparation, Prepared
 from medgen.preparation.task import Task
-from medgen.volume import Volume
+from medgen.volume import AIR, Volume
+
+OnBounds = Callable[[str, Volume, Volume], None]
+"""Is called with the role of each image, and the lower and the upper end of its interval."""
+UNCALIBRATED = (
+    "the interval is that of a normal distribution and was not calibrated: 'medgen calibrate' makes it hold its share"
+)
+"""Note on an interval that nobody has compared with patients."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +37,19 @@ class Besides:
     Attributes:
         on_probability: of a segmentation, with each class and its map.
         on_detected: of a model that detects lesions, with them.
-        on_uncertainty: of a model of images, with each role and the standard deviation of its image.
+        on_uncertainty: with each role and the standard deviation of its image; of a segmentation with each class and
+            that of its probability, and with :data:`ENTROPY` and the entropy of the mean probabilities.
+        on_bounds: of a model of images, with each role and the lower and the upper end of its interval.
+        on_sample: with the number of each draw from 0, and its images or its label map.
+        scale: of the interval.
     """
 
     on_probability: OnProbability | None = None
     on_detected: OnDetected | None = None
     on_uncertainty: OnUncertainty | None = None
+    on_bounds: OnBounds | None = None
+    on_sample: Callable[[int, Volume], None] | None = None
+    scale: Scale | None = None
 
     def watched(self, see: OnDetected) -> Besides:
         """The same, with lesions also given to ``see``; none are detected for it alone."""
@@ -56,13 +77,14 @@ class Besides:
             require_probabilities(task)
         if self.on_detected is not None and cascades[0].settings.detection is None:
             raise UsageError("the model detects no lesions", fix="train it with inference.detection in its recipe")
-        if self.on_uncertainty is not None:
-            require_deviation(task, cascades)
 
     def labels(
         self, mean: Mean, prepared: Prepared, preparation: Preparation, classes: Sequence[str], cascade: Cascade
     ) -> tuple[Volume, tuple[str, ...]]:
         """The label map on the patient's own grid, with notes: see :func:`medgen.inference.labels.label_map`."""
+        if self.on_uncertainty is not None:
+            assert mean.sd is not None
+            spreads_on_own_grid(mean.data, mean.sd, prepared, preparation, classes, self.on_uncertainty)
         given = (self.on_probability, self.on_detected)
         return label_map(mean.data, prepared, preparation, classes, cascade.settings, *given)
 
@@ -70,11 +92,36 @@ class Besides:
         self, mean: Mean, prepared: Prepared, preparation: Preparation, roles: Sequence[str]
     ) -> tuple[Volume, tuple[str, ...]]:
         """The images on the patient's own grid, with notes: see :func:`medgen.inference.images.images_on_own_grid`."""
+        deviations: list[Volume] = []
         if self.on_uncertainty is not None:
             assert mean.sd is not None
-            deviations_on_own_grid(mean.sd, roles, prepared, preparation, self.on_uncertainty)
+
+            def keep(role: str, sd: Volume) -> None:
+                assert self.on_uncertainty is not None
+                self.on_uncertainty(role, sd)
+                if self.scale is not None:
+                    deviations.append(sd)
+
+            deviations_on_own_grid(mean.sd, roles, prepared, preparation, keep)
         volume, notes = images_on_own_grid(mean.data, roles, prepared, preparation)
+        if self.scale is not None and self.on_bounds is not None:
+            for channel, role, sd in zip(volume.data, roles, deviations, strict=True):
+                lowest = AIR if unit_of(preparation, role).hounsfield else None
+                self.on_bounds(role, *self.scale.bounds(sd.with_data(channel[None]), sd, lowest))
+            if not self.scale.calibrated:
+                notes = (*notes, UNCALIBRATED)
         return volume, (*clipped_note(mean.clipped, mean.voxels), *notes)
+
+    def samples(
+        self, task: Task, prepared: Prepared, preparation: Preparation, roles: Sequence[str], classes: Sequence[str]
+    ) -> OnSample | None:
+        """Gives each draw out on the patient's own grid; None where none is wanted."""
+        give = self.on_sample
+        if give is None:
+            return None
+        if task.labels:
+            return lambda number, data: give(number, restore_label(data, prepared, preparation, classes))
+        return lambda number, data: give(number, images_on_own_grid(data, roles, prepared, preparation)[0])
 
 
 def require_probabilities(task: Task) -> None:
@@ -85,21 +132,3 @@ def require_probabilities(task: Task) -> None:
     """
     if not task.labels:
         raise UsageError("the model makes an image, not probabilities of classes", fix="leave out --probabilities")
-
-
-def require_deviation(task: Task, cascades: Sequence[Cascade]) -> None:
-    """Refuse the standard deviation of a label map, and of a single estimate.
-
-    Raises:
-        UsageError: says what to do.
-    """
-    if task.labels:
-        raise UsageError(
-            "--uncertainty is the standard deviation of an image, and the model makes a label map",
-            fix="use --probabilities: they are averaged over flips and the ensemble, and show where a class is unsure",
-        )
-    if count_estimates(cascades) < 2:
-        raise UsageError(
-            "--uncertainty needs two estimates or more, and this model makes one",
-            fix="add a further run with --ensemble RUN2, or train with inference.flips: [x] in the recipe",
-        )

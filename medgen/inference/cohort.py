@@ -98,6 +98,10 @@ def predict(
     guard: str | Path | None = None,
     allow_modules: Sequence[str] = (),
     checkpoint: Checkpoint | None = None,
+    samples: int | None = None,
+    dropout: bool = False,
+    interval: float | None = None,
+    keep_samples: bool = False,
     on_detected: OnDetected | None = None,
     progress: Progress | None = None,
 ) -> Path:
@@ -119,12 +123,13 @@ def predict(
         split: of a table, only the cases of this split.
         probabilities: of a segmentation, also write ``<case>_probability_<class>.nii.gz`` for each class.
         uncertainty: of an image, also write ``<case>_<role>_sd.nii.gz``, the voxel-wise standard deviation over the
-            flips of the recipe (``inference.flips``) and the members of the ensemble, in the unit of the image.
+            flips of the recipe (``inference.flips``) and the members of the ensemble, in the unit of the image; of a
+            segmentation ``<case>_sd_<class>.nii.gz`` and ``<case>_entropy.nii.gz`` of its probabilities.
         allow_missing_channel: predict also where an input is missing, or holds one value throughout, that the model
             was trained to do without.
         direction: of a model that translates: ``forward``, the default, makes the target from the inputs,
             ``backward`` the inputs from the target.
-        seed: of a model with chance, for one draw; None: the prediction without chance.
+        seed: of a model with chance, for one draw, or of the ``samples``; None: the prediction without chance.
         limits: what one case may take of memory and time; one that takes more fails.
         strict: a case with a warning (an image unlike those of the training, an implausible amount of a class) fails,
             and no file of it is kept.
@@ -135,6 +140,12 @@ def predict(
         allow_modules: modules outside medgen that the model may name as its method.
         checkpoint: of a run that has not ended, ``last``: the weights of its last checkpoint, or ``best``: those of its
             best validation so far; likewise of each run of ``ensemble``. All that is made with them says so.
+        samples: draws at random of a model with chance or with ``dropout``: the result is their mean; files as for
+            ``uncertainty``, and of an image the ends of an interval, ``<case>_<role>_lower`` and ``_upper``.
+        dropout: whether dropout layers drop in each draw.
+        interval: nominal coverage of the interval, 0.9 by default with ``samples``; it holds this share of the voxels
+            once the model is calibrated (:func:`medgen.inference.calibrating.calibrate`).
+        keep_samples: whether each draw is written too, as ``<case>_<role>_sample_01.nii.gz``.
         on_detected: for one patient and a model that detects lesions, is called with them.
         progress: called with (done, total, what).
 
@@ -153,6 +164,7 @@ def predict(
     source, output = parse_inputs(inputs), Path(output)
     read = ReadOptions(nan, geometry, frame, allow_missing_channel)
     options = PredictOptions(read, direction, seed, probabilities, uncertainty, limits=limits, strict=strict)
+    options = replace(options, samples=samples, dropout=dropout, interval=interval, keep_samples=keep_samples)
     if isinstance(source, Path) and source.suffix == ".csv":
         table, wrong = read_rows(source)
         cases = table.select(split=split)
@@ -161,7 +173,7 @@ def predict(
         if not cases:
             raise UsageError(f"the table has no case of split '{split}'", where=source, fix="choose another --split")
         _require_folder_name(output)
-        model = _load(run, ensemble, device, allow_modules, checkpoint, guard, direction)
+        model = load_members(run, ensemble, device, allow_modules, checkpoint, guard, direction)
         result = predict_cohort(
             model, cases, output, options, wrong=wrong, overwrite=overwrite, resume=resume, progress=progress
         )
@@ -170,7 +182,7 @@ def predict(
     for option, given in (("--resume", resume), ("--split", split is not None)):
         if given:
             raise UsageError(f"{option} is for a case table, not for one patient", fix="leave it out, or give a .csv")
-    model = _load(run, ensemble, device, allow_modules, checkpoint, guard, direction)
+    model = load_members(run, ensemble, device, allow_modules, checkpoint, guard, direction)
     _require_one_image(model, options)
     started = time.monotonic()
     written = model.predict_file(source, output, options, overwrite=overwrite, progress=progress)
@@ -241,15 +253,16 @@ def predict_cohort(
     return CohortResult(output, (*reports, *rows))
 
 
-def _load(
+def load_members(
     run: str | Path,
     ensemble: Sequence[str | Path],
     device: str,
     allow_modules: Sequence[str],
-    checkpoint: Checkpoint | None,
-    guard: str | Path | None,
-    direction: Direction | None,
+    checkpoint: Checkpoint | None = None,
+    guard: str | Path | None = None,
+    direction: Direction | None = None,
 ) -> LoadedModel:
+    """A model, joined with the further runs of an ensemble; arguments and errors as for :func:`predict`."""
     first, *others = (
         load_model(each, device=device, allow_modules=allow_modules, checkpoint=checkpoint) for each in (run, *ensemble)
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +32,33 @@ class Mean:
     notes: tuple[str, ...]
 
 
+OnSample = Callable[[int, NDArray[np.float32]], None]
+"""Is called with the number of a draw, from 0, and its (K, X, Y, Z), which may be overwritten."""
+
+
+class Pass(NamedTuple):
+    """One estimate of a cascade: the axes of (X, Y, Z) that are flipped, the seed, and the number of the draw."""
+
+    axes: tuple[int, ...]
+    seed: int | None
+    number: int | None = None
+
+
 def count_estimates(cascades: Sequence[Cascade]) -> int:
-    """Estimates that :func:`estimate_mean` averages: one for each flip of each cascade."""
+    """Estimates that :func:`estimate_mean` averages without draws: one for each flip of each cascade."""
     return sum(len(cascade.settings.passes) for cascade in cascades)
+
+
+def passes_of(cascades: Sequence[Cascade], seed: int | None, seeds: Sequence[int]) -> list[list[Pass]]:
+    """The estimates of each cascade: every flip once, or draws dealt round the cascades and then round their flips."""
+    if not seeds:
+        return [[Pass(axes, seed) for axes in cascade.settings.passes] for cascade in cascades]
+    dealt: list[list[Pass]] = [[] for _ in cascades]
+    for number, each in enumerate(seeds):
+        turn, place = divmod(number, len(cascades))
+        flips = cascades[place].settings.passes
+        dealt[place].append(Pass(flips[turn % len(flips)], each, number))
+    return dealt
 
 
 def estimate_mean(
@@ -44,6 +69,8 @@ def estimate_mean(
     progress: Progress | None = None,
     *,
     deviation: bool = False,
+    seeds: Sequence[int] = (),
+    on_sample: OnSample | None = None,
 ) -> Mean:
     """The mean, and perhaps the standard deviation, of the estimates of all cascades over the flips of each.
 
@@ -55,9 +82,11 @@ def estimate_mean(
         cascades: at least one; each has its own flips (``inference.flips`` of its recipe).
         image: (C, X, Y, Z), prepared.
         body: (X, Y, Z), non-zero where a result is wanted.
-        request: value range, direction and seed.
+        request: value range, direction, dropout, and the seed of estimates that are no draws.
         progress: called with (tiles done, tiles in all, what).
         deviation: whether the standard deviation is wanted.
+        seeds: of draws, which then take the place of the flips: see :func:`passes_of`. At least one for each cascade.
+        on_sample: is called with each draw.
 
     Raises:
         ModelError: a network returned NaN, or values that are no probabilities.
@@ -65,12 +94,16 @@ def estimate_mean(
     """
     running = _Running(deviation)
     clipped, voxels, notes = 0, 0, list[str]()
-    for number, cascade in enumerate(cascades, start=1):
-        passes = cascade.settings.passes
+    noun = "sample" if seeds else "flip"
+    dealt = zip(cascades, passes_of(cascades, request.seed, seeds), strict=True)
+    for number, (cascade, passes) in enumerate(dealt, start=1):
         context = cascade.first_context(image, body, progress)
-        for turn, axes in enumerate(passes, start=1):
-            named = _named(progress, ("model", number, len(cascades)), ("flip", turn, len(passes)))
-            estimate, more = _estimate_flipped(cascade, image, body, context, request, axes, named)
+        for turn, (axes, seed, draw) in enumerate(passes, start=1):
+            named = _named(progress, ("model", number, len(cascades)), (noun, turn, len(passes)))
+            asked = replace(request, seed=seed)
+            estimate, more = _estimate_flipped(cascade, image, body, context, asked, axes, named)
+            if on_sample is not None and draw is not None:
+                on_sample(draw, estimate.data.copy())
             running.add(estimate.data, 1 / len(passes))
             clipped, voxels = clipped + estimate.clipped, voxels + estimate.voxels
             notes += more

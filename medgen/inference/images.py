@@ -83,9 +83,8 @@ def deviations_on_own_grid(
         on_uncertainty: is called with each role and its (1, X, Y, Z) float32 volume.
     """
     for channel, role in zip(sd, roles, strict=True):
-        if window := unit_of(preparation, role).window:
-            low, high = window
-            channel *= np.float32((high - low) / (IMAGE.high - IMAGE.low))
+        if (slope := slope_of(unit_of(preparation, role))) != 1:
+            channel *= np.float32(slope)
         for x in range(len(channel)):
             np.copyto(channel[x], np.float32(0), where=~prepared.body[x])
         on_uncertainty(role, preparation.restore(channel, prepared, fill=0.0))
@@ -94,6 +93,14 @@ def deviations_on_own_grid(
 def unit_of(preparation: Preparation, role: str) -> IntensityConfig:
     """How an image was normalised, and so how it goes back; the residual of an image has no unit."""
     return ZSCORE if role in preparation.config.residual else preparation.intensity(role)
+
+
+def slope_of(unit: IntensityConfig) -> float:
+    """Units of an image for one of its normalised values; 1 where it stays normalised."""
+    if not unit.window:
+        return 1.0
+    low, high = unit.window
+    return (high - low) / (IMAGE.high - IMAGE.low)
 
 
 def _clip(channel: NDArray[np.float32]) -> int:

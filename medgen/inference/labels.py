@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import entr
 
 from medgen.errors import ModelError
 from medgen.inference.lesions import OnDetected, detect
@@ -20,6 +21,9 @@ from medgen.volume import Volume
 
 OnProbability = Callable[[str, Volume], None]
 """Called with a class and its map, (1, X, Y, Z) float32 in [0, 1] on the patient's own grid."""
+
+ENTROPY = ""
+"""Name under which the entropy is given out; no class is called so."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,34 @@ def restore_label(
             np.maximum(highest[:, x], slab, out=highest[:, x])
         del each, slab
     return best.with_data(label)
+
+
+def spreads_on_own_grid(
+    mean: NDArray[np.float32],
+    sd: NDArray[np.float32],
+    prepared: Prepared,
+    preparation: Preparation,
+    classes: Sequence[str],
+    on_spread: OnProbability,
+) -> None:
+    """Give out the standard deviation of the probability of each class, and the entropy of the mean probabilities.
+
+    Args:
+        mean: (1 + classes, X, Y, Z) in [0, 1] on the prepared grid, background first.
+        sd: of that shape.
+        prepared: the patient.
+        preparation: of the model.
+        classes: their names.
+        on_spread: is called with each class and its standard deviation, in [0, 0.5], and with :data:`ENTROPY` and the
+            entropy in nats.
+    """
+    for name, each in zip(classes, sd[1:], strict=True):
+        on_spread(name, _class_map(each, prepared, preparation, fill=0.0))
+    entropy = np.zeros(mean.shape[1:], np.float32)
+    for probability in mean:
+        for x in range(len(entropy)):
+            entropy[x] += entr(probability[x])
+    on_spread(ENTROPY, preparation.restore(entropy, prepared, fill=0.0))
 
 
 def without_small(label: Volume, minimum_ml: float) -> Volume:

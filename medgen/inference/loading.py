@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from medgen.inference.boosting import load_first
+from medgen.inference.intervals import read_calibrations
 from medgen.inference.model import LoadedModel
 from medgen.training.engine import parse_device
 from medgen.training.model_folder import load_stages
@@ -44,6 +45,7 @@ def load_model(
         log.info("predicting on %s", place)
     stages, description = load_stages(Path(run), place, allow_modules=allow_modules, checkpoint=checkpoint)
     model = LoadedModel(stages, description, place, source=str(run), first=load_first(Path(run), description))
+    model.calibrations = () if checkpoint else read_calibrations(run)
     for notice in model.notices.values():
         log.info(notice)
     if model.preparation.calibration is None:

@@ -20,7 +20,7 @@ class MadeFrom:
 
     Attributes:
         settings: SHA-256 over ``model.json`` of every member, in which the hashes of the weights stand, and over the
-            options of reading, the direction, the seed and the guard.
+            options of reading, the direction, the seed, draws and intervals, and the guard.
         images: by role, SHA-256 of the image that was read. Contents are compared and no times: a copy has new times,
             and an edit can keep the old ones. It costs reading each image once more, some milliseconds a patient.
     """
@@ -56,4 +56,8 @@ def _settings(model: LoadedModel, options: PredictOptions) -> str:
     content: list[Any] = [member.description for member in model.members]
     content += [asdict(options.read), options.direction, options.seed]
     content += [model.guard.origin] if model.guard else []  # a result that it has not seen lacks its warning
+    if options.samples is not None:  # nothing is added without draws: results of earlier versions stay valid
+        content += [options.samples, options.dropout]
+    if scale := model.scale(options):
+        content.append(asdict(scale))
     return hashlib.sha256(json.dumps(plain(content), sort_keys=True).encode()).hexdigest()

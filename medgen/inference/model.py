@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +15,34 @@ import torch
 
 from medgen.cases.phantoms import phantom_notice
 from medgen.errors import CasesFailed
-from medgen.inference.besides import Besides, require_deviation, require_probabilities
+from medgen.files import plain
+from medgen.inference.besides import Besides, OnBounds, require_probabilities
 from medgen.inference.boosting import BoostedEstimator
 from medgen.inference.channels import dropped_in_training
 from medgen.inference.description import Description, require_alike, settings_of_model
 from medgen.inference.ensemble import count_estimates, estimate_mean
 from medgen.inference.guard import Guard
-from medgen.inference.images import OnUncertainty
-from medgen.inference.labels import Found, OnProbability, found_in
+from medgen.inference.images import OnUncertainty, unit_of
+from medgen.inference.intervals import Calibration, Scale, Settings, gaussian, matching
+from medgen.inference.labels import ENTROPY, Found, OnProbability, found_in
 from medgen.inference.lesions import Detected, OnDetected
 from medgen.inference.memory import memory_errors
-from medgen.inference.options import NanRule, PredictOptions, ReadOptions
+from medgen.inference.options import COVERAGE, NanRule, PredictOptions, ReadOptions
 from medgen.inference.reading import MISSING, memory_need, prepare_patient, require_axial
 from medgen.inference.route import Route, route_of
 from medgen.inference.sources import Source, by_role
+from medgen.inference.spread import judged, require_chance
 from medgen.inference.stages import Cascade
 from medgen.inference.warnings import class_warnings, image_warnings, require_plausible
 from medgen.inference.writing import (
     Files,
     Written,
+    bounds_beside,
     files_of,
     kept_beside,
     remove_results,
     require_writable,
+    samples_beside,
     write_detected,
 )
 from medgen.methods.base import Direction, Method
@@ -45,6 +51,23 @@ from medgen.types import Progress
 from medgen.volume import Geometry, Kind, Volume, write_volume
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """The result of one patient.
+
+    Attributes:
+        volume: see :meth:`LoadedModel.predict`.
+        found: of a label map, how much of each class there is.
+        warnings: what makes it doubtful.
+        measured: of several estimates of an image, ``mean_sd``, and of a calibrated model what its gate says.
+    """
+
+    volume: Volume
+    found: Mapping[str, Found]
+    warnings: tuple[str, ...]
+    measured: Mapping[str, float | bool]
 
 
 class LoadedModel:
@@ -63,6 +86,7 @@ class LoadedModel:
         classes: names of the classes of a segmentation, without the background: label n is ``classes[n - 1]``.
         members: the models whose results are averaged: this one, and those of :meth:`joined`.
         guard: warns of odd patients; None where there is none.
+        calibrations: of its intervals, by ``medgen calibrate``.
 
     Raises:
         ModelError: the description lacks something or contradicts the networks.
@@ -81,6 +105,7 @@ class LoadedModel:
         self.source = source
         self.members: tuple[LoadedModel, ...] = (self,)
         self.guard: Guard | None = None
+        self.calibrations: tuple[Calibration, ...] = ()
         self._known = known = Description.parse(description, stages[0].shape, source)
         self.cascade = Cascade(tuple(stages), known.settings, known.patch, device, known.across, first)
         with settings_of_model(source):
@@ -178,9 +203,13 @@ class LoadedModel:
         allow_missing_channel: bool = False,
         direction: Direction | None = None,
         seed: int | None = None,
+        samples: int | None = None,
+        dropout: bool = False,
+        interval: float | None = None,
         on_probability: OnProbability | None = None,
         on_detected: OnDetected | None = None,
         on_uncertainty: OnUncertainty | None = None,
+        on_bounds: OnBounds | None = None,
         progress: Progress | None = None,
     ) -> Volume:
         """Predict one patient.
@@ -199,12 +228,18 @@ class LoadedModel:
                 their channel is then 0, as it was in training.
             direction: of a model that translates: ``forward``, the default, makes the target from the inputs,
                 ``backward`` the inputs from the target.
-            seed: of a model with chance, for one draw; None: the prediction without chance, e.g. the mean.
+            seed: of a model with chance, for one draw or those of ``samples``; None: the prediction without chance,
+                e.g. the mean.
+            samples: draws, whose mean is the result; see :class:`~medgen.inference.options.PredictOptions`.
+            dropout: whether dropout layers drop in each draw.
+            interval: nominal coverage for ``on_bounds``; with ``samples`` 0.9 by default.
             on_probability: for a segmentation, is called with each class in order and its (1, X, Y, Z) float32 map in
                 [0, 1] on the grid of the first image.
             on_detected: for a model that detects lesions (``inference.detection``), is called with them.
-            on_uncertainty: for a model of images, is called with each role and its (1, X, Y, Z) float32 standard
-                deviation over flips and members, in the unit of that image, 0 outside the body.
+            on_uncertainty: is called with each role and its (1, X, Y, Z) float32 standard deviation over flips and
+                members, or draws, in the unit of that image, 0 outside the body; for a segmentation with each class
+                and that of its probability, and with an empty name and the entropy in nats.
+            on_bounds: for a model of images, is called with each role and the two ends of its interval.
             progress: called with (done, total, what).
 
         Returns:
@@ -220,27 +255,43 @@ class LoadedModel:
             ModelError: the network returned NaN or infinity, or a segmentation values that are no probabilities.
             MemoryExhausted: nothing that was tried fits into memory.
         """
-        options = PredictOptions(ReadOptions(nan, geometry, frame, allow_missing_channel), direction, seed)
-        besides = Besides(on_probability, on_detected, on_uncertainty)
-        volume, _, warnings = self._predict(source, options, besides, progress)
-        for warning in warnings:
+        options = PredictOptions(
+            ReadOptions(nan, geometry, frame, allow_missing_channel),
+            direction,
+            seed,
+            uncertainty=on_uncertainty is not None or (on_bounds is not None and samples is None),
+            samples=samples,
+            dropout=dropout,
+            interval=interval,
+        )
+        result = self.predicted(
+            source, options, Besides(on_probability, on_detected, on_uncertainty, on_bounds), progress
+        )
+        for warning in result.warnings:
             log.warning(warning)
-        return replace(volume, notes=(*warnings, *volume.notes))
+        return replace(result.volume, notes=(*result.warnings, *result.volume.notes))
 
-    def _predict(
-        self, source: Source, options: PredictOptions, besides: Besides, progress: Progress | None
-    ) -> tuple[Volume, dict[str, Found], tuple[str, ...]]:
-        """The result, of a label map how much of each class there is, and warnings."""
+    def predicted(
+        self, source: Source, options: PredictOptions, besides: Besides, progress: Progress | None = None
+    ) -> Predicted:
+        """The result of one patient, with what stands beside it; arguments and errors as for :meth:`predict`."""
         route, read = self.route(options.direction), options.read
         besides.require(self.task, self._cascades)
+        require_chance(self.task, self._cascades, options)
+        besides = replace(besides, scale=self.scale(options))
+        if options.spreads and besides.on_uncertainty is None:
+            besides = replace(besides, on_uncertainty=lambda *_: None)
         deviation = besides.on_uncertainty is not None
         dropped = {role: share for role, share in self.dropped.items() if role in route.reads}
         images = by_role(source, route.reads, dropped=dropped, may_lack=read.allow_missing_channel)
         config = self.preparation.config
         read = replace(read, geometry=read.geometry or config.geometry)
-        at_once = min(2, self.estimates)  # the running mean and the newest estimate
+        # The running mean and the newest estimate, and of one that is written a copy.
+        at_once = min(2, options.samples or self.estimates) + (besides.on_sample is not None)
         outputs = len(self.classes) * at_once + len(route.makes) * (deviation + (1 if self.classes else at_once))
         outputs += self.cascade.first is not None  # its context
+        outputs += 2 * len(route.makes) * (besides.scale is not None)  # both ends of the interval
+        outputs += len(self.classes) * deviation
         if self.reads_slices:
             require_axial(images[route.reads[0]], read)
         limits, progress = options.limits, options.limits.watch(progress)
@@ -254,9 +305,24 @@ class LoadedModel:
             require_plausible(warnings, strict=options.strict)
             image = prepared.image if len(prepared.image) else prepared.target
             assert image is not None
-            request = route.request(options.seed)
-            mean = estimate_mean(self._cascades, image, prepared.body, request, progress, deviation=deviation)
+            mean = estimate_mean(
+                self._cascades,
+                image,
+                prepared.body,
+                route.request(options.seed, dropout=options.dropout),
+                progress,
+                deviation=deviation,
+                seeds=options.seeds,
+                on_sample=besides.samples(self.task, prepared, self.preparation, route.makes, self.classes),
+            )
             del image
+            measured: dict[str, float | bool] = {}
+            if mean.sd is not None and not self.task.labels:
+                known = matching(self.calibrations, self.settings_of(options), None, self.source)
+                gate = known.gate if known and options.direction != "backward" else None
+                measured, doubts = judged(mean.sd[0], prepared.body, unit_of(self.preparation, route.makes[0]), gate)
+                warnings += doubts
+            require_plausible(warnings, strict=options.strict)
             prepared = replace(prepared, image=np.empty(0), target=None)  # going back needs the grids alone
             if self.task.labels:
                 volume, more = besides.labels(mean, prepared, self.preparation, self.classes, self.cascade)
@@ -267,7 +333,26 @@ class LoadedModel:
         found = found_in(volume, self.classes) if self.classes else {}
         warnings += class_warnings(found, detected, self._known.ranges)
         require_plausible(warnings, strict=options.strict)
-        return volume, found, warnings
+        return Predicted(volume, found, warnings, measured)
+
+    def scale(self, options: PredictOptions) -> Scale | None:
+        """How an interval follows from the standard deviation; None where none is wanted.
+
+        Raises:
+            UsageError: the model is calibrated for other settings alone.
+            ModelError: the model is calibrated with other weights alone.
+        """
+        given = options.interval
+        coverage = COVERAGE if given is None and options.samples is not None else given
+        if coverage is None or self.task.labels:
+            return None
+        calibration = matching(self.calibrations, self.settings_of(options), coverage, self.source)
+        return calibration.scale if calibration else gaussian(coverage)
+
+    def settings_of(self, options: PredictOptions) -> Settings:
+        """What a calibration must share with a prediction."""
+        inference = (json.dumps(plain(member.description.get("inference")), sort_keys=True) for member in self.members)
+        return Settings(self.hashes, options.samples, options.dropout, tuple(inference))
 
     def predict_file(
         self,
@@ -305,13 +390,16 @@ class LoadedModel:
             kept_beside(files, files.probabilities, overwrite=overwrite),
             lesions.append if files.lesions else None,
             kept_beside(files, files.uncertainty, overwrite=overwrite),
+            bounds_beside(files, overwrite=overwrite),
+            samples_beside(files, self.kind_of, overwrite=overwrite),
         )
         try:
-            volume, found, warnings = self._predict(source, options, besides, progress)
+            result = self.predicted(source, options, besides, progress)
         except CasesFailed:  # refused by --strict: nothing of the case stays, not even from an earlier run without it
             for file in files.all:
                 file.unlink(missing_ok=True)
             raise
+        volume, warnings = result.volume, result.warnings
         if lesions:
             missing = tuple(note for note in volume.notes if MISSING in note)
             lesions = [replace(lesions[0], notes=(*warnings, *missing, *lesions[0].notes))]
@@ -323,7 +411,7 @@ class LoadedModel:
             file.unlink()
         for channel, (role, file) in zip(volume.data, files.results.items(), strict=True):
             write_volume(volume.with_data(channel), file, kind=self.kind_of(role), overwrite=overwrite)
-        return Written(volume.notes, found, lesions[0] if lesions else None, warnings)
+        return Written(volume.notes, result.found, lesions[0] if lesions else None, warnings, result.measured)
 
     def files(self, output: Path, options: PredictOptions) -> Files:
         """The files that :meth:`predict_file` writes: see :func:`~medgen.inference.writing.files_of`.
@@ -332,8 +420,7 @@ class LoadedModel:
             UsageError: the model makes no prediction, none in this direction, no probabilities, or a single estimate
                 where the standard deviation is wanted.
         """
-        if options.uncertainty:
-            require_deviation(self.task, self._cascades)
+        require_chance(self.task, self._cascades, options)
         if options.probabilities:
             require_probabilities(self.task)
         classes = self.classes if options.probabilities else ()
@@ -343,5 +430,8 @@ class LoadedModel:
             self.route(options.direction).makes,
             probabilities=classes,
             lesions=lesions,
-            uncertainty=options.uncertainty,
+            uncertainty=options.spreads and not self.task.labels,
+            spread=(*self.classes, ENTROPY) if options.spreads and self.task.labels else (),
+            interval=self.scale(options) is not None,
+            samples=options.samples or 0 if options.keep_samples else 0,
         )

@@ -5,10 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from medgen.errors import UsageError
 from medgen.inference.limits import NO_LIMITS, Limits
 from medgen.methods.base import Direction
 from medgen.volume import Geometry
+
+COVERAGE = 0.9
+"""Nominal coverage of the interval of ``--samples`` where none is named."""
 
 NanRule = Literal["error", "zero", "min", "median"]
 
@@ -41,12 +46,19 @@ class PredictOptions:
             ``backward`` the inputs from the target.
         seed: of a model with chance, for one draw; None: the prediction without chance, e.g. the mean.
         probabilities: of a segmentation, whether the map of each class is written too.
-        uncertainty: of an image, whether the standard deviation over flips and members of an ensemble is written too.
+        uncertainty: whether the standard deviation over flips and members of an ensemble is written too.
+        samples: draws at random, at least two, of a model with chance or with ``dropout``; their mean is the result,
+            and their standard deviation is written too. They are dealt round the members of an ensemble and the
+            flips. None: no draws.
+        dropout: whether the dropout layers drop in each draw.
+        interval: nominal coverage, in (0, 1), of the interval of an image that is written too; None: that of
+            ``samples`` is 0.9, and there is none without.
+        keep_samples: whether each draw is written too.
         limits: what one case may take of memory and time.
         strict: whether a warning fails the case: nothing of it is kept.
 
     Raises:
-        UsageError: the seed is negative or too large.
+        UsageError: the seed is negative or too large, or the options on samples contradict each other.
     """
 
     read: ReadOptions = ReadOptions()
@@ -56,9 +68,49 @@ class PredictOptions:
     uncertainty: bool = False
     limits: Limits = NO_LIMITS
     strict: bool = False
+    samples: int | None = None
+    dropout: bool = False
+    interval: float | None = None
+    keep_samples: bool = False
+
+    @property
+    def spreads(self) -> bool:
+        """Whether the standard deviation of the estimates is wanted."""
+        return self.uncertainty or self.samples is not None
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seed of each draw: a function of its number and of ``seed``, which is 0 where it is None."""
+        numbers = range(self.samples or 0)
+        states = [np.random.SeedSequence((self.seed or 0, number)).generate_state(1, np.uint64) for number in numbers]
+        return tuple(int(state[0] >> np.uint64(1)) for state in states)
 
     def __post_init__(self) -> None:
+        if self.samples is not None and self.samples < 2:
+            raise UsageError(
+                f"a standard deviation needs at least 2 samples, got {self.samples}", fix="choose --samples 16"
+            )
+        require_coverage(self.interval, "--interval")
+        for option, given in (("--dropout", self.dropout), ("--keep-samples", self.keep_samples)):
+            if given and self.samples is None:
+                raise UsageError(f"{option} is of draws at random, and none are asked for", fix="add --samples 16")
+        if self.interval is not None and not self.spreads:
+            raise UsageError(
+                "--interval is of several estimates, and one is asked for", fix="add --samples 16, or --uncertainty"
+            )
         if self.seed is not None and not 0 <= self.seed < 2**63:
             raise UsageError(
                 f"the seed must be at least 0 and below 2^63, got {self.seed}", fix="choose another --seed"
             )
+
+
+def require_coverage(coverage: float | None, option: str) -> None:
+    """Refuse a nominal coverage that no interval can have.
+
+    Raises:
+        UsageError: it is not between 0 and 1.
+    """
+    if coverage is not None and not 0 < coverage < 1:
+        raise UsageError(
+            f"the coverage of an interval lies between 0 and 1, got {coverage:g}", fix=f"choose {option} 0.9"
+        )

@@ -45,6 +45,7 @@ class CaseReport:
         lesions: of such a model, how many were found.
         made_from: what decides the result; of none that failed.
         warnings: what makes the result doubtful.
+        measured: see :class:`~medgen.inference.writing.Written`.
     """
 
     case: str
@@ -58,6 +59,7 @@ class CaseReport:
     lesions: int | None = None
     made_from: MadeFrom | None = None
     warnings: tuple[str, ...] = ()
+    measured: Mapping[str, float | bool] = field(default_factory=dict)
 
 
 def content_of(written: Written) -> dict[str, Any]:
@@ -65,7 +67,7 @@ def content_of(written: Written) -> dict[str, Any]:
     detected = written.detected
     score, lesions = (detected.score, len(detected.lesions)) if detected else (None, None)
     found = {"found": written.found, "patient_score": score, "lesions": lesions}
-    return {**found, "warnings": written.warnings}
+    return {**found, "warnings": written.warnings, "measured": written.measured}
 
 
 def write_report(path: Path, model: LoadedModel, options: PredictOptions, cases: Sequence[CaseReport]) -> None:
@@ -96,7 +98,9 @@ def write_report(path: Path, model: LoadedModel, options: PredictOptions, cases:
             "read_options": asdict(options.read),
             "direction": model.route(options.direction).direction,
             "seed": options.seed,
-            "estimates": model.estimates,
+            "estimates": options.samples or model.estimates,
+            **({"samples": options.samples, "dropout": options.dropout} if options.samples else {}),
+            **({"interval": asdict(scale)} if (scale := model.scale(options)) else {}),
             "seconds": round(sum(case.seconds for case in cases), 2),
             "cases": [_plain(case) for case in cases],
         },
@@ -145,6 +149,7 @@ def earlier_cases(path: Path, model: LoadedModel) -> dict[str, CaseReport]:
 def _plain(case: CaseReport) -> dict[str, Any]:
     """A case as JSON; the fields on lesions are those of a model that detects them."""
     left_out = [] if case.lesions is not None else ["patient_score", "lesions"]
+    left_out += [] if case.measured else ["measured"]
     left_out += [] if case.made_from is not None else ["made_from"]
     return {name: value for name, value in asdict(case).items() if name not in left_out}
 

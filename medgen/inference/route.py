@@ -29,9 +29,9 @@ class Route:
     values: ValueRange
     direction: Direction | None = None
 
-    def request(self, seed: int | None) -> Request:
+    def request(self, seed: int | None, *, dropout: bool = False) -> Request:
         """What the networks are asked for."""
-        return Request(self.values, self.direction or "forward", seed)
+        return Request(self.values, self.direction or "forward", seed, dropout)
 
 
 def route_of(stages: Sequence[Method], task: Task, roles: Roles, direction: str | None, where: str = "") -> Route:

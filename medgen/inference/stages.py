@@ -18,6 +18,7 @@ from medgen.inference.memory import Plan, within_memory
 from medgen.inference.reading import size_text
 from medgen.inference.tiles import predict_tiles
 from medgen.methods.base import Direction, Method, Predicts, Translates
+from medgen.networks.blocks import active_dropout
 from medgen.preparation.task import IMAGE, ValueRange
 from medgen.recipe.prediction import InferenceConfig
 from medgen.types import Array, Progress
@@ -49,11 +50,14 @@ class Request:
         values: range of what they return.
         direction: of a method that translates; any other has one direction alone.
         seed: of every call of a network, so that no tile differs from another by its noise; None: without chance.
+        dropout: whether dropout layers drop; needs a seed. Tiles then go through the network one by one, each with
+            the same draw.
     """
 
     values: ValueRange = IMAGE
     direction: Direction = "forward"
     seed: int | None = None
+    dropout: bool = False
 
     def channels(self, stage: Method) -> tuple[int, int]:
         """Channels that a network reads and makes."""
@@ -70,7 +74,14 @@ class Request:
             assert isinstance(stage, Predicts)
             return stage.predict(tiles, generator)
 
-        return call
+        def drop(tiles: Tensor) -> Tensor:
+            results = []
+            for tile in torch.split(tiles, 1):
+                with active_dropout(stage, self.seed or 0):
+                    results.append(call(tile))
+            return torch.cat(results)
+
+        return drop if self.dropout else call
 
 
 class Stacked:

@@ -11,10 +11,11 @@ from typing import Any
 from medgen.cases import Case, columns_of
 from medgen.errors import UsageError
 from medgen.files import require_output
+from medgen.inference.besides import OnBounds
 from medgen.inference.labels import Found
 from medgen.inference.lesions import DETECTION_MAP, LESIONS, Detected, write_lesions
 from medgen.names import CASE_BYTES, clashing, file_name
-from medgen.volume import Volume, write_volume
+from medgen.volume import Kind, Volume, write_volume
 
 _STALE_SECONDS = 3600.0
 """A temporary file next to a single output that is older than this was left by a killed process."""
@@ -29,12 +30,14 @@ class Written:
         found: of a label map, by class, how much of it there is; empty for an image.
         detected: the lesions, of a model that detects them.
         warnings: what makes the result doubtful.
+        measured: of several estimates of an image, the mean standard deviation in the body, and what the gate says.
     """
 
     notes: tuple[str, ...] = ()
     found: Mapping[str, Found] = field(default_factory=dict)
     detected: Detected | None = None
     warnings: tuple[str, ...] = ()
+    measured: Mapping[str, float | bool] = field(default_factory=dict)
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -56,7 +59,10 @@ class Files:
         probabilities: by class, its map; empty where none are wanted.
         detection_map: the confidence of the lesions, of a model that detects them.
         lesions: their list.
-        uncertainty: by role, the standard deviation of an image; empty where none is wanted.
+        uncertainty: by role, the standard deviation of an image; of a segmentation by class, and the entropy; empty
+            where none is wanted.
+        bounds: by role, the lower and the upper end of the interval of an image.
+        samples: the draws in their order, by role.
     """
 
     results: Mapping[str, Path]
@@ -64,18 +70,25 @@ class Files:
     detection_map: Path | None = None
     lesions: Path | None = None
     uncertainty: Mapping[str, Path] = field(default_factory=dict)
+    bounds: Mapping[str, tuple[Path, Path]] = field(default_factory=dict)
+    samples: Sequence[Mapping[str, Path]] = ()
 
     @property
     def all(self) -> tuple[Path, ...]:
         """Every one of them."""
-        maps = (*self.probabilities.values(), *self.uncertainty.values())
+        maps = [*self.probabilities.values(), *self.uncertainty.values()]
+        maps += [file for pair in self.bounds.values() for file in pair]
+        maps += [file for sample in self.samples for file in sample.values()]
         more = (self.detection_map, self.lesions)
         return (*self.results.values(), *maps, *(file for file in more if file is not None))
 
     @property
     def left_over(self) -> tuple[Path, ...]:
-        """Standard deviations of an earlier run: beside new results they would pass for theirs."""
-        beside = (deviation_file(file) for file in self.results.values())
+        """Standard deviations, intervals and draws of an earlier run: beside new results they would pass for theirs."""
+        beside = [beside_file(file, what) for file in self.results.values() for what in ("sd", "lower", "upper")]
+        for file in self.results.values():
+            stem, ending = split_name(file)
+            beside += [each for each in file.parent.glob("*_sample_*") if _is_draw(each.name, stem, ending)]
         return tuple(file for file in beside if file not in self.all and file.exists())
 
 
@@ -86,6 +99,9 @@ def files_of(
     probabilities: Sequence[str] = (),
     lesions: bool = False,
     uncertainty: bool = False,
+    spread: Sequence[str] = (),
+    interval: bool = False,
+    samples: int = 0,
 ) -> Files:
     """The files of a prediction, from the name of its first result.
 
@@ -94,7 +110,10 @@ def files_of(
         roles: of the results; where the name of the first ends in its role, the other names leave it out.
         probabilities: classes whose maps are wanted.
         lesions: whether lesions are detected.
-        uncertainty: whether the standard deviation of each result is wanted.
+        uncertainty: whether the standard deviation of each image is wanted.
+        spread: classes, and :data:`~medgen.inference.labels.ENTROPY`, whose spread is wanted.
+        interval: whether both ends of an interval are wanted.
+        samples: draws that are wanted.
 
     >>> " ".join(file.name for file in files_of(Path("p1/p1_label.nii.gz"), ["label"], lesions=True).all)
     'p1_label.nii.gz p1_detection_map.nii.gz p1_lesions.json'
@@ -107,23 +126,43 @@ def files_of(
     first, *others = roles
     case = stem.removesuffix(f"_{_named(first)}")
     results = {first: output} | {role: output.with_name(f"{case}_{_named(role)}{ending}") for role in others}
+    spreads = {
+        name: output.with_name(f"{case}_{f'sd_{file_name(name)}' if name else 'entropy'}{ending}") for name in spread
+    }
     return Files(
         results,
         {name: probability_file(output, first, name) for name in probabilities},
         output.with_name(f"{case}_{DETECTION_MAP}{ending}") if lesions else None,
         output.with_name(f"{case}_{LESIONS}.json") if lesions else None,
-        {role: deviation_file(file) for role, file in results.items()} if uncertainty else {},
+        {role: beside_file(file, "sd") for role, file in results.items()} if uncertainty else spreads,
+        {role: (beside_file(file, "lower"), beside_file(file, "upper")) for role, file in results.items()}
+        if interval
+        else {},
+        [
+            {role: beside_file(file, f"sample_{number:02d}") for role, file in results.items()}
+            for number in range(1, samples + 1)
+        ],
     )
 
 
-def deviation_file(result: Path) -> Path:
-    """Where the standard deviation of an image goes, beside it.
+def beside_file(result: Path, what: str) -> Path:
+    """Where something on an image goes, beside it.
 
-    >>> deviation_file(Path("p1/p1_ct.nii.gz")).as_posix()
+    >>> beside_file(Path("p1/p1_ct.nii.gz"), "sd").as_posix()
     'p1/p1_ct_sd.nii.gz'
     """
     stem, ending = split_name(result)
-    return result.with_name(f"{stem}_sd{ending}")
+    return result.with_name(f"{stem}_{what}{ending}")
+
+
+def _is_draw(name: str, stem: str, ending: str) -> bool:
+    """Whether a file is a draw of a result.
+
+    >>> _is_draw("p1_ct_sample_03.nii.gz", "p1_ct", ".nii.gz")
+    True
+    """
+    number = name.removeprefix(f"{stem}_sample_").removesuffix(ending)
+    return number.isdigit() and name == f"{stem}_sample_{number}{ending}"
 
 
 def split_name(output: Path) -> tuple[str, str]:
@@ -200,6 +239,30 @@ def kept_beside(files: Files, places: Mapping[str, Path], *, overwrite: bool) ->
         write_volume(volume, places[name], kind="scalar", overwrite=overwrite)
 
     return keep if places else None
+
+
+def bounds_beside(files: Files, *, overwrite: bool) -> OnBounds | None:
+    """A function that writes both ends of the interval of an image, as :func:`kept_beside` does."""
+
+    def keep(role: str, lower: Volume, upper: Volume) -> None:
+        remove_results(files)
+        for volume, file in zip((lower, upper), files.bounds[role], strict=True):
+            write_volume(volume, file, kind="scalar", overwrite=overwrite)
+
+    return keep if files.bounds else None
+
+
+def samples_beside(
+    files: Files, kind_of: Callable[[str], Kind], *, overwrite: bool
+) -> Callable[[int, Volume], None] | None:
+    """A function that writes one draw, as :func:`kept_beside` does."""
+
+    def keep(number: int, volume: Volume) -> None:
+        remove_results(files)
+        for channel, (role, file) in zip(volume.data, files.samples[number].items(), strict=True):
+            write_volume(volume.with_data(channel), file, kind=kind_of(role), overwrite=overwrite)
+
+    return keep if files.samples else None
 
 
 def remove_results(files: Files) -> None:

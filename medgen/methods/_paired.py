@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
@@ -61,6 +61,8 @@ class PairedConfig(Config):
     """Normalisation of MONAI's U-Net. ``instance`` forgets the absolute intensity of a patch, which is what tells
     tissues apart: on the phantom 226 HU against 165 (docs/benchmarks.md). The FCN has batch normalisation, the
     half-resolution U-Net none."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Rate in the U-Nets, for ``predict --dropout``: of whole channels in the half-resolution one."""
     l1_weight: NonNegativeFloat = 1.0
     """Weight of the mean absolute difference."""
     mse_weight: NonNegativeFloat = 0.0
@@ -109,6 +111,12 @@ class PairedConfig(Config):
             values = {"l1_weight": weight if l1 else 0.0, "mse_weight": 0.0 if l1 else weight, **values}
         return {**cls.published.get(str(values.get("preset")), {}), **values}
 
+    @model_validator(mode="after")
+    def _dropout_somewhere(self) -> Self:
+        if self.dropout and self.generator == "fcn":
+            raise ValueError("dropout is of the U-Nets; the generator fcn has none")
+        return self
+
     def warnings(self, steps: int) -> tuple[str, ...]:
         """Says where a preset is one in name only, as after ``--set config.preset=paper`` on a recipe of all keys."""
         published = self.published.get(self.preset, {})
@@ -143,7 +151,13 @@ def new_generator(config: PairedConfig, shape: Shape) -> tuple[nn.Module, Window
     """The generator, and its window: a margin of 8 for the FCN; sides divisible by 8 for the U-Nets."""
     form: Preset = "paper" if config.preset == "paper" else "code"
     generator, margin, multiple = build_generator(
-        config.generator, shape.inputs, shape.outputs, preset=form, width=config.width, norm=config.norm
+        config.generator,
+        shape.inputs,
+        shape.outputs,
+        preset=form,
+        width=config.width,
+        norm=config.norm,
+        dropout=config.dropout,
     )
     return generator, Window(margin, multiple, tile=WHOLE if config.generator == "half_resolution" else 0)
 

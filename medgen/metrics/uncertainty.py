@@ -12,6 +12,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from medgen.metrics.intervals import by_tissue, of_tissues
+from medgen.metrics.sparsification import ause
 from medgen.metrics.tissue import Tissue, tissue
 
 Image = NDArray[np.floating]
@@ -24,7 +26,12 @@ this standard deviation."""
 SETTINGS: dict[str, object] = {"coverage_within_sd": WITHIN}
 """What the numbers depend on besides the thresholds of tissue; written beside every result."""
 
-UNITS = {"sd_error_correlation": "", "coverage": "", "coverage_air": "", "coverage_soft": "", "coverage_bone": ""}
+UNITS = {
+    "mean_sd": "HU",
+    "sd_error_correlation": "",
+    **of_tissues("coverage", ""),
+    **of_tissues("ause", ""),
+}
 """The metrics of :func:`uncertainty_scores` in their order, with their units."""
 
 
@@ -37,7 +44,7 @@ def sd_error_correlation(sd: Image, prediction: Image, truth: Image, mask: Mask 
     >>> sd_error_correlation(volume, -volume, np.zeros((1, 2, 2)))
     1.0
     """
-    spread, error = _inside(sd, prediction, truth, mask)
+    spread, error = inside(sd, prediction, truth, mask)
     if not len(error) or np.isnan(error).any() or np.isnan(spread).any():
         return math.nan
     if np.ptp(spread) == 0 or np.ptp(error) == 0:
@@ -65,7 +72,7 @@ def coverage(
     if kind is not None:
         of_kind = tissue(truth, kind)
         where = of_kind if mask is None else of_kind & (mask > 0)
-    spread, error = _inside(sd, prediction, truth, where)
+    spread, error = inside(sd, prediction, truth, where)
     if not len(error) or np.isnan(error).any() or np.isnan(spread).any():
         return math.nan
     return float((error <= WITHIN * spread).mean())
@@ -75,15 +82,14 @@ def uncertainty_scores(sd: Image, prediction: Image, truth: Image, mask: Mask | 
     """All metrics of this module for one case, by name: see :data:`UNITS`."""
     given = (sd, prediction, truth, mask)
     return {
+        "mean_sd": float(np.mean(spread)) if (spread := inside(*given)[0]).size else math.nan,
         "sd_error_correlation": sd_error_correlation(*given),
-        "coverage": coverage(*given),
-        "coverage_air": coverage(*given, kind="air"),
-        "coverage_soft": coverage(*given, kind="soft"),
-        "coverage_bone": coverage(*given, kind="bone"),
+        **by_tissue("coverage", lambda where: coverage(sd, prediction, truth, where), truth, mask),
+        **by_tissue("ause", lambda where: ause(*inside(sd, prediction, truth, where)), truth, mask),
     }
 
 
-def _inside(sd: Image, prediction: Image, truth: Image, mask: Mask | None) -> tuple[Image, Image]:
+def inside(sd: Image, prediction: Image, truth: Image, mask: Mask | None) -> tuple[Image, Image]:
     """Standard deviation and absolute error of the voxels of the mask."""
     shapes = {sd.shape, prediction.shape, truth.shape, truth.shape if mask is None else mask.shape}
     if len(shapes) > 1 or truth.ndim != 3:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.dropout import _DropoutNd
 
 NormName = Literal["batch", "instance", "none"]
 
@@ -100,6 +103,55 @@ class Dropout(nn.Module):
             return functional.dropout(x, self.rate, self.training)
         kept = torch.rand_like(x, dtype=torch.float32) >= self.rate
         return x * kept.to(x.dtype).mul_(1 / (1 - self.rate))
+
+
+class ChannelDropout(nn.Module):
+    """Sets whole channels of an image to 0 while training, of any rank, and scales the rest up.
+
+    Args:
+        rate: probability that a channel is set to 0, below 1.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, ...)`` in and out."""
+        if not self.training or self.rate == 0:
+            return x
+        kept = torch.rand(*x.shape[:2], *[1] * (x.dim() - 2), device=x.device) >= self.rate
+        return x * kept.to(x.dtype).mul_(1 / (1 - self.rate))
+
+
+@contextmanager
+def active_dropout(module: nn.Module, seed: int) -> Iterator[None]:
+    """Inside the block the dropout layers of a network in evaluation mode drop, as they do in training.
+
+    Nothing else of the network is in training mode, and torch's own random state is as before afterwards.
+
+    Args:
+        module: its dropout layers are switched.
+        seed: of what is dropped.
+    """
+    layers = [layer for layer in dropout_layers(module) if not layer.training]
+    devices = {each.device for each in module.parameters() if each.device.type == "cuda"}
+    with torch.random.fork_rng(devices=list(devices)):
+        torch.manual_seed(seed)
+        try:
+            for layer in layers:
+                layer.training = True
+            yield
+        finally:
+            for layer in layers:
+                layer.training = False
+
+
+def dropout_layers(module: nn.Module) -> list[nn.Module]:
+    """The layers of a network that drop something in training."""
+    rates = {each: getattr(each, "rate", getattr(each, "p", 0.0)) for each in module.modules()}
+    kinds = (Dropout, ChannelDropout, _DropoutNd)
+    return [each for each, rate in rates.items() if isinstance(each, kinds) and rate > 0]
 
 
 def initialise_fan_in(module: nn.Module) -> None:

@@ -24,6 +24,7 @@ def build_generator(
     preset: Preset = "code",
     width: float = 1.0,
     norm: Norm = "batch",
+    dropout: float = 0.0,
 ) -> tuple[nn.Module, int, int]:
     """A generator with its margin and the number that the sides of its input must be divisible by.
 
@@ -36,6 +37,7 @@ def build_generator(
         width: factor on the filters; the U-Net has 32, 64, 128, 256 at 1.
         norm: of MONAI's U-Net. Instance normalisation forgets the absolute intensity of a patch, batch normalisation
             keeps it; the FCN has batch normalisation, as published.
+        dropout: rate; the FCN has none.
 
     Returns:
         The network, voxels lost on each side, and the divisor.
@@ -44,8 +46,9 @@ def build_generator(
         fcn = ContextAwareFCN(inputs, outputs, preset=preset, width=width)
         return fcn, fcn.margin, 1
     if name == "half_resolution":
-        fast = HalfResolutionUNet(inputs, outputs, width=width)
+        fast = HalfResolutionUNet(inputs, outputs, width=width, dropout=dropout)
         return fast, 0, fast.multiple
     channels = [max(4, round(count * width)) for count in UNET_CHANNELS]
-    unet = ResidualUNet(inputs, outputs, channels, [(2, 2, 2)] * (len(channels) - 1), norm=norm, affine=False)
+    strides = [(2, 2, 2)] * (len(channels) - 1)
+    unet = ResidualUNet(inputs, outputs, channels, strides, norm=norm, affine=False, dropout=dropout)
     return unet, 0, 2 ** (len(channels) - 1)

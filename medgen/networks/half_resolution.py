@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from medgen.networks.blocks import ChannelDropout
 from medgen.networks.ranks import convolution
 
 FACTOR = 2
@@ -37,6 +38,8 @@ class HalfResolutionUNet(nn.Module):
         outputs: channels of the result.
         width: factor on the channels.
         dimensions: 2 or 3.
+        dropout: rate at which each residual correction loses whole channels, so that what is dropped does not depend
+            on the place in a tile.
 
     Attributes:
         multiple: what the sides of training patches should be divisible by; other sides are padded inside.
@@ -48,17 +51,19 @@ class HalfResolutionUNet(nn.Module):
 
     multiple = FACTOR * 2 ** (len(CHANNELS) - 1)
 
-    def __init__(self, inputs: int = 1, outputs: int = 1, *, width: float = 1.0, dimensions: int = 3) -> None:
+    def __init__(
+        self, inputs: int = 1, outputs: int = 1, *, width: float = 1.0, dimensions: int = 3, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         layer, cells = partial(_convolution, dimensions), FACTOR**dimensions
         first, *deeper = channels = [max(4, round(count * width)) for count in CHANNELS]
         self.widths = tuple(channels)
         tail = max(4, round(TAIL * width))
         self.head = layer(inputs * cells, first)
-        self.encoder = nn.ModuleList(_Block(layer, count) for count in channels)
+        self.encoder = nn.ModuleList(_Block(layer, count, dropout) for count in channels)
         self.down = nn.ModuleList(layer(a, b, stride=2) for a, b in zip(channels, deeper, strict=False))
         self.up = nn.ModuleList(layer(b, a, kernel=1) for a, b in zip(channels, deeper, strict=False))
-        self.decoder = nn.ModuleList(_Block(layer, count) for count in channels[:-1])
+        self.decoder = nn.ModuleList(_Block(layer, count, dropout) for count in channels[:-1])
         self.unfold = layer(first, tail * cells, kernel=1)
         last = layer(tail, outputs)
         nn.init.zeros_(last.weight)  # type: ignore[arg-type]
@@ -97,13 +102,14 @@ class HalfResolutionUNet(nn.Module):
 class _Block(nn.Module):
     """Adds two convolutions of its input to it."""
 
-    def __init__(self, layer: Callable[[int, int], nn.Module], channels: int) -> None:
+    def __init__(self, layer: Callable[[int, int], nn.Module], channels: int, dropout: float) -> None:
         super().__init__()
+        self.drop = ChannelDropout(dropout)
         self.body = nn.Sequential(nn.ReLU(), layer(channels, channels), nn.ReLU(), layer(channels, channels))
 
     def forward(self, image: Tensor) -> Tensor:
         """Input plus correction."""
-        corrected: Tensor = image + self.body(image)
+        corrected: Tensor = image + self.drop(self.body(image))
         return corrected
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from known_classes import Known, KnownConfig, describe_classes, make_segmenter, save_patient
+from known_classes import Known, KnownConfig, describe_classes, save_patient
 from mean_model import head, save
 from toy_methods import Doubling, Toy, make_toy
 
@@ -58,6 +58,16 @@ class Ramp(Toy, Predicts):
         first = torch.linspace(0, RISE, image.shape[2]).view(-1, *[1] * (image.dim() - 3))
         second = torch.linspace(0, 2 * RISE, image.shape[3]).view(-1, *[1] * (image.dim() - 4))
         return image[:, -1:] + first + second
+
+
+class Rising(Known):
+    """The probability of the first class rises along x from 0 to 1."""
+
+    window = Window()
+
+    def predict(self, image: torch.Tensor, generator: Any = None) -> torch.Tensor:
+        rising = torch.linspace(0, 1, image.shape[2]).view(-1, 1, 1).expand(len(image), *image.shape[2:])
+        return torch.stack([1 - rising, rising, 0 * rising], dim=1)
 
 
 def ramps(flips: list[str], size: tuple[int, ...] = (40, 40, 40), **more: Any) -> LoadedModel:
@@ -226,13 +236,6 @@ class TestOfAPatient:
     def test_probabilities_are_averaged_over_flips(self, tmp_path: Path) -> None:
         """The probability of the first class rises along x from 0 to 1; with its mirror image it is 1/2 throughout."""
 
-        class Rising(Known):
-            window = Window()
-
-            def predict(self, image: torch.Tensor, generator: Any = None) -> torch.Tensor:
-                rising = torch.linspace(0, 1, image.shape[2]).view(-1, 1, 1).expand(len(image), *image.shape[2:])
-                return torch.stack([1 - rising, rising, 0 * rising], dim=1)
-
         stages = [Rising(KnownConfig(), Shape(2, 3)).eval()]
         paths = save_patient(tmp_path)
         for flips, expected in (([], 11 / 18), (["x"], 0.5)):
@@ -319,10 +322,16 @@ class TestFiles:
         mean = 0.75 * first + 0.25 * mirrored
         assert sd == pytest.approx(HALF * np.sqrt(0.75 * (first - mean) ** 2 + 0.25 * (mirrored - mean) ** 2), abs=0.01)
 
-    def test_a_label_map_has_none(self, tmp_path: Path) -> None:
-        with pytest.raises(UsageError, match="label map") as caught:
-            make_segmenter().files(tmp_path / "p1_label.nii.gz", UNCERTAIN)
-        assert "--probabilities" in caught.value.fix
+    def test_of_a_segmentation_by_class(self, tmp_path: Path) -> None:
+        description = describe_classes() | {"inference": {"flips": ["x"]}, "patches": [40, 40, 40]}
+        model = LoadedModel([Rising(KnownConfig(), Shape(2, 3)).eval()], description, torch.device("cpu"))
+        maps: dict[str, Any] = {}
+        model.predict(save_patient(tmp_path), on_uncertainty=maps.__setitem__)
+        assert maps["core"].data[0, 7, 11, 8] == pytest.approx(11 / 18 - 0.5, abs=1e-5)
+        assert maps[""].data[0, 7, 11, 8] == pytest.approx(np.log(2), abs=1e-5)
+        names = [path.name for path in model.files(tmp_path / "p1_label.nii.gz", UNCERTAIN).uncertainty.values()]
+        assert names[0] == "p1_sd_core.nii.gz"
+        assert names[-1] == "p1_entropy.nii.gz"
 
 
 class TestRecipe:

@@ -55,6 +55,8 @@ class NarrowSlices(Toy, Predicts):
 class Noisy(Toy, Predicts):
     """The image plus one number, drawn once for the whole batch."""
 
+    stochastic = True
+
     def predict(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
         if generator is None:
             return image

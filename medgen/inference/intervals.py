@@ -1,0 +1,242 @@
+"""From mean and standard deviation to an interval: by a normal distribution, or calibrated; and the gate of a case."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medgen.errors import ModelError, UsageError
+from medgen.files import write_json
+from medgen.metrics.tissue import Tissue, tissue
+from medgen.volume import Volume
+
+FILE = "intervals.json"
+"""In the model folder, beside the weights; ``medgen calibrate`` writes it."""
+TISSUES: tuple[Tissue, ...] = get_args(Tissue)
+ALL = "all"
+"""Key of the quantile of an interval that is not calibrated by tissue."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How many standard deviations an interval reaches to each side of the mean.
+
+    Attributes:
+        coverage: nominal, in (0, 1).
+        quantiles: by tissue of the mean, or one for all.
+        floor: least standard deviation, in the unit of the image.
+        calibrated: whether they were measured on patients.
+    """
+
+    coverage: float
+    quantiles: Mapping[str, float]
+    floor: float = 0.0
+    calibrated: bool = True
+
+    @property
+    def by_tissue(self) -> bool:
+        """Whether tissues have quantiles of their own."""
+        return ALL not in self.quantiles
+
+    def half_width(self, mean: NDArray[np.floating], sd: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Half the width of the interval of each voxel, in the unit of the image."""
+        spread: NDArray[np.floating] = np.maximum(sd, sd.dtype.type(self.floor))
+        if not self.by_tissue:
+            spread *= sd.dtype.type(self.quantiles[ALL])
+            return spread
+        for name in TISSUES:
+            spread[tissue(mean, name)] *= sd.dtype.type(self.quantiles[name])
+        return spread
+
+    def bounds(self, mean: Volume, sd: Volume, lowest: float | None = None) -> tuple[Volume, Volume]:
+        """Lower and upper end of the interval, float32; nothing is below ``lowest``."""
+        lower, upper = (np.empty(mean.data.shape, np.float32) for _ in range(2))
+        for x in range(mean.data.shape[1]):  # a slab at a time
+            middle = mean.data[:, x]
+            half = self.half_width(middle, sd.data[:, x])
+            np.subtract(middle, half, out=lower[:, x])
+            np.add(middle, half, out=upper[:, x])
+        if lowest is not None:
+            np.maximum(lower, np.float32(lowest), out=lower)
+        return mean.with_data(lower), mean.with_data(upper)
+
+
+def gaussian(coverage: float) -> Scale:
+    """The interval of a normal distribution, for a model that was not calibrated.
+
+    >>> round(gaussian(0.9).quantiles["all"], 3)
+    1.645
+    """
+    return Scale(coverage, {ALL: NormalDist().inv_cdf((1 + coverage) / 2)}, calibrated=False)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Accepts a case by the mean standard deviation in its body.
+
+    Attributes:
+        threshold: largest mean standard deviation that is accepted, in the unit of the image.
+        slope: of the regression of the mean absolute error on it, over the validation cases.
+        intercept: of that regression, in the unit of the image.
+    """
+
+    threshold: float
+    slope: float
+    intercept: float
+
+    @property
+    def expected(self) -> float:
+        """Mean absolute error to be expected of a case at the threshold."""
+        return max(0.0, self.intercept + self.slope * self.threshold)
+
+    def measured(self, mean_sd: float) -> dict[str, float | bool]:
+        """What the report says about a case."""
+        predicted = max(0.0, self.intercept + self.slope * mean_sd)
+        return {"predicted_mae": round(predicted, 3), "accepted": bool(mean_sd <= self.threshold)}
+
+    def warnings(self, mean_sd: float, unit: str) -> tuple[str, ...]:
+        """A warning on a case that is rejected."""
+        if mean_sd <= self.threshold:
+            return ()
+        expected = self.measured(mean_sd)["predicted_mae"]
+        return (
+            f"rejected by the gate: the mean standard deviation in the body is {mean_sd:.4g}{unit}, and at most "
+            f"{self.threshold:.4g}{unit} is accepted; expected mean absolute error {expected:.4g}{unit}",
+        )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a calibration holds for.
+
+    Attributes:
+        weights: SHA-256 of the weights of every member.
+        samples: draws; None: flips and members alone.
+        dropout: whether dropout layers dropped.
+        inference: the ``inference`` block of every member, in which the flips stand.
+    """
+
+    weights: tuple[str | None, ...]
+    samples: int | None
+    dropout: bool
+    inference: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """In the words of the command line."""
+        words = ["--uncertainty"] if self.samples is None else [f"--samples {self.samples}"]
+        words += ["--dropout"] * self.dropout + [f"--ensemble of {len(self.weights)} runs"] * (len(self.weights) > 1)
+        return " ".join(words)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A scale and a gate, and what they were measured on.
+
+    Attributes:
+        settings: that a prediction must share.
+        scale: of the interval.
+        gate: of the cases.
+        patients: validation cases.
+        guaranteed: whether the quantile is the one with a guarantee for few patients.
+        left_out: mean, least and largest coverage of a patient by the plain quantile of the others.
+    """
+
+    settings: Settings
+    scale: Scale
+    gate: Gate
+    patients: int
+    guaranteed: bool
+    left_out: tuple[float, ...]
+
+    @classmethod
+    def parse(cls, content: Mapping[str, Any]) -> Calibration:
+        """From :func:`dataclasses.asdict` after a round trip through JSON."""
+        settings = dict(content["settings"])
+        settings |= {key: tuple(settings[key]) for key in ("weights", "inference")}
+        scale, gate = Scale(**content["scale"]), Gate(**content["gate"])
+        rest = {key: content[key] for key in ("patients", "guaranteed")}
+        return cls(Settings(**settings), scale, gate, left_out=tuple(content["left_out"]), **rest)
+
+
+def model_folder(run: str | Path) -> Path:
+    """Where the calibrations of a run stand: its ``model`` folder, or the folder itself."""
+    folder = Path(run)
+    return folder / "model" if (folder / "model").is_dir() else folder
+
+
+def read_calibrations(run: str | Path) -> tuple[Calibration, ...]:
+    """The calibrations of a model; none where it was not calibrated.
+
+    Raises:
+        ModelError: the file is damaged.
+    """
+    path = model_folder(run) / FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return tuple(Calibration.parse(each) for each in content["calibrations"])
+    except FileNotFoundError:
+        return ()
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ModelError(
+            "the calibration of the intervals is damaged", where=path, fix="run 'medgen calibrate' again"
+        ) from None
+
+
+def keep_calibration(run: str | Path, new: Calibration) -> Path:
+    """Add a calibration to those of a model; one of the same settings and coverage is replaced.
+
+    Raises:
+        ModelError: the file that is there is damaged.
+        StorageError: the folder cannot be written.
+    """
+    path = model_folder(run) / FILE
+    old = [each for each in read_calibrations(run) if each.settings != new.settings or _scope(each) != _scope(new)]
+    write_json(path, {"version": 1, "calibrations": [asdict(each) for each in (*old, new)]})
+    return path
+
+
+def matching(
+    calibrations: Sequence[Calibration], settings: Settings, coverage: float | None, where: str = ""
+) -> Calibration | None:
+    """The calibration of a prediction; None where the model has none at all.
+
+    Args:
+        calibrations: of the model.
+        settings: of the prediction.
+        coverage: of its interval; None: any, for the gate alone.
+        where: the model, for messages.
+
+    Raises:
+        UsageError: an interval is wanted, and the model is calibrated for other settings or another coverage alone.
+        ModelError: all calibrations are of other weights.
+    """
+    for each in reversed(calibrations):
+        if each.settings == settings and coverage in (None, each.scale.coverage):
+            return each
+    if not calibrations or coverage is None:
+        return None
+    own = [each for each in calibrations if each.settings.weights == settings.weights]
+    if not own:
+        raise ModelError(
+            "the intervals of this model were calibrated with other weights, or for another ensemble",
+            where=where or None,
+            fix="run 'medgen calibrate' again, with the same --ensemble",
+        )
+    there = ", ".join(f"{each.settings.text} --interval {each.scale.coverage:g}" for each in own)
+    raise UsageError(
+        f"the intervals of this model are calibrated for {there}, not for {settings.text} --interval {coverage:g}",
+        where=where or None,
+        fix="predict with those options, or run 'medgen calibrate' for these",
+    )
+
+
+def _scope(calibration: Calibration) -> float:
+    return calibration.scale.coverage
