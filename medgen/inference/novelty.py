@@ -19,9 +19,9 @@ from medgen.cases import Case, read_cases
 from medgen.config import Config, build
 from medgen.errors import CasesFailed, InputError, ModelError, UsageError
 from medgen.files import sha256, write_json
-from medgen.inference.encoding import Places
 from medgen.inference.oddness import PATCHES, CaseScores, require_places, require_scores, score_cases
 from medgen.inference.opened import Opened, open_model
+from medgen.inference.placed_patches import Places
 from medgen.types import Array, Progress
 
 FILE = "novelty.json"

@@ -13,8 +13,8 @@ import torch
 
 from medgen.cases import Case, columns_of
 from medgen.errors import MedgenError, ModelError, PathError, StorageError, UsageError
-from medgen.inference.encoding import Places, patch_at
 from medgen.inference.opened import Opened
+from medgen.inference.placed_patches import Places, patch_at
 from medgen.methods.base import Encodes, HasDensity
 from medgen.metrics.complexity import BIN, compressed_bits
 from medgen.preparation import Prepared

@@ -10,10 +10,10 @@ from mean_model import head, save
 from toy_samplers import LIKELY, MEANS, NOISE, save_toy
 
 from medgen.errors import CasesFailed, InputError, ModelError, UsageError
-from medgen.inference.encoding import Places
 from medgen.inference.novelty import fit_novelty, load_novelty, novelty_file, novelty_of
 from medgen.inference.oddness import CaseScores, PatchScores, score_patch
 from medgen.inference.opened import Opened, open_model
+from medgen.inference.placed_patches import Places
 from medgen.metrics.complexity import compressed_bits
 
 SIZE = (4, 6, 2)
