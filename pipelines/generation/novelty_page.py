@@ -52,8 +52,10 @@ def _numbers(run: Mapping[str, Any]) -> dict[str, Any]:
     found = {}
     for what in dict.fromkeys(row["what"] for row in run["rows"]):
         rows = [row for row in run["rows"] if row["what"] == what]
-        areas = {} if what == "usual" else {name: _area(rows, usual, name) for name in names}
-        warned = {key: [sum(row[key] for row in rows), len(rows)] for key in ("warns", "numbers_warn")}
+        known = [name for name in names if rows[0][name] is not None]
+        areas = {} if what == "usual" else {name: _area(rows, usual, name) for name in known}
+        keys = ("warns", "numbers_warn") if "numbers" in known else ("warns",)
+        warned = {key: [sum(row[key] for row in rows), len(rows)] for key in keys}
         found[what] = {"auroc": areas, **warned}
     kept = ("run", "seed", "weights_sha256", "limit", "held_out", "training", "processor_seconds", "score")
     return {**{key: run[key] for key in kept}, "changes": found}
@@ -106,9 +108,9 @@ def _table(title: str, runs: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
     for what in runs[0]["changes"]:
         found = [run["changes"][what] for run in runs]
-        cells = ["" if what == "usual" else _cell([each["auroc"][name] for each in found]) for name in names]
+        cells = [_cell([each["auroc"][name] for each in found]) if name in found[0]["auroc"] else "" for name in names]
         counts = [
-            f"{sum(each[key][0] for each in found)} of {sum(each[key][1] for each in found)}"
+            f"{sum(each[key][0] for each in found)} of {sum(each[key][1] for each in found)}" if key in found[0] else ""
             for key in ("warns", "numbers_warn")
         ]
         label = "*unchanged (false alarms)*" if what == "usual" else what
@@ -138,7 +140,7 @@ def _real(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                     values = [[each[name] for each in row["slices"]] for row in (usual, *odd)]
                     flat = np.concatenate(values)
                     kinds = [False] * len(values[0]) + [True] * (len(flat) - len(values[0]))
-                    areas.setdefault(name, []).append(separation(flat, kinds, draws=1)["auroc"])
+                    areas.setdefault(name, []).append(separation(flat, kinds)["auroc"])
                 held_out = _means(usual["slices"])["combined"]
                 ranks += [_means(row["slices"])["combined"] > held_out for row in odd]
             cells = {name: round(mean(each), 3) for name, each in areas.items()}

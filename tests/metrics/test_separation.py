@@ -31,13 +31,23 @@ def test_one_kind_alone_has_no_area(kind):
     assert all(map(math.isnan, found["ci95"]))
 
 
-def test_patients_are_drawn_whole():
-    """Eight patients, each usual and odd. Drawn whole, an odd one always beats the usual one of the same patient, so
-    no draw is below 1/2; drawn apart, some are."""
+def test_interval_by_hand():
+    """Three usual, three odd, all pairs won but (4, 3): without 3 or 4 the area is 1, without another patient 5/6."""
+    values, odd = [1.0, 2.0, 4.0, 3.0, 5.0, 6.0], [False] * 3 + [True] * 3
+    found = separation(values, odd)
+    areas = np.array([5 / 6, 5 / 6, 1, 1, 5 / 6, 5 / 6])
+    reach = 2.5705818 * math.sqrt(5 / 6 * ((areas - areas.mean()) ** 2).sum())
+    assert found["auroc"] == pytest.approx(8 / 9)
+    assert found["ci95"] == (pytest.approx(8 / 9 - reach), 1.0)
+
+
+def test_patients_are_left_out_whole():
+    """Eight patients, each usual and odd: without any of them, 28 of 49 pairs are won. A bootstrap would draw a
+    patient with itself too often, and its interval lie above the area."""
     values = [*range(8), *(each + 0.5 for each in range(8))]
     odd, patients = [False] * 8 + [True] * 8, [*"abcdefgh"] * 2
     whole, apart = separation(values, odd, patients=patients), separation(values, odd)
     assert whole["auroc"] == apart["auroc"] == pytest.approx(36 / 64)
-    low, high = whole["ci95"]
-    assert 0.5 < low < high < 1
-    assert high - low < apart["ci95"][1] - apart["ci95"][0]  # pairs of one patient move together
+    assert whole["ci95"] == (pytest.approx(36 / 64), pytest.approx(36 / 64))
+    assert apart["ci95"][0] < 0.5
+    assert apart["ci95"][1] > 0.7
