@@ -123,7 +123,7 @@ class Recognition(nn.Module):
         for weight, bias in ((layer.weight, layer.bias) for layer in (*layers, last)):
             nn.init.kaiming_normal_(weight, nonlinearity="relu")  # type: ignore[arg-type]
             nn.init.zeros_(bias)  # type: ignore[arg-type]
-        nn.init.constant_(last.bias[latent:], FIRST_LOG_FACTOR)  # type: ignore[arg-type, index]
+        nn.init.constant_(last.bias[latent:], FIRST_LOG_FACTOR)  # type: ignore[index]
         self.body = nn.Sequential(*(each for layer in layers for each in (layer, nn.SiLU())), last)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
