@@ -34,7 +34,7 @@ class ConditionalConfig(Config):
     """Factor on the channels of every network."""
     alpha: float = Field(default=1.0, ge=0, le=1)
     """Weight of the bound in the hybrid objective; the rest goes to the loss with codes of the prior (GSNN)."""
-    warmup: float = Field(default=0.3, ge=0, le=1)
+    warmup: float = Field(default=0.5, ge=0, le=1)
     """Share of the training over which the weight of the KL term rises from 0 to 1, so that codes are learnt before
     they cost; 0: the bound from the start."""
     prediction_samples: NonNegativeInt = 0

@@ -16,6 +16,9 @@ from medgen.networks.ranks import convolution
 CELL = HalfResolutionUNet.multiple
 """Voxels along each axis to one place of the grid of codes."""
 
+FIRST_LOG_FACTOR = -4.0
+"""Of the variance of q(z|x,y) to that of the prior, at the start of training."""
+
 
 class Gaussian(NamedTuple):
     """Independent normal distributions: means and log-variances, each ``(B, latent, *grid)``."""
@@ -42,7 +45,7 @@ class ConditionalUNet(nn.Module):
     of a volume, and the generation network, which sees the image, can make up for it (Sohn et al., section 4.1).
 
     The recognition network states its mean and variance relative to the prior (Vahdat & Kautz 2020, arXiv 2007.03898,
-    section 3.2), so that training begins with q near p.
+    section 3.2).
 
     Args:
         inputs: channels of x.
@@ -108,17 +111,20 @@ class Recognition(nn.Module):
     def __init__(self, inputs: int, latent: int, *, width: float, dimensions: int) -> None:
         super().__init__()
         first, second, third = (max(4, round(count * width / 2)) for count in CHANNELS)
-        self.body = nn.Sequential(
+        last = convolution(dimensions, third, 2 * latent, 1)
+        layers = [
             convolution(dimensions, inputs * FACTOR**dimensions, first),
-            nn.SiLU(),
             convolution(dimensions, first, second, stride=2),
-            nn.SiLU(),
             convolution(dimensions, second, third, stride=2),
-            nn.SiLU(),
             convolution(dimensions, third, third),
-            nn.SiLU(),
-            convolution(dimensions, third, 2 * latent, 1),
-        )
+        ]
+        # With torch's small weights, and the variance of the prior, no code is heard through its noise, and the
+        # generation network learns to do without before the first one has anything to say.
+        for weight, bias in ((layer.weight, layer.bias) for layer in (*layers, last)):
+            nn.init.kaiming_normal_(weight, nonlinearity="relu")  # type: ignore[arg-type]
+            nn.init.zeros_(bias)  # type: ignore[arg-type]
+        nn.init.constant_(last.bias[latent:], FIRST_LOG_FACTOR)  # type: ignore[index]
+        self.body = nn.Sequential(*(each for layer in layers for each in (layer, nn.SiLU())), last)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """See the class."""

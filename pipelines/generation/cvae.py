@@ -36,7 +36,7 @@ from medgen.metrics.statistics import summarise
 from medgen.metrics.tissue import tissue
 from medgen.phantom import make_head_phantom
 from medgen.run.experiment import train
-from medgen.volume import read_label, read_volume, write_volume
+from medgen.volume import read_volume, write_volume
 
 HERE = Path(__file__).parent
 SPLITS, SPACING, SEED = (20, 8, 8), 3.5, 1311
@@ -85,9 +85,9 @@ def ct(out: Path, table: Path) -> dict[str, Any]:
     plain, plain_seconds = trained(out, "supervised", "cvae_ct.yaml", table, method="supervised")
     rows: list[dict[str, float]] = []
     for case in _test(table):
-        truth, mask = read_volume(case["ct"]).data, read_label(case["mask"]).data > 0
-        made = {"cvae": model.predict(case).data, "supervised": plain.predict(case).data}
-        draws = np.stack([model.predict(case, seed=seed).data for seed in range(DRAWS)]).astype(np.float32)
+        truth, mask = _image(case, "ct"), _image(case, "mask") > 0
+        made = {"cvae": model.predict(case).data[0], "supervised": plain.predict(case).data[0]}
+        draws = np.stack([model.predict(case, seed=seed).data[0] for seed in range(DRAWS)]).astype(np.float32)
         codes = _without_noise(model, case)
         row = {f"mae_{name}": float(np.abs(data - truth)[mask].mean()) for name, data in made.items()}
         row["mae_mean_of_draws"] = float(np.abs(draws.mean(axis=0) - truth)[mask].mean())
@@ -101,7 +101,7 @@ def ct(out: Path, table: Path) -> dict[str, Any]:
         rows.append({**row, "inside": float(inside[mask].mean())})
         if len(rows) == 1:
             slab = truth.shape[2] // 2
-            image = read_volume(case["t1"]).data
+            image = _image(case, "t1")
             shown = {"T1": image, "true CT": truth, "mean": made["cvae"], "SD of codes": codes.std(axis=0)}
             shown |= {f"draw {number}": draws[number] for number in range(2)} | {"code 1": codes[0], "code 2": codes[1]}
             np.savez_compressed(out / "ct.npz", **{name: each[:, :, slab] for name, each in shown.items()})
@@ -113,7 +113,7 @@ def _without_noise(model: LoadedModel, case: Case) -> NDArray[np.float32]:
     (method,) = model.stages
     kept = method.config
     method.config = kept.model_copy(update={"observation_noise": False})
-    draws = np.stack([model.predict(case, seed=seed).data for seed in range(DRAWS)]).astype(np.float32)
+    draws = np.stack([model.predict(case, seed=seed).data[0] for seed in range(DRAWS)]).astype(np.float32)
     method.config = kept
     return draws
 
@@ -125,15 +125,15 @@ def outlines(out: Path, table: Path) -> dict[str, Any]:
     plain, plain_seconds = trained(out, "unet", "cvae_outlines.yaml", rated, method="segmentation")
     rows: list[dict[str, dict[str, float]]] = []
     for case in _test(table):
-        truth = read_volume(case["ct"]).data
+        truth = _image(case, "ct")
         raters = [truth > threshold for threshold in RATERS]
-        one = plain.predict(case).data > 0
-        made = [model.predict(case, seed=seed).data > 0 for seed in range(DRAWS)]
-        mean = model.predict(case).data > 0
+        one = plain.predict(case).data[0] > 0
+        made = [model.predict(case, seed=seed).data[0] > 0 for seed in range(DRAWS)]
+        mean = model.predict(case).data[0] > 0
         rows.append({"cvae": _agreement(made, raters, mean), "unet": _agreement([one], raters, one)})
         if len(rows) == 1:
             slab = truth.shape[2] // 2
-            shown = {"T1": read_volume(case["t1"]).data, **{f"rater {n}": each for n, each in enumerate(raters)}}
+            shown = {"T1": _image(case, "t1"), **{f"rater {n}": each for n, each in enumerate(raters)}}
             shown |= {f"draw {n}": each for n, each in enumerate(made)} | {"U-Net": one}
             np.savez_compressed(out / "outlines.npz", **{name: each[:, :, slab] for name, each in shown.items()})
     return {"draws": DRAWS, "raters": RATERS, "seconds": {"cvae": seconds, "unet": plain_seconds}, "cases": rows}
@@ -148,10 +148,10 @@ def _rated(folder: Path, table: Path) -> Path:
     for case in read_cases(table).cases:
         if case.split == "test":
             continue
-        truth = read_volume(case["ct"])
+        truth = read_volume(case.images["ct"])
         for number, threshold in enumerate(RATERS):
             path = folder / case.name / f"{case.name}_skull{number}.nii.gz"
-            write_volume(path, replace(truth, data=(truth.data > threshold).astype(np.uint8)), kind="label")
+            write_volume(truth.with_data((truth.data > threshold).astype(np.uint8)), path, kind="label", overwrite=True)
             images = {**case.images, "skull": path}
             rows.append(replace(case, name=f"{case.name}_{number}", patient=case.name, images=images))
     write_cases(rows, rated)
@@ -174,6 +174,11 @@ def _agreement(made: Sequence[Labels], raters: Sequence[Labels], mean: Labels) -
         "mean_dice": float(np.mean([dice(mean, rater) for rater in raters])),
         "volume_spread": float(np.std(volumes) / np.std([each.sum() for each in raters])),
     }
+
+
+def _image(case: Case, role: str) -> NDArray[Any]:
+    """``(X, Y, Z)`` of a case."""
+    return read_volume(case.images[role]).data[0]
 
 
 def _test(table: Path) -> list[Case]:

@@ -107,6 +107,17 @@ def test_hybrid_objective_by_hand():
     assert terms(0.25) == pytest.approx({name: value / 4 for name, value in expected.items()})
 
 
+def test_codes_are_heard_at_the_start():
+    """The recognition network moves the mean of q by more than the noise around it, from the first step on."""
+    torch.manual_seed(0)
+    network = ConditionalUNet(1, 2, 1, latent=4, dimensions=2)
+    image, other = torch.randn(2, 2, 1, 32, 32, generator=seeded())
+    prior = network.prior(image)[1]
+    found = network.posterior(image, other, prior)
+    moved = (found.mean - prior.mean).std()
+    assert moved > 1.5 * torch.exp(0.5 * found.log_variance).mean()
+
+
 def test_the_weight_of_the_kl_term_rises_to_1():
     config = cvae.Config(warmup=0.5)
     assert [kl_weight(config, progress) for progress in (0, 0.25, 0.5, 0.9)] == [0, 0.5, 1, 1]
