@@ -20,7 +20,9 @@ COMMANDS = {
     "train": "RECIPE --cases --out --set --resume --init-from --max-minutes --device --devices --nodes --precision "
     "--allow-module",
     "predict": "RUN --input -i --output -o --overwrite --resume --nan --geometry --frame --probabilities "
-    "--uncertainty --guard --device",
+    "--uncertainty --samples --dropout --interval --keep-samples --guard --device",
+    "calibrate": "RUN --input -i --split --samples --dropout --seed --coverage --by-tissue --guaranteed --accept "
+    "--max-mae --mask-role --ensemble --device --allow-module",
     "sample": "RUN --output -o --count --seed --temperature --truncation --interpolate --frames --neighbours "
     "--features --device --overwrite --allow-module",
     "latent encode": "RUN --input -i --output -o --patches --seed --split --device --overwrite --allow-module",

@@ -32,8 +32,8 @@ from medgen.metrics.tissue import body_mask, tissue
 from medgen.types import Progress, Split
 from medgen.volume import Volume, read_label, read_volume, require_same_grid
 
-FLOOR = 1e-3
-"""Least standard deviation, in normalised units: 1.5 HU for CT. Where all estimates agree, as in air, any error would
+FLOOR = 1e-4
+"""Least standard deviation, in normalised units: 0.15 HU for CT. Where all estimates agree, as in air, any error would
 else be infinitely many standard deviations."""
 _FOR_A_LINE = 3
 
