@@ -157,7 +157,7 @@ def _markdown(found: Any, tables: Any, differences: Any, options: argparse.Names
         cells += [f"{means['iwae']:.1f}", _difference(differences["iwae"], name)]
         cells += [f"{means['iwae'] - means['elbo']:.1f}", f"{seconds:.0f}"]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    lines += ["", "![Bounds of each training](posteriors.png)", ""]
+    lines += ["", "![Bounds of each training](posteriors.png)", "", ""]
     remarks = PAGE / "posteriors_remarks.md"
     return "\n".join(lines) + (remarks.read_text() if remarks.is_file() else "")
 
