@@ -64,12 +64,14 @@ KINDS = {
     "2d": Data("axial slices, 64 x 64 at 3.5 mm", (), 1200, 200, 40.0),
     "3d": Data(
         "parts of 16 x 16 x 16 at 7 mm",
-        ("preparation.spacing=[7,7,7]", "patches.size=[16,16,16]", "patches.plane=null", "patches.sampling=uniform"),
+        ("preparation.spacing=[7,7,7]", "patches.size=[16,16,16]", "patches.sampling=uniform"),
         1200, 200, 15.0,
     ),
 }  # fmt: skip
 ROWS = {
-    "nice_dense": Row("NICE, dense networks as published", "nice", {"architecture": "dense", "couplings": 4}),
+    "nice_dense": Row(
+        "NICE, dense networks (250 units, published 1000)", "nice", {"architecture": "dense", "couplings": 4}
+    ),
     "nice": Row("NICE, convolutional", "nice", {}),
     "realnvp": Row("RealNVP", "realnvp", {}),
 }
@@ -233,7 +235,7 @@ def _picture(out: Path, kind: str, path: Path) -> None:
             axis.set_axis_off()
         line[0].text(-0.08, 0.5, words, rotation=90, va="center", ha="right", fontsize=5, transform=line[0].transAxes)
     figure.subplots_adjust(0.03, 0, 1, 1, wspace=0.02, hspace=0.02)
-    figure.savefig(path, dpi=70)
+    figure.savefig(path, dpi=50)
     pyplot.close(figure)
 
 
