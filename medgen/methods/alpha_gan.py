@@ -57,7 +57,7 @@ class Config(AutoencoderConfig):
     posterior: Literal["deterministic", "gaussian"] = "gaussian"
     """``deterministic``: a code is what the encoder says. ``gaussian``: it is drawn from a normal distribution of which
     the encoder says mean and variance."""
-    reconstruction_weight: NonNegativeFloat = 10.0
+    reconstruction_weight: NonNegativeFloat = 50.0
     """lambda."""
     adversarial_weight: NonNegativeFloat = 1.0
     """Of ``-log D`` of both images; 1 is published."""
@@ -73,7 +73,7 @@ class Config(AutoencoderConfig):
     """Divide the weights of D by their largest singular values."""
     learning_rate: PositiveFloat = 1e-3
     """Adam, of encoder and decoder."""
-    discriminator_learning_rate: PositiveFloat | None = None
+    discriminator_learning_rate: PositiveFloat | None = 2.5e-4
     """Of both discriminators; null is that of the autoencoder."""
     beta1: float = Field(default=0.5, ge=0, lt=1)
     """First moment of all Adams."""

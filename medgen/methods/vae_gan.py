@@ -63,11 +63,11 @@ class Config(AutoencoderConfig):
     preset: Literal["tuned", "published"] = "tuned"
     """``tuned``: what works on phantom slices in minutes. ``published``: the numbers of the authors' code. A key that
     is named wins."""
-    layer: PositiveInt = 2
-    """l, of the discriminator; its first halves the grid once."""
+    layer: PositiveInt = 1
+    """l, of the discriminator; its first halves the grid once. Of phantom slices deeper ones left a grid in the images."""
     variance: Literal["one", "optimal"] = "optimal"
     """s^2 of the likelihood of the maps; one is published."""
-    gamma: NonNegativeFloat = 1e-3
+    gamma: NonNegativeFloat = 3e-3
     """Weight of ``L_llike``, which is a sum over all numbers of the maps, beside ``-L_GAN`` in the decoder."""
     beta: NonNegativeFloat = 1.0
     """Weight of ``L_prior``; 1 is published."""
@@ -91,8 +91,8 @@ class Config(AutoencoderConfig):
     """Adam with moments 0.5 and 0.99, or RMSprop; of all networks."""
     learning_rate: PositiveFloat = 1e-3
     """Of encoder and decoder."""
-    discriminator_learning_rate: PositiveFloat | None = None
-    """Null is that of the others."""
+    discriminator_learning_rate: PositiveFloat | None = 2.5e-4
+    """Null is that of the others. With a slow discriminator the maps, in which images are compared, change slowly."""
 
     @model_validator(mode="before")
     @classmethod
