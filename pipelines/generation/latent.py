@@ -140,16 +140,15 @@ def probed(out: Path, name: str, cases: Path) -> None:
 
 
 def pictures(out: Path, cases: Path) -> None:
-    """Traversals, a map and an interpolation of whole brains, and a traversal of slices."""
-    codes, factors = out / "brains.csv", cases.with_name("factors.csv")
-    common: dict[str, Any] = {"overwrite": True}
-    traverse(out / "brains", out / "components", codes=codes, along="components", count=4, **common)
-    traverse(out / "brains", out / "fluid", codes=codes, factor="csf_fraction", table=factors, **common)
-    traverse(out / "slices", out / "numbers", codes=out / "slices.csv", count=5, **common)
+    """Traversals and a map of slices, an interpolation of whole brains."""
+    codes, factors = out / "slices.csv", cases.with_name("factors.csv")
+    options: dict[str, Any] = {"overwrite": True, "device": "cpu"}
+    traverse(out / "slices", out / "components", codes=codes, along="components", count=4, **options)
+    traverse(out / "slices", out / "fluid", codes=codes, factor="csf_fraction", table=factors, **options)
     write_code_map(
-        out / "brains", codes, out / "map.png", colour="csf_fraction", table=factors, thumbnails=24, **common
+        out / "slices", codes, out / "map.png", colour="csf_fraction", table=factors, thumbnails=24, **options
     )
-    interpolate(out / "brains", cases, out / "way", "source_test_000", "target_test_000", **common)
+    interpolate(out / "brains", cases, out / "way", "source_test_000", "target_test_000", **options)
 
 
 def real_table(data: Path, path: Path) -> Path:
@@ -171,20 +170,23 @@ def names_of(table: Path, path: Path) -> Path:
 
 
 def write_page(out: Path) -> None:
-    """The numbers as JSON and as a page, with remarks that a person wrote."""
+    """The numbers as JSON and as a page, with remarks that a person wrote; no image of a real patient."""
     found = results(out)
     (PAGE / "latent.json").write_text(json.dumps(found, indent=2) + "\n")
     lines = ["# What latent codes hold", "", HEAD, "", "## Known factors, told by a linear probe", ""]
     lines += probe_lines(found["probes"])
-    lines += ["", "![Fluid in the code of whole brains](latent_fluid.png)", "", "![Map of the codes](latent_map.png)"]
+    lines += [
+        "",
+        "![The direction of fluid in the codes of slices](latent_fluid.png)",
+        "",
+        "![Map of the codes of slices](latent_map.png)",
+    ]
     if found["real"]:
-        lines += ["", "## Real patients", "", *real_lines(found["real"]), "", "![Real patients](latent_real.png)"]
+        lines += ["", "## Real patients", "", *real_lines(found["real"])]
     remarks = PAGE / "latent_remarks.md"
     text = "\n".join([*lines, "", remarks.read_text().rstrip() if remarks.is_file() else ""]).rstrip() + "\n"
     (PAGE / "latent.md").write_text(text)
     sources = {"fluid/traversal_csf_fraction.png": "fluid", "map.png": "map", "components/traversal.png": "components"}
-    if found["real"]:
-        sources["flair_real_on_real/reconstruction.png"] = "real"
     for source, name in sources.items():
         shrink(out / source, PAGE / ("latent.png" if name == "components" else f"latent_{name}.png"))
 
@@ -192,10 +194,10 @@ def write_page(out: Path) -> None:
 HEAD = (
     "Brains of a phantom on two scanners (92 patients, seed 22) and VAEs of 1200 steps: axial T1 slices, 64 x 64 at "
     "3.5 mm (the middle one of each patient), and whole T1 brains, 24 x 32 x 24 at 7 mm. Code of 32 numbers, seed 0. "
-    "Probes are ridge and logistic regressions, cross-validated over patients; in brackets the 95 % interval over patients. "
-    "Training needs no factor, so the codes of its patients are probed with those of the others. One of two x86 "
-    "cores, 2026-11-29; processor seconds of the trainings are in `latent.json`. Commands: "
-    "`pipelines/generation/latent.py`.\n\n![Principal components of the codes of whole brains](latent.png)"
+    "Probes are ridge and logistic regressions, cross-validated over patients; in brackets the 95 % interval over "
+    "patients. Training needs no factor, so the codes of its patients are probed with those of the others. One of two "
+    "x86 cores, 2026-11-29; processor seconds of the trainings are in `latent.json`. Commands: "
+    "`pipelines/generation/latent.py`.\n\n![Principal components of the codes of slices](latent.png)"
 )
 
 
@@ -242,7 +244,7 @@ def real_lines(real: dict[str, Any]) -> list[str]:
     return [*rows, f"| 48 phantoms | 36 phantoms | {means} |"]
 
 
-def shrink(source: Path, target: Path, most: int = 900) -> None:
+def shrink(source: Path, target: Path, most: int = 800) -> None:
     """A copy of a picture, at most ``most`` pixels wide and in grey where it has no colour, to keep the docs small."""
     from skimage.io import imread, imsave
     from skimage.transform import resize
