@@ -64,7 +64,7 @@ class Config(AutoencoderConfig):
     """``tuned``: what works on phantom slices in minutes. ``published``: the numbers of the authors' code. A key that
     is named wins."""
     layer: PositiveInt = 1
-    """l, of the discriminator; its first halves the grid once. Of phantom slices deeper ones left a grid in the images."""
+    """l, of the discriminator; its first halves the grid once. Deeper ones left a grid in images of phantoms."""
     variance: Literal["one", "optimal"] = "optimal"
     """s^2 of the likelihood of the maps; one is published."""
     gamma: NonNegativeFloat = 3e-3
