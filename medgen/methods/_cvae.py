@@ -12,7 +12,8 @@ from torch import Tensor
 from medgen.config import Config
 from medgen.losses.variational import gaussian_kl_between
 from medgen.methods.base import Window
-from medgen.networks.conditional import CELL, ConditionalUNet, Gaussian, grid_of
+from medgen.networks.conditional import ConditionalUNet, Gaussian, grid_of
+from medgen.networks.half_resolution import HalfResolutionUNet
 
 PERIOD = 32
 """Voxels along each axis after which noise repeats itself. Tiles begin at multiples of it, so that a voxel of a volume
@@ -25,10 +26,12 @@ class ConditionalConfig(Config):
     """Settings of code, networks and training."""
 
     code: Literal["map", "shared"] = "map"
-    """``map``: a vector for each 8 voxels along each axis, drawn independently, with a learnt prior: what is ambiguous
-    here says nothing about elsewhere. ``shared``: one vector for the whole image, with a standard normal prior: what is
+    """``map``: a vector for each ``cell``, drawn independently, with a learnt prior: what is ambiguous here says
+    nothing about elsewhere. ``shared``: one vector for the whole image, with a standard normal prior: what is
     ambiguous is the same everywhere, such as the habit of a rater."""
-    latent: PositiveInt = 8
+    cell: Literal[2, 4, 8] = 4
+    """Voxels along each axis that a vector of a map stands for; about as many as errors are alike over."""
+    latent: PositiveInt = 4
     """Numbers of a vector."""
     width: PositiveFloat = 1.0
     """Factor on the channels of every network."""
@@ -53,6 +56,7 @@ def new_conditional(
         outputs,
         observed,
         latent=config.latent,
+        cell=config.cell,
         shared=config.code == "shared",
         width=config.width,
         dimensions=dimensions,
@@ -61,7 +65,7 @@ def new_conditional(
 
 def window() -> Window:
     """No margin; tiles begin where the noise does, and leave their border to the neighbouring tile."""
-    return Window(multiple=CELL, align=PERIOD, minimum=PERIOD, tile=WHOLE, halo=PERIOD)
+    return Window(multiple=HalfResolutionUNet.multiple, align=PERIOD, minimum=PERIOD, tile=WHOLE, halo=PERIOD)
 
 
 def kl_weight(config: ConditionalConfig, progress: float) -> float:
@@ -115,28 +119,28 @@ def bound(
     return {"negative_elbo": negative.item(), "kl": divergence.item()}
 
 
-def drawn(prior: Gaussian, size: Sequence[int], generator: torch.Generator, *, shared: bool) -> Tensor:
+def drawn(config: ConditionalConfig, prior: Gaussian, size: Sequence[int], generator: torch.Generator) -> Tensor:
     """A code of the prior ``(B, latent, *grid)``, with the same noise for the whole batch.
 
     Args:
+        config: says which grid.
         prior: of images of ``size`` voxels.
         size: of the image.
         generator: the only source of chance, on the device of the prior.
-        shared: whether the code is one vector.
     """
-    latent, rank = prior.mean.shape[1], len(size)
-    cells = 1 if shared else PERIOD // CELL
-    noise = torch.randn(1, latent, *[cells] * rank, generator=generator, device=generator.device)
-    return prior.at(noise if shared else repeated(noise, grid_of(size)))
+    latent, rank, shared = prior.mean.shape[1], len(size), config.code == "shared"
+    places = 1 if shared else PERIOD // config.cell
+    noise = torch.randn(1, latent, *[places] * rank, generator=generator, device=generator.device)
+    return prior.at(noise if shared else repeated(noise, grid_of(size, config.cell)))
 
 
-def fixed_codes(prior: Gaussian, size: Sequence[int], count: int, *, shared: bool) -> list[Tensor]:
+def fixed_codes(config: ConditionalConfig, prior: Gaussian, size: Sequence[int]) -> list[Tensor]:
     """Codes of the prior that are the same at every call, in pairs on both sides of its mean; the mean for 0."""
-    if not count:
+    if not config.prediction_samples:
         return [prior.mean]
     generator = torch.Generator(prior.mean.device).manual_seed(0)
-    codes = [drawn(prior, size, generator, shared=shared) for _ in range((count + 1) // 2)]
-    return [each for code in codes for each in (code, 2 * prior.mean - code)][:count]
+    codes = [drawn(config, prior, size, generator) for _ in range((config.prediction_samples + 1) // 2)]
+    return [each for code in codes for each in (code, 2 * prior.mean - code)][: config.prediction_samples]
 
 
 def repeated(noise: Tensor, size: Sequence[int]) -> Tensor:

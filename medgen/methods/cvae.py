@@ -52,7 +52,7 @@ class Config(ConditionalConfig):
 
     likelihood: Literal["laplace", "gaussian"] = "laplace"
     """p(y|x,z): with ``laplace`` the mean absolute error counts, with ``gaussian`` the mean squared error."""
-    scale_power: float = Field(default=0.5, ge=0, le=1)
+    scale_power: float = Field(default=1.0, ge=0, le=1)
     """beta of Seitzer et al. 2022 (arXiv 2203.09168): each voxel counts by this power of its scale, and on average 1.
     At 0 the objective is the bound, and voxels with large errors are given up for those that are certain; at 1 all
     errors count alike for the median."""
@@ -137,11 +137,11 @@ class CVAE(Method, Predicts):
     def predict(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """A plausible result, or without a generator the mean over codes of the prior; in the range of the targets."""
         maps, prior = self.network.prior(image)
-        size, shared = image.shape[2:], self.config.code == "shared"
+        size = image.shape[2:]
         if generator is None:
-            codes = fixed_codes(prior, size, self.config.prediction_samples, shared=shared)
+            codes = fixed_codes(self.config, prior, size)
             return torch.stack([self._observation(maps, code, image).centre for code in codes]).mean(dim=0)
-        code = drawn(prior, size, generator, shared=shared)
+        code = drawn(self.config, prior, size, generator)
         centre, log_scale = self._observation(maps, code, image)
         if not self.config.observation_noise:
             return centre

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import torch
-from pydantic import NonNegativeInt, PositiveFloat
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
@@ -26,8 +26,10 @@ class Config(ConditionalConfig):
     """Settings of the conditional variational autoencoder of label maps."""
 
     code: Literal["map", "shared"] = "shared"
-    """``shared``: one vector for the whole image, such as the habit of a rater. ``map``: one for each 8 voxels along
-    each axis, where outlines are ambiguous one by one."""
+    """``shared``: one vector for the whole image, such as the habit of a rater. ``map``: one for each ``cell``,
+    where outlines are ambiguous one by one."""
+    latent: PositiveInt = 8
+    """Numbers of a vector."""
     prediction_samples: NonNegativeInt = 8
     """Codes of the prior over which class probabilities are averaged; 0 takes the mean of the prior for the only
     code."""
@@ -90,12 +92,11 @@ class CVAESegmentation(Method, Predicts):
     def predict(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Class probabilities ``(B, K, *size)`` of one plausible outline, or their mean without a generator."""
         maps, prior = self.network.prior(image)
-        size, shared = image.shape[2:], self.config.code == "shared"
-        codes = (
-            fixed_codes(prior, size, self.config.prediction_samples, shared=shared)
-            if generator is None
-            else [drawn(prior, size, generator, shared=shared)]
-        )
+        size = image.shape[2:]
+        if generator is None:
+            codes = fixed_codes(self.config, prior, size)
+        else:
+            codes = [drawn(self.config, prior, size, generator)]
         each = [self.network.generated(maps, code, image).float().softmax(dim=1) for code in codes]
         return torch.stack(each).mean(dim=0)
 

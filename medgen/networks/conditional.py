@@ -13,8 +13,8 @@ from torch.nn import functional
 from medgen.networks.half_resolution import CHANNELS, FACTOR, HalfResolutionUNet, Pyramid
 from medgen.networks.ranks import convolution
 
-CELL = HalfResolutionUNet.multiple
-"""Voxels along each axis to one place of the grid of codes."""
+CELLS = tuple(FACTOR * 2**level for level in range(len(CHANNELS)))
+"""Voxels along each axis to one place of a grid of codes: that of the maps of one level of the U-Net."""
 
 FIRST_LOG_FACTOR = -4.0
 """Of the variance of q(z|x,y) to that of the prior, at the start of training."""
@@ -38,10 +38,10 @@ class Gaussian(NamedTuple):
 class ConditionalUNet(nn.Module):
     """Prior p(z|x), recognition q(z|x,y) and generation p(y|x,z) of Sohn et al. 2015 around one half-resolution U-Net.
 
-    The code is a map on the coarsest grid of the U-Net, of which each place depends on the image around it alone; or,
-    ``shared``, one vector for the whole image. It is added to the maps of every level: by the deepest alone, training
-    ends with codes that nothing reads. The prior of a map is read off the deepest maps of the
-    U-Net itself. That of a shared vector is standard normal: a dependence on the image would differ from tile to tile
+    The code is a map on the grid of one level of the U-Net, of which each place depends on the image around it alone;
+    or, ``shared``, one vector for the whole image. It is added to the maps of every level: by the deepest alone,
+    training ends with codes that nothing reads. The prior of a map is read off the maps of that
+    level. That of a shared vector is standard normal: a dependence on the image would differ from tile to tile
     of a volume, and the generation network, which sees the image, can make up for it (Sohn et al., section 4.1).
 
     The recognition network states its mean and variance relative to the prior (Vahdat & Kautz 2020, arXiv 2007.03898,
@@ -52,6 +52,7 @@ class ConditionalUNet(nn.Module):
         outputs: channels of the result, raw.
         observed: channels of y as the recognition network sees it.
         latent: channels of the code.
+        cell: voxels along each axis to one place of a map of codes; one of :data:`CELLS`.
         shared: whether one vector is the code of the whole image.
         width: factor on the channels of every network.
         dimensions: 2 or 3.
@@ -64,16 +65,17 @@ class ConditionalUNet(nn.Module):
         observed: int,
         *,
         latent: int,
+        cell: int = 4,
         shared: bool = False,
         width: float = 1.0,
         dimensions: int = 3,
     ) -> None:
         super().__init__()
-        self.latent, self.shared = latent, shared
+        self.latent, self.shared, self.level = latent, shared, CELLS.index(cell)
         self.generation = HalfResolutionUNet(inputs, outputs, width=width, dimensions=dimensions)
-        deepest = self.generation.widths[-1]
-        self.recognition = Recognition(inputs + observed, latent, width=width, dimensions=dimensions)
-        self.prior_head = None if shared else convolution(dimensions, deepest, 2 * latent, 1)
+        channels = self.generation.widths[self.level]
+        self.recognition = Recognition(inputs + observed, latent, self.level, width=width, dimensions=dimensions)
+        self.prior_head = None if shared else convolution(dimensions, channels, 2 * latent, 1)
         self.injections = nn.ModuleList(convolution(dimensions, latent, count, 1) for count in self.generation.widths)
 
     def prior(self, image: Tensor) -> tuple[Pyramid, Gaussian]:
@@ -82,7 +84,7 @@ class ConditionalUNet(nn.Module):
         if self.prior_head is None:
             zero = image.new_zeros(len(image), self.latent, *[1] * (image.dim() - 2))
             return maps, Gaussian(zero, zero)
-        return maps, Gaussian(*self.prior_head(maps[-1]).float().chunk(2, dim=1))
+        return maps, Gaussian(*self.prior_head(maps[self.level]).float().chunk(2, dim=1))
 
     def posterior(self, image: Tensor, observed: Tensor, prior: Gaussian) -> Gaussian:
         """q(z|x,y) of images and what was observed, ``(B, observed, *size)``."""
@@ -97,25 +99,22 @@ class ConditionalUNet(nn.Module):
         told = []
         for layer, each in zip(self.injections, maps, strict=True):
             message = layer(code)
-            if not self.shared and message.shape != each.shape:
-                kind = "trilinear" if code.dim() == 5 else "bilinear"
-                message = functional.interpolate(message, size=each.shape[2:], mode=kind)
-            told.append(each + message)
+            told.append(each + (message if self.shared else _resized(message, each.shape[2:])))
         result: Tensor = self.generation.decoded(told, image)
         return result
 
 
 class Recognition(nn.Module):
-    """Image and observation, folded and halved twice, to shift and log-factor ``(B, latent, *grid)`` of the prior."""
+    """Image and observation, folded and halved, to shift and log-factor ``(B, latent, *grid)`` of the prior."""
 
-    def __init__(self, inputs: int, latent: int, *, width: float, dimensions: int) -> None:
+    def __init__(self, inputs: int, latent: int, level: int, *, width: float, dimensions: int) -> None:
         super().__init__()
         first, second, third = (max(4, round(count * width / 2)) for count in CHANNELS)
         last = convolution(dimensions, third, 2 * latent, 1)
         layers = [
             convolution(dimensions, inputs * FACTOR**dimensions, first),
-            convolution(dimensions, first, second, stride=2),
-            convolution(dimensions, second, third, stride=2),
+            convolution(dimensions, first, second, stride=2 if level > 0 else 1),
+            convolution(dimensions, second, third, stride=2 if level > 1 else 1),
             convolution(dimensions, third, third),
         ]
         # With torch's small weights, and the variance of the prior, no code is heard through its noise, and the
@@ -132,10 +131,22 @@ class Recognition(nn.Module):
         return shift, log_factor
 
 
-def grid_of(size: Sequence[int]) -> tuple[int, ...]:
-    """The grid of the codes of an image of ``size`` voxels.
+def grid_of(size: Sequence[int], cell: int) -> tuple[int, ...]:
+    """The grid of the codes of an image of ``size`` voxels, which the U-Net pads.
 
-    >>> grid_of((32, 36))
-    (4, 5)
+    >>> grid_of((32, 36), 4)
+    (8, 10)
     """
-    return tuple(math.ceil(side / CELL) for side in size)
+    multiple = HalfResolutionUNet.multiple
+    return tuple(math.ceil(side / multiple) * multiple // cell for side in size)
+
+
+def _resized(message: Tensor, grid: Sequence[int]) -> Tensor:
+    """Linear between the places of a finer grid, means on a coarser one."""
+    factor = message.shape[2] // grid[0]
+    if factor > 1:
+        return (functional.avg_pool3d if message.dim() == 5 else functional.avg_pool2d)(message, factor)
+    if message.shape[2:] == grid:
+        return message
+    kind = "trilinear" if message.dim() == 5 else "bilinear"
+    return functional.interpolate(message, size=tuple(grid), mode=kind)

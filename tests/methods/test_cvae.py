@@ -153,13 +153,13 @@ def test_bound_is_the_loss_of_a_code_and_the_divergence():
     assert found["negative_elbo"] == pytest.approx(2 + noise + found["kl"])
 
 
-@pytest.mark.parametrize("shared", [False, True])
-def test_recognition_begins_relative_to_the_prior(shared):
+@pytest.mark.parametrize(("shared", "cell"), [(False, 2), (False, 4), (False, 8), (True, 4)])
+def test_recognition_is_relative_to_the_prior(shared, cell):
     """Where it adds nothing, q is p; and y reaches q, but not p."""
-    network = ConditionalUNet(1, 2, 1, latent=2, shared=shared, width=0.125, dimensions=2)
+    network = ConditionalUNet(1, 2, 1, latent=2, cell=cell, shared=shared, width=0.125, dimensions=2)
     image, other = torch.randn(2, 2, 1, 16, 24, generator=seeded())
     maps, prior = network.prior(image)
-    assert prior.mean.shape == (2, 2, *((1, 1) if shared else (2, 3)))
+    assert prior.mean.shape == (2, 2, *((1, 1) if shared else (16 // cell, 24 // cell)))
     one, two = network.posterior(image, image, prior), network.posterior(image, other, prior)
     assert not torch.equal(one.mean, two.mean)
     with torch.no_grad():
@@ -192,7 +192,7 @@ def test_draws_have_the_noise_of_the_voxels_only_where_asked():
     with torch.no_grad():
         maps, prior = noisy.network.prior(image)
         for seed in range(20):
-            scale = noisy._observation(maps, drawn(prior, (32, 32), seeded(seed), shared=False), image).log_scale.exp()
+            scale = noisy._observation(maps, drawn(noisy.config, prior, (32, 32), seeded(seed)), image).log_scale.exp()
             found.append((noisy.predict(image, seeded(seed)) - plain.predict(image, seeded(seed))) / scale)
     noise = torch.stack(found)
     assert noise.mean().abs() < 0.03
@@ -216,12 +216,12 @@ def test_many_draws_average_to_the_mean_prediction():
 def test_codes_of_the_mean_prediction_lie_around_the_mean_of_the_prior():
     prior = Gaussian(torch.full((2, 3, 4, 4), 5.0), torch.zeros(2, 3, 4, 4))
     for count in (2, 8):
-        codes = fixed_codes(prior, (32, 32), count, shared=False)
+        codes = fixed_codes(cvae.Config(cell=8, prediction_samples=count), prior, (32, 32))
         assert len(codes) == count
         torch.testing.assert_close(torch.stack(codes).mean(dim=0), prior.mean)
         assert not torch.allclose(codes[0], codes[1])
-    assert len(fixed_codes(prior, (32, 32), 3, shared=False)) == 3
-    assert fixed_codes(prior, (32, 32), 0, shared=False)[0] is prior.mean
+    assert len(fixed_codes(cvae.Config(cell=8, prediction_samples=3), prior, (32, 32))) == 3
+    assert fixed_codes(cvae.Config(), prior, (32, 32))[0] is prior.mean
 
 
 def test_noise_repeats_itself_along_each_axis():
