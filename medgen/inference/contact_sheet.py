@@ -66,19 +66,19 @@ def side_by_side(pictures: Sequence[Array]) -> Array:
 def write_contact_sheet(
     path: Path,
     main: View,
-    below: View | None,
+    below: Sequence[View],
     *,
     title: str,
     subtitle: str,
     footer: str,
     columns: int | None = None,
 ) -> None:
-    """Write a grid of all pictures of ``main`` and, below it, one row of those of ``below``, as PNG.
+    """Write a grid of all pictures of ``main`` and, below it, one row of each view in ``below``, as PNG.
 
     Args:
         path: ends in ``.png``.
         main: at most :data:`MOST` samples.
-        below: of the first samples, in the same order; as many are drawn as stand in one row.
+        below: other views of the first samples, in the same order; as many are drawn as stand in one row.
         title: the first line.
         subtitle: the second line.
         footer: the last line.
@@ -87,7 +87,7 @@ def write_contact_sheet(
     count = len(main.pictures)
     columns = columns or min(count, max(1, round(math.sqrt(count * _SHAPE * main.height))))
     tile = min(_WIDEST_TILE, _WIDTH / columns)
-    rows = [(main, start) for start in range(0, count, columns)] + ([(below, 0)] if below else [])
+    rows = [(main, start) for start in range(0, count, columns)] + [(view, 0) for view in below]
     labelled = [number for number, (_, start) in enumerate(rows) if below and start == 0]
     grid = sum(tile * view.height + _GAP for view, _ in rows) + _LABEL * len(labelled)
     width, height = max(_NARROWEST, columns * (tile + _GAP) + 0.3), _TOP + grid + _BOTTOM

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,21 +11,16 @@ import numpy as np
 import torch
 
 import medgen
-from medgen.cases import Case, columns_of, listed, read_cases
-from medgen.errors import CasesFailed, InputError, MedgenError, ModelError, PathError, StorageError, UsageError
+from medgen.cases import listed, read_cases
+from medgen.errors import CasesFailed, InputError, ModelError, UsageError
 from medgen.files import atomic_path, require_output, sha256, write_json
 from medgen.inference.opened import Opened, open_model
+from medgen.inference.placed_patches import Patch, Places, placed_patches, require_places
 from medgen.methods.base import Encodes
-from medgen.preparation import Prepared
-from medgen.preparation.building import prepare_case
-from medgen.sampling.patches import PatchConfig, cut
 from medgen.types import Array, Checkpoint, Progress, Split
 
 MOST_IN_CSV = 4096
 """Numbers of a code that a row of a CSV file may hold; spreadsheets end at 16384 columns."""
-_SEEDS = 2**64
-
-log = logging.getLogger(__name__)
 
 
 class Row(NamedTuple):
@@ -44,31 +37,6 @@ class Row(NamedTuple):
     patch: int
     centre: tuple[float, float, float]
     code: Array
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where patches are taken.
-
-    Attributes:
-        patches: how many are drawn from each case; None takes one, centred on the middle of the mask.
-        seed: 0 to 2^64 - 1.
-    """
-
-    patches: int | None
-    seed: int
-
-    def of(self, mask: Array) -> list[tuple[int, ...]]:
-        """The voxel that each patch of a case is centred on.
-
-        Patch n is a pure function of the mask, the seed and n; every voxel of the mask is drawn equally often.
-        """
-        if self.patches is None:
-            return [middle_of(mask)]
-        candidates = np.flatnonzero(mask)
-        keys = (np.array([self.seed, number], np.uint64) for number in range(self.patches))
-        drawn = (np.random.Generator(np.random.Philox(key=key)).integers(len(candidates)) for key in keys)
-        return [tuple(int(each) for each in np.unravel_index(int(candidates[n]), mask.shape)) for n in drawn]
 
 
 def encode(
@@ -127,11 +95,11 @@ def encode(
     if not chosen:
         raise InputError(f"no case has split '{split}'", where=table.path, fix="leave out --split, or choose another")
     model = open_model(run, device, allow_modules, checkpoint)
-    shape = _code_shape(model)
+    shape = code_shape_of(model)
     if output.suffix == ".csv":
         _require_short(shape, output)
     failed: dict[str, str] = {}
-    rows = list(_encoded(chosen, model, places, failed, progress))
+    rows = list(_encoded(placed_patches(chosen, model, places, failed, progress), model))
     if rows:
         manifest.unlink(missing_ok=True)  # it must not describe the codes of another run
         _write(rows, output)
@@ -147,68 +115,24 @@ def encode(
     return output
 
 
-def middle_of(mask: Array) -> tuple[int, ...]:
-    """The voxel at the centre of mass of a mask (X, Y, Z); it may lie outside a mask that is not convex."""
-    counts = [mask.sum(axis=tuple({0, 1, 2} - {axis})) for axis in range(3)]
-    return tuple(round(float(np.average(np.arange(len(each)), weights=each))) for each in counts)
-
-
-def patch_at(prepared: Prepared, centre: Sequence[int], config: PatchConfig) -> Array:
-    """The patch that training would cut there, (C, X, Y, Z) or (C, A, B); beyond the border stands the lowest value."""
-    lowest = prepared.image.min(axis=(1, 2, 3), keepdims=True)
-    box = cut(prepared.image, _start(centre, config), config.box, lowest)
-    return np.ascontiguousarray(box if config.across is None else box.take(0, 1 + config.across))
-
-
-def _encoded(
-    cases: Sequence[Case], model: Opened, places: Places, failed: dict[str, str], progress: Progress | None
-) -> Iterator[Row]:
-    """Codes of all cases in their order; a case that cannot be prepared goes to ``failed`` with the reason."""
-    preparation = model.known.preparation
-    roles = (*preparation.roles.inputs, *([preparation.roles.mask] if preparation.roles.mask else []))
-    needed = {column for role in roles for column in columns_of(role)}
-    for number, case in enumerate(cases):
-        if progress:
-            progress(number, len(cases), case.name)
-        images = {name: path for name, path in case.images.items() if name in needed}
-        try:
-            prepared = prepare_case(replace(case, images=images), preparation)
-        except MedgenError as error:
-            if isinstance(error, StorageError) and not isinstance(error, PathError):
-                raise
-            failed[case.name] = error.what
-            log.warning("case %s failed: %s", case.name, error.what)
-            continue
-        for warning in preparation.unlike_training(prepared):
-            log.warning("case %s: %s", case.name, warning)
-        yield from _encode_case(case.name, prepared, model, places)
-    if progress:
-        progress(len(cases), len(cases), "cases")
-
-
-def _encode_case(name: str, prepared: Prepared, model: Opened, places: Places) -> Iterator[Row]:
-    mask, config = prepared.body if prepared.mask is None else prepared.mask, model.patches
-    for number, place in enumerate(places.of(mask)):
-        centre = config.placed(place, mask.shape)
-        code = _code(model, patch_at(prepared, centre, config))
+def _encoded(patches: Iterable[Patch], model: Opened) -> Iterator[Row]:
+    for patch in patches:
+        code = encoded(model, patch.image)
         if not np.isfinite(code).all():
             raise ModelError(
-                f"the code of case '{name}', patch {number}, has NaN or infinite numbers",
+                f"the code of case '{patch.case}', patch {patch.number}, has NaN or infinite numbers",
                 where=model.where,
                 fix="train the model again; nothing was written",
             )
-        middle = [low + (edge - 1) / 2 for low, edge in zip(_start(centre, config), config.box, strict=True)]
-        x, y, z = (float(each) for each in prepared.affine[:3, :3] @ middle + prepared.affine[:3, 3])
-        yield Row(name, number, (x, y, z), code)
+        yield Row(patch.case, patch.number, patch.centre, code)
 
 
-def _start(centre: Sequence[int], config: PatchConfig) -> list[int]:
-    """The first voxel of a patch, as :class:`~medgen.sampling.patches.PatchSource` has it."""
-    return [middle - edge // 2 for middle, edge in zip(centre, config.box, strict=True)]
+def encoded(model: Opened, patch: Array) -> Array:
+    """The code (...), float32, of a patch (C, ...); in a batch the last digits would depend on the other patches.
 
-
-def _code(model: Opened, patch: Array) -> Array:
-    """One patch at a time: in a batch the last digits would depend on the other patches."""
+    Raises:
+        UsageError: the model encodes nothing.
+    """
     if not isinstance(model.method, Encodes):
         raise model.lacks("encode images")
     with torch.inference_mode():
@@ -216,10 +140,10 @@ def _code(model: Opened, patch: Array) -> Array:
     return np.asarray(code[0].float().cpu().numpy())
 
 
-def _code_shape(model: Opened) -> tuple[int, ...]:
-    """Found by encoding a patch of zeros, so that what cannot be written is refused before the work."""
+def code_shape_of(model: Opened) -> tuple[int, ...]:
+    """Shape of the code of one patch, found by encoding zeros: what cannot be written is refused before the work."""
     shape = model.method.shape
-    return _code(model, np.zeros((shape.inputs, *shape.size), np.float32)).shape
+    return encoded(model, np.zeros((shape.inputs, *shape.size), np.float32)).shape
 
 
 def _write(rows: Sequence[Row], output: Path) -> None:
@@ -263,12 +187,7 @@ def _manifest(model: Opened, places: Places, shape: tuple[int, ...]) -> dict[str
 def _require_sensible(places: Places, files: Sequence[Path], *, overwrite: bool) -> None:
     if files[0].suffix not in (".csv", ".npz"):
         raise UsageError("codes are written as .csv or .npz", where=files[0], fix="e.g. -o codes.csv")
-    if places.patches is not None and places.patches < 1:
-        raise UsageError(
-            f"--patches must be at least 1, got {places.patches}", fix="leave it out for one patch in the middle"
-        )
-    if not 0 <= places.seed < _SEEDS:
-        raise UsageError(f"--seed must be between 0 and 2^64 - 1, got {places.seed}", fix="e.g. --seed 0")
+    require_places(places)
     for file in files:
         require_output(file)
         if file.exists() and not overwrite:

@@ -29,7 +29,7 @@ from medgen.inference.neighbours import real_patches, write_neighbours
 from medgen.inference.opened import Opened, open_model
 from medgen.inference.sample_folder import MANIFEST, new_folder, require_free
 from medgen.inference.sample_writing import Drawing, channels_of, write_samples
-from medgen.methods.base import Samples
+from medgen.methods.base import Encodes, Samples
 from medgen.types import Array, Checkpoint, Progress
 
 log = logging.getLogger(__name__)
@@ -187,17 +187,20 @@ def decoded(model: Opened, code: Tensor, what: str) -> Array:
     """The image (C, ...) of a code (1, ...), float32, in normalised units.
 
     Raises:
-        ModelError: it is not finite, or has another shape than the recipe says; ``what`` names it.
+        UsageError: the model has no codes.
+        ModelError: the image is not finite, or has another shape than the recipe says; ``what`` names it.
     """
+    if not isinstance(model.method, Samples | Encodes):
+        raise model.lacks("make images of codes")
     with torch.inference_mode():
-        image = require_sampler(model).decode(code)
+        image = model.method.decode(code)
     return _checked(image, what, (1, len(channels_of(model)), *model.method.shape.size), model)
 
 
 def _checked(image: Tensor, what: str, shape: tuple[int, ...], model: Opened) -> Array:
     if tuple(image.shape) != shape:
         raise ModelError(
-            f"the model made a sample of shape {tuple(image.shape)}, expected {shape}",
+            f"the model made an image of shape {tuple(image.shape)}, expected {shape}",
             where=model.where,
             fix="its method and its recipe do not agree: use another model",
         )
@@ -206,7 +209,8 @@ def _checked(image: Tensor, what: str, shape: tuple[int, ...], model: Opened) ->
         raise ModelError(
             f"{wrong} of {values.size} voxels of {what} are NaN or infinite",
             where=model.where,
-            fix="use a lower --temperature, or train the model again; nothing was written",
+            fix="stay nearer to the codes of training (a lower --temperature or --reach), or train the model again; "
+            "nothing was written",
         )
     return values
 

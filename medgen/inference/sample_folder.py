@@ -9,6 +9,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -19,10 +20,36 @@ from medgen.files import require_writable, storage_errors
 from medgen.types import Array
 
 MANIFEST, SHEET, RAW = "samples.json", "contact_sheet.png", "samples.npz"
-STRIP, FILM, FRAMES = "interpolation.png", "interpolation.gif", "interpolation.npz"
+
 NEIGHBOURS, NEIGHBOUR_SHEET = "neighbours.json", "neighbours.png"
-_OWN = (MANIFEST, SHEET, RAW, STRIP, FILM, FRAMES, NEIGHBOURS, NEIGHBOUR_SHEET)
-_SAMPLE = re.compile(r"sample_\d{4,}_.+\.(nii\.gz|png)|interpolation_\d{4,}_.+\.nii\.gz")
+
+
+@dataclass(frozen=True)
+class FolderKind:
+    """What a command calls its files, so that it deletes no other.
+
+    Attributes:
+        command: that writes the folder.
+        what: is in it.
+        manifest: the file that every such folder has.
+        own: what the names of the others match.
+    """
+
+    command: str
+    what: str
+    manifest: str
+    own: re.Pattern[str]
+
+
+SAMPLES = FolderKind(
+    "medgen sample",
+    "samples",
+    MANIFEST,
+    re.compile(
+        r"contact_sheet\.png|samples\.npz|interpolation\.(png|gif|npz)|neighbours\.(json|png)"
+        r"|sample_\d{4,}_.+\.(nii\.gz|png)|interpolation_\d{4,}_.+\.nii\.gz"
+    ),
+)
 
 
 def sample_file(number: int, name: str, ending: str, kind: str = "sample") -> str:
@@ -52,33 +79,33 @@ def read_slices(folder: Path, role: str) -> Array:
     return values
 
 
-def require_free(folder: Path, *, overwrite: bool) -> None:
+def require_free(folder: Path, *, overwrite: bool, kind: FolderKind = SAMPLES) -> None:
     """Refuse a folder that cannot be made, or replaced.
 
     Raises:
         UsageError: it is a file; or it is not empty, and ``overwrite`` is not set or it holds other things than
-            samples, which are never deleted.
+            what ``kind`` names, which are never deleted.
     """
     if folder.exists() and not folder.is_dir():
-        raise UsageError("samples go into a folder, and this is a file", where=folder, fix="give -o a folder")
+        raise UsageError(f"{kind.what} go into a folder, and this is a file", where=folder, fix="give -o a folder")
     require_writable(folder.absolute().parent)
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     if not names:
         return
     if not overwrite:
         raise UsageError("the folder is not empty", where=folder, fix="choose another folder, or --overwrite")
-    others = [name for name in names if name not in _OWN and not _SAMPLE.fullmatch(name)]
-    if others or MANIFEST not in names:
-        what = f"'{others[0]}'" if others else f"samples without {MANIFEST}"
+    others = [name for name in names if name != kind.manifest and not kind.own.fullmatch(name)]
+    if others or kind.manifest not in names:
+        what = f"'{others[0]}'" if others else f"{kind.what} without {kind.manifest}"
         raise UsageError(
-            f"the folder holds {what}, which 'medgen sample' did not write and will not delete",
+            f"the folder holds {what}, which '{kind.command}' did not write and will not delete",
             where=folder,
             fix="choose another folder",
         )
 
 
 @contextmanager
-def new_folder(folder: Path, *, overwrite: bool) -> Iterator[Path]:
+def new_folder(folder: Path, *, overwrite: bool, kind: FolderKind = SAMPLES) -> Iterator[Path]:
     """Give a temporary folder beside ``folder``; rename it to that at a clean exit, and remove it at any other.
 
     Raises:
@@ -95,7 +122,7 @@ def new_folder(folder: Path, *, overwrite: bool) -> Iterator[Path]:
             umask = os.umask(0)
             os.umask(umask)
             temporary.chmod(0o777 & ~umask)  # mkdtemp makes 0700; a result follows the user's umask
-            require_free(folder, overwrite=overwrite)  # once more: another run may have ended meanwhile
+            require_free(folder, overwrite=overwrite, kind=kind)  # once more: another run may have ended meanwhile
             _rename(temporary, place)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

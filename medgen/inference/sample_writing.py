@@ -137,9 +137,9 @@ def _write_volumes(folder: Path, drawn: Iterable[Array], model: Opened, drawing:
         if number < MOST:
             axial.append([oriented(image[:, :, size[2] // 2]) for image in images])
             coronal.append([oriented(image[:, size[1] // 2]) for image in images])
-    windows = [_window(shown) for shown in zip(*axial, strict=True)]
+    windows = [display_window(shown) for shown in zip(*axial, strict=True)]
     main = _view("axial", axial, windows, spacing[1] / spacing[0])
-    below = _view("coronal", coronal, windows, spacing[2] / spacing[0]) if drawing.count <= _FEW else None
+    below = [_view("coronal", coronal, windows, spacing[2] / spacing[0])] if drawing.count <= _FEW else []
     _sheet(folder, main, below, f"middle slices, {SIDES['axial']}", model, drawing)
     return {"spacing_mm": spacing, "roles": _roles(channels, windows, outside / drawing.count), "files": files}
 
@@ -152,7 +152,7 @@ def _write_slices(folder: Path, drawn: Iterable[Array], model: Opened, drawing: 
     spacing = [mm for axis, mm in enumerate(spacing_of(model)) if axis != across]
     values = np.stack(list(drawn), axis=1)
     restored = {channel.name: channel.restored(each) for channel, each in zip(channels, values, strict=True)}
-    windows = [_window(images) for images in restored.values()]
+    windows = [display_window(images) for images in restored.values()]
     files = [{name: sample_file(number, name, ".png") for name in restored} for number in range(drawing.count)]
     for number, names in enumerate(files):
         for (name, images), window in zip(restored.items(), windows, strict=True):
@@ -161,7 +161,7 @@ def _write_slices(folder: Path, drawn: Iterable[Array], model: Opened, drawing: 
     with atomic_path(folder / RAW) as temporary:
         np.savez_compressed(temporary, **restored)  # type: ignore[arg-type]  # a role is an array, no option
     shown = [[oriented(images[number]) for images in restored.values()] for number in range(min(MOST, drawing.count))]
-    _sheet(folder, _view(plane, shown, windows, spacing[1] / spacing[0]), None, SIDES[plane], model, drawing)
+    _sheet(folder, _view(plane, shown, windows, spacing[1] / spacing[0]), [], SIDES[plane], model, drawing)
     outside = [channel.share_outside(each) for channel, each in zip(channels, values, strict=True)]
     return {
         "plane": plane,
@@ -196,7 +196,8 @@ def spacing_of(model: Opened) -> list[float]:
     return list(model.known.preparation.config.spacing or (1.0, 1.0, 1.0))
 
 
-def _window(images: Sequence[Array] | Array) -> Limits:
+def display_window(images: Sequence[Array] | Array) -> Limits:
+    """What is shown black and white of images of one role: the 1st and 99th percentile."""
     low, high = np.percentile(np.asarray(images), _DISPLAYED)
     return float(low), float(high)
 
@@ -207,7 +208,7 @@ def _view(name: str, samples: Sequence[Sequence[Array]], windows: Sequence[Limit
     return View(name, [side_by_side(each) for each in greys], aspect)
 
 
-def _sheet(folder: Path, main: View, below: View | None, sides: str, model: Opened, drawing: Drawing) -> None:
+def _sheet(folder: Path, main: View, below: Sequence[View], sides: str, model: Opened, drawing: Drawing) -> None:
     roles = " and ".join(channel.role for channel in channels_of(model))
     shown, number = len(main.pictures), "1 sample" if drawing.count == 1 else f"{drawing.count} samples"
     write_contact_sheet(

@@ -13,8 +13,9 @@ from toy_samplers import MEANS, NOISE, save_toy
 from medgen.cases import read_cases
 from medgen.errors import CasesFailed, InputError, ModelError, StorageError, UsageError
 from medgen.files import sha256
-from medgen.inference.encoding import Places, encode, middle_of, patch_at
+from medgen.inference.encoding import encode
 from medgen.inference.opened import open_model
+from medgen.inference.placed_patches import Places, middle_of, patch_at
 from medgen.preparation import Preparation, build_store
 from medgen.preparation.building import prepare_case
 from medgen.sampling.patches import PatchSource
@@ -225,7 +226,7 @@ class TestFailures:
         def full(*_: object) -> None:
             raise StorageError("no space left")
 
-        monkeypatch.setattr("medgen.inference.encoding.prepare_case", full)
+        monkeypatch.setattr("medgen.inference.placed_patches.prepare_case", full)
         with pytest.raises(StorageError):
             codes(run, table, tmp_path / "codes.csv")
 

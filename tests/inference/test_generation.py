@@ -211,18 +211,18 @@ class TestManifestAndSheet:
         run = save_toy(tmp_path / "run", NOISE, size=(4, 6, 2), spacing=[1, 2, 3])
         draw(run / "model", tmp_path / "few", count=3, seed=9)
         draw(run, tmp_path / "many", count=70)
-        (main, below, texts), (many, none, others) = seen
+        (main, (below,), texts), (many, none, others) = seen
         assert (main.pictures[0].shape, below.pictures[0].shape) == ((6, 4), (2, 4))
         assert (main.height, below.height) == (3.0, 1.5)
         assert texts["title"] == "run: 3 samples, seed 9"
         assert "esearch use only" in texts["footer"]
-        assert (len(many.pictures), none) == (64, None)
+        assert (len(many.pictures), none) == (64, [])
         assert others["title"] == "run: the first 64 of 70 samples, seed 0"
 
     @pytest.mark.parametrize("count", [1, 2, 7, 64])
     def test_any_number_of_pictures(self, tmp_path: Path, count: int) -> None:
         view = View("axial", [np.full((3, 5), 0.5)] * count, aspect=2.0)
-        write_contact_sheet(tmp_path / "a.png", view, view, title="$a_b$", subtitle="s", footer="f")
+        write_contact_sheet(tmp_path / "a.png", view, [view], title="$a_b$", subtitle="s", footer="f")
         width, height = Image.open(tmp_path / "a.png").size
         assert max(width, height) < 3000
 

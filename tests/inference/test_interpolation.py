@@ -74,7 +74,7 @@ def test_the_strip_has_both_ends_and_at_most_8_frames(tmp_path: Path, monkeypatc
     for frames in (2, 24):
         draw(run, tmp_path / str(frames), frames=frames)
     (few, below), (many, _) = seen
-    assert (few.labels, below.name) == (["sample 1", "sample 3"], "coronal")
+    assert (few.labels, [view.name for view in below]) == (["sample 1", "sample 3"], ["coronal", "sagittal"])
     assert (len(many.pictures), many.labels[0], many.labels[-1]) == (8, "sample 1", "sample 3")
 
 

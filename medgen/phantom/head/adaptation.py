@@ -9,7 +9,7 @@ from medgen.cases import Case, write_cases
 from medgen.cases.phantoms import MANIFEST, image_hashes
 from medgen.errors import UsageError
 from medgen.files import write_json
-from medgen.phantom.head.cohort import Job, make_all, require_spacing
+from medgen.phantom.head.cohort import Job, make_all, require_spacing, write_factors
 from medgen.phantom.workers import require_free
 from medgen.types import Progress, Split
 
@@ -49,8 +49,8 @@ def make_adaptation_phantom(
 
     Args:
         out: folder to write: ``<case>/<case>_<role>.nii.gz`` with the roles t1, t2, pd, flair, ge or swi (int16, 0
-            outside the brain), label (uint8, 1 = contusion), mask (uint8, the brain); ``cases.csv`` and
-            ``phantom.json``.
+            outside the brain), label (uint8, 1 = contusion), mask (uint8, the brain); ``cases.csv``,
+            ``factors.csv`` with what is known of each patient, and ``phantom.json``.
         source: training cases of the source.
         target: training cases of the target. Their labels are written for the comparison with a network trained on
             them; adaptation does not open them.
@@ -98,13 +98,14 @@ def make_adaptation_phantom(
         for group in groups
         for number in range(group.count)
     }
-    images = make_all(list(jobs), workers, progress)
+    made = make_all(list(jobs), workers, progress)
     sizes = {f"{group.domain}_{group.split}": group.count for group in groups}
     settings = {"anatomy": "head", "lesions": True, "stripped": True, "spacing": float(spacing), "cases": sizes}
     seeds = {"subject": seed, "scanner": seed, "realisation": seed}
-    hashes = image_hashes({job.name: images[job.index] for job in jobs})
+    hashes = image_hashes({job.name: made[job.index].images for job in jobs})
     write_json(out / MANIFEST, {**settings, "seeds": seeds, "images": hashes})
-    cases = [Case(job.name, group.split, group.domain, images[job.index]) for job, group in jobs.items()]
+    cases = [Case(job.name, group.split, group.domain, made[job.index].images) for job, group in jobs.items()]
+    write_factors(cases, [made[job.index] for job in jobs], out / "factors.csv")
     return write_cases(cases, out / "cases.csv")
 
 

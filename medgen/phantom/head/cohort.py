@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medgen.cases import DOMAINS
+from medgen.cases import DOMAINS, Case
 from medgen.errors import UsageError
+from medgen.files import atomic_path
 from medgen.phantom.grid import field_of_view
 from medgen.phantom.head.acquisition import LOWEST_HU, make_scanner, scan_ct, scan_mr
 from medgen.phantom.head.anatomy import build_head
 from medgen.phantom.head.lesions import draw_findings
-from medgen.phantom.head.pathology import add_lesions, brain_mask
+from medgen.phantom.head.pathology import add_lesions, brain_mask, fluid_share
 from medgen.phantom.head.sequences import DOMAINS as SEQUENCES
 from medgen.phantom.head.template import Template, load_template
 from medgen.phantom.head.tissues import subject_tissues
@@ -74,11 +76,37 @@ def require_spacing(spacing: float) -> None:
         raise UsageError(f"the spacing is {spacing} mm", fix=f"choose {_SPACINGS[0]} to {_SPACINGS[1]} mm")
 
 
-def make_all(jobs: Sequence[Job], workers: int | None, progress: Progress | None) -> dict[int, dict[str, Path]]:
-    """Make and write every head; gives the path of each role by the index of the job."""
+class Made(NamedTuple):
+    """A head on disk.
+
+    Attributes:
+        images: path of each role.
+        factors: what is known of it, see :func:`write_factors`.
+    """
+
+    images: dict[str, Path]
+    factors: dict[str, float]
+
+
+def make_all(jobs: Sequence[Job], workers: int | None, progress: Progress | None) -> dict[int, Made]:
+    """Make and write every head, by the index of its job."""
     template = load_template(jobs[0].spacing)
-    images = side_by_side(jobs, _make, workers, progress, start=_keep, arguments=(template,))
-    return {job.index: paths for job, paths in zip(jobs, images, strict=True)}
+    made = side_by_side(jobs, _make, workers, progress, start=_keep, arguments=(template,))
+    return {job.index: each for job, each in zip(jobs, made, strict=True)}
+
+
+def write_factors(cases: Sequence[Case], made: Sequence[Made], path: Path) -> None:
+    """Write what is known of each case as a table, for probes of latent codes.
+
+    Columns: case, split, domain; ``csf_fraction``, fluid as a share of the brain with its fluid (atrophy);
+    ``lesion_ml``, volume of the label, where lesions were asked for; ``noise`` and ``bias``, standard deviation as a
+    fraction of white matter and non-uniformity of the scanner of this patient.
+    """
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["case", "split", "domain", *made[0].factors])
+        for case, each in zip(cases, made, strict=True):
+            writer.writerow([case.name, case.split, case.domain, *(f"{value:.6g}" for value in each.factors.values())])
 
 
 _template: Template | None = None
@@ -89,16 +117,18 @@ def _keep(template: Template) -> None:
     _template = template
 
 
-def _make(job: Job) -> dict[str, Path]:
-    """Make and write one head; gives the path of each role."""
+def _make(job: Job) -> Made:
+    """Make and write one head."""
     assert _template is not None
-    arrays, affine = _images(job, _template)
+    arrays, affine, factors = _images(job, _template)
     images = {role: (array, affine, kind) for role, (array, kind) in arrays.items()}
-    return write_images(images, job.out / job.name, overwrite=job.overwrite)
+    return Made(write_images(images, job.out / job.name, overwrite=job.overwrite), factors)
 
 
-def _images(job: Job, template: Template) -> tuple[dict[str, tuple[NDArray[Any], Kind]], NDArray[np.float64]]:
-    """Arrays (X, Y, Z) of each role and how they are stored, and voxel index to mm."""
+def _images(
+    job: Job, template: Template
+) -> tuple[dict[str, tuple[NDArray[Any], Kind]], NDArray[np.float64], dict[str, float]]:
+    """Arrays (X, Y, Z) of each role and how they are stored, voxel index to mm, and the factors."""
     subject = Stream(job.seeds[0], SUBJECT, job.index)
     scanner = make_scanner(job.domain, Stream(job.seeds[1], SCANNER, DOMAINS.index(job.domain)))
     if job.varied:
@@ -106,6 +136,7 @@ def _images(job: Job, template: Template) -> tuple[dict[str, tuple[NDArray[Any],
     realisation = Stream(job.seeds[2], REALISATION, job.index)
     grid = field_of_view(job.spacing)
     anatomy, tissues = build_head(template, subject, grid), subject_tissues(subject)
+    factors = {"csf_fraction": fluid_share(anatomy)}
     label: NDArray[np.bool_] | None = None
     if job.lesions:
         anatomy, label = add_lesions(anatomy, draw_findings(template, anatomy.mapping, subject), subject)
@@ -119,5 +150,6 @@ def _images(job: Job, template: Template) -> tuple[dict[str, tuple[NDArray[Any],
     arrays: dict[str, tuple[NDArray[Any], Kind]] = {role: (image, "hu") for role, image in images.items()}
     if label is not None:
         arrays["label"] = ((label & mask).astype(np.uint8), "label")
+        factors["lesion_ml"] = np.count_nonzero(label & mask) * grid.spacing**3 / 1000
     arrays["mask"] = (mask.astype(np.uint8), "label")
-    return arrays, grid.affine
+    return arrays, grid.affine, factors | {"noise": scanner.noise, "bias": scanner.bias}

@@ -10,7 +10,7 @@ from medgen.cases import DOMAINS, SPLITS, Case, write_cases
 from medgen.cases.phantoms import MANIFEST, image_hashes
 from medgen.errors import UsageError
 from medgen.files import write_json
-from medgen.phantom.head.cohort import Job, make_all, require_spacing
+from medgen.phantom.head.cohort import Job, make_all, require_spacing, write_factors
 from medgen.phantom.workers import require_free
 from medgen.types import Progress, Split
 
@@ -89,16 +89,17 @@ def make_head_phantom(
         )
         for index, split in enumerate(names)
     ]
-    images = make_all(jobs, workers, progress)
+    made = make_all(jobs, workers, progress)
     settings: dict[str, Any] = {"subjects": subjects, "domain": domain}
     settings |= {"spacing": float(spacing), "misalignment": float(misalignment)}
     chosen_by_name = (("lesions", lesions), ("stripped", stripped), ("varied", varied))
     # Written only where chosen, so that the files of a plain phantom stay what they were.
     settings |= {name: True for name, chosen in chosen_by_name if chosen}
     seeds = {"subject": first, "scanner": second, "realisation": third}
-    hashes = image_hashes({job.name: images[job.index] for job in jobs})
+    hashes = image_hashes({job.name: made[job.index].images for job in jobs})
     write_json(out / MANIFEST, {"anatomy": "head", **settings, "seeds": seeds, "images": hashes})
-    cases = [Case(job.name, names[job.index], domain, images[job.index]) for job in jobs]
+    cases = [Case(job.name, names[job.index], domain, made[job.index].images) for job in jobs]
+    write_factors(cases, [made[job.index] for job in jobs], out / "factors.csv")
     return write_cases(cases, out / "cases.csv")
 
 

@@ -71,6 +71,13 @@ def brain_mask(anatomy: Anatomy) -> NDArray[np.bool_]:
     return filled
 
 
+def fluid_share(anatomy: Anatomy) -> float:
+    """Fluid as a share of the brain with its fluid: more of it is atrophy."""
+    brain = brain_mask(anatomy)
+    fluid = tissue_fraction(anatomy, "csf")[brain].sum()
+    return float(fluid / _intracranial(anatomy.fractions)[brain].sum())
+
+
 def _intracranial(fractions: Floats) -> Floats:
     known = NAMES[: len(fractions)]
     share: Floats = fractions[[INDEX[name] for name in known if name in ("grey", "white", "csf", *LESION_TISSUES)]].sum(
