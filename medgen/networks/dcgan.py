@@ -122,10 +122,14 @@ class DCDiscriminator(nn.Module):
         """The map of each level."""
         return _maps(self.levels, image)
 
+    def judged(self, maps: tuple[Tensor, ...]) -> Tensor:
+        """Logit of "real" of images whose maps are known."""
+        logit: Tensor = self.head(maps[-1].flatten(1))
+        return logit
+
     def forward(self, image: Tensor) -> Tensor:
         """Logit of "real" for each image."""
-        logit: Tensor = self.head(self.features(image)[-1].flatten(1))
-        return logit
+        return self.judged(self.features(image))
 
 
 class AutoencodingDiscriminator(nn.Module):
