@@ -60,6 +60,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "spatial": {"code": "spatial", "backbone": "monai", "latent": 4, "beta": 1.0},
 }  # fmt: skip
 """What differs from the defaults."""
+_BATCH = {"batch": 100}
+SCHEDULES = {"vae2014": _BATCH, "planar2015": _BATCH, "iaf2016": {"batch": 128, "averaging": 0.999}}
 
 
 class Config(Settings):
@@ -93,8 +95,8 @@ class Config(Settings):
     prior: Literal["normal", "flow"] = "normal"
     """``flow``: a density of dense codes that is learnt along, by zuko (``pip install 'medgen[flows]'``)."""
     beta: NonNegativeFloat = 1.0
-    """Weight of the KL term; 1 is the bound. Of few training images the codes then fill only parts of the prior, and
-    samples look like nothing: on ten phantom heads 40 made heads (``pipelines/generation``)."""
+    """Weight of the KL term; 1 is the bound. Of few patients the codes then fill only parts of the prior, and samples
+    are pieces of heads; 40 made whole and smooth ones of phantoms (``docs/how-to/train-a-vae.md``)."""
     warmup: float = Field(default=0.0, ge=0, le=1)
     """Share of the training in which beta rises from 0 in a line."""
     free_bits: NonNegativeFloat = 0.0
@@ -125,10 +127,7 @@ class Config(Settings):
 
     def recipe(self) -> Mapping[str, Any]:
         """The batch and the moving average that go with a published preset."""
-        batches: dict[str, dict[str, Any]] = {
-            "vae2014": {"batch": 100}, "planar2015": {"batch": 100}, "iaf2016": {"batch": 128, "averaging": 0.999},
-        }  # fmt: skip
-        return {"schedule": batches[self.preset]} if self.preset in batches else {}
+        return {"schedule": SCHEDULES[self.preset]} if self.preset in SCHEDULES else {}
 
 
 class VAE(Method, Samples, Encodes, HasDensity, HasFeatures):

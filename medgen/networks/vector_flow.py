@@ -68,9 +68,13 @@ class VectorFlow(nn.Module):
         couplings: list[nn.Module] = []
         for number in range(transforms):
             if not number % 2:
-                odd = torch.randperm(features, generator=order) % 2 == 1
+                odd = torch.randperm(features, generator=order, device="cpu") % 2 == 1
             mask = odd if number % 2 else ~odd
-            couplings.append(GeneralCouplingTransform(features, mask=mask, hidden_features=hidden, **options))
+            with torch.device(
+                "cpu"
+            ):  # zuko counts its mask, and on the meta device, where recipes are checked, it cannot
+                coupling = GeneralCouplingTransform(features, mask=mask, hidden_features=hidden, **options)
+            couplings.append(coupling.to(self.shift.device))
         self.couplings = LazyComposedTransform(*couplings)
 
     def normalised(self, x: Tensor) -> Tensor:

@@ -77,7 +77,7 @@ COMMON = {
     "schedule.keep": "last",
 }  # fmt: skip
 """Of every recipe."""
-SHORT, LONG = 20, 100
+SHORT, LONG = 10, 50
 """Steps of the two trainings whose difference says what a step costs."""
 REPEATS = 2
 SAMPLES, SAMPLED, TIMINGS = 512, 16, 5
