@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
@@ -162,7 +163,7 @@ class Logit(Invertible):
         u = self.alpha + self.slope * (x - self.low)
         z = u.log() - (-u).log1p()
         each = functional.softplus(z) + functional.softplus(-z)  # -log u - log(1 - u)
-        return z, each.flatten(1).sum(dim=1) + x[0].numel() * torch.tensor(self.slope, dtype=x.dtype).log().to(x.device)
+        return z, each.flatten(1).sum(dim=1) + x[0].numel() * math.log(self.slope)
 
     def inverse(self, z: Tensor) -> Tensor:
         """The image between its limits, and at most ``a / (1 - 2 a)`` of their distance beyond."""
