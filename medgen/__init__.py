@@ -16,12 +16,16 @@ if TYPE_CHECKING:
     from medgen.checks import Described, Fault, check_cases, describe
     from medgen.demo import run_demo
     from medgen.evaluation import evaluate
+    from medgen.evaluation.factor_probes import probe_codes
+    from medgen.evaluation.reconstruction import reconstruct
     from medgen.evaluation.samples import evaluate_samples
+    from medgen.inference.code_map import write_code_map
     from medgen.inference.cohort import predict
     from medgen.inference.encoding import encode
     from medgen.inference.generation import sample
     from medgen.inference.loading import load_model
     from medgen.inference.synthetic_cases import cases_from_samples
+    from medgen.inference.traversal import interpolate, traverse
     from medgen.methods.catalogue import list_methods
     from medgen.phantom import make_adaptation_phantom, make_head_phantom, make_prostate_phantom
     from medgen.reader import make_reader_study, score_reader_study, serve_reader_study
@@ -49,6 +53,7 @@ __all__ = [
     "from_msd",
     "from_nnunet",
     "from_picai",
+    "interpolate",
     "list_methods",
     "load_model",
     "make_adaptation_phantom",
@@ -58,8 +63,10 @@ __all__ = [
     "plan",
     "predict",
     "prepare",
+    "probe_codes",
     "read_cases",
     "read_volume",
+    "reconstruct",
     "repair_volume",
     "run_benchmark",
     "run_demo",
@@ -67,7 +74,9 @@ __all__ = [
     "score_reader_study",
     "serve_reader_study",
     "train",
+    "traverse",
     "write_cases",
+    "write_code_map",
     "write_report",
     "write_volume",
 ]
@@ -88,14 +97,18 @@ _HOMES = {
     "medgen.checks": ("Described", "Fault", "check_cases", "describe"),
     "medgen.demo": ("run_demo",),
     "medgen.evaluation": ("evaluate",),
+    "medgen.evaluation.factor_probes": ("probe_codes",),
+    "medgen.evaluation.reconstruction": ("reconstruct",),
     "medgen.evaluation.samples": ("evaluate_samples",),
     "medgen.run.experiment": ("prepare", "train"),
     "medgen.run.start": ("plan",),
+    "medgen.inference.code_map": ("write_code_map",),
     "medgen.inference.cohort": ("predict",),
     "medgen.inference.encoding": ("encode",),
     "medgen.inference.generation": ("sample",),
     "medgen.inference.loading": ("load_model",),
     "medgen.inference.synthetic_cases": ("cases_from_samples",),
+    "medgen.inference.traversal": ("interpolate", "traverse"),
     "medgen.methods.catalogue": ("list_methods",),
     "medgen.phantom": ("make_adaptation_phantom", "make_head_phantom", "make_prostate_phantom"),
     "medgen.reader": ("make_reader_study", "score_reader_study", "serve_reader_study"),

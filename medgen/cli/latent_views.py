@@ -22,7 +22,7 @@ def traverse(
     table: Path | None = None,
     case: str | None = None,
     count: int = 8,
-    reach: float = 3.0,
+    reach: float = 2.0,
     steps: int = 13,
     overwrite: bool = False,
     checkpoint: Checkpoint | None = None,

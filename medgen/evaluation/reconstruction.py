@@ -25,7 +25,7 @@ from medgen.inference.placed_patches import Patch, Places, placed_patches, requi
 from medgen.inference.sample_folder import new_folder, require_free
 from medgen.inference.sample_views import views_of
 from medgen.inference.sample_writing import channels_of
-from medgen.inference.traversal import PATIENTS, windows_of
+from medgen.inference.traversal import PATIENTS, difference_windows, windows_of
 from medgen.metrics.reconstruction import NORMALISED_RANGE, UNITS, reconstruction_scores
 from medgen.metrics.statistics import summarise
 from medgen.types import Array, Checkpoint, Progress, Split

@@ -168,7 +168,7 @@ def _axis(figure: Any, places: Array, names: tuple[str, str, str]) -> Any:
     low, high = places.min(axis=0), places.max(axis=0)
     margin = 0.08 * np.maximum(high - low, 1e-9)
     axis.set_xlim(low[0] - margin[0], high[0] + margin[0])
-    axis.set_ylim(low[1] - margin[1], high[1] + margin[1])
+    axis.set_ylim(low[1] - margin[1], high[1] + 1.8 * margin[1])  # thumbnails stand above their points
     return axis
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,13 +15,15 @@ from medgen.inference.encoding import code_shape_of
 from medgen.inference.factor_table import matched
 from medgen.inference.opened import Opened
 from medgen.methods.base import Encodes
-from medgen.metrics.probes import factor_direction
+from medgen.metrics.probes import CHANCE, factor_direction, linear_probe
 from medgen.types import Array
 
 MOST_NUMBERS = 1024
 """Of a code, up to which the decoder is asked for the response to each of them."""
 _FEWEST = 3
 """Codes of which there are principal components."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +136,7 @@ def of_factor(
     """
     known, factor = matched(codes.case, column)
     try:
+        score = linear_probe(codes.flat[known], factor, codes.case[known], seed)
         found = factor_direction(codes.flat[known], factor, codes.case[known], seed)
     except ValueError as error:
         what = f"'{name}' gives no direction: {error} ({int(known.sum())} of {len(codes)} codes have a value)"
@@ -140,10 +144,13 @@ def of_factor(
     told = found.offset + float(base.ravel() @ found.weights) + found.sd * walk.times
     classes = sorted(set(factor.tolist()))
     scale = f": 0 is {classes[0]}, 1 is {classes[1]}" if len(classes) == 2 else ""
+    told_by = f"{'R2' if score.name == 'r2' else 'AUROC'} {score.value:.2f} on other patients"
+    if not score.interval[0] > CHANCE[score.name]:
+        log.warning("%s: the codes say nothing of it for sure (%s): what changes may be chance", name, told_by)
     steps = walk.times[:, None] * found.sd * found.step
     labels = tuple(f"{value:.3g}" for value in told)
     shape = (len(steps), *base.shape)
-    return Direction(name, f"{name}, as a linear probe tells it of the code{scale}", _added(base, steps, shape), labels)
+    return Direction(name, f"{name}, as a linear probe tells it ({told_by}){scale}", _added(base, steps, shape), labels)
 
 
 def _walked(name: str, why: str, base: Array, step: Array, walk: Walk) -> Direction:

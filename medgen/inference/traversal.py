@@ -48,7 +48,7 @@ def traverse(
     table: str | Path | None = None,
     case: str | None = None,
     count: int = 8,
-    reach: float = 3.0,
+    reach: float = 2.0,
     steps: int = 13,
     device: str = "auto",
     overwrite: bool = False,

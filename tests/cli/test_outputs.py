@@ -17,6 +17,11 @@ def worked(*_, **__):
         ("evaluate detection . cases.csv -o OUT", "medgen.evaluation.evaluate"),
         ("report . -o OUT", "medgen.report.figures.draw_figures"),
         ("latent encode run -i cases.csv -o OUT", "medgen.inference.encoding.open_model"),
+        ("latent traverse run -o OUT", "medgen.inference.traversal.open_model"),
+        ("latent interpolate run -i cases.csv --from a --to b -o OUT", "medgen.inference.traversal.open_model"),
+        ("latent map run codes.csv -o OUT", "medgen.inference.code_map.open_model"),
+        ("latent reconstruct run -i cases.csv -o OUT", "medgen.evaluation.reconstruction.open_model"),
+        ("latent probe codes.csv --table cases.csv -o OUT", "medgen.evaluation.factor_probes.probe_codes"),
         ("sample run -o OUT", "medgen.inference.generation.open_model"),
         ("reader-study make real made -o OUT", "medgen.reader.making.sides"),
         ("fix volume.nii -o OUT", "medgen.volume.repair_volume"),
@@ -35,7 +40,9 @@ def test_an_output_that_cannot_be_written(capsys, monkeypatch, tmp_path, command
         "data: {inputs: [t1], labels: label, classes: {lesion: [1]}}}"
     )
     monkeypatch.setattr(work, worked)
-    output = {"latent": "file/codes.csv", "fix": "file/out.nii.gz"}.get(command.split()[0], "file/out")
+    output = {"latent": "file/map.png" if " map " in command else "file/codes.csv", "fix": "file/out.nii.gz"}.get(
+        command.split()[0], "file/out"
+    )
     with pytest.raises(SystemExit) as end:
         main(command.replace("OUT", output).split())
     assert end.value.code == 7, capsys.readouterr().err

@@ -235,6 +235,11 @@ def test_adaptation_table(pair):
     for first in range(len(masks)):
         for second in range(first):
             assert (masks[first] != masks[second]).mean() > 0.01  # nobody twice
+    with (pair / "factors.csv").open() as file:
+        loads = {row["case"]: float(row["lesion_ml"]) for row in csv.DictReader(file)}
+    for case in read_cases(pair / "cases.csv").cases:
+        label = read_volume(case.images["label"])
+        assert loads[case.name] == pytest.approx(np.count_nonzero(label.data) * 0.216, rel=1e-5)
     settings = json.loads((pair / "phantom.json").read_text())
     assert settings["cases"]["target_val"] == 1
     assert settings["lesions"]

@@ -1,5 +1,6 @@
 """Heads of which each lies in another scanner."""
 
+import csv
 import json
 
 import numpy as np
@@ -37,6 +38,23 @@ def test_anatomy_and_ct_are_those_of_the_same_seed_and_the_mr_is_not(heads):
         np.testing.assert_array_equal(varied, image(heads / "again", case, "t1"))
     assert json.loads((heads / "varied" / "phantom.json").read_text())["varied"] is True
     assert "varied" not in json.loads((heads / "plain" / "phantom.json").read_text())
+
+
+def test_what_is_known_of_each_patient_stands_beside_the_table(heads):
+    """The same anatomy has the same fluid; noise and bias are those of the scanner that was drawn."""
+    tables = {}
+    for kind in ("plain", "varied"):
+        with (heads / kind / "factors.csv").open() as file:
+            tables[kind] = list(csv.DictReader(file))
+    plain, varied = tables["plain"], tables["varied"]
+    assert list(plain[0]) == ["case", "split", "domain", "csf_fraction", "noise", "bias"]
+    assert [row["csf_fraction"] for row in plain] == [row["csf_fraction"] for row in varied]
+    assert len({row["csf_fraction"] for row in plain}) == 2
+    assert all(0.05 < float(row["csf_fraction"]) < 0.4 for row in plain)
+    assert plain[0]["bias"] == plain[1]["bias"]
+    for number, row in enumerate(varied):
+        scanner = varied_scanner(make_scanner("source", Stream(3, SCANNER, 0)), Stream(3, SCANNER, 1000 + number))
+        assert (float(row["noise"]), float(row["bias"])) == pytest.approx((scanner.noise, scanner.bias), rel=1e-5)
 
 
 def scanners(count=200):

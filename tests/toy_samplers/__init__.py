@@ -11,6 +11,7 @@ from medgen.training.checkpoint import save_weights
 from medgen.training.model_folder import save_model
 
 NOISE, MEANS, JUDGE = "toy_samplers.noise", "toy_samplers.means", "toy_samplers.judge"
+LINEAR = "toy_samplers.linear"
 
 
 def save_toy(
