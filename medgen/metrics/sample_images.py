@@ -159,7 +159,8 @@ def gradient_energy(images: ArrayLike) -> NDArray[np.float64]:
     """
     values = np.asarray(images, dtype=np.float64)
     squares = (np.square(np.diff(values, axis=axis)) for axis in range(2, values.ndim))
-    return np.sum([each.reshape(len(values), -1).mean(1) for each in squares], axis=0)
+    energy: NDArray[np.float64] = np.sum([each.reshape(len(values), -1).mean(1) for each in squares], axis=0)
+    return energy
 
 
 def _image_sets(real: ArrayLike, generated: ArrayLike, *, fewest: int, metric: str) -> tuple[Images, Images]:
