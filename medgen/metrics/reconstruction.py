@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from medgen.metrics.sample_images import gradient_energy
 from medgen.metrics.ssim import ssim_map
 
 NORMALISED_RANGE = 2.0
@@ -28,9 +29,9 @@ def reconstruction_scores(
 
     Returns:
         ``mae`` in the unit of the images; ``psnr`` in dB, infinite for equal images; ``ssim`` with a uniform window of
-        7 voxels a side, NaN where a side is shorter; ``gradient_energy_ratio``, the sum of the squared differences of
-        neighbours along all axes, of the reconstruction over that of the image: below 1 is blurred, above 1 noisy. NaN
-        of an image of one value.
+        7 voxels a side, NaN where a side is shorter; ``gradient_energy_ratio``, the
+        :func:`~medgen.metrics.sample_images.gradient_energy` of the reconstruction over that of the image: below 1 is
+        blurred, above 1 noisy. NaN of an image of one value.
 
     Raises:
         ValueError: the shapes differ.
@@ -49,12 +50,13 @@ def reconstruction_scores(
 
 def _scores(found: NDArray[np.float64], true: NDArray[np.float64], data_range: float) -> dict[str, float]:
     squared = float(np.square(found - true).mean())
-    similarity, energy = ssim_map(found, true, data_range=data_range), gradient_energy(true)
+    similarity = ssim_map(found, true, data_range=data_range)
+    energy, own = (float(each) for each in gradient_energy(np.stack([true, found])[:, None]))
     return {
         "mae": float(np.abs(found - true).mean()),
         "psnr": _decibel(data_range, squared),
         "ssim": float(similarity.mean()) if similarity.size and data_range > 0 else math.nan,
-        "gradient_energy_ratio": gradient_energy(found) / energy if energy > 0 else math.nan,
+        "gradient_energy_ratio": own / energy if energy > 0 else math.nan,
     }
 
 
@@ -62,8 +64,3 @@ def _decibel(peak: float, squared: float) -> float:
     if squared == 0:
         return math.inf
     return 10 * math.log10(peak**2 / squared) if peak > 0 else math.nan
-
-
-def gradient_energy(image: NDArray[np.float64]) -> float:
-    """Sum of the squared differences of neighbours along all axes, of an image without a channel axis."""
-    return float(sum(np.square(np.diff(image, axis=axis)).sum() for axis in range(image.ndim)))
