@@ -158,8 +158,9 @@ def gradient_energy(images: ArrayLike) -> NDArray[np.float64]:
     1.0
     """
     values = np.asarray(images, dtype=np.float64)
-    squares = (np.square(np.diff(values, axis=axis)) for axis in range(2, values.ndim))
-    energy: NDArray[np.float64] = np.sum([each.reshape(len(values), -1).mean(1) for each in squares], axis=0)
+    axes = [axis for axis in range(2, values.ndim) if values.shape[axis] > 1]
+    squares = [np.square(np.diff(values, axis=axis)).reshape(len(values), -1).mean(1) for axis in axes]
+    energy: NDArray[np.float64] = np.sum(squares, axis=0) if squares else np.zeros(len(values))
     return energy
 
 
