@@ -206,7 +206,8 @@ def _table(rows: dict[str, list[dict[str, Any]]]) -> list[str]:
             difference = f"{against['mean_difference']:+.3f} ({_interval(against['ci95'], '+')})"
         steps, spent = (sorted(run[key] for run in runs) for key in ("steps", "processor_seconds"))
         lines.append(
-            f"| {ROWS[name].words} | {len(runs)} | {summary['mean']:.3f} ({_interval(summary['ci95'])}) | {difference} | "
+            f"| {ROWS[name].words} | {len(runs)} | "
+            f"{summary['mean']:.3f} ({_interval(summary['ci95'])}) | {difference} | "
             f"{runs[0]['parameters']:,} | {steps[0]} to {steps[-1]} | {spent[0]:.0f} to {spent[-1]:.0f} |"
         )
     return lines
