@@ -197,7 +197,7 @@ def page(options: argparse.Namespace) -> None:
 def _table(rows: dict[str, list[dict[str, Any]]]) -> list[str]:
     """One row a model, the differences to RealNVP in the last column."""
     bits = {name: [list(run["bits"].values()) for run in runs] for name, runs in rows.items()}
-    heads = ("model", "bits per dimension", "NICE less RealNVP", "parameters", "steps", "processor seconds")
+    heads = ("model", "seeds", "bits per dimension", "NICE less RealNVP", "parameters", "steps", "processor seconds")
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for name, runs in rows.items():
         summary, difference = summarise_runs(bits[name]), ""
@@ -206,7 +206,8 @@ def _table(rows: dict[str, list[dict[str, Any]]]) -> list[str]:
             difference = f"{against['mean_difference']:+.3f} ({_interval(against['ci95'], '+')})"
         steps, spent = (sorted(run[key] for run in runs) for key in ("steps", "processor_seconds"))
         lines.append(
-            f"| {ROWS[name].words} | {summary['mean']:.3f} ({_interval(summary['ci95'])}) | {difference} | "
+            f"| {ROWS[name].words} | {len(runs)} | "
+            f"{summary['mean']:.3f} ({_interval(summary['ci95'])}) | {difference} | "
             f"{runs[0]['parameters']:,} | {steps[0]} to {steps[-1]} | {spent[0]:.0f} to {spent[-1]:.0f} |"
         )
     return lines
