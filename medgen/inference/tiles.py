@@ -213,7 +213,7 @@ def _haloed_spans(length: int, output: int, window: Window, overlap: float) -> t
     overlap, tiles come closer together, and each voxel is taken from where it lies deeper.
     """
     align = window.align
-    halo = min(window.halo, output // 4) // align * align
+    halo = min(window.halo, output // 4)  # the step, not the halo, is a multiple of align
     step = max(align, int((output - 2 * halo) * (1 - overlap) + 1e-6) // align * align)
     last = fitting_edge(length, window) - output
     starts = [*range(0, last, step), last]
