@@ -36,9 +36,11 @@ PUBLISHED: dict[str, Any] = {
     "couplings": 4,
     "width": 1.0,
     "hidden": 5,
-    "beta2": 0.01,
+    "learning_rate": 1e-3,
+    "beta2": 0.99,
+    "epsilon": 1e-4,
 }
-"""Section 5.1, of MNIST; Adam's second moment forgets after a hundred steps there (0.01 is the paper's 1 - beta2)."""
+"""Section 5.1, of MNIST. Its Adam is written with 1 - beta2 = 0.01: the second moment forgets after a hundred steps."""
 
 
 class Config(Settings):
@@ -72,6 +74,8 @@ class Config(Settings):
     """First moment of Adam."""
     beta2: float = Field(default=0.999, ge=0, lt=1)
     """Second moment."""
+    epsilon: PositiveFloat = 1e-8
+    """Added to the square root of it; 0.0001 is published."""
 
     @model_validator(mode="before")
     @classmethod
@@ -120,7 +124,8 @@ class NICE(Method, Samples, Encodes, HasDensity):
     def optimizers(self) -> dict[str, Optimizer]:
         """One for the flow."""
         config = self.config
-        return {"flow": Adam(self.parameters(), config.learning_rate, betas=(config.beta1, config.beta2))}
+        betas = config.beta1, config.beta2
+        return {"flow": Adam(self.parameters(), config.learning_rate, betas, config.epsilon)}
 
     def updates(self, batch: Images, progress: float) -> Iterator[Update]:
         """One step up the likelihood, in nats a voxel."""
