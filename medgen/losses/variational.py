@@ -15,6 +15,8 @@ from torch.nn import functional
 ScaledLikelihood = Literal["gaussian", "laplace"]
 """Those with a variance."""
 LOG_2PI = math.log(2 * math.pi)
+LEAST_VARIANCE = 1e-6
+"""Of a voxel, in squared normalised units: what is made without error has no likelihood else."""
 
 
 def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -36,6 +38,18 @@ def gaussian_kl_each(mean: Tensor, log_variance: Tensor) -> Tensor:
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
 
 
+def gaussian_kl_between(mean: Tensor, log_variance: Tensor, other_mean: Tensor, other_log_variance: Tensor) -> Tensor:
+    """``KL(N(mean, exp(log_variance)) || N(other_mean, exp(other_log_variance)))``, as for :func:`gaussian_kl`.
+
+    >>> import torch
+    >>> zero = torch.zeros(1, 1)
+    >>> gaussian_kl_between(zero, zero, zero + 2, zero).item()
+    2.0
+    """
+    apart = (widened(mean) - widened(other_mean)) * torch.exp(-0.5 * widened(other_log_variance))
+    return gaussian_kl(apart, widened(log_variance) - widened(other_log_variance))
+
+
 def free_bits(divergence: Tensor, least: float = 0.0) -> Tensor:
     """The KL divergence, in which no dimension costs less than ``least`` (Kingma et al. 2016, eq. 15); a scalar.
 
@@ -52,6 +66,23 @@ def free_bits(divergence: Tensor, least: float = 0.0) -> Tensor:
     return each.mean(dim=0).clamp(min=least).sum() if least else each.sum(dim=1).mean()
 
 
+def log_density_each(kind: ScaledLikelihood, image: Tensor, made: Tensor, log_scale: Tensor) -> Tensor:
+    """The log-density of each voxel, of the shape of ``image``.
+
+    Args:
+        kind: ``gaussian`` with mean ``made`` and standard deviation ``exp(log_scale)``; ``laplace`` with median
+            ``made`` and scale ``b = exp(log_scale)``, whose standard deviation is ``sqrt(2) b``.
+        image: (B, ...).
+        made: of the same shape.
+        log_scale: of the same shape, or one that broadcasts to it.
+    """
+    apart, log_scale = widened(image) - widened(made), widened(log_scale)
+    scaled = apart * torch.exp(-log_scale)
+    if kind == "laplace":
+        return -scaled.abs() - log_scale - math.log(2)
+    return -0.5 * (scaled.square() + LOG_2PI) - log_scale
+
+
 def gaussian_log_likelihood(image: Tensor, mean: Tensor, log_variance: Tensor | float = 0.0) -> Tensor:
     """``log N(image; mean, exp(log_variance))``.
 
@@ -60,9 +91,7 @@ def gaussian_log_likelihood(image: Tensor, mean: Tensor, log_variance: Tensor | 
         mean: of the same shape.
         log_variance: a number, or a tensor that broadcasts to that shape.
     """
-    squares = (widened(image) - widened(mean)).square()
-    spread = widened(torch.as_tensor(log_variance, device=image.device))
-    return summed(-0.5 * (squares * (-spread).exp() + spread + LOG_2PI))
+    return summed(log_density_each("gaussian", image, mean, 0.5 * _wide(log_variance, image)))
 
 
 def laplace_log_likelihood(image: Tensor, median: Tensor, log_variance: Tensor | float = 0.0) -> Tensor:
@@ -73,13 +102,10 @@ def laplace_log_likelihood(image: Tensor, median: Tensor, log_variance: Tensor |
         median: of the same shape.
         log_variance: a number, or a tensor that broadcasts to that shape.
     """
-    spread = widened(torch.as_tensor(log_variance, device=image.device))
-    log_scale = 0.5 * (spread - math.log(2))
-    errors = (widened(image) - widened(median)).abs()
-    return summed(-errors * (-log_scale).exp() - log_scale - math.log(2))
+    return summed(log_density_each("laplace", image, median, 0.5 * (_wide(log_variance, image) - math.log(2))))
 
 
-def best_log_variance(kind: ScaledLikelihood, image: Tensor, made: Tensor, least: float) -> Tensor:
+def best_log_variance(kind: ScaledLikelihood, image: Tensor, made: Tensor, least: float = LEAST_VARIANCE) -> Tensor:
     """The log-variance, one for all voxels, that maximises the likelihood of a batch (Rybkin et al. 2021, eq. 6).
 
     Of a normal distribution it is that of the mean squared error; the best ``b`` of a Laplace distribution is the mean
@@ -116,7 +142,7 @@ def standard_normal_log_prob(code: Tensor) -> Tensor:
 
 def standard_normal_log_prob_each(code: Tensor) -> Tensor:
     """``log N(code; 0, 1)`` of each number, of the shape of ``code``."""
-    return -0.5 * (code.square() + LOG_2PI)
+    return -0.5 * (widened(code).square() + LOG_2PI)
 
 
 def importance_bound(log_weights: Tensor) -> Tensor:
@@ -141,30 +167,5 @@ def widened(tensor: Tensor) -> Tensor:
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
-def gaussian_kl_between(mean: Tensor, log_variance: Tensor, other_mean: Tensor, other_log_variance: Tensor) -> Tensor:
-    """``KL(N(mean, exp(log_variance)) || N(other_mean, exp(other_log_variance)))``, as for :func:`gaussian_kl`.
-
-    >>> import torch
-    >>> zero = torch.zeros(1, 1)
-    >>> gaussian_kl_between(zero, zero, zero + 2, zero).item()
-    2.0
-    """
-    apart = (mean.float() - other_mean.float()).square() * torch.exp(-other_log_variance.float())
-    wider = log_variance.float() - other_log_variance.float()
-    return 0.5 * (apart + wider.exp() - 1 - wider).flatten(1).sum(dim=1)
-
-
-def log_density_each(kind: Literal["gaussian", "laplace"], image: Tensor, made: Tensor, log_scale: Tensor) -> Tensor:
-    """The log-density of each voxel, of the shape of ``image``.
-
-    Args:
-        kind: ``gaussian`` with mean ``made`` and standard deviation ``exp(log_scale)``; ``laplace`` with median
-            ``made`` and scale ``b = exp(log_scale)``, whose standard deviation is ``sqrt(2) b``.
-        image: (B, ...).
-        made: of the same shape.
-        log_scale: of the same shape.
-    """
-    scaled = (image.float() - made.float()).abs() * torch.exp(-log_scale.float())
-    if kind == "laplace":
-        return -scaled - log_scale.float() - math.log(2)
-    return -0.5 * (scaled.square() + math.log(2 * math.pi)) - log_scale.float()
+def _wide(number: Tensor | float, like: Tensor) -> Tensor:
+    return widened(number) if isinstance(number, Tensor) else widened(like).new_tensor(number)

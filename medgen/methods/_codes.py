@@ -1,20 +1,22 @@
-"""What adversarial autoencoders share: settings of encoder and decoder, and what follows from them."""
+"""What autoencoders share: settings of encoder and decoder, and what follows from them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from medgen.config import Config as Settings
+from medgen.methods._images import require_code
 from medgen.methods.base import Shape, Window
 from medgen.networks.autoencoder import Decoder, Encoder, coarsest
+from medgen.networks.monai_autoencoder import MonaiEncoder
 
 
 class AutoencoderConfig(Settings):
-    """Settings of encoder and decoder; they are the networks of ``vae``."""
+    """Settings of encoder and decoder."""
 
     code: Literal["dense", "spatial"] = "dense"
     """``dense``: one vector an image. ``spatial``: a map of the coarsest grid, for sharper images and worse samples."""
@@ -41,23 +43,33 @@ def window_of(config: AutoencoderConfig, minimum: int = 1) -> Window:
     return Window(multiple=side, minimum=max(side, minimum), exact=config.code == "dense")
 
 
-def code_shape_of(config: AutoencoderConfig, shape: Shape) -> tuple[int, ...]:
-    """A vector, or a grid of them."""
-    grid = () if config.code == "dense" else coarsest(shape.size, config.levels)
+def code_shape_of(config: AutoencoderConfig, size: Sequence[int]) -> tuple[int, ...]:
+    """A vector, or a grid of them, of an image of ``size`` voxels."""
+    grid = () if config.code == "dense" else coarsest(size, config.levels)
     return config.latent, *grid
 
 
-def maps_and_mean(encoder: Encoder, image: Tensor) -> tuple[Tensor, ...]:
+def require_code_of(config: AutoencoderConfig, size: Sequence[int], code: Tensor) -> None:
+    """As :func:`~medgen.methods._images.require_code`; a spatial code may have any grid of as many axes.
+
+    Args:
+        config: says which codes.
+        size: voxels of a training patch.
+        code: (B, ...).
+    """
+    require_code(code, code_shape_of(config, size), exact=config.code == "dense")
+
+
+def maps_and_mean(encoder: Encoder | MonaiEncoder, image: Tensor) -> tuple[Tensor, ...]:
     """The maps of the encoder, the finest first, and the code without chance as the last."""
     maps = encoder.maps(image)
     mean: Tensor = encoder.head(maps[-1]).chunk(2, dim=1)[0]
     return (*maps, mean)
 
 
-def completed(values: Any, published: Mapping[str, Any]) -> Any:
-    """Settings of a user with what the preset ``published`` adds, where that is named."""
-    chosen = isinstance(values, dict) and values.get("preset") == "published"
-    return {**published, **values} if chosen else values
+def completed(values: Any, presets: Mapping[str, Mapping[str, Any]]) -> Any:
+    """Settings of a user with what the preset that they name adds, by its name in ``presets``."""
+    return {**presets.get(str(values.get("preset")), {}), **values} if isinstance(values, dict) else values
 
 
 def last_weights(*, averaged: bool) -> dict[str, Any]:

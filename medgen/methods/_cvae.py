@@ -11,15 +11,13 @@ from torch import Tensor
 
 from medgen.config import Config
 from medgen.losses.variational import gaussian_kl_between
-from medgen.methods.base import Window
+from medgen.methods.base import WHOLE, Window
 from medgen.networks.conditional import ConditionalUNet, Gaussian, grid_of
 from medgen.networks.half_resolution import HalfResolutionUNet
 
 PERIOD = 32
 """Voxels along each axis after which noise repeats itself. Tiles begin at multiples of it, so that a voxel of a volume
 meets the same noise in whichever tile it lies, and draws have no seams."""
-WHOLE = 160
-"""Edge of a tile: a head at 2 mm and finer grids in pieces."""
 
 
 class ConditionalConfig(Config):

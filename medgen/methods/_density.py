@@ -1,4 +1,4 @@
-"""What flows share: the noise that makes a density of grey levels, and the score of held-out images."""
+"""What flows share: the noise that makes a density of grey levels, a step of training, the score of held-out images."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from medgen.methods.base import Update
+
+TUNED = {"schedule": {"learning_rate": {"kind": "cosine", "warmup": 0.05}, "clip": 1.0, "averaging": 0.99}}
+"""Recipe of a flow: rates that rise and fall, clipped gradients, averaged weights."""
 
 
 def dequantised(image: Tensor, width: float, generator: torch.Generator | None = None) -> Tensor:
@@ -19,6 +24,12 @@ def dequantised(image: Tensor, width: float, generator: torch.Generator | None =
         return image
     noise = torch.rand(image.shape, generator=generator, device=image.device, dtype=image.dtype)
     return image + width * (noise - 0.5)
+
+
+def likelihood_step(image: Tensor, width: float, log_prob: Callable[[Tensor], Tensor]) -> Update:
+    """One step up the likelihood, in nats a voxel; arguments as for :func:`bits_per_dimension`."""
+    noisy = dequantised(image, width)
+    return Update("flow", {"negative_log_likelihood": -log_prob(noisy).mean() / noisy[0].numel()})
 
 
 def bits_per_dimension(image: Tensor, width: float, log_prob: Callable[[Tensor], Tensor]) -> float:

@@ -38,17 +38,19 @@ def require_image(image: Tensor, shape: Shape, window: Window) -> None:
     )
 
 
-def require_code(code: Tensor, shape: tuple[int, ...]) -> None:
+def require_code(code: Tensor, shape: tuple[int, ...], *, exact: bool = True) -> None:
     """Refuse the codes of another model.
 
     Args:
         code: (B, ...).
-        shape: of the code of one image.
+        shape: of the code of one image, channels first.
+        exact: whether a grid of codes must have the size of that of the training patches.
 
     Raises:
         InputError: the codes have another shape.
     """
-    if tuple(code.shape[1:]) != tuple(shape):
+    fits = tuple(code.shape[1:]) == tuple(shape)
+    if not fits and (exact or code.dim() != len(shape) + 1 or code.shape[1] != shape[0]):
         given, asked = (" x ".join(map(str, each)) for each in (code.shape[1:], shape))
         raise InputError(
             f"a code has {given} numbers, but those of this model have {asked}",

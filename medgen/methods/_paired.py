@@ -12,7 +12,7 @@ from torch.optim import Adam
 
 from medgen.config import Config
 from medgen.losses.image import gradient_difference, mean_absolute, mean_squared
-from medgen.methods.base import Shape, Window
+from medgen.methods.base import WHOLE, Shape, Window
 from medgen.networks.fcn import Preset
 from medgen.networks.generators import Generator, Norm, build_generator
 from medgen.preparation.task import AIR_BELOW, BONE_FROM
@@ -21,9 +21,6 @@ from medgen.sampling.batches import Paired, centre
 Reduction = Literal["mean", "sum"]
 Region = Literal["body", "mask", "patch"]
 PresetName = Literal["tuned", "paper", "code"]
-
-WHOLE = 160
-"""Edge of a tile of a network that sees farther than a patch: a head at 2 mm and finer grids in pieces."""
 
 PUBLISHED: dict[str, Any] = {
     "generator": "fcn",

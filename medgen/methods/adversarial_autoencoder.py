@@ -33,8 +33,10 @@ from medgen.methods._codes import (
     encoder_and_decoder,
     last_weights,
     maps_and_mean,
+    require_code_of,
     window_of,
 )
+from medgen.methods._images import require_image
 from medgen.methods.base import Encodes, HasFeatures, Method, Samples, Shape, Step, Update, Window
 from medgen.networks.autoencoder import reparametrised
 from medgen.networks.latent_discriminator import LatentDiscriminator
@@ -51,8 +53,8 @@ class Config(AutoencoderConfig):
     """Settings of the adversarial autoencoder."""
 
     preset: Literal["tuned", "published"] = "tuned"
-    """``tuned``: what works on phantom slices in minutes. ``published``: the numbers of the publication. A key that is
-    named wins."""
+    """``tuned``: a first guess for phantom slices in minutes, not tuned. ``published``:
+    the numbers of the publication. A key that is named wins."""
     posterior: Literal["deterministic", "gaussian"] = "gaussian"
     """``deterministic``: a code is what the encoder says. ``gaussian``: it is drawn from a normal distribution of which
     the encoder says mean and variance. (Section 2.1 of the publication; its experiments have the first.)"""
@@ -70,7 +72,7 @@ class Config(AutoencoderConfig):
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, values: Any) -> Any:
-        return completed(values, PUBLISHED)
+        return completed(values, {"published": PUBLISHED})
 
     def recipe(self) -> Mapping[str, Any]:
         """The last weights are kept, averaged: the one with the best reconstruction need not have the right codes."""
@@ -150,15 +152,17 @@ class AdversarialAutoencoder(Method, Samples, Encodes, HasFeatures):
     @property
     def code_shape(self) -> tuple[int, ...]:
         """A vector, or a grid of them."""
-        return code_shape_of(self.config, self.shape)
+        return code_shape_of(self.config, self.shape.size)
 
     def encode(self, image: Tensor) -> Tensor:
         """The code, or the mean of q(z|x)."""
+        require_image(image, self.shape, self.window)
         code: Tensor = self.encoder(image)[0]
         return code
 
     def decode(self, code: Tensor) -> Tensor:
         """G of a code."""
+        require_code_of(self.config, self.shape.size, code)
         image: Tensor = self.decoder(code)
         return image
 

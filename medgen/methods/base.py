@@ -20,6 +20,8 @@ from torch.optim import Optimizer
 from medgen.config import Config
 from medgen.sampling.batches import Batch
 
+WHOLE = 160
+"""Edge of a tile of a network that sees farther than a patch: a head at 2 mm, and finer grids in pieces."""
 Direction = Literal["forward", "backward"]
 """``forward`` maps the inputs of the recipe to its target, ``backward`` the target to the inputs."""
 

@@ -53,9 +53,9 @@ class Config(ConditionalConfig):
     likelihood: Literal["laplace", "gaussian"] = "laplace"
     """p(y|x,z): with ``laplace`` the mean absolute error counts, with ``gaussian`` the mean squared error."""
     scale_power: float = Field(default=1.0, ge=0, le=1)
-    """beta of Seitzer et al. 2022 (arXiv 2203.09168): each voxel counts by this power of its scale, and on average 1.
-    At 0 the objective is the bound, and voxels with large errors are given up for those that are certain; at 1 all
-    errors count alike for the median."""
+    """beta of Seitzer et al. 2022 (arXiv 2203.09168): each voxel counts by this power of what divides its error
+    (``b`` of a Laplace distribution, the variance of a normal one), and on average 1. At 0 the objective is the bound,
+    and voxels with large errors are given up for those that are certain; at 1 all errors count alike for the centre."""
     observation_noise: bool = True
     """Whether a draw has the noise of p(y|x,z). Without it draws are smooth and show the code alone, and their
     intervals are too narrow."""
@@ -170,6 +170,7 @@ class CVAE(Method, Predicts):
         """``-log p(y|x,z)`` in nats a voxel of a raw output, and the voxels that count."""
         weight = self._weight(batch)
         voxels = weight.sum().clamp(min=1)
+        power *= 2 if self.config.likelihood == "gaussian" else 1  # of the variance there
 
         def loss(raw: Tensor) -> Tensor:
             centre, log_scale = self._observed(raw, batch.source)

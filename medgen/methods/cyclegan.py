@@ -30,14 +30,12 @@ from medgen.errors import UsageError
 from medgen.losses.adversarial import least_squares
 from medgen.losses.image import gradient_correlation, mean_absolute, mutual_information
 from medgen.methods._history import History
-from medgen.methods.base import Direction, HasFeatures, Memory, Method, Shape, Translates, Update, Window
+from medgen.methods.base import WHOLE, Direction, HasFeatures, Memory, Method, Shape, Translates, Update, Window
 from medgen.networks.half_resolution import HalfResolutionUNet
 from medgen.networks.ranks import Norm
 from medgen.networks.translation import PatchDiscriminator, ResidualGenerator
 from medgen.sampling.batches import Batch, PartlyPaired, Unpaired
 
-WHOLE = 160
-"""Tile edge in voxels: the generators see farther than a patch, so a volume that fits is predicted in one piece."""
 HALO = 40
 """Voxels at the border of a tile, where a larger volume is cut, that its neighbour predicts."""
 Structure = Literal["none", "gradient_correlation", "mutual_information"]

@@ -32,6 +32,7 @@ from torch.optim import Adam, Optimizer
 from medgen.config import Config as Settings
 from medgen.losses import adversarial, penalties
 from medgen.losses.energy import energy_distance
+from medgen.methods._images import require_code
 from medgen.methods.base import HasFeatures, Memory, Method, Samples, Shape, Update, Window
 from medgen.networks.dcgan import SMALLEST, AutoencodingDiscriminator, DCDiscriminator, DCGenerator
 from medgen.networks.ranks import Norm
@@ -278,6 +279,7 @@ class GAN(Method, Samples, HasFeatures):
 
     def decode(self, code: Tensor) -> Tensor:
         """The image of a code."""
+        require_code(code, self.code_shape)
         image: Tensor = self.generator(code)
         return image
 

@@ -24,7 +24,8 @@ from torch.optim import Adam, Optimizer
 
 from medgen.config import Config as Settings
 from medgen.losses.variational import standard_normal_log_prob
-from medgen.methods._density import bits_per_dimension, dequantised
+from medgen.methods._codes import completed
+from medgen.methods._density import TUNED, bits_per_dimension, likelihood_step
 from medgen.methods._images import require_code, require_image
 from medgen.methods.base import Encodes, HasDensity, Method, Samples, Shape, Update, Window
 from medgen.networks.flows import Couplings, DenseFlow, FlowNorm, MultiScaleFlow, scales_of
@@ -36,9 +37,11 @@ PUBLISHED: dict[str, Any] = {
     "couplings": 4,
     "width": 1.0,
     "hidden": 5,
-    "beta2": 0.01,
+    "learning_rate": 1e-3,
+    "beta2": 0.99,
+    "epsilon": 1e-4,
 }
-"""Section 5.1, of MNIST; Adam's second moment forgets after a hundred steps there (0.01 is the paper's 1 - beta2)."""
+"""Section 5.1, of MNIST. Its Adam is written with 1 - beta2 = 0.01: the second moment forgets after a hundred steps."""
 
 
 class Config(Settings):
@@ -72,20 +75,18 @@ class Config(Settings):
     """First moment of Adam."""
     beta2: float = Field(default=0.999, ge=0, lt=1)
     """Second moment."""
+    epsilon: PositiveFloat = 1e-8
+    """Added to the square root of it; 0.0001 is published."""
 
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, values: Any) -> Any:
         """Fill in the published values where they are asked for."""
-        if isinstance(values, dict) and values.get("preset") == "published":
-            return {**PUBLISHED, **values}
-        return values
+        return completed(values, {"published": PUBLISHED})
 
     def recipe(self) -> Mapping[str, Any]:
-        """The tuned training: rates that rise and fall, clipped gradients, averaged weights."""
-        rate = {"kind": "cosine", "warmup": 0.05}
-        tuned = {"schedule": {"learning_rate": rate, "clip": 1.0, "averaging": 0.99}}
-        return tuned if self.preset == "tuned" else {}
+        """The training that goes with the tuned values."""
+        return TUNED if self.preset == "tuned" else {}
 
 
 class NICE(Method, Samples, Encodes, HasDensity):
@@ -120,12 +121,12 @@ class NICE(Method, Samples, Encodes, HasDensity):
     def optimizers(self) -> dict[str, Optimizer]:
         """One for the flow."""
         config = self.config
-        return {"flow": Adam(self.parameters(), config.learning_rate, betas=(config.beta1, config.beta2))}
+        betas = config.beta1, config.beta2
+        return {"flow": Adam(self.parameters(), config.learning_rate, betas, config.epsilon)}
 
     def updates(self, batch: Images, progress: float) -> Iterator[Update]:
         """One step up the likelihood, in nats a voxel."""
-        noisy = dequantised(batch.image, self.config.noise)
-        yield Update("flow", {"negative_log_likelihood": -self.log_prob(noisy).mean() / noisy[0].numel()})
+        yield likelihood_step(batch.image, self.config.noise, self.log_prob)
 
     def score(self, batch: Images) -> dict[str, float]:
         """Bits a voxel with the noise of training; the density is in normalised units, so it may be negative."""

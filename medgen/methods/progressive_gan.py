@@ -23,6 +23,7 @@ from torch.optim import Adam, Optimizer
 from medgen.config import Config as Settings
 from medgen.losses.adversarial import WASSERSTEIN
 from medgen.losses.penalties import gradient_penalty
+from medgen.methods._images import require_code
 from medgen.methods.base import HasFeatures, Method, Samples, Shape, Update, Window
 from medgen.networks.dcgan import SMALLEST
 from medgen.networks.progressive import (
@@ -136,6 +137,7 @@ class ProgressiveGAN(Method, Samples, HasFeatures):
 
     def decode(self, code: Tensor) -> Tensor:
         """Images of the size of the patches; of networks that have not grown up, with voxels repeated."""
+        require_code(code, self.code_shape)
         image = self.generator(code, self.generator.grown)
         return functional.interpolate(image, size=self.shape.size, mode="nearest")
 

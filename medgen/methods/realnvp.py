@@ -23,7 +23,8 @@ from torch.optim import Adam, Optimizer
 from medgen.config import Config as Settings
 from medgen.errors import InputError
 from medgen.losses.variational import standard_normal_log_prob
-from medgen.methods._density import bits_per_dimension, dequantised
+from medgen.methods._codes import completed
+from medgen.methods._density import TUNED, bits_per_dimension, likelihood_step
 from medgen.methods._images import require_code, require_image
 from medgen.methods.base import Encodes, HasDensity, Method, Samples, Shape, Update, Window
 from medgen.networks.flows import Couplings, FlowNorm, MultiScaleFlow, scales_of
@@ -77,15 +78,11 @@ class Config(Settings):
     @classmethod
     def _complete(cls, values: Any) -> Any:
         """Fill in the published values where they are asked for."""
-        if isinstance(values, dict) and values.get("preset") == "published":
-            return {**PUBLISHED, **values}
-        return values
+        return completed(values, {"published": PUBLISHED})
 
     def recipe(self) -> Mapping[str, Any]:
-        """The tuned training: rates that rise and fall, clipped gradients, averaged weights."""
-        rate = {"kind": "cosine", "warmup": 0.05}
-        tuned = {"schedule": {"learning_rate": rate, "clip": 1.0, "averaging": 0.99}}
-        return tuned if self.preset == "tuned" else {}
+        """The training that goes with the tuned values."""
+        return TUNED if self.preset == "tuned" else {}
 
 
 class RealNVP(Method, Samples, Encodes, HasDensity):
@@ -123,8 +120,7 @@ class RealNVP(Method, Samples, Encodes, HasDensity):
 
     def updates(self, batch: Images, progress: float) -> Iterator[Update]:
         """One step up the likelihood, in nats a voxel."""
-        noisy = dequantised(batch.image, self.config.noise)
-        yield Update("flow", {"negative_log_likelihood": -self.log_prob(noisy).mean() / noisy[0].numel()})
+        yield likelihood_step(batch.image, self.config.noise, self.log_prob)
 
     def score(self, batch: Images) -> dict[str, float]:
         """Bits a voxel with the noise of training; the density is in normalised units, so it may be negative."""

@@ -24,18 +24,24 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 from torch import Tensor, nn
 from torch.optim import Adagrad, Adam, Adamax, Optimizer, RMSprop
 
-from medgen.config import Config as Settings
+from medgen.errors import UsageError
 from medgen.losses import variational as terms
+from medgen.methods._codes import (
+    AutoencoderConfig,
+    code_shape_of,
+    completed,
+    maps_and_mean,
+    require_code_of,
+    window_of,
+)
 from medgen.methods._images import as_grey, require_image
 from medgen.methods.base import Encodes, HasDensity, HasFeatures, Method, Samples, Shape, Update, Window
-from medgen.networks.autoencoder import Decoder, Encoder, coarsest
+from medgen.networks.autoencoder import Decoder, Encoder
 from medgen.networks.monai_autoencoder import MonaiDecoder, MonaiEncoder
 from medgen.networks.posteriors import Diagonal, Draw, InverseAutoregressive, Planar
 from medgen.networks.vector_flow import VectorFlow
 from medgen.sampling.batches import Images
 
-LEAST_VARIANCE = 1e-6
-"""Of a voxel, in squared normalised units: an image without noise has no bound else."""
 FORGETTING = 0.05
 """Share of a step in the running variance."""
 FASTER = 10
@@ -64,23 +70,15 @@ _BATCH = {"batch": 100}
 SCHEDULES = {"vae2014": _BATCH, "planar2015": _BATCH, "iaf2016": {"batch": 128, "averaging": 0.999}}
 
 
-class Config(Settings):
+class Config(AutoencoderConfig):
     """Settings of the variational autoencoder."""
 
     preset: Literal["tuned", "vae2014", "planar2015", "iaf2016", "spatial"] = "tuned"
     """``tuned``: what makes heads of phantom slices in two minutes. ``vae2014``, ``planar2015``, ``iaf2016``: the
     numbers of Kingma & Welling, Rezende & Mohamed and Kingma et al. (one level, CIFAR-10), but not their networks.
     ``spatial``: MONAI's networks and a map as a code, for sharp reconstructions. A key that is named wins."""
-    code: Literal["dense", "spatial"] = "dense"
-    """``dense``: one vector an image. ``spatial``: a map of the coarsest grid, for sharper images and worse samples."""
     backbone: Literal["own", "monai"] = "own"
-    """``own``: plain convolutions. ``monai``: the residual encoder and decoder of its AutoencoderKL, slower by half."""
-    latent: PositiveInt = 64
-    """Numbers of a dense code, or channels of a spatial one."""
-    width: PositiveFloat = 1.0
-    """Factor on the channels: 32 at full resolution, doubled with each level up to 256."""
-    levels: int = Field(default=3, ge=1, le=6)
-    """Halvings of the grid."""
+    """``own``: plain convolutions. ``monai``: the residual encoder and decoder of its AutoencoderKL."""
     likelihood: Literal["gaussian", "laplace", "bernoulli"] = "gaussian"
     """Of a voxel. ``bernoulli`` needs images in [-1, 1], which it takes for [0, 1]: the recipe has to map the inputs by
     ``{window: [lo, hi]}`` or ``{percentiles: [lo, hi]}``. Of grey values it is no density."""
@@ -102,7 +100,8 @@ class Config(Settings):
     free_bits: NonNegativeFloat = 0.0
     """Nats that a dimension, or a channel of a spatial code, costs at least; 0.25 is published for IAF."""
     importance_samples: PositiveInt = 1
-    """Draws of the bound on held-out images (``log_prob``): 1 is the evidence lower bound, more make it tighter."""
+    """Draws of the density of an image (``log_prob``): 1 is the evidence lower bound, by which validation chooses the
+    weights whatever is named here; more make it tighter."""
     optimizer: Literal["adam", "adamax", "adagrad", "rmsprop"] = "adam"
     """The published presets have the others."""
     learning_rate: PositiveFloat = 1e-3
@@ -112,7 +111,7 @@ class Config(Settings):
     @classmethod
     def _complete(cls, values: Any) -> Any:
         """Fill in what goes with the preset."""
-        return {**PRESETS.get(str(values.get("preset")), {}), **values} if isinstance(values, dict) else values
+        return completed(values, PRESETS)
 
     @model_validator(mode="after")
     def _agree(self) -> Config:
@@ -165,8 +164,7 @@ class VAE(Method, Samples, Encodes, HasDensity, HasFeatures):
     @property
     def window(self) -> Window:
         """Sides divisible by all halvings; a dense code takes no other size than that of the patches."""
-        side = 2**self.config.levels
-        return Window(multiple=side, minimum=side, exact=self.config.code == "dense")
+        return window_of(self.config)
 
     def optimizers(self) -> dict[str, Optimizer]:
         """One for everything."""
@@ -189,18 +187,17 @@ class VAE(Method, Samples, Encodes, HasDensity, HasFeatures):
         yield Update("vae", {"reconstruction": -log_likelihood.mean() / voxels, "kl": weight * divergence / voxels})
 
     def score(self, batch: Images) -> dict[str, float]:
-        """The negative bound (nats a voxel), the error of the reconstruction (L1), and the KL term (nats an image)."""
+        """The negative lower bound (nats a voxel), the L1 error of the reconstruction, the KL term (nats an image)."""
         error = (self.decode(self.encode(batch.image)) - batch.image).abs().mean()
         divergence = self._divergence(*self._draw(batch.image, self._noise(batch.image, 1)))
-        bound = self.log_prob(batch.image).mean() / batch.image[0].numel()
+        bound = self.log_prob(batch.image, draws=1).mean() / batch.image[0].numel()
         kl = terms.summed(divergence).mean()
         return {"negative_elbo": -bound.item(), "l1": error.item(), "kl": kl.item()}
 
     @property
     def code_shape(self) -> tuple[int, ...]:
         """A vector, or a grid of them."""
-        grid = () if self.config.code == "dense" else coarsest(self.shape.size, self.config.levels)
-        return self.config.latent, *grid
+        return code_shape_of(self.config, self.shape.size)
 
     def encode(self, image: Tensor) -> Tensor:
         """The mean of a diagonal q(z|x), or where the steps of the posterior move it; standard normal for any prior."""
@@ -210,14 +207,13 @@ class VAE(Method, Samples, Encodes, HasDensity, HasFeatures):
 
     def decode(self, code: Tensor) -> Tensor:
         """The mean of p(x|z), which of a Laplace distribution is the median too."""
+        require_code_of(self.config, self.shape.size, code)
         made: Tensor = self.decoder(code if self.prior is None else self.prior.inverse(code))
         return 2 * made.sigmoid() - 1 if self.config.likelihood == "bernoulli" else made
 
     def features(self, image: Tensor) -> tuple[Tensor, ...]:
         """The maps of the encoder, the finest first, and the mean that it gives as the last."""
-        maps = self.encoder.maps(image)
-        mean: Tensor = self.encoder.head(maps[-1]).chunk(2, dim=1)[0]
-        return (*maps, mean)
+        return maps_and_mean(self.encoder, image)
 
     def log_prob(self, image: Tensor, draws: int | None = None) -> Tensor:
         """A lower bound in nats, estimated from the same noise for every image and call.
@@ -231,9 +227,10 @@ class VAE(Method, Samples, Encodes, HasDensity, HasFeatures):
 
         Raises:
             InputError: the image has another shape, or the Bernoulli likelihood another range.
+            UsageError: fewer draws than one.
         """
-        draws = draws or self.config.importance_samples
-        if draws > 1 or self.config.posterior != "diagonal" or self.prior is not None:
+        draws = self.config.importance_samples if draws is None else draws
+        if draws != 1 or self.config.posterior != "diagonal" or self.prior is not None:
             return terms.importance_bound(self.log_weights(image, draws))
         require_image(image, self.shape, self.window)
         with torch.autocast(image.device.type, enabled=False):  # half precision would not do for a sum over all voxels
@@ -254,7 +251,10 @@ class VAE(Method, Samples, Encodes, HasDensity, HasFeatures):
 
         Raises:
             InputError: as for :meth:`log_prob`.
+            UsageError: as for :meth:`log_prob`.
         """
+        if draws < 1:
+            raise UsageError(f"a bound needs at least 1 draw, not {draws}", fix="give draws=1 or more")
         require_image(image, self.shape, self.window)
         rows = []
         with torch.autocast(image.device.type, enabled=False):
@@ -274,9 +274,8 @@ class VAE(Method, Samples, Encodes, HasDensity, HasFeatures):
         return mean, log_variance, self.posterior(mean, log_variance, deepest, noise)
 
     def _noise(self, image: Tensor, draws: int, seed: int = 0) -> Tensor:
-        grid = () if self.config.code == "dense" else coarsest(image.shape[2:], self.config.levels)
         generator = torch.Generator().manual_seed(seed)
-        return torch.randn(draws, self.config.latent, *grid, generator=generator).to(image)
+        return torch.randn(draws, *code_shape_of(self.config, image.shape[2:]), generator=generator).to(image)
 
     def _divergence(self, mean: Tensor, log_variance: Tensor, draw: Draw) -> Tensor:
         """``KL(q(z|x) || p(z))`` of each number of the code, or ``(B, 1)`` where they cannot be told apart."""
@@ -293,7 +292,7 @@ class VAE(Method, Samples, Encodes, HasDensity, HasFeatures):
         """Log-variance of a voxel in this batch, where it is analytic, and it is remembered; else None."""
         if self.config.scale != "analytic" or self.config.likelihood == "bernoulli":
             return None
-        best = terms.best_log_variance(self.config.likelihood, image, made, LEAST_VARIANCE)
+        best = terms.best_log_variance(self.config.likelihood, image, made)
         self.log_variance.lerp_(best.detach(), FORGETTING)
         return best
 

@@ -31,23 +31,23 @@ from torch.optim import Adam, Optimizer, RMSprop
 from medgen.errors import UsageError
 from medgen.losses.adversarial import MINIMAX, NON_SATURATING
 from medgen.losses.energy import energy_distance
-from medgen.losses.variational import gaussian_kl, gaussian_log_likelihood
+from medgen.losses.variational import best_log_variance, gaussian_kl, gaussian_log_likelihood
 from medgen.methods._codes import (
     AutoencoderConfig,
     code_shape_of,
     completed,
     encoder_and_decoder,
     last_weights,
+    require_code_of,
     window_of,
 )
+from medgen.methods._images import require_image
 from medgen.methods.base import Encodes, HasFeatures, Method, Samples, Shape, Step, Update, Window
 from medgen.networks.autoencoder import reparametrised
 from medgen.networks.dcgan import SMALLEST, DCDiscriminator
 from medgen.networks.ranks import Norm
 from medgen.sampling.batches import Images
 
-LEAST_VARIANCE = 1e-6
-"""Of a number of the maps: a reconstruction without error has no likelihood else."""
 PUBLISHED: dict[str, Any] = {
     "latent": 128, "layer": 3, "variance": "one", "gamma": 1e-5, "beta": 1.0, "objective": "minimax",
     "real_share": 0.66, "margin": 0.35, "discriminator_width": 128, "norm": "batch", "spectral_norm": False,
@@ -97,7 +97,7 @@ class Config(AutoencoderConfig):
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, values: Any) -> Any:
-        return completed(values, PUBLISHED)
+        return completed(values, {"published": PUBLISHED})
 
     def recipe(self) -> Mapping[str, Any]:
         """The last weights are kept; in ``tuned`` they are averaged."""
@@ -188,7 +188,7 @@ class VAEGAN(Method, Samples, Encodes, HasFeatures):
         numbers = real[0].numel()
         log_variance: Tensor | float = 0.0
         if self.config.variance == "optimal":
-            log_variance = (real - reconstructed).float().square().mean().clamp(min=LEAST_VARIANCE).log()
+            log_variance = best_log_variance("gaussian", real, reconstructed)
         likelihood = gaussian_log_likelihood(real, reconstructed, log_variance).mean()
         return -likelihood - 0.5 * numbers * math.log(2 * math.pi)
 
@@ -207,15 +207,17 @@ class VAEGAN(Method, Samples, Encodes, HasFeatures):
     @property
     def code_shape(self) -> tuple[int, ...]:
         """A vector, or a grid of them."""
-        return code_shape_of(self.config, self.shape)
+        return code_shape_of(self.config, self.shape.size)
 
     def encode(self, image: Tensor) -> Tensor:
         """The mean of q(z|x)."""
+        require_image(image, self.shape, self.window)
         mean: Tensor = self.encoder(image)[0]
         return mean
 
     def decode(self, code: Tensor) -> Tensor:
         """Dec of a code."""
+        require_code_of(self.config, self.shape.size, code)
         image: Tensor = self.decoder(code)
         return image
 

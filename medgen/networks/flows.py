@@ -42,7 +42,7 @@ class Couplings:
     def layers(self, dimensions: int, channels: int, mask: Mask, count: int, level: int) -> list[Invertible]:
         """``count`` couplings that keep the one half and the other in turn."""
         found: list[Invertible] = []
-        width = max(min(self.width, self.widest), min(self.width * 2**level, self.widest))
+        width = min(self.width * 2**level, self.widest)
         for number in range(count):
             if self.norm == "act":
                 found.append(ActNorm(dimensions, channels))

@@ -21,6 +21,8 @@ from medgen.networks.ranks import convolution
 
 GATE = 1.5
 """Bias of the gates of a new inverse autoregressive step: the step begins near the identity."""
+SHORTEST = 1e-3
+"""Length of the w of a planar step by which u may be divided."""
 
 
 class Draw(NamedTuple):
@@ -95,7 +97,8 @@ class Planar(nn.Module):
 def planar_step(z: Tensor, u: Tensor, w: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """One planar step, and ``log |det|`` of it, ``(B, 1, ...)``.
 
-    ``u`` is replaced by ``u + (m(w u) - w u) w / |w|^2`` with ``m(a) = -1 + log(1 + exp(a))``, so that ``w u > -1``.
+    ``u`` is replaced by ``u + (m(w u) - w u) w / |w|^2`` with ``m(a) = -1 + log(1 + exp(a))``, so that ``w u > -1``,
+    by more than 32 bits round away. Of a w shorter than :data:`SHORTEST` u changes by less, so that it stays finite.
 
     Args:
         z: (B, C, ...).
@@ -104,10 +107,12 @@ def planar_step(z: Tensor, u: Tensor, w: Tensor, b: Tensor) -> tuple[Tensor, Ten
         b: (B, 1, ...).
     """
     product = (w * u).sum(dim=1, keepdim=True)
-    allowed = functional.softplus(product) - 1
-    u = u + (allowed - product) * w / w.square().sum(dim=1, keepdim=True).clamp(min=1e-6)
+    squared = w.square().sum(dim=1, keepdim=True)
+    allowed = product + (functional.softplus(product) - 1 - product) * (squared / SHORTEST**2).clamp(max=1)
+    allowed = allowed.clamp(min=-1 + 1e-6)
+    u = u + (allowed - product) * w / squared.clamp(min=1e-30)
     bent = torch.tanh((w * z).sum(dim=1, keepdim=True) + b)
-    return z + u * bent, torch.log1p((1 - bent.square()) * (w * u).sum(dim=1, keepdim=True))
+    return z + u * bent, torch.log1p((1 - bent.square()) * allowed)
 
 
 class InverseAutoregressive(nn.Module):

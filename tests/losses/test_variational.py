@@ -4,18 +4,21 @@ import math
 
 import pytest
 import torch
-from torch.distributions import Bernoulli, Laplace, Normal
+from torch.distributions import Bernoulli, Laplace, Normal, kl_divergence
 
 from medgen.losses.variational import (
     bernoulli_log_likelihood,
     best_log_variance,
     free_bits,
     gaussian_kl,
+    gaussian_kl_between,
     gaussian_kl_each,
     gaussian_log_likelihood,
     importance_bound,
     laplace_log_likelihood,
+    log_density_each,
     standard_normal_log_prob,
+    standard_normal_log_prob_each,
 )
 
 
@@ -49,10 +52,30 @@ def test_likelihoods_are_those_of_torch(variance):
     assert torch.allclose(bernoulli_log_likelihood(binary, made), expected)
 
 
+def test_double_precision_is_kept():
+    """Against torch, to more digits than 32 bits have."""
+    mean, log_variance, other, other_log_variance = seeded(4, 2, 3)
+    exact = {"rtol": 1e-13, "atol": 1e-13}
+    one, two = Normal(mean, (0.5 * log_variance).exp()), Normal(other, (0.5 * other_log_variance).exp())
+    apart = kl_divergence(one, two).flatten(1).sum(1)
+    assert torch.allclose(gaussian_kl_between(mean, log_variance, other, other_log_variance), apart, **exact)
+    scale = (0.5 * log_variance).exp()
+    for kind, law in (("gaussian", Normal(other, scale)), ("laplace", Laplace(other, scale))):
+        assert torch.allclose(log_density_each(kind, mean, other, 0.5 * log_variance), law.log_prob(mean), **exact)
+    assert torch.allclose(
+        gaussian_log_likelihood(mean, other, 0.3),
+        Normal(other, math.exp(0.15)).log_prob(mean).flatten(1).sum(1),
+        **exact,
+    )
+
+
 def test_half_precision_is_summed_in_full():
     image, made = seeded(1, 1, 64, 64).bfloat16(), torch.zeros(1, 1, 64, 64, dtype=torch.bfloat16)
     for kind in (gaussian_log_likelihood, laplace_log_likelihood):
         assert torch.equal(kind(image, made), kind(image.float(), made.float()))
+    for term in (standard_normal_log_prob, standard_normal_log_prob_each):
+        assert torch.equal(term(image), term(image.float()))
+    assert torch.equal(gaussian_kl_between(image, made, made, made), gaussian_kl(image.float(), made.float()))
 
 
 @pytest.mark.parametrize(

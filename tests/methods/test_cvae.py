@@ -224,6 +224,26 @@ def test_codes_of_the_mean_prediction_lie_around_the_mean_of_the_prior():
     assert fixed_codes(cvae.Config(), prior, (32, 32))[0] is prior.mean
 
 
+@pytest.mark.parametrize("likelihood", ["laplace", "gaussian"])
+def test_at_a_power_of_1_errors_count_alike_whatever_their_scale(likelihood):
+    method, source = pairs(likelihood=likelihood, region="patch", scale_power=1)
+    zero = torch.zeros_like(source)
+    batch = Paired(source, torch.full_like(source, 2.0), zero, zero)
+
+    def slope(log_scale):
+        """Of the loss by the medians of voxels of that scale, beside as many of scale 1."""
+        centre = torch.zeros_like(source, requires_grad=True)
+        scales = torch.zeros_like(source)
+        scales[..., :16] = log_scale
+        method._observed = lambda raw, image: cvae.Observation(raw, scales)
+        loss = method._loss(batch, 1.0)[0](centre)
+        there = torch.autograd.grad(loss, centre)[0]
+        return there[..., :16].mean() / there[..., 16:].mean()
+
+    assert slope(0.0).item() == pytest.approx(1)
+    assert slope(-2.0).item() == pytest.approx(1, rel=1e-5)
+
+
 def test_noise_repeats_itself_along_each_axis():
     block = torch.arange(4.0).view(1, 1, 2, 2)
     assert repeated(block, (3, 5))[0, 0].tolist() == [[0, 1, 0, 1, 0], [2, 3, 2, 3, 2], [0, 1, 0, 1, 0]]

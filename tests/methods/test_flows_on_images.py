@@ -132,8 +132,10 @@ def test_published_settings():
     }  # fmt: skip
     config = nice.Config(preset="published")
     assert (config.architecture, config.couplings, config.hidden, config.prior) == ("dense", 4, 5, "logistic")
-    flow = nice.NICE(config.model_copy(update={"width": 0.004}), Shape(1, 1, (8, 8))).flow
-    couplings = [each for each in flow.modules() if isinstance(each, VectorCoupling)]
+    method = nice.NICE(config.model_copy(update={"width": 0.004}), Shape(1, 1, (8, 8)))
+    adam = method.optimizers()["flow"].defaults
+    assert (adam["lr"], adam["betas"], adam["eps"]) == (1e-3, (0.9, 0.99), 1e-4)
+    couplings = [each for each in method.flow.modules() if isinstance(each, VectorCoupling)]
     assert [each.flipped for each in couplings] == [False, True, False, True]
     assert realnvp.Config(preset="published").recipe() == {}
     assert realnvp.Config(preset="published", norm="act").norm == "act"

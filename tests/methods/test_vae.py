@@ -222,6 +222,33 @@ def test_an_image_of_another_shape_is_refused(wrong, config):
         assert method.log_prob(torch.zeros(1, 1, 12, 16)).shape == (1,)
 
 
+def test_a_spatial_code_may_have_another_grid():
+    method = made(code="spatial").eval()
+    with torch.no_grad():
+        assert method.decode(torch.zeros(1, 3, 3, 4)).shape == (1, 1, 12, 16)
+    for wrong in ((1, 4, 2, 2), (1, 3, 2), (1, 3)):
+        with pytest.raises(InputError, match="those of this model have 3 x 2 x 2"):
+            method.decode(torch.zeros(wrong))
+
+
+@pytest.mark.parametrize("config", [{}, {"posterior": "iaf"}, {"posterior": "planar"}, {"prior": "flow"}])
+def test_weights_are_chosen_by_the_lower_bound_whatever_the_draws_of_the_density(config):
+    one, many = (made(**config, importance_samples=draws).eval() for draws in (1, 20))
+    with torch.no_grad():
+        scores = [method.score(Images(images(), images())) for method in (one, many)]
+        assert scores[0] == scores[1]
+        assert scores[0]["negative_elbo"] == pytest.approx(-one.log_prob(images(), draws=1).mean().item() / 64)
+
+
+@pytest.mark.parametrize("config", [{}, {"prior": "flow"}])
+def test_a_bound_of_no_draws_is_refused(config):
+    method = made(**config)
+    for use in (method.log_prob, method.log_weights):
+        for draws in (0, -1):
+            with pytest.raises(UsageError, match="at least 1 draw"):
+                use(images(), draws)
+
+
 def test_codes_of_a_learnt_prior_are_on_its_normal_side():
     """Encoding and decoding undo each other, whatever the prior has learnt."""
     method = made(prior="flow")

@@ -76,6 +76,23 @@ def test_a_planar_step_is_invertible_whatever_the_network_says():
     assert not ((free * w).sum(dim=1).diff() > 0).all()
 
 
+@pytest.mark.parametrize(("length", "product"), [(1e-4, -3.0), (1.0, -30.0), (1e-4, 0.0), (0.0, 0.0)])
+def test_a_planar_step_is_finite_in_32_bits_and_its_determinant_that_of_the_step(length, product):
+    w = torch.tensor([[length, 0.0]])
+    u = torch.tensor([[product / length if length else 0.0, 0.5]])
+    line = torch.linspace(-4, 4, 401)[:, None] * torch.tensor([[1 / (length or 1.0), 0.0]])
+    zero = torch.zeros(401, 1)
+    moved, determinant = planar_step(line, u.expand_as(line), w.expand_as(line), zero)
+    assert torch.isfinite(moved).all()
+    assert torch.isfinite(determinant).all()
+    wide = [each.double() for each in (u.expand_as(line), w.expand_as(line), zero)]
+    step = torch.tensor([[1e-4 / (length or 1.0), 0.0]]).double()
+    ahead, behind = (planar_step(line.double() + side * step, *wide)[0][:, 0] for side in (1, -1))
+    slope = (ahead - behind) / (2 * step[0, 0])
+    assert (slope > 0).all()
+    assert torch.allclose(planar_step(line.double(), *wide)[1][:, 0].exp(), slope, atol=1e-6)
+
+
 def test_a_planar_step_by_hand():
     """m(w u) = log(1 + e^0) - 1 = -0.307 along w of length 2, so u becomes (-0.153, 1)."""
     z, u, w, b = (torch.tensor([each]) for each in ([0.5, 0.0], [0.0, 1.0], [2.0, 0.0], [0.0]))
