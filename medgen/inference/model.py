@@ -23,7 +23,7 @@ from medgen.inference.description import Description, require_alike, settings_of
 from medgen.inference.ensemble import count_estimates, estimate_mean
 from medgen.inference.guard import Guard
 from medgen.inference.images import OnUncertainty, unit_of
-from medgen.inference.intervals import Calibration, Scale, Settings, gaussian, matching
+from medgen.inference.intervals import Calibration, Gate, Scale, Settings, gaussian, matching
 from medgen.inference.labels import ENTROPY, Found, OnProbability, found_in
 from medgen.inference.lesions import Detected, OnDetected
 from medgen.inference.memory import memory_errors
@@ -318,9 +318,8 @@ class LoadedModel:
             del image
             measured: dict[str, float | bool] = {}
             if mean.sd is not None and not self.task.labels:
-                known = matching(self.calibrations, self.settings_of(options), None, self.source)
-                gate = known.gate if known and options.direction != "backward" else None
-                measured, doubts = judged(mean.sd[0], prepared.body, unit_of(self.preparation, route.makes[0]), gate)
+                unit, gate = unit_of(self.preparation, route.makes[0]), self.gate(options)
+                measured, doubts = judged(mean.sd[0], prepared.body, unit, gate)
                 warnings += doubts
             require_plausible(warnings, strict=options.strict)
             prepared = replace(prepared, image=np.empty(0), target=None)  # going back needs the grids alone
@@ -346,8 +345,18 @@ class LoadedModel:
         coverage = COVERAGE if given is None and options.samples is not None else given
         if coverage is None or self.task.labels:
             return None
-        calibration = matching(self.calibrations, self.settings_of(options), coverage, self.source)
+        calibration = self._calibration(options, coverage)
         return calibration.scale if calibration else gaussian(coverage)
+
+    def gate(self, options: PredictOptions) -> Gate | None:
+        """What accepts a case by its standard deviation; None where the model was not calibrated for this."""
+        known = None if self.task.labels else self._calibration(options, None)
+        return known.gate if known else None
+
+    def _calibration(self, options: PredictOptions, coverage: float | None) -> Calibration | None:
+        """Calibrations are made forward, of the target; none holds for the inputs."""
+        known = () if options.direction == "backward" else self.calibrations
+        return matching(known, self.settings_of(options), coverage, self.source)
 
     def settings_of(self, options: PredictOptions) -> Settings:
         """What a calibration must share with a prediction."""

@@ -12,7 +12,7 @@ import pytest
 import torch
 from mean_model import head, make_model, save
 from torch import nn
-from toy_methods import Noisy, Toy, make_toy
+from toy_methods import Doubling, Noisy, Toy, make_toy
 
 from medgen.cases import Case, write_cases
 from medgen.cli import main
@@ -25,6 +25,7 @@ from medgen.inference.intervals import (
     Gate,
     Scale,
     Settings,
+    gaussian,
     keep_calibration,
     matching,
     read_calibrations,
@@ -145,8 +146,12 @@ class TestDraws:
         assert status(DRAWS) == "kept"
         assert status(replace(DRAWS, interval=0.5)) == "done"
         assert status(replace(DRAWS, samples=5, interval=0.5)) == "done"
-        model.calibrations = (calibrated(model, replace(DRAWS, samples=5), coverage=0.5),)
-        assert status(replace(DRAWS, samples=5, interval=0.5)) == "done"
+        options = replace(DRAWS, samples=5, interval=0.5)
+        model.calibrations = (calibrated(model, options, coverage=0.5),)
+        assert status(options) == "done"
+        model.calibrations = (calibrated(model, options, coverage=0.5, gate=Gate(0.1, 2.0, 0.0)),)
+        assert [status(options), status(options)] == ["done", "kept"], "another gate, so another verdict"
+        assert status(replace(options, strict=True)) == "failed"
         assert status(PredictOptions()) == "done"
         assert [path.name for path in out.rglob("*.nii.gz")] == ["p_ct.nii.gz"]
 
@@ -244,6 +249,15 @@ class TestStored:
         refused = predict_cohort(model, cases, tmp_path / "b", replace(DRAWS, strict=True)).cases[0]
         assert refused.status == "failed"
         assert not list((tmp_path / "b").rglob("*.nii.gz"))
+
+    def test_backward_nothing_is_calibrated(self, tmp_path: Path) -> None:
+        """The calibration is of CT in HU, and backward the model makes images of another unit."""
+        model = make_toy(Doubling)
+        backward = PredictOptions(direction="backward", uncertainty=True, interval=0.9)
+        model.calibrations = (calibrated(model, backward),)
+        assert model.scale(replace(backward, direction="forward")) == model.calibrations[0].scale
+        assert model.scale(backward) == gaussian(0.9)
+        assert (model.gate(backward), model.gate(replace(backward, direction=None))) == (None, Gate(50.0, 2.0, 0.0))
 
     def test_by_tissue(self) -> None:
         scale = Scale(0.9, {"air": 1.0, "soft": 2.0, "bone": 3.0}, 1.0)
