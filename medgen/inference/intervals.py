@@ -167,7 +167,7 @@ class Calibration:
 
 
 def model_folder(run: str | Path) -> Path:
-    """Where the calibrations of a run stand: its ``model`` folder, or the folder itself."""
+    """Where the weights of a run stand, and what was measured of them: its ``model`` folder, or the folder itself."""
     folder = Path(run)
     return folder / "model" if (folder / "model").is_dir() else folder
 
