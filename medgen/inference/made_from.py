@@ -60,6 +60,6 @@ def _settings(model: LoadedModel, options: PredictOptions) -> str:
         content += [options.samples, options.dropout]
     if scale := model.scale(options):
         content.append(asdict(scale))
-    if options.spreads and (gate := model.gate(options)):  # whose verdict and warning stand in the report
-        content.append(asdict(gate))
+    if calibration := model.calibration(options):
+        content.append(asdict(calibration.gate))  # whose verdict and warning stand in the report
     return hashlib.sha256(json.dumps(plain(content), sort_keys=True).encode()).hexdigest()

@@ -23,11 +23,11 @@ from medgen.inference.description import Description, require_alike, settings_of
 from medgen.inference.ensemble import count_estimates, estimate_mean
 from medgen.inference.guard import Guard
 from medgen.inference.images import OnUncertainty, unit_of
-from medgen.inference.intervals import Calibration, Gate, Scale, Settings, gaussian, matching
+from medgen.inference.intervals import Calibration, Scale, Settings, gaussian, matching
 from medgen.inference.labels import ENTROPY, Found, OnProbability, found_in
 from medgen.inference.lesions import Detected, OnDetected
 from medgen.inference.memory import memory_errors
-from medgen.inference.options import COVERAGE, NanRule, PredictOptions, ReadOptions
+from medgen.inference.options import NanRule, PredictOptions, ReadOptions
 from medgen.inference.reading import MISSING, memory_need, prepare_patient, require_axial
 from medgen.inference.route import Route, route_of
 from medgen.inference.sources import Source, by_role
@@ -318,8 +318,8 @@ class LoadedModel:
             del image
             measured: dict[str, float | bool] = {}
             if mean.sd is not None and not self.task.labels:
-                unit, gate = unit_of(self.preparation, route.makes[0]), self.gate(options)
-                measured, doubts = judged(mean.sd[0], prepared.body, unit, gate)
+                unit, known = unit_of(self.preparation, route.makes[0]), self.calibration(options)
+                measured, doubts = judged(mean.sd[0], prepared.body, unit, known.gate if known else None)
                 warnings += doubts
             require_plausible(warnings, strict=options.strict)
             prepared = replace(prepared, image=np.empty(0), target=None)  # going back needs the grids alone
@@ -341,22 +341,23 @@ class LoadedModel:
             UsageError: the model is calibrated for other settings alone.
             ModelError: the model is calibrated with other weights alone.
         """
-        given = options.interval
-        coverage = COVERAGE if given is None and options.samples is not None else given
+        coverage = options.coverage
         if coverage is None or self.task.labels:
             return None
-        calibration = self._calibration(options, coverage)
+        calibration = self.calibration(options)
         return calibration.scale if calibration else gaussian(coverage)
 
-    def gate(self, options: PredictOptions) -> Gate | None:
-        """What accepts a case by its standard deviation; None where the model was not calibrated for this."""
-        known = None if self.task.labels else self._calibration(options, None)
-        return known.gate if known else None
+    def calibration(self, options: PredictOptions) -> Calibration | None:
+        """That of the interval of a prediction, or of its gate alone; None where there is none.
 
-    def _calibration(self, options: PredictOptions, coverage: float | None) -> Calibration | None:
-        """Calibrations are made forward, of the target; none holds for the inputs."""
-        known = () if options.direction == "backward" else self.calibrations
-        return matching(known, self.settings_of(options), coverage, self.source)
+        Calibrations are made forward, of the target; none holds for the inputs.
+
+        Raises:
+            UsageError, ModelError: as for :meth:`scale`.
+        """
+        if self.task.labels or not options.spreads or options.direction == "backward":
+            return None
+        return matching(self.calibrations, self.settings_of(options), options.coverage, self.source)
 
     def settings_of(self, options: PredictOptions) -> Settings:
         """What a calibration must share with a prediction."""

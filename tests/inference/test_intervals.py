@@ -17,6 +17,7 @@ from toy_methods import Doubling, Noisy, Toy, make_toy
 from medgen.cases import Case, write_cases
 from medgen.cli import main
 from medgen.errors import InputError, MedgenError, ModelError, UsageError
+from medgen.evaluation import evaluate_synthesis
 from medgen.inference import calibrating, cohort
 from medgen.inference.calibrating import CalibrateOptions, calibrate, calibration_of
 from medgen.inference.cohort import predict_cohort
@@ -257,7 +258,8 @@ class TestStored:
         model.calibrations = (calibrated(model, backward),)
         assert model.scale(replace(backward, direction="forward")) == model.calibrations[0].scale
         assert model.scale(backward) == gaussian(0.9)
-        assert (model.gate(backward), model.gate(replace(backward, direction=None))) == (None, Gate(50.0, 2.0, 0.0))
+        assert model.calibration(backward) is None
+        assert model.calibration(replace(backward, direction=None)) is model.calibrations[0]
 
     def test_by_tissue(self) -> None:
         scale = Scale(0.9, {"air": 1.0, "soft": 2.0, "bone": 3.0}, 1.0)
@@ -317,9 +319,14 @@ class TestCalibrate:
             exit_code("evaluate", "synthesis", str(out), table, "--split", "val", "-o", str(tmp_path / "s.json")) == 0
         )
         scores = json.loads((tmp_path / "s.json").read_text())
+        note = "calibrated on cases that are scored here (split 'val' of this table)"
+        assert [each for each in scores["notes"] if note in each]
         assert scores["summary"]["interval_coverage"]["mean"] == 1
         assert scores["accept_reject"]["mae"][-1] == pytest.approx(120, abs=1)
         assert scores["sparsification"]["all"]["error"][0] == pytest.approx(1)
+        others = tmp_path / "others.csv"
+        others.write_text(Path(table).read_text().replace(",val,", ",test,"))
+        assert not [each for each in evaluate_synthesis(out, others).notes if "calibrated on" in each]
         assert exit_code("predict", str(run), "-i", table, "-o", str(tmp_path / "o"), "--samples", "8") == 2
         assert "run 'medgen calibrate' for these" in " ".join(capsys.readouterr().err.split())
 
