@@ -149,6 +149,7 @@ SERVER = {"starlette", "uvicorn"}
 def test_a_plain_install_has_all_that_is_imported():
     """No command works for hours and then lacks a package: what an extra brings is asked for at the start."""
     names = {"yaml": "pyyaml", "skimage": "scikit-image", "sklearn": "scikit-learn", "SimpleITK": "simpleitk"}
+    names["PIL"] = "pillow"
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
     core = {re.split(r"[<>=;\[ ]", line)[0] for line in project["dependencies"]}
     tops = set()

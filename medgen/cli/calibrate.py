@@ -44,7 +44,7 @@ def calibrate(
     Args:
         run: the run folder, or its 'model' folder, where intervals.json goes.
         cases: the case table.
-        split: the cases to use; those that scores are reported of should be others.
+        split: the cases to use; report scores of others ('medgen evaluate synthesis' says so if they are the same).
         samples: draws a case, as predict will make; without it the flips of the recipe and --ensemble count.
         dropout: in each sample the dropout layers of the network drop.
         seed: of the samples.

@@ -25,10 +25,10 @@ def likelihood(
 ) -> None:
     """Score cases by a generative model: likelihood, and how odd they are.
 
-    Of each case the log-likelihood of a patch in nats and bits per
-    dimension, both of the density in normalised units (so they may have
-    either sign), and whether they are exact or a bound. After 'medgen
-    novelty fit' also the scores that tell odd images, each with the share of
+    Of each case the log-likelihood of a patch in nats and bits a voxel,
+    both of the density in normalised units (so they may have either sign)
+    and of the images without the noise that trains a flow, and whether they
+    are exact or a bound. After 'medgen novelty fit' also the scores that tell odd images, each with the share of
     held-out cases that are as odd. A case that fails is listed, the others
     finish, and the command exits 4.
 
@@ -44,7 +44,7 @@ def likelihood(
         odd: a column that says which cases are odd (1 or 0, yes or no), or 'domain' (target cases are odd): adds the
             area under the ROC curve of each score.
         split: cases to score; by default 'test', or all if the table has no test cases.
-        patches: how many of each case; by default as many as in 'medgen novelty fit', or 16.
+        patches: how many of each case, by default 16; after 'medgen novelty fit' as many as there, and no other number.
         device: 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.
         allow_module: a module outside medgen that the model may name as its method; repeatable.
     """

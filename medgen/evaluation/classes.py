@@ -118,6 +118,7 @@ class PredictedBy(NamedTuple):
         values: by class its values in the label maps of training; empty if they are not recorded.
         method: its name; "" for another tool.
         weights: SHA-256 of the weights, of an ensemble of each model; empty if they are not recorded.
+        calibrated_on: ``split`` and ``cases_sha256`` of the cases that its intervals were calibrated on, if they were.
     """
 
     classes: tuple[str, ...]
@@ -125,6 +126,7 @@ class PredictedBy(NamedTuple):
     values: Mapping[str, tuple[int, ...]] = MappingProxyType({})
     method: str = ""
     weights: tuple[str, ...] = ()
+    calibrated_on: Mapping[str, str] = MappingProxyType({})
 
 
 def predicted_by(predictions: Path) -> PredictedBy:
@@ -137,7 +139,9 @@ def predicted_by(predictions: Path) -> PredictedBy:
     if not report.is_file():
         return PredictedBy((), "")
     try:
-        model = json.loads(report.read_text(encoding="utf-8"))["model"]
+        content = json.loads(report.read_text(encoding="utf-8"))
+        model, known = content["model"], content.get("calibration")
+        calibrated_on = {key: str(known[key]) for key in ("split", "cases_sha256")} if known else {}
         values = {str(name): tuple(map(int, each)) for name, each in (model.get("class_values") or {}).items()}
         classes = tuple(str(name) for name in model.get("classes") or ())
         target = str(model.get("target") or "")
@@ -145,6 +149,6 @@ def predicted_by(predictions: Path) -> PredictedBy:
             raise ValueError("no role")
         hashes = (model.get("weights_sha256"), *(model.get("ensemble_sha256") or ()))
         weights = tuple(str(each) for each in hashes if each)
-        return PredictedBy(classes, target, values, str(model.get("method") or ""), weights)
+        return PredictedBy(classes, target, values, str(model.get("method") or ""), weights, calibrated_on)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InputError("the prediction report is damaged", where=report, fix="predict again") from None

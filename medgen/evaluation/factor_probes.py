@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -202,13 +201,10 @@ def images_of(codes: Codes, model: Opened, cases: str | Path, progress: Progress
 
 def untrained(model: Opened, seed: int = 0) -> Opened:
     """The same network with random weights; the state of the global generator stays as it is."""
-    method = copy.deepcopy(model.method)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for module in method.modules():
-            if callable(reset := getattr(module, "reset_parameters", None)):
-                reset()
-    return replace(model, method=method)
+        method = type(model.method)(model.method.config, model.method.shape)
+    return replace(model, method=method.to(model.device).eval())
 
 
 def probe_table(probes: Probes) -> list[tuple[str, ...]]:

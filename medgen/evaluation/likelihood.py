@@ -11,8 +11,9 @@ from medgen.errors import InputError, UsageError
 from medgen.evaluation.scores import Scores, number_text
 from medgen.files import sha256
 from medgen.inference.novelty import COMBINED, Novelty, load_novelty, novelty_file
-from medgen.inference.oddness import PATCHES, CaseScores, require_places, require_scores, score_cases
+from medgen.inference.oddness import PATCHES, CaseScores, require_scores, score_cases
 from medgen.inference.opened import Opened, open_model
+from medgen.inference.placed_patches import Places
 from medgen.methods.base import HasDensity
 from medgen.metrics.separation import Separation, separation
 from medgen.metrics.statistics import summarise
@@ -41,18 +42,20 @@ def evaluate_likelihood(
         odd: a column that says which cases are odd (1 or 0, yes or no, true or false), or ``domain``: those of the
             target domain.
         split: cases to score; by default ``test`` if the table has such cases, else all.
-        patches: of each case; by default as in the fit of the novelty score, or :data:`PATCHES`.
+        patches: of each case, :data:`PATCHES` by default; after a fit of the novelty score those of the fit, and no
+            other number, because its limit holds for the mean of so many.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
         allow_modules: modules outside medgen that the model may name as its method.
         progress: called with (cases done, cases in all, what).
 
     Returns:
-        Of each case ``log_likelihood`` (nats a patch, of the density in normalised units), ``bits_per_dimension``,
+        Of each case ``log_likelihood`` (nats a patch, of the density in normalised units), ``bits_per_voxel``,
         the scores of :class:`~medgen.inference.novelty.Judgement`, their tails as ``tail_<score>``, and ``odd``.
         ``details`` has ``bound`` (whether the likelihood is a lower bound), ``limit``, ``alarms`` and ``auroc``.
 
     Raises:
-        UsageError: an argument is out of range, or the model has neither a likelihood nor codes.
+        UsageError: an argument is out of range, ``patches`` are not those of the fit, or the model has neither a
+            likelihood nor codes.
         InputError: the table is wrong, has no case of the split, or does not say which cases are odd.
         ModelError: the model is missing or damaged, or its novelty score was fitted to other weights.
     """
@@ -62,12 +65,11 @@ def evaluate_likelihood(
     if not rows:
         raise InputError(f"no case has split '{chosen}'", where=table.path, fix="choose another --split")
     marked = {} if odd is None else {case.name: _is_odd(case, odd, table) for case in rows}
-    if patches is not None:
-        require_places(patches)
+    unfitted = Places(PATCHES if patches is None else patches, 0)
     model = open_model(run, device, allow_modules)
     require_scores(model)
     novelty = load_novelty(model) if novelty_file(run).is_file() else None
-    places = require_places(patches or (novelty.patches if novelty else PATCHES), novelty.seed if novelty else 0)
+    places = _as_fitted(novelty, patches, novelty_file(run)) if novelty else unfitted
     failed: dict[str, str] = {}
     scored = [_row(each, novelty) for each in score_cases(model, rows, places, failed, progress)]
     if odd is not None:
@@ -107,10 +109,21 @@ def auroc_table(scores: Scores) -> tuple[tuple[str, ...], list[tuple[str, ...]]]
     return ("score", "AUROC", "95 % interval", "odd", "usual"), rows
 
 
+def _as_fitted(novelty: Novelty, patches: int | None, path: Path) -> Places:
+    """The places of the fit: the mean of more patches varies less, so the limit holds for this number alone."""
+    if patches not in (None, novelty.patches):
+        raise UsageError(
+            f"the novelty score was fitted with {novelty.patches} patches of each case, and --patches is {patches}",
+            where=path,
+            fix=f"leave it out, or fit again: medgen novelty fit RUN -i CASES.csv --overwrite --patches {patches}",
+        )
+    return novelty.places
+
+
 def _row(case: CaseScores, novelty: Novelty | None) -> dict[str, Any]:
     row: dict[str, Any] = {"case": case.case}
     if case.log_likelihood is not None:
-        row |= {"log_likelihood": case.log_likelihood, "bits_per_dimension": case.bits_per_dimension}
+        row |= {"log_likelihood": case.log_likelihood, "bits_per_voxel": case.bits_per_voxel}
     if novelty is None:
         return row | case.plain()
     judged = novelty.judge(case)
@@ -159,7 +172,7 @@ def _is_odd(case: Case, column: str, table: CaseTable) -> bool | None:
     if cell is None:
         return None
     if cell.name.lower() not in _ANSWERS:
-        raise UsageError(
+        raise InputError(
             f"the column '{column}' has '{cell.name}' for case '{case.name}'",
             where=table.path,
             fix="write 1 for an odd case, 0 for a usual one, and nothing where it is not known",

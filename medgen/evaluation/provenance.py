@@ -1,4 +1,4 @@
-"""Which files were scored, and which model made them."""
+"""Which files were scored, which model made them, and whether its intervals were calibrated on the same cases."""
 
 from __future__ import annotations
 
@@ -35,3 +35,22 @@ def provenance(predictions: Path, paths: Mapping[str, Path]) -> dict[str, Any]:
             "sha256": {case: sha256(path) for case, path in paths.items()},
         }
     }
+
+
+def calibration_notes(predictions: Path, settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """A note if the intervals and the gate were calibrated on the cases that are scored.
+
+    Args:
+        predictions: the folder.
+        settings: ``split`` and ``references`` of the scores.
+
+    Raises:
+        InputError: ``prediction.json`` is damaged.
+    """
+    made, table = predicted_by(predictions).calibrated_on, settings.get("references", {}).get("sha256")
+    if not made or made["cases_sha256"] != table or settings["split"] not in ("all", made["split"]):
+        return ()
+    return (
+        f"the intervals and the gate were calibrated on cases that are scored here (split '{made['split']}' of this "
+        "table), so their coverage and verdicts are no test: score other cases",
+    )

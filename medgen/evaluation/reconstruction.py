@@ -21,7 +21,7 @@ from medgen.inference.encoding import code_shape_of, encoded
 from medgen.inference.generation import decoded
 from medgen.inference.latent_folders import RECONSTRUCTION
 from medgen.inference.opened import Opened, open_model
-from medgen.inference.placed_patches import Patch, Places, placed_patches, require_places
+from medgen.inference.placed_patches import Patch, Places, placed_patches
 from medgen.inference.sample_folder import new_folder, require_free
 from medgen.inference.sample_views import views_of
 from medgen.inference.sample_writing import channels_of
@@ -91,7 +91,6 @@ def reconstruct(
         StorageError: the disk is full or the folder cannot be written.
     """
     output, places = Path(output), Places(patches, seed)
-    require_places(places)
     require_free(output, overwrite=overwrite, kind=RECONSTRUCTION)
     table = read_cases(cases)
     chosen = table.select(split=split)

@@ -22,7 +22,7 @@ from medgen.evaluation.deviations import (
     find_deviations,
 )
 from medgen.evaluation.grids import on_grid_of, recorded
-from medgen.evaluation.provenance import provenance
+from medgen.evaluation.provenance import calibration_notes, provenance
 from medgen.evaluation.references import Reference, compare_grids, copies, find_predictions, find_references
 from medgen.evaluation.scores import Scores
 from medgen.evaluation.strays import file_notes
@@ -133,6 +133,7 @@ def evaluate_synthesis(
             *copies(found, paths),
             *padding,
             *remarks,
+            *calibration_notes(Path(predictions), settings),
             *deviation_notes([name for name in paths if name not in broken], deviations, unusable),
         ),
         settings={

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from medgen.cases import Case, listed, read_cases
 from medgen.checks import clean_hounsfield
 from medgen.errors import InputError, UsageError
+from medgen.files import sha256
 from medgen.inference.besides import Besides
 from medgen.inference.cohort import load_members
 from medgen.inference.images import slope_of, unit_of
@@ -117,6 +118,7 @@ def calibrate(
     model.calibrations = ()
     asked = PredictOptions(seed=seed, uncertainty=samples is None, samples=samples, dropout=dropout)
     calibration = calibration_of(model, chosen, asked, options, progress)
+    calibration = replace(calibration, split=split, cases_sha256=sha256(Path(cases)))
     keep_calibration(run, calibration)
     return calibration
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from medgen.cases import SPLITS, Case, WrongRow, read_rows
-from medgen.errors import CasesFailed, PathError, StorageError, UsageError
+from medgen.errors import PathError, StorageError, UsageError
 from medgen.files import folder_lock, remove_partial_files
 from medgen.inference.guard import load_guard
-from medgen.inference.jobs import Job, jobs_of, refused
+from medgen.inference.jobs import Job, jobs_of, refused, require_folder_name, require_free, require_one_image
 from medgen.inference.lesions import OnDetected
 from medgen.inference.limits import NO_LIMITS, Limits
 from medgen.inference.loading import load_model
@@ -23,6 +23,7 @@ from medgen.inference.report import (
     FAILED,
     REPORT,
     CaseReport,
+    CohortResult,
     content_of,
     earlier_cases,
     reason_of,
@@ -36,43 +37,7 @@ from medgen.methods.base import Direction
 from medgen.types import Checkpoint, Progress, Split
 from medgen.volume import Geometry
 
-_SHOWN = 5
-"""Failed cases that the error names; all stand in ``failed.csv``, with their reasons."""
-
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class CohortResult:
-    """The result of a cohort.
-
-    Attributes:
-        output: the folder.
-        cases: how each case went, in the order of the table.
-    """
-
-    output: Path
-    cases: tuple[CaseReport, ...]
-
-    @property
-    def failed(self) -> tuple[CaseReport, ...]:
-        """The cases without an output."""
-        return tuple(case for case in self.cases if case.status == "failed")
-
-    def require_complete(self) -> None:
-        """Raise where a case failed.
-
-        Raises:
-            CasesFailed: names the first of them.
-        """
-        if not self.failed:
-            return
-        names = [case.case for case in self.failed[:_SHOWN]] + ["..."] * (len(self.failed) > _SHOWN)
-        raise CasesFailed(
-            f"{len(self.failed)} of {len(self.cases)} cases failed: {', '.join(names)}",
-            where=self.output / FAILED,
-            fix="mend these cases and run again with --resume; finished cases are skipped",
-        )
 
 
 def predict(
@@ -172,7 +137,7 @@ def predict(
         wrong = tuple(row for row in wrong if split is None or row.split == split or row.split not in SPLITS)
         if not cases:
             raise UsageError(f"the table has no case of split '{split}'", where=source, fix="choose another --split")
-        _require_folder_name(output)
+        require_folder_name(output)
         model = load_members(run, ensemble, device, allow_modules, checkpoint, guard, direction)
         result = predict_cohort(
             model, cases, output, options, wrong=wrong, overwrite=overwrite, resume=resume, progress=progress
@@ -183,7 +148,7 @@ def predict(
         if given:
             raise UsageError(f"{option} is for a case table, not for one patient", fix="leave it out, or give a .csv")
     model = load_members(run, ensemble, device, allow_modules, checkpoint, guard, direction)
-    _require_one_image(model, options)
+    require_one_image(model, options)
     started = time.monotonic()
     written = model.predict_file(source, output, options, overwrite=overwrite, progress=progress)
     for warning in written.warnings:
@@ -227,7 +192,8 @@ def predict_cohort(
         progress: called with (cases done, cases in all, what).
 
     Returns:
-        The state of each case. A failed case raises nothing here: see :meth:`CohortResult.require_complete`.
+        The state of each case. A failed case raises nothing here: see
+        :meth:`~medgen.inference.report.CohortResult.require_complete`.
 
     Raises:
         UsageError: outputs exist and neither ``overwrite`` nor ``resume`` is set; another run is at work here; or the
@@ -239,7 +205,7 @@ def predict_cohort(
     rows = [refused(row) for row in wrong]
     with folder_lock(output):
         remove_partial_files(output)
-        _require_free(output, (job.files for job in jobs), overwrite=overwrite, resume=resume)
+        require_free(output, (job.files for job in jobs), overwrite=overwrite, resume=resume)
         earlier = earlier_cases(output / REPORT, model) if resume else None
         reports: list[CaseReport] = []
         for number, job in enumerate(jobs):
@@ -318,30 +284,6 @@ def _kept(before: CaseReport, job: Job, *, strict: bool) -> CaseReport:
         log.warning("case %s failed: %s", job.case.name, reason)
         return replace(before, status="failed", seconds=0.0, reason=reason)
     return replace(before, status="kept", output=job.name, seconds=0.0, reason="")
-
-
-def _require_one_image(model: LoadedModel, options: PredictOptions) -> None:
-    makes = model.route(options.direction).makes
-    if len(makes) > 1:
-        raise UsageError(
-            f"the model makes {len(makes)} images of a patient ({', '.join(makes)}), and the output is one file",
-            fix="give a case table (.csv) as input and a folder as output",
-        )
-
-
-def _require_folder_name(output: Path) -> None:
-    if output.is_file() or output.name.endswith((".nii", ".nii.gz")):
-        raise UsageError("the cases of a table go into a folder", where=output, fix="give -o a folder")
-
-
-def _require_free(output: Path, files: Iterable[Iterable[Path]], *, overwrite: bool, resume: bool) -> None:
-    there = [file for each in files for file in each if file.exists()]
-    if there and not (overwrite or resume):
-        raise UsageError(
-            f"{len(there)} outputs exist, the first is {there[0].relative_to(output).as_posix()}",
-            where=output,
-            fix="--resume keeps them and predicts the rest, --overwrite replaces them",
-        )
 
 
 def _since(started: float) -> float:

@@ -30,7 +30,9 @@ class Guard:
     @property
     def origin(self) -> dict[str, object]:
         """Which guard it was, for the report; what is warned of depends on this alone."""
-        return {**self.model.origin, "limit": round(self.novelty.limit, 4), "cases_sha256": self.novelty.cases_sha256}
+        known = self.novelty
+        fitted = {"cases_sha256": known.cases_sha256, "patches": known.patches, "seed": known.seed}
+        return {**self.model.origin, "limit": round(known.limit, 4), **fitted}
 
     def warnings(
         self, images: Mapping[str, Image], options: ReadOptions, dropped: Mapping[str, float] | None = None

@@ -172,16 +172,16 @@ def _write_strip(path: Path, views: Sequence[View], model: Opened, windows: Sequ
 
 def _write_film(path: Path, views: Sequence[View], captions: Sequence[str]) -> None:
     """There and back, so that it runs without a jump."""
-    from skimage.io import imsave
+    from PIL.Image import fromarray
 
     stills = [_still(views, number) for number in range(len(views[0].pictures))]
     if captions:
         lines = [_caption(text, stills[0].shape[1]) for text in captions]
         stills = [np.concatenate([still, line]) for still, line in zip(stills, lines, strict=True)]
     milliseconds = round(1000 * max(_LEAST, _SECONDS / max(len(stills) - 1, 1)))
-    loop = np.stack([*stills, *stills[-2:0:-1]])
+    first, *others = map(fromarray, [*stills, *stills[-2:0:-1]])
     with atomic_path(path) as temporary:
-        imsave(temporary, loop, check_contrast=False, duration=milliseconds, loop=0)
+        first.save(temporary, save_all=True, append_images=others, duration=milliseconds, loop=0)
 
 
 def _caption(text: str, width: int) -> Array:

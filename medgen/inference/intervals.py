@@ -147,6 +147,8 @@ class Calibration:
         patients: validation cases.
         guaranteed: whether the quantile is the one with a guarantee for few patients.
         left_out: mean, least and largest coverage of a patient by the plain quantile of the others.
+        split: of the validation cases.
+        cases_sha256: of their case table.
     """
 
     settings: Settings
@@ -155,6 +157,13 @@ class Calibration:
     patients: int
     guaranteed: bool
     left_out: tuple[float, ...]
+    split: str = ""
+    cases_sha256: str = ""
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """Which cases it was measured on: scores of these are no test of it."""
+        return {"split": self.split, "cases_sha256": self.cases_sha256}
 
     @classmethod
     def parse(cls, content: Mapping[str, Any]) -> Calibration:
@@ -162,12 +171,12 @@ class Calibration:
         settings = dict(content["settings"])
         settings |= {key: tuple(settings[key]) for key in ("weights", "inference")}
         scale, gate = Scale(**content["scale"]), Gate(**content["gate"])
-        rest = {key: content[key] for key in ("patients", "guaranteed")}
+        rest = {key: content[key] for key in ("patients", "guaranteed", "split", "cases_sha256")}
         return cls(Settings(**settings), scale, gate, left_out=tuple(content["left_out"]), **rest)
 
 
 def model_folder(run: str | Path) -> Path:
-    """Where the calibrations of a run stand: its ``model`` folder, or the folder itself."""
+    """Where the weights of a run stand, and what was measured of them: its ``model`` folder, or the folder itself."""
     folder = Path(run)
     return folder / "model" if (folder / "model").is_dir() else folder
 

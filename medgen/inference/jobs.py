@@ -1,9 +1,9 @@
-"""The rows of a case table as work for one model: which files each makes, and which rows cannot be worked at."""
+"""The rows of a case table as work for one model: the files that each makes, and what cannot be worked at."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,3 +52,42 @@ def refused(row: WrongRow) -> CaseReport:
     """The state of a row that is no case."""
     name = row.name[:CASE_BYTES] or f"line {row.line}"
     return CaseReport(name if name.isprintable() else ascii(name), "failed", reason=reason_of(row.error, {}))
+
+
+def require_one_image(model: LoadedModel, options: PredictOptions) -> None:
+    """Refuse one output file for a model that makes several images.
+
+    Raises:
+        UsageError: says what to do.
+    """
+    makes = model.route(options.direction).makes
+    if len(makes) > 1:
+        raise UsageError(
+            f"the model makes {len(makes)} images of a patient ({', '.join(makes)}), and the output is one file",
+            fix="give a case table (.csv) as input and a folder as output",
+        )
+
+
+def require_folder_name(output: Path) -> None:
+    """Refuse a file, or the name of one, for the outputs of a table.
+
+    Raises:
+        UsageError: says what to do.
+    """
+    if output.is_file() or output.name.endswith((".nii", ".nii.gz")):
+        raise UsageError("the cases of a table go into a folder", where=output, fix="give -o a folder")
+
+
+def require_free(output: Path, files: Iterable[Iterable[Path]], *, overwrite: bool, resume: bool) -> None:
+    """Refuse outputs that exist, unless they are replaced or kept.
+
+    Raises:
+        UsageError: says what to do.
+    """
+    there = [file for each in files for file in each if file.exists()]
+    if there and not (overwrite or resume):
+        raise UsageError(
+            f"{len(there)} outputs exist, the first is {there[0].relative_to(output).as_posix()}",
+            where=output,
+            fix="--resume keeps them and predicts the rest, --overwrite replaces them",
+        )

@@ -20,7 +20,7 @@ class MadeFrom:
 
     Attributes:
         settings: SHA-256 over ``model.json`` of every member, in which the hashes of the weights stand, and over the
-            options of reading, the direction, the seed, draws and intervals, and the guard.
+            options of reading, the direction, the seed, draws, intervals and the gate, and the guard.
         images: by role, SHA-256 of the image that was read. Contents are compared and no times: a copy has new times,
             and an edit can keep the old ones. It costs reading each image once more, some milliseconds a patient.
     """
@@ -60,4 +60,6 @@ def _settings(model: LoadedModel, options: PredictOptions) -> str:
         content += [options.samples, options.dropout]
     if scale := model.scale(options):
         content.append(asdict(scale))
+    if calibration := model.calibration(options):
+        content.append(asdict(calibration.gate))  # whose verdict and warning stand in the report
     return hashlib.sha256(json.dumps(plain(content), sort_keys=True).encode()).hexdigest()

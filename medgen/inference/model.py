@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Mapping, Sequence
-from copy import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 
-from medgen.cases.phantoms import phantom_notice
 from medgen.errors import CasesFailed
-from medgen.files import plain
 from medgen.inference.besides import Besides, OnBounds, require_probabilities
-from medgen.inference.boosting import BoostedEstimator
-from medgen.inference.channels import dropped_in_training
-from medgen.inference.description import Description, require_alike, settings_of_model
-from medgen.inference.ensemble import count_estimates, estimate_mean
-from medgen.inference.guard import Guard
+from medgen.inference.ensemble import estimate_mean
 from medgen.inference.images import OnUncertainty, unit_of
-from medgen.inference.intervals import Calibration, Scale, Settings, gaussian, matching
 from medgen.inference.labels import ENTROPY, Found, OnProbability, found_in
 from medgen.inference.lesions import Detected, OnDetected
+from medgen.inference.loaded import Loaded
 from medgen.inference.memory import memory_errors
-from medgen.inference.options import COVERAGE, NanRule, PredictOptions, ReadOptions
+from medgen.inference.options import NanRule, PredictOptions, ReadOptions
 from medgen.inference.reading import MISSING, memory_need, prepare_patient, require_axial
-from medgen.inference.route import Route, route_of
 from medgen.inference.sources import Source, by_role
 from medgen.inference.spread import judged, require_chance
-from medgen.inference.stages import Cascade
 from medgen.inference.warnings import class_warnings, image_warnings, require_plausible
 from medgen.inference.writing import (
     Files,
@@ -45,10 +33,10 @@ from medgen.inference.writing import (
     samples_beside,
     write_detected,
 )
-from medgen.methods.base import Direction, Method
+from medgen.methods.base import Direction
 from medgen.training.unfinished import unfinished_note
 from medgen.types import Progress
-from medgen.volume import Geometry, Kind, Volume, write_volume
+from medgen.volume import Geometry, Volume, write_volume
 
 log = logging.getLogger(__name__)
 
@@ -70,128 +58,8 @@ class Predicted:
     measured: Mapping[str, float | bool]
 
 
-class LoadedModel:
-    """A cascade of networks with everything that prediction needs besides an image.
-
-    Args:
-        stages: networks in their order, in evaluation mode on ``device``.
-        description: the content of ``model.json``.
-        device: where they are.
-        source: where the model came from, for messages.
-        first: makes the context of the first network, where that has one.
-
-    Attributes:
-        cascade: the networks, and how a prepared volume goes through them.
-        task: what the model makes.
-        classes: names of the classes of a segmentation, without the background: label n is ``classes[n - 1]``.
-        members: the models whose results are averaged: this one, and those of :meth:`joined`.
-        guard: warns of odd patients; None where there is none.
-        calibrations: of its intervals, by ``medgen calibrate``.
-
-    Raises:
-        ModelError: the description lacks something or contradicts the networks.
-    """
-
-    def __init__(
-        self,
-        stages: Sequence[Method],
-        description: Mapping[str, Any],
-        device: torch.device,
-        *,
-        source: str = "",
-        first: BoostedEstimator | None = None,
-    ) -> None:
-        self.description = dict(description)
-        self.source = source
-        self.members: tuple[LoadedModel, ...] = (self,)
-        self.guard: Guard | None = None
-        self.calibrations: tuple[Calibration, ...] = ()
-        self._known = known = Description.parse(description, stages[0].shape, source)
-        self.cascade = Cascade(tuple(stages), known.settings, known.patch, device, known.across, first)
-        with settings_of_model(source):
-            self.cascade.plan()  # a tile that no network can take is found before an image is read
-        self.task, self.classes, self.preparation = known.task, known.classes, known.preparation
-
-    def joined(self, others: Sequence[LoadedModel]) -> LoadedModel:
-        """This model and others as one: the voxel-wise mean of their images or probabilities, before the arg-max.
-
-        Everything else, such as how lesions are found, is this model's.
-
-        Raises:
-            UsageError: they differ in what they read, make or prepare, or one is there twice.
-        """
-        model = copy(self)
-        model.members = (self, *others)
-        require_alike([member._known for member in model.members])
-        return model
-
-    @property
-    def stages(self) -> tuple[Method, ...]:
-        """The networks in their order."""
-        return self.cascade.stages
-
-    @property
-    def device(self) -> torch.device:
-        """Where they are."""
-        return self.cascade.device
-
-    @property
-    def hashes(self) -> tuple[str | None, ...]:
-        """SHA-256 of the weights of every member."""
-        return tuple(member._known.weights for member in self.members)
-
-    @property
-    def notices(self) -> dict[str, str]:
-        """What every file about a prediction says of the model: ``phantoms``, where it learnt from phantoms."""
-        notices = (phantom_notice(member.description) for member in self.members)
-        return {"phantoms": notice} if (notice := max(notices)) else {}
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Roles of the images that the model was trained to read, e.g. ``("t1", "ge|swi")``."""
-        return self.preparation.roles.inputs
-
-    @property
-    def target(self) -> str:
-        """Role of what the model makes, e.g. ``"ct"``, or ``"label"`` for a segmentation; the first of several."""
-        return self.task.made(self.preparation.roles)[0]
-
-    def kind_of(self, role: str) -> Kind:
-        """How a result is written: ``label`` as uint8, ``hu`` as int16, anything without a unit as float32."""
-        residual = role in self.preparation.config.residual
-        return "scalar" if residual else self.task.kind(self.preparation, role)
-
-    @property
-    def dropped(self) -> dict[str, float]:
-        """By role, inputs that may be missing: the share of training patches without them, least of the members."""
-        shares = [dropped_in_training(member.description, self.inputs) for member in self.members]
-        return {role: min(each[role] for each in shares) for role in shares[0] if all(role in each for each in shares)}
-
-    @property
-    def estimates(self) -> int:
-        """Estimates that a prediction averages: one for each flip of each member."""
-        return count_estimates(self._cascades)
-
-    @property
-    def _cascades(self) -> list[Cascade]:
-        return [member.cascade for member in self.members]
-
-    @property
-    def reads_slices(self) -> bool:
-        """Whether a network for volumes was made for slices across Z, which are thick or apart."""
-        stages = [stage for member in self.members for stage in member.stages if stage.shape.dimensions == 3]
-        return any(z < x for x, _, z in (stage.window.smallest() for stage in stages))
-
-    def route(self, direction: str | None = None) -> Route:
-        """Which images a prediction reads and makes, see :meth:`predict`.
-
-        Raises:
-            UsageError: the model makes no prediction, or none in this direction.
-        """
-        routes = [
-            route_of(each.stages, each.task, each.preparation.roles, direction, each.source) for each in self.members
-        ]
-        return routes[0]
+class LoadedModel(Loaded):
+    """A trained model that predicts; arguments and attributes are those of its base."""
 
     def predict(
         self,
@@ -276,8 +144,8 @@ class LoadedModel:
     ) -> Predicted:
         """The result of one patient, with what stands beside it; arguments and errors as for :meth:`predict`."""
         route, read = self.route(options.direction), options.read
-        besides.require(self.task, self._cascades)
-        require_chance(self.task, self._cascades, options)
+        besides.require(self.task, self.cascades)
+        require_chance(self.task, self.cascades, options)
         besides = replace(besides, scale=self.scale(options))
         if options.spreads and besides.on_uncertainty is None:
             besides = replace(besides, on_uncertainty=lambda *_: None)
@@ -306,7 +174,7 @@ class LoadedModel:
             image = prepared.image if len(prepared.image) else prepared.target
             assert image is not None
             mean = estimate_mean(
-                self._cascades,
+                self.cascades,
                 image,
                 prepared.body,
                 route.request(options.seed, dropout=options.dropout),
@@ -318,9 +186,8 @@ class LoadedModel:
             del image
             measured: dict[str, float | bool] = {}
             if mean.sd is not None and not self.task.labels:
-                known = matching(self.calibrations, self.settings_of(options), None, self.source)
-                gate = known.gate if known and options.direction != "backward" else None
-                measured, doubts = judged(mean.sd[0], prepared.body, unit_of(self.preparation, route.makes[0]), gate)
+                unit, known = unit_of(self.preparation, route.makes[0]), self.calibration(options)
+                measured, doubts = judged(mean.sd[0], prepared.body, unit, known.gate if known else None)
                 warnings += doubts
             require_plausible(warnings, strict=options.strict)
             prepared = replace(prepared, image=np.empty(0), target=None)  # going back needs the grids alone
@@ -331,28 +198,9 @@ class LoadedModel:
         unfinished = [note for member in self.members for note in unfinished_note(member.description)]
         volume = replace(volume, source="", notes=tuple(dict.fromkeys((*unfinished, *notes, *mean.notes, *more))))
         found = found_in(volume, self.classes) if self.classes else {}
-        warnings += class_warnings(found, detected, self._known.ranges)
+        warnings += class_warnings(found, detected, self.known.ranges)
         require_plausible(warnings, strict=options.strict)
         return Predicted(volume, found, warnings, measured)
-
-    def scale(self, options: PredictOptions) -> Scale | None:
-        """How an interval follows from the standard deviation; None where none is wanted.
-
-        Raises:
-            UsageError: the model is calibrated for other settings alone.
-            ModelError: the model is calibrated with other weights alone.
-        """
-        given = options.interval
-        coverage = COVERAGE if given is None and options.samples is not None else given
-        if coverage is None or self.task.labels:
-            return None
-        calibration = matching(self.calibrations, self.settings_of(options), coverage, self.source)
-        return calibration.scale if calibration else gaussian(coverage)
-
-    def settings_of(self, options: PredictOptions) -> Settings:
-        """What a calibration must share with a prediction."""
-        inference = (json.dumps(plain(member.description.get("inference")), sort_keys=True) for member in self.members)
-        return Settings(self.hashes, options.samples, options.dropout, tuple(inference))
 
     def predict_file(
         self,
@@ -420,7 +268,7 @@ class LoadedModel:
             UsageError: the model makes no prediction, none in this direction, no probabilities, or a single estimate
                 where the standard deviation is wanted.
         """
-        require_chance(self.task, self._cascades, options)
+        require_chance(self.task, self.cascades, options)
         if options.probabilities:
             require_probabilities(self.task)
         classes = self.classes if options.probabilities else ()

@@ -19,7 +19,8 @@ from medgen.cases import Case, read_cases
 from medgen.config import Config, build
 from medgen.errors import CasesFailed, InputError, ModelError, UsageError
 from medgen.files import sha256, write_json
-from medgen.inference.oddness import PATCHES, CaseScores, require_places, require_scores, score_cases
+from medgen.inference.intervals import model_folder
+from medgen.inference.oddness import PATCHES, CaseScores, require_scores, score_cases
 from medgen.inference.opened import Opened, open_model
 from medgen.inference.placed_patches import Places
 from medgen.types import Array, Progress
@@ -101,7 +102,7 @@ class Novelty(Config):
     @property
     def places(self) -> Places:
         """Where the patches of a case are."""
-        return require_places(self.patches, self.seed)
+        return Places(self.patches, self.seed)
 
     def judge(self, case: CaseScores) -> Judgement:
         """Compare a case with the held-out cases."""
@@ -167,7 +168,7 @@ def fit_novelty(
         ModelError: the model is missing or damaged, or finds numbers that are not finite.
         StorageError: the disk is full or the folder cannot be written.
     """
-    places, path = require_places(patches, seed), novelty_file(run)
+    places, path = Places(patches, seed), novelty_file(run)
     if path.exists() and not overwrite:
         raise UsageError("the model has a novelty score already", where=path, fix="--overwrite fits it again")
     table = read_cases(cases)
@@ -252,8 +253,7 @@ def load_novelty(model: Opened) -> Novelty:
 
 def novelty_file(run: str | Path) -> Path:
     """Where it stands, of a run folder or of its ``model`` folder."""
-    folder = Path(run)
-    return (folder / "model" if (folder / "model").is_dir() else folder) / FILE
+    return model_folder(run) / FILE
 
 
 def _scores(case: CaseScores, codes: Codes | None) -> dict[str, float]:

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from medgen.cases import Case, columns_of
-from medgen.errors import MedgenError, ModelError, PathError, StorageError, UsageError
+from medgen.cases import Case
+from medgen.errors import ModelError, UsageError
 from medgen.inference.opened import Opened
-from medgen.inference.placed_patches import Places, patch_at
+from medgen.inference.placed_patches import Places, patch_at, prepared_cases
 from medgen.methods.base import Encodes, HasDensity
 from medgen.metrics.complexity import BIN, compressed_bits
 from medgen.preparation import Prepared
-from medgen.preparation.building import prepare_case
 from medgen.types import Array, Progress
 
 LONGEST_CODE = 256
 """Numbers of a code whose covariance is compared; of a longer one, such as that of a flow, only its mean square."""
 PATCHES = 16
 """Patches of a case, by default."""
-_MOST_PATCHES = 10_000
-
-log = logging.getLogger(__name__)
 
 
 class PatchScores(NamedTuple):
@@ -66,8 +61,11 @@ class CaseScores:
         return _mean(each.log_likelihood for each in self.patches)
 
     @property
-    def bits_per_dimension(self) -> float | None:
-        """``-log2 p`` a voxel, of the density in normalised units; an upper bound where the likelihood is a lower."""
+    def bits_per_voxel(self) -> float | None:
+        """``-log2 p`` a voxel, of the density in normalised units; an upper bound where the likelihood is a lower.
+
+        Of the images as they are: the ``bits_per_dimension`` of a flow in its training are of images with noise.
+        """
         nats = self.log_likelihood
         return None if nats is None else -nats / self.voxels / math.log(2)
 
@@ -85,7 +83,7 @@ class CaseScores:
         a model finds smooth images likely, whatever they show. ``reconstruction``: mean squared error.
         """
         scores: dict[str, float] = {}
-        bits, error = self.bits_per_dimension, _mean(each.error for each in self.patches)
+        bits, error = self.bits_per_voxel, _mean(each.error for each in self.patches)
         if bits is not None:
             compressed = float(np.mean([each.bits for each in self.patches]))
             scores |= {"likelihood": bits * math.log(2), "complexity": bits - math.log2(BIN) - compressed}
@@ -100,19 +98,6 @@ def require_scores(model: Opened) -> None:
     """
     if not isinstance(model.method, HasDensity | Encodes):
         raise model.lacks("tell how usual an image is")
-
-
-def require_places(patches: int, seed: int = 0) -> Places:
-    """Where the patches of each case are taken.
-
-    Raises:
-        UsageError: a number is out of range.
-    """
-    if not 1 <= patches <= _MOST_PATCHES:
-        raise UsageError(f"--patches must be between 1 and {_MOST_PATCHES}, got {patches}", fix="e.g. --patches 16")
-    if not 0 <= seed < 2**64:
-        raise UsageError(f"--seed must be between 0 and 2^64 - 1, got {seed}", fix="e.g. --seed 0")
-    return Places(patches, seed)
 
 
 def score_patch(model: Opened, patch: Array) -> PatchScores:
@@ -170,23 +155,8 @@ def score_cases(
 
     Only the inputs of the model are opened: no target, label or mask.
     """
-    preparation = model.known.preparation
-    needed = {column for role in preparation.roles.inputs for column in columns_of(role)}
-    for number, case in enumerate(cases):
-        if progress:
-            progress(number, len(cases), case.name)
-        images = {name: path for name, path in case.images.items() if name in needed}
-        try:
-            prepared = prepare_case(replace(case, images=images), preparation)
-        except MedgenError as error:
-            if isinstance(error, StorageError) and not isinstance(error, PathError):
-                raise
-            failed[case.name] = error.what
-            log.warning("case %s failed: %s", case.name, error.what)
-            continue
-        yield score_prepared(model, case.name, prepared, places)
-    if progress:
-        progress(len(cases), len(cases), "cases")
+    for name, prepared in prepared_cases(cases, model, failed, progress, masked=False):
+        yield score_prepared(model, name, prepared, places)
 
 
 def _mean(values: Iterator[float | None]) -> float | None:

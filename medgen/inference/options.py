@@ -79,6 +79,11 @@ class PredictOptions:
         return self.uncertainty or self.samples is not None
 
     @property
+    def coverage(self) -> float | None:
+        """Nominal coverage of the interval; None where none is wanted."""
+        return COVERAGE if self.interval is None and self.samples is not None else self.interval
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         """The seed of each draw: a function of its number and of ``seed``, which is 0 where it is None."""
         numbers = range(self.samples or 0)

@@ -18,6 +18,7 @@ from medgen.sampling.patches import PatchConfig, cut
 from medgen.types import Array, Progress
 
 _SEEDS = 2**64
+_MOST_PATCHES = 10_000
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +46,23 @@ class Places:
     """Where patches are taken.
 
     Attributes:
-        patches: how many are drawn from each case; None takes one, centred on the middle of the mask.
+        patches: how many are drawn from each case, 1 to 10,000; None takes one, centred on the middle of the mask.
         seed: 0 to 2^64 - 1.
+
+    Raises:
+        UsageError: a number is out of range.
     """
 
     patches: int | None
     seed: int
+
+    def __post_init__(self) -> None:
+        if self.patches is not None and not 1 <= self.patches <= _MOST_PATCHES:
+            raise UsageError(
+                f"--patches must be between 1 and {_MOST_PATCHES}, got {self.patches}", fix="e.g. --patches 16"
+            )
+        if not 0 <= self.seed < _SEEDS:
+            raise UsageError(f"--seed must be between 0 and 2^64 - 1, got {self.seed}", fix="e.g. --seed 0")
 
     def of(self, mask: Array) -> list[tuple[int, ...]]:
         """The voxel that each patch of a case is centred on.
@@ -65,20 +77,6 @@ class Places:
         return [tuple(int(each) for each in np.unravel_index(int(candidates[n]), mask.shape)) for n in drawn]
 
 
-def require_places(places: Places) -> None:
-    """Refuse numbers that there are not.
-
-    Raises:
-        UsageError: ``patches`` is below 1, or the seed is out of range.
-    """
-    if places.patches is not None and places.patches < 1:
-        raise UsageError(
-            f"--patches must be at least 1, got {places.patches}", fix="leave it out for one patch in the middle"
-        )
-    if not 0 <= places.seed < _SEEDS:
-        raise UsageError(f"--seed must be between 0 and 2^64 - 1, got {places.seed}", fix="e.g. --seed 0")
-
-
 def placed_patches(
     cases: Sequence[Case], model: Opened, places: Places, failed: dict[str, str], progress: Progress | None = None
 ) -> Iterator[Patch]:
@@ -90,9 +88,14 @@ def placed_patches(
 
 
 def prepared_cases(
-    cases: Sequence[Case], model: Opened, failed: dict[str, str], progress: Progress | None = None
+    cases: Sequence[Case],
+    model: Opened,
+    failed: dict[str, str],
+    progress: Progress | None = None,
+    *,
+    masked: bool = True,
 ) -> Iterator[tuple[str, Prepared]]:
-    """Name and prepared images of each case; labels and targets are not opened.
+    """Name and prepared images of each case; labels and targets are not opened, and masks if ``masked``.
 
     A case that cannot be prepared goes to ``failed`` with the reason.
 
@@ -100,7 +103,8 @@ def prepared_cases(
         StorageError: the disk is full.
     """
     preparation = model.known.preparation
-    roles = (*preparation.roles.inputs, *([preparation.roles.mask] if preparation.roles.mask else []))
+    mask = preparation.roles.mask if masked else None
+    roles = (*preparation.roles.inputs, *([mask] if mask else []))
     needed = {column for role in roles for column in columns_of(role)}
     for number, case in enumerate(cases):
         if progress:

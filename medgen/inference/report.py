@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 
 import medgen
-from medgen.errors import MedgenError, UsageError
+from medgen.errors import CasesFailed, MedgenError, UsageError
 from medgen.files import atomic_path, write_json
 from medgen.inference.labels import Found
 from medgen.inference.made_from import MadeFrom
@@ -26,6 +26,8 @@ from medgen.inference.writing import Written
 
 REPORT = "prediction.json"
 FAILED = "failed.csv"
+_SHOWN = 5
+"""Failed cases that the error names; all stand in ``failed.csv``, with their reasons."""
 _PACKAGES = ("torch", "numpy", "nibabel", "monai")
 
 
@@ -60,6 +62,39 @@ class CaseReport:
     made_from: MadeFrom | None = None
     warnings: tuple[str, ...] = ()
     measured: Mapping[str, float | bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CohortResult:
+    """The result of a cohort.
+
+    Attributes:
+        output: the folder.
+        cases: how each case went, in the order of the table.
+    """
+
+    output: Path
+    cases: tuple[CaseReport, ...]
+
+    @property
+    def failed(self) -> tuple[CaseReport, ...]:
+        """The cases without an output."""
+        return tuple(case for case in self.cases if case.status == "failed")
+
+    def require_complete(self) -> None:
+        """Raise where a case failed.
+
+        Raises:
+            CasesFailed: names the first of them.
+        """
+        if not self.failed:
+            return
+        names = [case.case for case in self.failed[:_SHOWN]] + ["..."] * (len(self.failed) > _SHOWN)
+        raise CasesFailed(
+            f"{len(self.failed)} of {len(self.cases)} cases failed: {', '.join(names)}",
+            where=self.output / FAILED,
+            fix="mend these cases and run again with --resume; finished cases are skipped",
+        )
 
 
 def content_of(written: Written) -> dict[str, Any]:
@@ -101,6 +136,7 @@ def write_report(path: Path, model: LoadedModel, options: PredictOptions, cases:
             "estimates": options.samples or model.estimates,
             **({"samples": options.samples, "dropout": options.dropout} if options.samples else {}),
             **({"interval": asdict(scale)} if (scale := model.scale(options)) else {}),
+            **({"calibration": known.origin} if (known := model.calibration(options)) else {}),
             "seconds": round(sum(case.seconds for case in cases), 2),
             "cases": [_plain(case) for case in cases],
         },

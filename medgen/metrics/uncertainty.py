@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from medgen.metrics.intervals import by_tissue, of_tissues
 from medgen.metrics.sparsification import ause
-from medgen.metrics.tissue import Tissue, tissue
 
 Image = NDArray[np.floating]
 Mask = NDArray[np.bool_]
@@ -54,9 +53,7 @@ def sd_error_correlation(sd: Image, prediction: Image, truth: Image, mask: Mask 
     return float(np.clip(np.corrcoef(rankdata(spread), rankdata(error))[0, 1], -1, 1))
 
 
-def coverage(
-    sd: Image, prediction: Image, truth: Image, mask: Mask | None = None, *, kind: Tissue | None = None
-) -> float:
+def coverage(sd: Image, prediction: Image, truth: Image, mask: Mask | None = None) -> float:
     """Share of voxels whose absolute error is at most two standard deviations.
 
     A voxel with a standard deviation of 0 is covered only if its error is 0.
@@ -66,13 +63,8 @@ def coverage(
         prediction: as ``sd``.
         truth: as ``sd``.
         mask: ``(X, Y, Z)``; None takes every voxel.
-        kind: only the voxels that are this tissue in the true CT.
     """
-    where = mask
-    if kind is not None:
-        of_kind = tissue(truth, kind)
-        where = of_kind if mask is None else of_kind & (mask > 0)
-    spread, error = inside(sd, prediction, truth, where)
+    spread, error = inside(sd, prediction, truth, mask)
     if not len(error) or np.isnan(error).any() or np.isnan(spread).any():
         return math.nan
     return float((error <= WITHIN * spread).mean())

@@ -17,7 +17,6 @@ repeated. CycleGAN and CVAE translate images, so they are not in this table.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import math
 import os
@@ -27,7 +26,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,9 +34,12 @@ import matplotlib
 import numpy as np
 import torch
 
+from medgen.evaluation.factor_probes import images_of
 from medgen.evaluation.reconstruction import reconstruct
 from medgen.evaluation.samples import evaluate_samples
+from medgen.inference.code_table import Codes, read_codes
 from medgen.inference.encoding import encode
+from medgen.inference.factor_table import column_of, matched
 from medgen.inference.generation import sample
 from medgen.inference.opened import open_model
 from medgen.inference.references import reference_patches
@@ -212,16 +214,21 @@ def _of_codes(run: Run, options: argparse.Namespace) -> dict[str, Any]:
     file = encode(
         run.folder, options.cases, run.beside("codes.npz"), patches=PATCHES, device="cpu", overwrite=True
     )  # fmt: skip
-    with np.load(file) as arrays:
-        return {**found, **probed(arrays["code"], arrays["case"], arrays["centre_mm"], options.cases)}
+    codes = read_codes(file)
+    return {**found, **probed(codes.flat, codes, options.cases)}
 
 
-def probed(codes: Any, names: Any, centres: Any, cases: Path) -> dict[str, float]:
-    """R² of linear probes, by patients that the probe has not seen: the height of the slice, and the share of fluid."""
-    with (cases.parent / "factors.csv").open(newline="") as lines:
-        fluid = {row["case"]: float(row["csf_fraction"]) for row in csv.DictReader(lines)}
-    factors = {"height_r2": centres[:, 2], "csf_r2": np.array([fluid[str(name)] for name in names])}
-    return {key: linear_probe(codes, factor, names, draws=2).value for key, factor in factors.items()}
+def probed(inputs: Any, codes: Codes, cases: Path) -> dict[str, float]:
+    """R² of linear probes, by patients that the probe has not seen: the height of the slice, and the share of fluid.
+
+    Args:
+        inputs: (N, ...) of the slices that ``codes`` are of.
+        codes: says their cases and places.
+        cases: beside it is ``factors.csv``.
+    """
+    _, fluid = matched(codes.case, column_of(cases.with_name("factors.csv"), "csf_fraction"))
+    factors = {"height_r2": codes.centre_mm[:, 2], "csf_r2": fluid}
+    return {key: linear_probe(inputs, factor, codes.case, draws=2).value for key, factor in factors.items()}
 
 
 def timed(options: argparse.Namespace) -> None:
@@ -261,7 +268,7 @@ def page(options: argparse.Namespace) -> None:
     numbers = {
         "features": first["features"], "settings": first["settings"], "budget": planned["budget"],
         "seconds_a_step": planned["seconds"], "changes": {name: row._asdict() for name, row in ROWS.items()},
-        "common": COMMON, "real": first["real"], "pixels": _pixels(next(iter(found)), options), "runs": rows,
+        "common": COMMON, "real": first["real"], "pixels": pixels(found, options), "runs": rows,
     }  # fmt: skip
     PAGE.mkdir(parents=True, exist_ok=True)
     (PAGE / "family.json").write_text(json.dumps(numbers, indent=1) + "\n")
@@ -269,14 +276,14 @@ def page(options: argparse.Namespace) -> None:
     _picture([run for run in found if run.seed == 0], PAGE / "family.png")
 
 
-def _pixels(run: Run, options: argparse.Namespace) -> dict[str, float]:
-    """The probes of the pixels themselves."""
+def pixels(found: Iterable[Run], options: argparse.Namespace) -> dict[str, float]:
+    """The probes of the pixels of the slices that were encoded, which are the same for all models."""
     file = options.out / "pixels.json"
     if not file.is_file():
-        model = open_model(run.folder, "cpu", ())
-        real = reference_patches(model, options.cases, split=None, count=40 * PATCHES)
-        found = probed(real.images.reshape(len(real.images), -1), np.array(real.cases), real.places, options.cases)
-        file.write_text(json.dumps(found))
+        run = next(run for run in found if run.beside("codes.npz").is_file())
+        codes = read_codes(run.beside("codes.npz"))
+        images = images_of(codes, open_model(run.folder, "cpu", ()), options.cases)
+        file.write_text(json.dumps(probed(images, codes, options.cases)))
     content: dict[str, float] = json.loads(file.read_text())
     return content
 

@@ -30,8 +30,9 @@ from novelty_page import write_page
 from medgen.cases import Case, read_cases, write_cases
 from medgen.files import write_json
 from medgen.inference.novelty import COMBINED, fit_novelty, load_novelty, novelty_file, novelty_of
-from medgen.inference.oddness import CaseScores, require_places, score_prepared
+from medgen.inference.oddness import CaseScores, score_prepared
 from medgen.inference.opened import Opened, open_model
+from medgen.inference.placed_patches import Places
 from medgen.phantom import make_head_phantom
 from medgen.preparation import Prepared
 from medgen.preparation.likeness import distance
@@ -214,7 +215,7 @@ def real(options: argparse.Namespace) -> None:
 
 def _real_scores(model: Opened, images: list[tuple[str, str, Path]]) -> list[dict[str, Any]]:
     """Scores of slices: one patient alone gives no held-out cases, so there are no limits."""
-    known, places = model.known.preparation, require_places(REAL_SLICES)
+    known, places = model.known.preparation, Places(REAL_SLICES, 0)
     prepared = {name: known.prepare({"t2": read_volume(file)}) for _, name, file in images}
     scored = {name: score_prepared(model, name, each, places) for name, each in prepared.items()}
     trained = next(name for what, name, _ in images if what == "trained on")

@@ -1,11 +1,13 @@
 """Probes of a table of factors: what codes know, beside pixels and the network without training."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+import torch
 from toy_samplers import LINEAR, save_toy
 
 from medgen.cli import main
@@ -14,6 +16,8 @@ from medgen.evaluation.factor_probes import images_of, probe_codes, probe_table,
 from medgen.inference.code_table import read_codes
 from medgen.inference.encoding import encode, encoded
 from medgen.inference.opened import open_model
+from medgen.methods.base import Shape
+from medgen.methods.catalogue import create
 
 HERE = {"device": "cpu", "allow_modules": [LINEAR]}
 CASES = 16
@@ -67,14 +71,22 @@ def test_pixels_are_those_that_were_encoded(study: Path) -> None:
     np.testing.assert_array_equal(np.stack([encoded(model, image) for image in images]), codes.code)
 
 
-def test_without_training_means_other_weights_and_leaves_the_model_alone(study: Path) -> None:
-    model = open_model(study / "run", "cpu", [LINEAR])
-    before = model.method.gain.weight.clone()
-    one, again, other = (untrained(model, seed).method.gain.weight for seed in (0, 0, 1))
-    assert not np.array_equal(one.detach(), before.detach())
-    assert np.array_equal(one.detach(), again.detach())
-    assert not np.array_equal(one.detach(), other.detach())
-    assert np.array_equal(model.method.gain.weight.detach(), before.detach())
+@pytest.mark.parametrize("name", ["realnvp", "vae"])
+def test_without_training_keeps_no_parameter_and_no_statistic(study: Path, name: str) -> None:
+    """Nor one that no layer can reset: masked weights, scales of flows, means of normalisations."""
+    method = create(name, {"width": 0.125}, Shape(1, 1, (16, 16))).eval()
+    for tensor in (*method.parameters(), *method.buffers()):
+        tensor.data.fill_(7)
+    model = replace(open_model(study / "run", "cpu", [LINEAR]), method=method)
+    state = torch.get_rng_state()
+    one, again, other = (untrained(model, seed).method for seed in (0, 0, 1))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not one.training
+    assert not [key for key, tensor in one.state_dict().items() if (tensor == 7).any()]
+    assert all((tensor == 7).all() for tensor in method.state_dict().values()), "the model itself stays"
+    weights = [torch.cat([each.flatten() for each in method.parameters()]) for method in (one, again, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
 
 
 def test_a_column_patient_keeps_the_studies_of_a_person_together(study: Path, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_without_a_fit(run: Path, table: Path) -> None:
     found = scores(run, table, patches=1)
     assert [row["case"] for row in found.cases] == [*"abcd"]
     row = found.cases[0]
-    assert row["bits_per_dimension"] == pytest.approx(-row["log_likelihood"] / 64 / math.log(2))
+    assert row["bits_per_voxel"] == pytest.approx(-row["log_likelihood"] / 64 / math.log(2))
     assert row["likelihood"] == pytest.approx(-row["log_likelihood"] / 64)
     assert (found.details["bound"], found.task) == (False, "likelihood")
     assert "combined" not in row
@@ -77,6 +77,20 @@ def test_areas_and_alarms(run: Path, table: Path, column: str, tmp_path: Path) -
     assert content["auroc"]["combined"]["n_odd"] == 2
 
 
+def test_other_patches_than_in_the_fit(run: Path, table: Path) -> None:
+    """The limit is of the mean of so many patches, and a table of other means would have no right one."""
+    fit_novelty(run, table, patches=2, device="cpu", allow_modules=[LIKELY])
+    with pytest.raises(UsageError, match="fitted with 2 patches of each case, and --patches is 3") as caught:
+        scores(run, table, patches=3)
+    assert "--overwrite --patches 3" in caught.value.fix
+    assert scores(run, table, patches=2).cases == scores(run, table).cases
+
+
+def test_a_number_out_of_range(run: Path, table: Path) -> None:
+    with pytest.raises(UsageError, match="must be between 1 and 10000, got 0"):
+        scores(run, table, patches=0)
+
+
 def test_an_empty_cell_is_not_known(run: Path, table: Path) -> None:
     found = scores(run, table, odd="odd", split="all", patches=1)
     assert [row["odd"] for row in found.cases][4:] == [None] * 6
@@ -87,7 +101,7 @@ def test_other_words_and_columns(run: Path, table: Path) -> None:
     with pytest.raises(InputError, match="no case has a value in the column 'strange'"):
         scores(run, table, odd="strange")
     table.write_text(table.read_text().replace("a.nii.gz,0", "a.nii.gz,perhaps"))
-    with pytest.raises(UsageError, match="'perhaps' for case 'a'"):
+    with pytest.raises(InputError, match="'perhaps' for case 'a'"):
         scores(run, table, odd="odd")
 
 

@@ -106,7 +106,7 @@ def test_refusals(table: Path, tmp_path: Path) -> None:
     sampler = save_toy(tmp_path / "sampler", NOISE, size=(8, 8))
     for model, options, error, said in (
         (run, {"split": "val"}, InputError, "no case has split 'val'"),
-        (run, {"patches": 0}, UsageError, "--patches must be at least 1"),
+        (run, {"patches": 0}, UsageError, "--patches must be between 1 and 10000"),
         (sampler, {}, UsageError, "cannot encode images"),
     ):
         with pytest.raises(error, match=said) as caught:

@@ -249,7 +249,7 @@ class TestRefusals:
         ("name", "options", "said"),
         [
             ("codes.txt", {}, "written as .csv or .npz"),
-            ("codes.csv", {"patches": 0}, "--patches must be at least 1, got 0"),
+            ("codes.csv", {"patches": 0}, "--patches must be between 1 and 10000, got 0"),
             ("codes.csv", {"seed": -1}, "--seed must be between 0 and 2^64 - 1, got -1"),
             ("codes.csv", {"seed": 2**64}, "--seed must be between 0"),
         ],

@@ -78,6 +78,14 @@ class TestWarning:
         assert [case["status"] for case in report(tmp_path / "out")["cases"]] == ["kept", "kept"]
         assert [len(case["warnings"]) for case in report(tmp_path / "out")["cases"]] == [0, 1]
 
+    def test_resuming_with_a_guard_that_was_fitted_again(self, guard, table, tmp_path):
+        options = {"guard": guard, "allow_modules": [LIKELY], "device": "cpu", "resume": True}
+        predict("run", table, tmp_path / "out", **options)
+        known = tmp_path / "known" / "cases.csv"
+        fit_novelty(guard, known, patches=4, seed=1, device="cpu", overwrite=True, allow_modules=[LIKELY])
+        predict("run", table, tmp_path / "out", **options)
+        assert [case["status"] for case in report(tmp_path / "out")["cases"]] == ["done", "done"], "other patches"
+
     def test_of_other_images(self, table, tmp_path):
         run = save_toy(tmp_path / "flair", LIKELY, inputs=["flair"], size=SIZE)
         with pytest.raises(UsageError, match="the guard reads flair, the model reads t1") as caught:

@@ -133,7 +133,7 @@ def use(run: Path, out: Path) -> None:
     assert all(file.parent == out for file in model.files(out / "p_ct.nii.gz", PredictOptions()).all)
     assert 0 <= len(model.dropped) <= 2
     write_report(out / "prediction.json", model, PredictOptions(), [])
-    opened = Opened(model.stages[-1], model.description, model._known, model.device, "run", str(run))
+    opened = Opened(model.stages[-1], model.description, model.known, model.device, "run", str(run))
     assert opened.patches.size == tuple(map(int, model.stages[-1].shape.size))
 
 

@@ -12,11 +12,12 @@ import pytest
 import torch
 from mean_model import head, make_model, save
 from torch import nn
-from toy_methods import Noisy, Toy, make_toy
+from toy_methods import Doubling, Noisy, Toy, make_toy
 
 from medgen.cases import Case, write_cases
 from medgen.cli import main
 from medgen.errors import InputError, MedgenError, ModelError, UsageError
+from medgen.evaluation import evaluate_synthesis
 from medgen.inference import calibrating, cohort
 from medgen.inference.calibrating import CalibrateOptions, calibrate, calibration_of
 from medgen.inference.cohort import predict_cohort
@@ -25,6 +26,7 @@ from medgen.inference.intervals import (
     Gate,
     Scale,
     Settings,
+    gaussian,
     keep_calibration,
     matching,
     read_calibrations,
@@ -145,8 +147,12 @@ class TestDraws:
         assert status(DRAWS) == "kept"
         assert status(replace(DRAWS, interval=0.5)) == "done"
         assert status(replace(DRAWS, samples=5, interval=0.5)) == "done"
-        model.calibrations = (calibrated(model, replace(DRAWS, samples=5), coverage=0.5),)
-        assert status(replace(DRAWS, samples=5, interval=0.5)) == "done"
+        options = replace(DRAWS, samples=5, interval=0.5)
+        model.calibrations = (calibrated(model, options, coverage=0.5),)
+        assert status(options) == "done"
+        model.calibrations = (calibrated(model, options, coverage=0.5, gate=Gate(0.1, 2.0, 0.0)),)
+        assert [status(options), status(options)] == ["done", "kept"], "another gate, so another verdict"
+        assert status(replace(options, strict=True)) == "failed"
         assert status(PredictOptions()) == "done"
         assert [path.name for path in out.rglob("*.nii.gz")] == ["p_ct.nii.gz"]
 
@@ -245,6 +251,16 @@ class TestStored:
         assert refused.status == "failed"
         assert not list((tmp_path / "b").rglob("*.nii.gz"))
 
+    def test_backward_nothing_is_calibrated(self, tmp_path: Path) -> None:
+        """The calibration is of CT in HU, and backward the model makes images of another unit."""
+        model = make_toy(Doubling)
+        backward = PredictOptions(direction="backward", uncertainty=True, interval=0.9)
+        model.calibrations = (calibrated(model, backward),)
+        assert model.scale(replace(backward, direction="forward")) == model.calibrations[0].scale
+        assert model.scale(backward) == gaussian(0.9)
+        assert model.calibration(backward) is None
+        assert model.calibration(replace(backward, direction=None)) is model.calibrations[0]
+
     def test_by_tissue(self) -> None:
         scale = Scale(0.9, {"air": 1.0, "soft": 2.0, "bone": 3.0}, 1.0)
         mean, sd = np.array([-900.0, 0, 900, 900]), np.array([10.0, 10, 10, 0])
@@ -303,9 +319,14 @@ class TestCalibrate:
             exit_code("evaluate", "synthesis", str(out), table, "--split", "val", "-o", str(tmp_path / "s.json")) == 0
         )
         scores = json.loads((tmp_path / "s.json").read_text())
+        note = "calibrated on cases that are scored here (split 'val' of this table)"
+        assert [each for each in scores["notes"] if note in each]
         assert scores["summary"]["interval_coverage"]["mean"] == 1
         assert scores["accept_reject"]["mae"][-1] == pytest.approx(120, abs=1)
         assert scores["sparsification"]["all"]["error"][0] == pytest.approx(1)
+        others = tmp_path / "others.csv"
+        others.write_text(Path(table).read_text().replace(",val,", ",test,"))
+        assert not [each for each in evaluate_synthesis(out, others).notes if "calibrated on" in each]
         assert exit_code("predict", str(run), "-i", table, "-o", str(tmp_path / "o"), "--samples", "8") == 2
         assert "run 'medgen calibrate' for these" in " ".join(capsys.readouterr().err.split())
 

@@ -15,6 +15,7 @@ from medgen.inference.oddness import CaseScores, PatchScores, score_patch
 from medgen.inference.opened import Opened, open_model
 from medgen.inference.placed_patches import Places
 from medgen.metrics.complexity import compressed_bits
+from medgen.preparation import Preparation
 
 SIZE = (4, 6, 2)
 WINDOW = {"t1": {"window": [0, 1000]}}
@@ -163,6 +164,11 @@ class TestFit:
         table.write_text("\n".join([f"{lines[0]},mask,label", *(f"{line},gone.nii,gone.nii" for line in lines[1:])]))
         run = save_toy(tmp_path / "masked", LIKELY, size=SIZE, intensity=WINDOW, mask="mask")
         assert fit(run, table, patches=2).is_file()
+
+    def test_an_image_unlike_those_of_the_training_is_told(self, run: Path, table: Path, caplog, monkeypatch) -> None:
+        monkeypatch.setattr(Preparation, "unlike_training", lambda self, prepared: ("it looks unlike any",))
+        fit(run, table, patches=1)
+        assert "case secret6: it looks unlike any" in caplog.messages
 
     @pytest.mark.parametrize(
         ("train", "val", "missing"), [(3, 0, "no cases of split 'val'"), (2, 3, "2 cases of split")]

@@ -124,12 +124,15 @@ class TestOtherDirections:
 
 
 class TestPictures:
+    @pytest.mark.filterwarnings("error::FutureWarning")  # of a writer of films that goes away
     def test_slices(self, codes, tmp_path: Path) -> None:
         run, table = flat(tmp_path / "run"), write_codes(tmp_path / "codes.csv", codes)
         traverse(run, tmp_path / "out", codes=table, count=2, steps=5, **HERE)
         assert Image.open(tmp_path / "out" / "traversal.png").size[0] > 500
         with Image.open(tmp_path / "out" / "traversal_number0.gif") as film:
             assert film.n_frames == 8
+            assert film.info["loop"] == 0
+            assert film.info["duration"] >= 100
             high = film.size[1] - 24
             film.seek(0)
             first = np.asarray(film.convert("L"))

@@ -18,9 +18,8 @@ SD = np.array([5, 14, 30, 0, 2, 3, 4, 60, 20, 20], float).reshape(1, 2, 5)
 def test_coverage_by_hand():
     pair = (SD, TRUTH + ERROR, TRUTH)
     assert coverage(*pair) == 0.7
-    assert coverage(*pair, kind="air") == 0.5
-    assert coverage(*pair, kind="soft") == 0.8
-    assert coverage(*pair, kind="bone") == pytest.approx(2 / 3)
+    shares = [uncertainty_scores(*pair)[f"coverage{kind}"] for kind in ("", "_air", "_soft", "_bone")]
+    assert shares == pytest.approx([0.7, 0.5, 0.8, 2 / 3])
 
 
 def test_the_mask_decides_and_outside_may_be_anything():
@@ -29,16 +28,18 @@ def test_the_mask_decides_and_outside_may_be_anything():
     sd, prediction = SD.copy(), TRUTH + ERROR
     sd[~mask] = prediction[~mask] = np.nan
     assert coverage(sd, prediction, TRUTH, mask) == pytest.approx(2 / 3)
-    assert coverage(sd, prediction, TRUTH, mask.astype(np.uint8), kind="soft") == 1
-    assert math.isnan(coverage(sd, prediction, TRUTH, mask, kind="bone"))
+    scores = uncertainty_scores(sd, prediction, TRUTH, mask.astype(np.uint8))
+    assert scores["coverage_soft"] == 1
+    assert math.isnan(scores["coverage_bone"])
     assert sd_error_correlation(sd, prediction, TRUTH, mask) == pytest.approx(0.5)  # ranks 1 2 3 and 1 3 2
 
 
 def test_the_tissue_is_that_of_the_truth():
     """One voxel of bone that is predicted as soft tissue."""
     truth, prediction = np.full((1, 1, 2), 300.0), np.array([[[300.0, 0.0]]])
-    assert coverage(np.zeros((1, 1, 2)), prediction, truth, kind="bone") == 0.5
-    assert math.isnan(coverage(np.zeros((1, 1, 2)), prediction, truth, kind="soft"))
+    scores = uncertainty_scores(np.zeros((1, 1, 2)), prediction, truth)
+    assert scores["coverage_bone"] == 0.5
+    assert math.isnan(scores["coverage_soft"])
 
 
 def test_correlation_ranks_with_ties():
