@@ -83,11 +83,11 @@ class CVAESegmentation(Method, Predicts):
         yield Update("cvae", hybrid(self.network, *self._task(batch), alpha=self.config.alpha, kl_weight=weight))
 
     def score(self, batch: Labelled) -> dict[str, float]:
-        """The negative bound and its KL term in nats a voxel, and the Dice of the prediction over all classes."""
+        """The negative bound and its KL term in nats a voxel, and the Dice of the prediction on patches."""
         truth = one_hot(batch.label, self.shape.outputs)[:, 1:]
         found = one_hot(self.predict(batch.source).argmax(dim=1, keepdim=True), self.shape.outputs)[:, 1:]
         total = (truth.sum() + found.sum()).clamp(min=1)
-        return {**bound(self.network, *self._task(batch)), "dice": (2 * (truth * found).sum() / total).item()}
+        return {**bound(self.network, *self._task(batch)), "patch_dice": (2 * (truth * found).sum() / total).item()}
 
     def predict(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Class probabilities ``(B, K, *size)`` of one plausible outline, or their mean without a generator."""

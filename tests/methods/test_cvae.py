@@ -269,9 +269,9 @@ def test_scores_of_a_segmentation():
     with torch.no_grad():
         scores = method.score(Labelled(source, label, torch.ones_like(source)))
         own = method.predict(source).argmax(dim=1, keepdim=True)
-        assert method.score(Labelled(source, own, torch.ones_like(source)))["dice"] == 1
-    assert list(scores) == ["negative_elbo", "kl", "dice"]
-    assert 0 <= scores["dice"] < 1
+        assert method.score(Labelled(source, own, torch.ones_like(source)))["patch_dice"] == 1
+    assert list(scores) == ["negative_elbo", "kl", "patch_dice"]
+    assert 0 <= scores["patch_dice"] < 1
 
 
 @pytest.mark.parametrize("code", ["map", "shared"])
