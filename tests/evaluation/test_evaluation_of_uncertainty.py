@@ -6,7 +6,9 @@ import math
 import numpy as np
 import pytest
 
+from medgen.errors import InputError
 from medgen.evaluation import evaluate_synthesis
+from medgen.evaluation.provenance import calibration_notes
 from medgen.metrics.image import UNITS
 from medgen.metrics.uncertainty import UNITS as UNCERTAINTY
 from medgen.report.content import read_scores
@@ -172,3 +174,19 @@ def test_the_file_is_read_by_the_report(cohort):
     assert content["cases"][0]["coverage_air"] is None
     assert "coverage" not in content["cases"][1]
     assert "coverage_bone" in read_scores(path).metrics
+
+
+@pytest.mark.parametrize(
+    ("split", "table", "told"),
+    [("val", "a", True), ("all", "a", True), ("test", "a", False), ("val", "b", False), ("all", None, False)],
+)
+def test_scores_of_the_cases_of_a_calibration_have_a_note(tmp_path, split, table, told):
+    report = {"model": {}, "calibration": {"split": "val", "cases_sha256": "a"}}
+    (tmp_path / "prediction.json").write_text(json.dumps(report))
+    settings = {"split": split, **({"references": {"sha256": table}} if table else {})}
+    assert bool(calibration_notes(tmp_path, settings)) == told
+    (tmp_path / "prediction.json").write_text(json.dumps({"model": {}}))
+    assert not calibration_notes(tmp_path, settings)
+    (tmp_path / "prediction.json").write_text(json.dumps({"model": {}, "calibration": {"split": "val"}}))
+    with pytest.raises(InputError, match="the prediction report is damaged"):
+        calibration_notes(tmp_path, settings)
