@@ -38,6 +38,9 @@ class ConditionalConfig(Config):
     warmup: float = Field(default=0.5, ge=0, le=1)
     """Share of the training over which the weight of the KL term rises from 0 to 1, so that codes are learnt before
     they cost; 0: the bound from the start."""
+    codes_from: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the training from which codes are learnt. Before, the generation network learns alone, with the mean of
+    the prior for the code, so that codes need not say what can be read off the image."""
     prediction_samples: NonNegativeInt = 0
     """Codes of the prior over which the prediction without chance is averaged, the same ones for every image; 0 takes
     the mean of the prior for the only code."""
@@ -69,6 +72,12 @@ def window() -> Window:
 def kl_weight(config: ConditionalConfig, progress: float) -> float:
     """The weight of the KL term after this share of the training, in [0, 1]."""
     return min(1.0, progress / config.warmup) if config.warmup else 1.0
+
+
+def without_code(network: ConditionalUNet, image: Tensor, loss: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+    """The loss of the generation network alone, by the name that it has with codes."""
+    maps, prior = network.prior(image)
+    return {"reconstruction": loss(network.generated(maps, prior.mean.detach(), image))}
 
 
 def hybrid(

@@ -33,6 +33,7 @@ from medgen.methods._cvae import (
     kl_weight,
     new_conditional,
     repeated,
+    without_code,
 )
 from medgen.methods._cvae import window as shared_window
 from medgen.methods._paired import Region, covered
@@ -123,6 +124,9 @@ class CVAE(Method, Predicts):
     def updates(self, batch: Paired, progress: float) -> Iterator[Update]:
         """One step down the hybrid objective, in nats a voxel."""
         loss, voxels = self._loss(batch, self.config.scale_power)
+        if progress < self.config.codes_from:
+            yield Update("cvae", without_code(self.network, batch.source, loss))
+            return
         x, y, weight = batch.source, batch.target, kl_weight(self.config, progress)
         yield Update("cvae", hybrid(self.network, x, y, loss, voxels, alpha=self.config.alpha, kl_weight=weight))
 

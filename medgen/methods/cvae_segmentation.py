@@ -11,12 +11,21 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import torch
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
 from medgen.losses.segmentation import cross_entropy, one_hot
-from medgen.methods._cvae import ConditionalConfig, bound, drawn, fixed_codes, hybrid, kl_weight, new_conditional
+from medgen.methods._cvae import (
+    ConditionalConfig,
+    bound,
+    drawn,
+    fixed_codes,
+    hybrid,
+    kl_weight,
+    new_conditional,
+    without_code,
+)
 from medgen.methods._cvae import window as shared_window
 from medgen.methods.base import Method, Predicts, Shape, Update, Window
 from medgen.sampling.batches import Labelled
@@ -28,12 +37,16 @@ class Config(ConditionalConfig):
     code: Literal["map", "shared"] = "shared"
     """``shared``: one vector for the whole image, such as the habit of a rater. ``map``: one for each ``cell``,
     where outlines are ambiguous one by one."""
-    latent: PositiveInt = 8
+    codes_from: float = Field(default=0.4, ge=0, lt=1)
+    """Share of the training from which codes are learnt; before, the generation network learns alone."""
+    warmup: float = Field(default=0.0, ge=0, le=1)
+    """Share of the training over which the weight of the KL term rises to 1."""
+    latent: PositiveInt = 4
     """Numbers of a vector."""
     prediction_samples: NonNegativeInt = 8
     """Codes of the prior over which class probabilities are averaged; 0 takes the mean of the prior for the only
     code."""
-    learning_rate: PositiveFloat = 1e-3
+    learning_rate: PositiveFloat = 2e-3
     """Of Adam."""
 
     def recipe(self) -> Mapping[str, Any]:
@@ -79,8 +92,13 @@ class CVAESegmentation(Method, Predicts):
 
     def updates(self, batch: Labelled, progress: float) -> Iterator[Update]:
         """One step down the hybrid objective, in nats a voxel."""
-        weight = kl_weight(self.config, progress)
-        yield Update("cvae", hybrid(self.network, *self._task(batch), alpha=self.config.alpha, kl_weight=weight))
+        image, observed, loss, voxels = self._task(batch)
+        if progress < self.config.codes_from:
+            yield Update("cvae", without_code(self.network, image, loss))
+            return
+        weights = self.config.alpha, kl_weight(self.config, progress)
+        losses = hybrid(self.network, image, observed, loss, voxels, alpha=weights[0], kl_weight=weights[1])
+        yield Update("cvae", losses)
 
     def score(self, batch: Labelled) -> dict[str, float]:
         """The negative bound and its KL term in nats a voxel, and the Dice of the prediction on patches."""

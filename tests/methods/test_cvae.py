@@ -107,6 +107,25 @@ def test_hybrid_objective_by_hand():
     assert terms(0.25) == pytest.approx({name: value / 4 for name, value in expected.items()})
 
 
+@pytest.mark.parametrize("module", [cvae, cvae_segmentation])
+def test_before_its_share_of_the_training_no_code_is_learnt(module):
+    """What reads and makes codes gets no gradient, and stays as it was for when it begins."""
+    torch.manual_seed(0)
+    method = module.METHOD(module.Config(**SMALL, code="shared", codes_from=0.5), Shape(1, 2, (32, 32)))
+    x = torch.randn(2, 1, 32, 32, generator=seeded())
+    y = torch.randn(2, 2, 32, 32, generator=seeded(1))
+    ones = torch.ones_like(x)
+    batch = Paired(x, y, ones, ones) if module is cvae else Labelled(x, (x > 0).long(), ones)
+    lively(method)
+    (before,), (after,) = method.updates(batch, 0.49), method.updates(batch, 0.5)
+    assert list(before.losses) == ["reconstruction"]
+    assert list(after.losses) == ["reconstruction", "kl"]
+    before.losses["reconstruction"].backward()
+    network = method.network
+    assert all(each.grad is None for each in network.recognition.parameters())
+    assert all((layer.weight.grad == 0).all() for layer in network.injections)
+
+
 def test_codes_are_heard_at_the_start():
     """The recognition network moves the mean of q by more than the noise around it, from the first step on."""
     torch.manual_seed(0)
