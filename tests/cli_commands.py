@@ -26,6 +26,12 @@ COMMANDS = {
     "sample": "RUN --output -o --count --seed --temperature --truncation --interpolate --frames --neighbours "
     "--features --device --overwrite --allow-module",
     "latent encode": "RUN --input -i --output -o --patches --seed --split --device --overwrite --allow-module",
+    "latent traverse": "RUN --output -o --codes --along --count --reach --steps --factor --table "
+    "--case --overwrite --device",
+    "latent interpolate": "RUN --input -i --from --to --output -o --steps --overwrite --device --allow-module",
+    "latent map": "RUN CODES --output -o --by --colour --table --thumbnails --seed --overwrite --device",
+    "latent reconstruct": "RUN --input -i --output -o --patches --seed --split --overwrite --device --allow-module",
+    "latent probe": "CODES --table --factor --run --input -i --output -o --seed --device --allow-module",
     "novelty fit": "RUN --input -i --patches --seed --overwrite --device --allow-module",
     "evaluate likelihood": "RUN --input -i --output -o --odd --split --patches --device --allow-module",
     "evaluate synthesis": "PREDICTIONS REFERENCES --output -o --baselines --store",

@@ -46,7 +46,7 @@ def traverse(
         medgen latent traverse run -o numbers
         medgen latent traverse run -o parts --codes codes.csv --along components
         medgen latent traverse run -o own --codes codes.csv --case head_003
-        medgen latent traverse run -o fluid --codes codes.csv --factor csf_fraction --table factors.csv
+        medgen latent traverse run -o age --codes c.csv --factor age --table t.csv
 
     Args:
         run: the run folder, or its 'model' folder.
@@ -114,7 +114,7 @@ def interpolate(
 
     For example:
 
-        medgen latent interpolate run -i cases.csv --from head_000 --to head_007 -o way
+        medgen latent interpolate run -i cases.csv --from p01 --to p07 -o way
 
     Args:
         run: the run folder, or its 'model' folder.
@@ -172,8 +172,8 @@ def map_codes(
     For example:
 
         medgen latent map run codes.csv -o map.png
-        medgen latent map run codes.csv -o scanners.png --colour domain --table cases.csv
-        medgen latent map run codes.csv -o groups.png --by tsne --colour lesion_ml --table factors.csv
+        medgen latent map run codes.csv -o a.png --colour domain --table cases.csv
+        medgen latent map run codes.csv -o b.png --by tsne --thumbnails 80
 
     Args:
         run: the run folder, or its 'model' folder.
