@@ -23,6 +23,8 @@ from medgen.metrics.probes import ProbeScore, linear_probe
 from medgen.types import Array, Progress
 
 CODES, PIXELS, UNTRAINED = "codes", "pixels", "untrained"
+KEYS = ("codes_sha256", "table_sha256", "factors")
+"""That the file of probes has."""
 _NAMES = ("split", "patient")
 """Columns that say who a case is, and not what it is like."""
 

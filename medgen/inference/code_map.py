@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from medgen.errors import InputError, UsageError
-from medgen.files import require_output
+from medgen.files import require_apart, require_output
 from medgen.inference.code_table import Codes, codes_of, read_codes
 from medgen.inference.contact_sheet import QUIET, TEXT, dark_figure, save_png, write_text
 from medgen.inference.factor_table import column_of
@@ -74,6 +74,7 @@ def write_code_map(
     if (colour is None) != (table is None):
         raise UsageError("--colour and --table need each other", fix="--colour COLUMN --table cases.csv")
     require_output(output)
+    require_apart(output, [codes] if table is None else [codes, table])
     if output.exists() and not overwrite:
         raise UsageError("the output exists", where=output, fix="choose another name, or --overwrite")
     read = read_codes(codes)
