@@ -251,6 +251,19 @@ def require_readable(path: Path) -> None:
         raise InputError("the path leads to a device or a pipe, not to a file", where=path, fix="correct the path")
 
 
+def require_file(path: Path) -> None:
+    """Refuse what :func:`require_readable` refuses, and what is missing or a folder.
+
+    Raises:
+        PathError: it is.
+    """
+    require_readable(path)
+    if not path.exists():
+        raise PathError("the file does not exist", where=path, fix="check the path")
+    if path.is_dir():
+        raise PathError("this is a folder, not a file", where=path, fix="give a file")
+
+
 def unreadable(path: Path) -> PathError:
     """The error for a file that may not be read."""
     return PathError("the file may not be read", where=path, fix="ask its owner for access")

@@ -192,6 +192,10 @@ def _require_sensible(files: Sequence[Path], cases: str | Path, *, overwrite: bo
         require_apart(file, [cases])
         if file.exists() and not overwrite:
             raise UsageError("the output exists", where=file, fix="choose another name, or --overwrite")
+    other = files[0].with_suffix(".npz" if files[0].suffix == ".csv" else ".csv")
+    if other.exists():
+        what = f"{other.name} is here, and {files[1].name} would describe these codes and no more those"
+        raise UsageError(what, where=other, fix="choose another name, or move these codes")
 
 
 def _require_short(shape: tuple[int, ...], output: Path) -> None:
