@@ -137,6 +137,42 @@ def require_output(path: str | Path) -> None:
     require_writable(Path(path).absolute().parent)
 
 
+def require_result(path: str | Path, keys: Iterable[str]) -> None:
+    """Refuse to write a JSON result over anything but an earlier one, and what :func:`require_output` refuses.
+
+    An input of the command is never such a result: a case table, codes and what stands beside them are kept.
+
+    Args:
+        path: the file to write.
+        keys: that every result of this kind has.
+
+    Raises:
+        UsageError: another file is there.
+        StorageError: it is a folder, or its folder could not be written.
+    """
+    require_output(path)
+    if not Path(path).exists():
+        return
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except PermissionError as error:
+        raise unreadable(Path(path)) from error
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict) or not set(keys) <= set(content):
+        raise UsageError("the output exists, and is no earlier result", where=path, fix="choose another name for -o")
+
+
+def require_apart(output: str | Path, inputs: Iterable[str | Path]) -> None:
+    """Refuse an output that is one of the inputs, by whatever path or link.
+
+    Raises:
+        UsageError: it is.
+    """
+    if Path(output).exists() and any(Path(each).exists() and Path(each).samefile(output) for each in inputs):
+        raise UsageError("the output is an input of the command", where=output, fix="choose another name for -o")
+
+
 def _dangling(path: Path) -> StorageError | None:
     """The error for a link without a target in the place of a folder."""
     link = next((place for place in (path, *path.parents) if place.is_symlink() and not place.exists()), None)
@@ -213,6 +249,19 @@ def require_readable(path: Path) -> None:
         return
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise InputError("the path leads to a device or a pipe, not to a file", where=path, fix="correct the path")
+
+
+def require_file(path: Path) -> None:
+    """Refuse what :func:`require_readable` refuses, and what is missing or a folder.
+
+    Raises:
+        PathError: it is.
+    """
+    require_readable(path)
+    if not path.exists():
+        raise PathError("the file does not exist", where=path, fix="check the path")
+    if path.is_dir():
+        raise PathError("this is a folder, not a file", where=path, fix="give a file")
 
 
 def unreadable(path: Path) -> PathError:

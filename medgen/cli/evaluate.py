@@ -68,9 +68,9 @@ def synthesis(
     """
     from medgen.cli.beside import scores_of
     from medgen.cli.progress import progress_display
-    from medgen.files import require_output
+    from medgen.evaluation.scores import require_scores
 
-    require_output(output)
+    require_scores(output)
     with progress_display() as progress:
         scores = scores_of(
             "synthesis",
@@ -148,9 +148,9 @@ def segmentation(
     """
     from medgen.cli.beside import scores_of
     from medgen.cli.progress import progress_display
-    from medgen.files import require_output
+    from medgen.evaluation.scores import require_scores
 
-    require_output(output)
+    require_scores(output)
     with progress_display() as progress:
         scores = scores_of(
             "segmentation",
@@ -230,9 +230,9 @@ def detection(
     """
     from medgen.cli.beside import scores_of
     from medgen.cli.progress import progress_display
-    from medgen.files import require_output
+    from medgen.evaluation.scores import require_scores
 
-    require_output(output)
+    require_scores(output)
     with progress_display() as progress:
         scores = scores_of(
             "detection",

@@ -75,9 +75,9 @@ def samples(
     from medgen.cli.output import note, say, show_table
     from medgen.cli.progress import progress_display
     from medgen.evaluation.samples import evaluate_samples, left_out, sample_table
-    from medgen.files import require_output
+    from medgen.evaluation.scores import require_scores
 
-    require_output(output)
+    require_scores(output)
     with progress_display() as progress:
         scores = evaluate_samples(
             samples,

@@ -192,10 +192,10 @@ def probe(
     """
     from medgen.cli.output import say, show_table
     from medgen.cli.progress import progress_display
-    from medgen.evaluation.factor_probes import probe_codes, probe_table
-    from medgen.files import require_output, write_json
+    from medgen.evaluation.factor_probes import KEYS, probe_codes, probe_table
+    from medgen.files import require_result, write_json
 
-    require_output(output)
+    require_result(output, KEYS)
     with progress_display() as progress:
         probes = probe_codes(
             codes,

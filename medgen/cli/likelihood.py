@@ -52,9 +52,9 @@ def likelihood(
     from medgen.cli.progress import progress_display
     from medgen.errors import CasesFailed
     from medgen.evaluation.likelihood import auroc_table, evaluate_likelihood
-    from medgen.files import require_output
+    from medgen.evaluation.scores import require_scores
 
-    require_output(output)
+    require_scores(output)
     with progress_display() as progress:
         scores = evaluate_likelihood(
             run,

@@ -14,7 +14,7 @@ import medgen
 from medgen.cases import read_cases
 from medgen.errors import InputError, UsageError
 from medgen.files import sha256
-from medgen.inference.code_table import Codes, codes_of, read_codes
+from medgen.inference.code_table import Codes, codes_of, read_codes, require_seed
 from medgen.inference.encoding import encoded
 from medgen.inference.factor_table import factor_of, matched, read_table
 from medgen.inference.opened import Opened, open_model
@@ -23,6 +23,8 @@ from medgen.metrics.probes import ProbeScore, linear_probe
 from medgen.types import Array, Progress
 
 CODES, PIXELS, UNTRAINED = "codes", "pixels", "untrained"
+KEYS = ("codes_sha256", "table_sha256", "factors")
+"""That the file of probes has."""
 _NAMES = ("split", "patient")
 """Columns that say who a case is, and not what it is like."""
 
@@ -94,22 +96,24 @@ def probe_codes(
         run: with ``cases``, the same probes are made of the pixels of the same patches, and of codes of the same
             network with random weights.
         cases: the case table of the codes.
-        seed: of folds and bootstrap, and of the random weights.
+        seed: of folds and bootstrap, and of the random weights, 0 to 2^32 - 1.
         device: for the untrained network.
         allow_modules: modules outside medgen that the model may name as its method.
         progress: called with (cases done, cases in all, what).
 
     Returns:
-        A score for each factor; one that cannot be probed has a reason in its place.
+        A score for each factor; one that cannot be probed has a reason in its place, if another can.
 
     Raises:
-        UsageError: a column is not there, or only one of ``run`` and ``cases`` is given.
-        InputError: a file is damaged, the codes are of another model, or no code is of a case of the table.
+        UsageError: a column is not there, the seed is out of range, or only one of ``run`` and ``cases`` is given.
+        InputError: a file is damaged, the codes are of another model, no code is of a case of the table, or no
+            factor can be probed.
         ModelError: the model is missing or damaged.
     """
     if (run is None) != (cases is None):
         fix = "--run RUN --input CASES.csv, the model and the cases of the codes"
         raise UsageError("the baselines need both --run and --input", fix=fix)
+    require_seed(seed)
     read, columns = read_codes(codes), read_table(table)
     if missing := [name for name in factors if name not in columns]:
         what = f"the table has no column '{missing[0]}'"
@@ -125,29 +129,35 @@ def probe_codes(
     if run is not None and cases is not None:
         inputs |= _baselines(read, run, cases, seed, device, allow_modules, progress)
     chosen = factors or [name for name in columns if name not in _NAMES and _is_factor(columns[name])]
-    found = [_probed(name, factor_of(columns[name]), read, inputs, groups, seed) for name in chosen]
+    found = [_probed(name, columns[name], read, inputs, groups, seed) for name in chosen]
+    if not any(each.scores for each in found):
+        reasons = "; ".join(f"{each.factor}: {each.reason}" for each in found) or "no column has numbers or two classes"
+        raise InputError(f"no factor can be probed ({reasons})", where=table, fix="give a table with other columns")
     about = {"medgen": medgen.__version__, "weights_sha256": read.weights, "codes_sha256": sha256(read.path)}
     return Probes(tuple(found), {**about, "table_sha256": sha256(table), "seed": seed})
 
 
 def _is_factor(cells: dict[str, str]) -> bool:
     """Whether a column holds numbers, or two classes: paths and notes do not."""
-    column = factor_of(cells)
-    return column is not cells or len(set(cells.values())) == 2
+    try:
+        return factor_of(cells) is not cells or len(set(cells.values())) == 2
+    except ValueError:
+        return True  # numbers, of which one cannot be probed: the reason is told in place of a score
 
 
 def _probed(
     name: str,
-    column: dict[str, float] | dict[str, str],
+    cells: dict[str, str],
     codes: Codes,
     inputs: dict[str, Array],
     groups: Array,
     seed: int,
 ) -> Probed:
-    known, factor = matched(codes.case, column)
+    known, _ = matched(codes.case, cells)
     scores: dict[str, ProbeScore] = {}
     reason = None
     try:
+        _, factor = matched(codes.case, factor_of(cells))
         for kind, table in inputs.items():
             scores[kind] = linear_probe(table[known], factor, groups[known], seed)
     except ValueError as error:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medgen.files import write_json
+from medgen.files import require_result, write_json
 from medgen.metrics import image, intervals, segmentation, uncertainty
 from medgen.metrics.resampling import FEWEST
 from medgen.metrics.statistics import Summary
@@ -95,6 +95,16 @@ class Scores:
         """The values of all cases, where they are too few for an interval."""
         known = [value for row in self.cases if math.isfinite(value := row.get(metric, math.nan))]
         return "  ".join(number_text(value, digits) for value in known) if 0 < len(known) < FEWEST else NOTHING
+
+
+def require_scores(path: str | Path) -> None:
+    """Refuse a file that scores could not be written to, or must not: anything there but earlier scores.
+
+    Raises:
+        UsageError: another file is there.
+        StorageError: it is a folder, or its folder could not be written.
+    """
+    require_result(path, ("task", "summary"))
 
 
 def number_text(value: float, digits: int = 3) -> str:

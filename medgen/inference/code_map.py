@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -10,8 +11,8 @@ import numpy as np
 import torch
 
 from medgen.errors import InputError, UsageError
-from medgen.files import require_output
-from medgen.inference.code_table import Codes, codes_of, read_codes
+from medgen.files import require_apart, require_output
+from medgen.inference.code_table import Codes, codes_of, read_codes, require_seed
 from medgen.inference.contact_sheet import QUIET, TEXT, dark_figure, save_png, write_text
 from medgen.inference.factor_table import column_of
 from medgen.inference.generation import decoded
@@ -19,6 +20,8 @@ from medgen.inference.opened import open_model
 from medgen.inference.sample_views import views_of
 from medgen.inference.traversal import windows_of
 from medgen.types import Array, Checkpoint
+
+log = logging.getLogger(__name__)
 
 _FEWEST = 4
 _MOST_CLASSES = 10
@@ -51,7 +54,7 @@ def write_code_map(
         colour: column of ``table``.
         table: CSV file with a column ``case``, such as the case table.
         thumbnails: at most; they are spread over the map, and 0 leaves them out.
-        seed: of t-SNE.
+        seed: of t-SNE, 0 to 2^32 - 1.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         overwrite: replace what is there.
         allow_modules: modules outside medgen that the model may name as its method.
@@ -73,13 +76,18 @@ def write_code_map(
         raise UsageError(f"--thumbnails must be at least 0, got {thumbnails}", fix="e.g. --thumbnails 40")
     if (colour is None) != (table is None):
         raise UsageError("--colour and --table need each other", fix="--colour COLUMN --table cases.csv")
+    require_seed(seed)
     require_output(output)
+    require_apart(output, [codes] if table is None else [codes, table])
     if output.exists() and not overwrite:
         raise UsageError("the output exists", where=output, fix="choose another name, or --overwrite")
     read = read_codes(codes)
     column = None if colour is None or table is None else column_of(table, colour)
     model = open_model(run, device, allow_modules, checkpoint)
     own = codes_of(model, read)
+    if column is not None and not set(read.case.tolist()) & set(column):
+        log.warning("no code is of a case with a value of %s: the map has no colours", colour)
+        column = None
     places, axes = flattened(read, by, seed)
     chosen = spread(places, thumbnails)
     images = []

@@ -9,18 +9,24 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
 from medgen.errors import InputError, UsageError
-from medgen.files import require_readable, sha256
+from medgen.files import require_file, sha256
 from medgen.inference.encoding import code_shape_of
 from medgen.inference.opened import Opened
 from medgen.types import Array
 
 _AGAIN = "write the codes again with 'medgen latent encode'"
 _PLACE = ("x_mm", "y_mm", "z_mm")
+_SEEDS = 2**32
+_DAMAGED = (
+    *(OSError, ValueError, KeyError, TypeError, EOFError, OverflowError, zlib.error, BadZipFile, csv.Error),
+    RuntimeError,  # of flags of a zip that ask for a password or another method; and JSON that is nested too deeply
+)
+"""Errors of reading a damaged file."""
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +73,16 @@ class Codes:
         return int(found[0])
 
 
+def require_seed(seed: int) -> None:
+    """Refuse a seed of folds or of t-SNE that scikit-learn does not take.
+
+    Raises:
+        UsageError: it is out of range.
+    """
+    if not 0 <= seed < _SEEDS:
+        raise UsageError(f"--seed must be between 0 and 2^32 - 1, got {seed}", fix="e.g. --seed 0")
+
+
 def read_codes(path: str | Path) -> Codes:
     """Read a ``.csv`` or ``.npz`` of codes, and the ``.json`` beside it where there is one.
 
@@ -77,7 +93,7 @@ def read_codes(path: str | Path) -> Codes:
     path = Path(path)
     if path.suffix not in (".csv", ".npz"):
         raise UsageError("codes are read from .csv or .npz", where=path, fix="give the file of 'medgen latent encode'")
-    require_readable(path)
+    require_file(path)
     told = _manifest(path)
     try:
         case, patch, centre, code = _read_npz(path) if path.suffix == ".npz" else _read_csv(path)
@@ -85,7 +101,7 @@ def read_codes(path: str | Path) -> Codes:
             code = code.reshape(len(code), *told["code_shape"])
         if not len(code) == len(case) == len(patch) == len(centre) or centre.shape[1:] != (3,) or code.ndim < 2:
             raise ValueError("its columns have different lengths")
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zlib.error, BadZipFile, csv.Error) as error:
+    except _DAMAGED as error:
         raise InputError(
             f"this is no file of codes, or it is damaged: {_reason(error)}", where=path, fix=_AGAIN
         ) from None
@@ -145,12 +161,15 @@ def _manifest(path: Path) -> dict[str, Any] | None:
             "codes_sha256": str(content["codes_sha256"]),
             "weights": str(content["model"]["weights_sha256"]),
         }
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except _DAMAGED as error:
         fix = f"{_AGAIN}, or delete the file: the codes are then matched by their length alone"
         raise InputError(f"this file beside the codes is damaged: {_reason(error)}", where=place, fix=fix) from None
 
 
 def _read_npz(path: Path) -> tuple[Array, Array, Array, Array]:
+    with ZipFile(path) as file:
+        if wrong := file.testzip():  # an array whose header asks for fewer numbers is not read to its checksum
+            raise ValueError(f"the checksum of {wrong} is wrong")
     with np.load(path, allow_pickle=False) as arrays:
         case, patch, centre = (np.asarray(arrays[name]) for name in ("case", "patch", "centre_mm"))
         return case.astype(str), patch.astype(int), centre.astype(float), np.asarray(arrays["code"], np.float32)

@@ -13,7 +13,7 @@ import torch
 import medgen
 from medgen.cases import listed, read_cases
 from medgen.errors import CasesFailed, InputError, ModelError, UsageError
-from medgen.files import atomic_path, require_output, sha256, write_json
+from medgen.files import atomic_path, require_apart, require_output, sha256, write_json
 from medgen.inference.opened import Opened, open_model
 from medgen.inference.placed_patches import Patch, Places, placed_patches
 from medgen.methods.base import Encodes
@@ -89,7 +89,7 @@ def encode(
     """
     output, places = Path(output), Places(patches, seed)
     manifest = output.with_suffix(".json")
-    _require_sensible((output, manifest), overwrite=overwrite)
+    _require_sensible((output, manifest), cases, overwrite=overwrite)
     table = read_cases(cases)
     chosen = table.select(split=split)
     if not chosen:
@@ -184,13 +184,18 @@ def _manifest(model: Opened, places: Places, shape: tuple[int, ...]) -> dict[str
     }
 
 
-def _require_sensible(files: Sequence[Path], *, overwrite: bool) -> None:
+def _require_sensible(files: Sequence[Path], cases: str | Path, *, overwrite: bool) -> None:
     if files[0].suffix not in (".csv", ".npz"):
         raise UsageError("codes are written as .csv or .npz", where=files[0], fix="e.g. -o codes.csv")
     for file in files:
         require_output(file)
+        require_apart(file, [cases])
         if file.exists() and not overwrite:
             raise UsageError("the output exists", where=file, fix="choose another name, or --overwrite")
+    other = files[0].with_suffix(".npz" if files[0].suffix == ".csv" else ".csv")
+    if other.exists():
+        what = f"{other.name} is here, and {files[1].name} would describe these codes and no more those"
+        raise UsageError(what, where=other, fix="choose another name, or move these codes")
 
 
 def _require_short(shape: tuple[int, ...], output: Path) -> None:

@@ -48,6 +48,53 @@ def test_an_output_that_cannot_be_written(capsys, monkeypatch, tmp_path, command
     assert end.value.code == 7, capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "evaluate synthesis . cases.csv -o cases.csv",
+        "evaluate segmentation . cases.csv -o codes.json",
+        "evaluate detection . cases.csv -o array.json",
+        "evaluate likelihood run -i cases.csv -o cases.csv",
+        "evaluate samples . cases.csv --features run -o codes.csv",
+        "latent probe codes.csv --table cases.csv -o cases.csv",
+        "latent probe codes.csv --table cases.csv -o codes.csv",
+        "latent probe codes.csv --table cases.csv -o codes.json",
+        "latent probe codes.csv --table cases.csv -o scores.json",
+        "latent encode run -i cases.csv -o cases.csv --overwrite",
+        "latent encode run -i cases.json -o cases.csv --overwrite",
+        "latent encode run -i cases.csv -o link.csv --overwrite",
+        "latent map run codes.csv --table table.png --colour t1 -o table.png --overwrite",
+    ],
+)
+def test_no_input_and_no_other_file_is_replaced(capsys, monkeypatch, tmp_path, command):
+    """Whether it is written is decided before the work: neither codes.csv nor the run exists."""
+    monkeypatch.chdir(tmp_path)
+    for name, text in {
+        "cases.csv": "case,split,t1\na,train,image.nii\n",
+        "cases.json": "case,split,t1\na,train,image.nii\n",
+        "table.png": "case,t1\na,1\n",
+        "codes.csv": "case,patch\n",
+        "codes.json": '{"code_shape": [4], "codes_sha256": "0"}',
+        "array.json": "[1]",
+        "scores.json": '{"task": "synthesis", "summary": {}}',
+    }.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "link.csv").symlink_to("cases.csv")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(SystemExit) as end:
+        main(command.split())
+    assert end.value.code == 2
+    assert "the output" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_an_earlier_result_is_replaced(tmp_path):
+    from medgen.evaluation.scores import Scores, require_scores
+
+    path = Scores("synthesis", (), {}).write(tmp_path / "scores.json")
+    require_scores(path)
+
+
 def test_a_prediction_that_cannot_be_written(tmp_path):
     from medgen.errors import StorageError
     from medgen.inference.writing import files_of, require_writable

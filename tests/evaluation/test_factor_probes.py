@@ -12,7 +12,7 @@ from toy_samplers import LINEAR, save_toy
 
 from medgen.cli import main
 from medgen.errors import InputError, UsageError
-from medgen.evaluation.factor_probes import images_of, probe_codes, probe_table, untrained
+from medgen.evaluation.factor_probes import KEYS, images_of, probe_codes, probe_table, untrained
 from medgen.inference.code_table import read_codes
 from medgen.inference.encoding import encode, encoded
 from medgen.inference.opened import open_model
@@ -92,8 +92,36 @@ def test_without_training_keeps_no_parameter_and_no_statistic(study: Path, name:
 def test_a_column_patient_keeps_the_studies_of_a_person_together(study: Path, tmp_path: Path) -> None:
     rows = (study / "factors.csv").read_text().splitlines()
     (tmp_path / "f.csv").write_text("\n".join(["patient," + rows[0], *("one," + row for row in rows[1:])]) + "\n")
-    probes = probe_codes(study / "codes.npz", tmp_path / "f.csv", factors=["age"])
-    assert probes.factors[0].reason == "there is only 1 patient, and a probe needs 2"
+    with pytest.raises(InputError, match="age: there is only 1 patient, and a probe needs 2"):
+        probe_codes(study / "codes.npz", tmp_path / "f.csv", factors=["age"])
+
+
+@pytest.mark.parametrize("cell", ["inf", "nan", "1e300"])
+def test_a_number_that_cannot_be_probed_is_told(study: Path, tmp_path: Path, cell: str) -> None:
+    rows = (study / "factors.csv").read_text().replace("case3,train,,", f"case3,train,{cell},")
+    (tmp_path / "f.csv").write_text(rows)
+    age, old = probe_codes(study / "codes.npz", tmp_path / "f.csv").factors
+    assert age.as_dict()["reason"] == f"case 'case3' has {cell}, and numbers are finite and at most 1e+100 in size"
+    assert old.scores
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("case,age\ncase0,inf\ncase1,2\ncase2,3\n", "no factor can be probed (age: case 'case0' has inf"),
+        ("case,age\ncase0,1\n", "no factor can be probed (age: the factor is the same throughout)"),
+        ("case,word\ncase0,x\n", "no factor can be probed (no column has numbers or two classes)"),
+    ],
+)
+def test_where_nothing_is_probed_nothing_is_written(study: Path, tmp_path: Path, capsys, text: str, said: str) -> None:
+    (tmp_path / "f.csv").write_text(text)
+    earlier = json.dumps(dict.fromkeys(KEYS))
+    (tmp_path / "p.json").write_text(earlier)
+    with pytest.raises(SystemExit) as end:
+        main(f"latent probe {study}/codes.npz --table {tmp_path}/f.csv -o {tmp_path}/p.json".split())
+    assert end.value.code == 3
+    assert said in capsys.readouterr().err
+    assert (tmp_path / "p.json").read_text() == earlier
 
 
 def test_what_cannot_be_probed_has_a_reason(study: Path) -> None:
@@ -110,6 +138,9 @@ def test_the_command(study: Path, tmp_path: Path, capsys) -> None:
     with pytest.raises(SystemExit) as end:
         main(words.split())
     assert end.value.code == 0
+    with pytest.raises(SystemExit) as end:
+        main(words.split())
+    assert end.value.code == 0, "the probes of before are replaced"
     told = json.loads((tmp_path / "p.json").read_text())
     assert told["factors"][0]["codes"]["value"] > 0.9
     low, high = told["factors"][0]["codes"]["ci95"]
@@ -124,6 +155,11 @@ def test_refusals(study: Path, tmp_path: Path) -> None:
         ("case,age\nsomebody,1\n", {}, InputError, "no code is of a case of this table"),
         ("name,age\ncase0,1\n", {}, InputError, "no column 'case'"),
         ("case,age\ncase0,1\ncase0,2\n", {}, InputError, "case 'case0' twice"),
+        ("case,age,age\ncase0,1,2\n", {}, InputError, "the column 'age' stands twice"),
+        ("case,age\ncase0,1,2\n", {}, InputError, "line 2 has 3 cells, the header has 2"),
+        ("case,age,ml\ncase0,1\n", {}, InputError, "line 2 has 2 cells, the header has 3"),
+        ("case,age\ncase0,1\n", {"seed": -1}, UsageError, "--seed must be between 0 and"),
+        ("case,age\ncase0,1\n", {"seed": 2**32}, UsageError, "--seed must be between 0 and"),
         ("case,age\ncase0,1\n", {"run": study / "run"}, UsageError, "need both --run and --input"),
     ):
         (tmp_path / "f.csv").write_text(text)

@@ -13,6 +13,7 @@ from toy_samplers import MEANS, NOISE, save_toy
 from medgen.cases import read_cases
 from medgen.errors import CasesFailed, InputError, ModelError, StorageError, UsageError
 from medgen.files import sha256
+from medgen.inference.code_table import read_codes
 from medgen.inference.encoding import encode
 from medgen.inference.opened import open_model
 from medgen.inference.placed_patches import Places, middle_of, patch_at
@@ -200,6 +201,14 @@ class TestFiles:
         assert caught.value.where == tmp_path / "other.json"
         assert codes(run, table, tmp_path / "codes.csv", overwrite=True) == first
 
+    def test_codes_of_both_formats_cannot_share_what_describes_them(
+        self, run: Path, table: Path, tmp_path: Path
+    ) -> None:
+        codes(run, table, tmp_path / "codes.csv")
+        with pytest.raises(UsageError, match=r"codes.csv is here, and codes.json would describe these"):
+            encode(run, table, tmp_path / "codes.npz", device="cpu", allow_modules=[MEANS], overwrite=True)
+        read_codes(tmp_path / "codes.csv")
+
 
 class TestFailures:
     def test_a_case_that_fails_does_not_stop_the_others(self, run: Path, table: Path, tmp_path: Path) -> None:
@@ -250,6 +259,7 @@ class TestRefusals:
         [
             ("codes.txt", {}, "written as .csv or .npz"),
             ("codes.csv", {"patches": 0}, "--patches must be between 1 and 10000, got 0"),
+            ("codes.csv", {"patches": 10_001}, "--patches must be between 1 and 10000, got 10001"),
             ("codes.csv", {"seed": -1}, "--seed must be between 0 and 2^64 - 1, got -1"),
             ("codes.csv", {"seed": 2**64}, "--seed must be between 0"),
         ],

@@ -14,11 +14,12 @@ from mean_model import save
 from PIL import Image
 from toy_samplers import LINEAR, MEANS, NOISE, save_toy
 
-from medgen.errors import InputError, ModelError, UsageError
+from medgen.errors import InputError, ModelError, PathError, UsageError
 from medgen.inference.code_map import flattened, spread, write_code_map
 from medgen.inference.code_table import read_codes
 from medgen.inference.codes import slerp
 from medgen.inference.encoding import encode, encoded
+from medgen.inference.factor_table import read_table
 from medgen.inference.generation import decoded
 from medgen.inference.opened import open_model
 from medgen.inference.traversal import interpolate, traverse
@@ -260,9 +261,9 @@ class TestCodesOfAnotherModel:
     def test_npz_and_csv_are_the_same(self, tmp_path: Path) -> None:
         run = save_toy(tmp_path / "run", MEANS, size=(4, 6, 2), intensity=WINDOW)
         cases = real_cases(tmp_path)
-        for name in ("codes.csv", "codes.npz"):
-            encode(run, cases, tmp_path / name, patches=3, overwrite=True, **HERE)
-        one = read_codes(tmp_path / "codes.npz")
+        for name in ("codes.csv", "arrays.npz"):
+            encode(run, cases, tmp_path / name, patches=3, **HERE)
+        one = read_codes(tmp_path / "arrays.npz")
         (tmp_path / "codes.json").unlink()
         other = read_codes(tmp_path / "codes.csv")
         assert (one.code.shape, other.code.shape) == ((6, 1, 2), (6, 2))
@@ -279,6 +280,7 @@ class TestDamagedCodes:
             ("case,patch\n", "is not in list"),
             ("case,patch,x_mm,y_mm,z_mm,code_0\n", "holds no code"),
             ("case,patch,x_mm,y_mm,z_mm\na,0,1,2,3\n", "holds no code"),
+            ("case,patch,x_mm,y_mm,z_mm,code_0\na,99999999999999999999999,1,2,3,4\n", "damaged"),
             ("case,patch,x_mm,y_mm,z_mm,code_0\na,0,1,2\n", "line 2 has 4 columns"),
             ("case,patch,x_mm,y_mm,z_mm,code_0\na,0,1,2,3,four\n", "could not convert"),
             ("case,patch,x_mm,y_mm,z_mm,code_0\na,0,1,2,3,4\nb,0,1,2,3,nan\n", "row 2 of the codes"),
@@ -303,6 +305,42 @@ class TestDamagedCodes:
             read_codes(path)
         with pytest.raises(UsageError, match="are read from"):
             read_codes(tmp_path / "codes.txt")
+
+    def test_every_changed_byte_of_the_directory_of_the_arrays(self, tmp_path: Path) -> None:
+        """Either the codes are those that were written, or the file is called damaged; no other error, ever."""
+        path = tmp_path / "codes.npz"
+        arrays = {"case": np.array(["a", "b"]), "patch": [0, 0], "centre_mm": np.zeros((2, 3)), "code": np.eye(2, 8)}
+        np.savez_compressed(path, **arrays)
+        content, said = path.read_bytes(), set()
+        for place in range(content.index(b"PK\x01\x02"), len(content)):
+            path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+            try:
+                np.testing.assert_array_equal(read_codes(path).code, arrays["code"])
+            except InputError as error:
+                said.add(error.what)
+        assert any("encrypted" in what for what in said)
+
+    def test_a_checksum_of_numbers_that_are_not_read(self, tmp_path: Path) -> None:
+        path = tmp_path / "codes.npz"
+        np.savez(path, case=np.array(["a"]), patch=[0], centre_mm=np.zeros((1, 3)), code=np.ones((1, 9)))
+        path.write_bytes(path.read_bytes().replace(b"(1, 9)", b"(1, 8)"))
+        with pytest.raises(InputError, match=r"the checksum of code\.npy is wrong"):
+            read_codes(path)
+
+    @pytest.mark.parametrize("text", ['{"code_shape": [Infinity]}', "[" * 100_000])
+    def test_a_manifest_that_json_cannot_hold(self, codes, text: str, tmp_path: Path) -> None:
+        path = write_codes(tmp_path / "codes.csv", codes)
+        (tmp_path / "codes.json").write_text(text)
+        with pytest.raises(InputError, match="this file beside the codes is damaged"):
+            read_codes(path)
+
+    @pytest.mark.parametrize("read", [read_codes, read_table])
+    def test_a_file_that_is_missing(self, read, tmp_path: Path) -> None:
+        with pytest.raises(PathError, match="the file does not exist"):
+            read(tmp_path / "codes.csv")
+        (tmp_path / "folder.csv").mkdir()
+        with pytest.raises(PathError, match="a folder, not a file"):
+            read(tmp_path / "folder.csv")
 
     def test_a_manifest_of_another_file(self, tmp_path: Path) -> None:
         run, cases = flat(tmp_path / "run"), real_cases(tmp_path)
@@ -344,6 +382,12 @@ class TestMap:
         coloured = np.ptp(pixels, axis=2).max() > 60
         assert coloured
 
+    def test_a_column_without_a_value_for_any_code(self, codes, tmp_path: Path, caplog) -> None:
+        (tmp_path / "f.csv").write_text("case,age\nsomebody,1\n")
+        table, options = write_codes(tmp_path / "codes.csv", codes), {"colour": "age", "table": tmp_path / "f.csv"}
+        write_code_map(flat(tmp_path / "run"), table, tmp_path / "map.png", thumbnails=0, **options, **HERE)
+        assert "no code is of a case with a value of age" in caplog.text
+
     def test_tsne_is_the_same_again(self, codes, tmp_path: Path) -> None:
         read = read_codes(write_codes(tmp_path / "codes.csv", codes[:12]))
         (one, axes), (other, _) = (flattened(read, "tsne", 3) for _ in range(2))
@@ -361,6 +405,8 @@ class TestMap:
             (equal, "map.png", {}, InputError, "all equal"),
             (many, "map.jpg", {}, UsageError, "written as .png"),
             (many, "map.png", {"thumbnails": -1}, UsageError, "at least 0"),
+            (many, "map.png", {"by": "tsne", "seed": -1}, UsageError, "--seed must be between 0 and"),
+            (many, "map.png", {"by": "tsne", "seed": 99999999999999}, UsageError, "--seed must be between 0 and"),
             (many, "map.png", {"colour": "ml"}, UsageError, "need each other"),
             (many, "map.png", {"colour": "age", "table": tmp_path / "f.csv"}, UsageError, "no column 'age'"),
         ):
@@ -392,6 +438,16 @@ class TestRefusals:
             traverse(flat(tmp_path / "run"), tmp_path / "out", **options, **HERE)
         assert caught.value.fix
         assert not (tmp_path / "out").exists()
+
+    def test_a_factor_too_large_for_a_number(self, codes, tmp_path: Path) -> None:
+        table = write_codes(tmp_path / "codes.csv", codes)
+        rows = [f"case{number:02d},{number + 1}e300" for number in range(len(codes))]
+        (tmp_path / "f.csv").write_text("\n".join(["case,ml", *rows]) + "\n")
+        with pytest.raises(InputError, match="the column 'ml': case 'case00' has 1e300") as caught:
+            traverse(
+                flat(tmp_path / "run"), tmp_path / "out", codes=table, factor="ml", table=tmp_path / "f.csv", **HERE
+            )
+        assert caught.value.where == tmp_path / "f.csv"
 
     def test_codes_that_lead_nowhere(self, codes, tmp_path: Path) -> None:
         run, names = flat(tmp_path / "run"), {"case": "b"}
