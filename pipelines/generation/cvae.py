@@ -217,6 +217,8 @@ def page(out: Path, docs: Path) -> None:
     lines += [*_ct_lines(found["ct"]), ""] if "ct" in found else []
     lines += [*_outline_lines(found["outlines"]), ""] if "outlines" in found else []
     lines += ["![Many plausible CTs and outlines](cvae.png)", ""]
+    if (remarks := docs / "cvae_remarks.md").exists():
+        lines += [remarks.read_text()]
     (docs / "cvae.md").write_text("\n".join(lines))
     _picture(out, docs / "cvae.png")
 
