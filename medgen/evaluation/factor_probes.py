@@ -132,7 +132,7 @@ def probe_codes(
     found = [_probed(name, columns[name], read, inputs, groups, seed) for name in chosen]
     if not any(each.scores for each in found):
         reasons = "; ".join(f"{each.factor}: {each.reason}" for each in found) or "no column has numbers or two classes"
-        raise InputError(f"no factor can be probed ({reasons})", where=table, fix="give a table with other columns")
+        raise InputError(f"no factor can be probed ({reasons})", where=table, fix="correct them, or give others")
     about = {"medgen": medgen.__version__, "weights_sha256": read.weights, "codes_sha256": sha256(read.path)}
     return Probes(tuple(found), {**about, "table_sha256": sha256(table), "seed": seed})
 
