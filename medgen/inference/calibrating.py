@@ -196,10 +196,15 @@ def _measure(
             f"case {case.name} has no {options.mask_role}, and the body is found in CT alone",
             fix="give the table a mask, or name its column with --mask-role",
         )
-    mask = body_mask(true) if file is None else read_label(file).data[0] > 0
-    if mask.shape != true.shape or not mask.any() or not np.isfinite(true[mask]).all():
+    if file is None:
+        mask = body_mask(true)
+    else:
+        label = read_label(file)
+        require_same_grid(label, truth)
+        mask = label.data[0] > 0
+    if not mask.any() or not np.isfinite(true[mask]).all():
         raise InputError(
-            f"the mask of case {case.name} is empty or on another grid, or its {model.target} is not finite there",
+            f"the mask of case {case.name} is empty, or its {model.target} is not finite there",
             where=path,
             fix="repair it, or leave the case out",
         )

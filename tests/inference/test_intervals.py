@@ -360,6 +360,16 @@ class TestCalibrate:
         with pytest.raises(UsageError, match="always makes the same result"):
             calibrate("run", table, samples=4)
 
+    def test_a_mask_elsewhere(self, tmp_path: Path) -> None:
+        """As many voxels, 30 mm away."""
+        case = patients(tmp_path, 1)[0]
+        mask = nibabel.load(case.images["mask"])
+        moved = mask.affine.copy()
+        moved[:3, 3] += 30
+        nibabel.save(nibabel.Nifti1Image(np.asarray(mask.dataobj), moved), case.images["mask"])
+        with pytest.raises(InputError, match="mm apart"):
+            calibration_of(make_toy(Noisy), [case], DRAWS, CalibrateOptions())
+
     def test_the_gate_by_an_expected_error(self) -> None:
         gate = calibrating._gate([1.0, 2, 3, 4], [12.0, 22, 32, 42], CalibrateOptions(max_mae=27.0))
         assert (gate.threshold, gate.expected) == pytest.approx((2.5, 27))
