@@ -178,6 +178,7 @@ class _Stored:
 
 _STORED = TypeAdapter(_Stored)
 
+
 def model_folder(run: str | Path) -> Path:
     """Where the weights of a run stand, and what was measured of them: its ``model`` folder, or the folder itself."""
     folder = Path(run)
@@ -197,7 +198,7 @@ def read_calibrations(run: str | Path) -> tuple[Calibration, ...]:
             raise ValueError("a tissue lacks its quantile")
     except FileNotFoundError:
         return ()
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, IsADirectoryError):
         raise ModelError(
             "the calibration of the intervals is damaged",
             where=path,
