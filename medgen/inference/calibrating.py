@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from medgen.cases import Case, listed, read_cases
 from medgen.checks import clean_hounsfield
 from medgen.errors import InputError, UsageError
-from medgen.files import sha256
+from medgen.files import require_output, sha256
 from medgen.inference.besides import Besides
 from medgen.inference.cohort import load_members
+from medgen.inference.held_out import require_held_out
 from medgen.inference.images import slope_of, unit_of
-from medgen.inference.intervals import ALL, TISSUES, Calibration, Gate, Scale, keep_calibration
+from medgen.inference.intervals import ALL, FILE, TISSUES, Calibration, Gate, Scale, keep_calibration, model_folder
 from medgen.inference.model import LoadedModel
 from medgen.inference.options import PredictOptions, require_coverage
 from medgen.metrics.conformal import (
@@ -36,6 +37,8 @@ from medgen.volume import Volume, read_label, read_volume, require_same_grid
 FLOOR = 1e-4
 """Least standard deviation, in normalised units: 0.15 HU for CT. Where all estimates agree, as in air, any error would
 else be infinitely many standard deviations."""
+MASK = "mask"
+"""Role of the mask where none is named; a table may lack it."""
 _FOR_A_LINE = 3
 
 
@@ -61,7 +64,7 @@ class CalibrateOptions:
     guaranteed: bool = False
     accept: float = 0.95
     max_mae: float | None = None
-    mask_role: str = "mask"
+    mask_role: str = MASK
 
     def __post_init__(self) -> None:
         require_coverage(self.coverage, "--coverage")
@@ -104,9 +107,12 @@ def calibrate(
         progress: called with (cases done, cases in all, name).
 
     Raises:
-        UsageError: the model makes no several estimates of one image, or the split is empty or that of the training.
-        InputError: a case lacks its true image, a tissue lacks voxels, or there are too few patients.
+        UsageError: the model makes no several estimates of one image, the split is empty or that of the training, or
+            no case has the mask.
+        InputError: a case lacks its true image, a tissue lacks voxels, there are too few patients, or a model of the
+            ensemble was trained on one.
         ModelError: the model is missing or damaged.
+        StorageError: the file cannot be written; found before the work.
     """
     options = options or CalibrateOptions()
     if split == "train":
@@ -114,10 +120,21 @@ def calibrate(
     chosen = read_cases(cases).select(split=split)
     if not chosen:
         raise UsageError(f"the table has no case of split '{split}'", where=Path(cases), fix="choose another --split")
+    role = options.mask_role
+    if role != MASK and all(case.path(role) is None for case in chosen):
+        fix = "name the column of the masks; without --mask-role it is the body"
+        raise UsageError(f"no case of split '{split}' has an image of the role '{role}'", where=Path(cases), fix=fix)
+    asked = PredictOptions(seed=seed, uncertainty=samples is None, samples=samples, dropout=dropout)
+    require_output(model_folder(run) / FILE)
     model = load_members(run, ensemble, device, allow_modules)
     model.calibrations = ()
-    asked = PredictOptions(seed=seed, uncertainty=samples is None, samples=samples, dropout=dropout)
-    calibration = calibration_of(model, chosen, asked, options, progress)
+    for each in (run, *ensemble):
+        require_held_out(each, chosen, model.inputs, Path(cases))
+    try:
+        calibration = calibration_of(model, chosen, asked, options, progress)
+    except InputError as error:
+        error.where = error.where or Path(cases)
+        raise
     calibration = replace(calibration, split=split, cases_sha256=sha256(Path(cases)))
     keep_calibration(run, calibration)
     return calibration
@@ -196,10 +213,15 @@ def _measure(
             f"case {case.name} has no {options.mask_role}, and the body is found in CT alone",
             fix="give the table a mask, or name its column with --mask-role",
         )
-    mask = body_mask(true) if file is None else read_label(file).data[0] > 0
-    if mask.shape != true.shape or not mask.any() or not np.isfinite(true[mask]).all():
+    if file is None:
+        mask = body_mask(true)
+    else:
+        label = read_label(file)
+        require_same_grid(label, truth)
+        mask = label.data[0] > 0
+    if not mask.any() or not np.isfinite(true[mask]).all():
         raise InputError(
-            f"the mask of case {case.name} is empty or on another grid, or its {model.target} is not finite there",
+            f"the mask of case {case.name} is empty, or its {model.target} is not finite there",
             where=path,
             fix="repair it, or leave the case out",
         )

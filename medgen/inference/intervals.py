@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any, get_args
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, TypeAdapter
 
 from medgen.errors import ModelError, UsageError
 from medgen.files import write_json
+from medgen.inference.options import COVERAGE
 from medgen.metrics.tissue import Tissue, tissue
 from medgen.volume import Volume
 
@@ -22,6 +23,7 @@ FILE = "intervals.json"
 TISSUES: tuple[Tissue, ...] = get_args(Tissue)
 ALL = "all"
 """Key of the quantile of an interval that is not calibrated by tissue."""
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,9 @@ class Scale:
         calibrated: whether they were measured on patients.
     """
 
-    coverage: float
-    quantiles: Mapping[str, float]
-    floor: float = 0.0
+    coverage: Annotated[Finite, Field(gt=0, lt=1)]
+    quantiles: Mapping[str, Annotated[Finite, Field(ge=0)]]
+    floor: Annotated[Finite, Field(ge=0)] = 0.0
     calibrated: bool = True
 
     @property
@@ -87,9 +89,9 @@ class Gate:
         intercept: of that regression, in the unit of the image.
     """
 
-    threshold: float
-    slope: float
-    intercept: float
+    threshold: Finite
+    slope: Finite
+    intercept: Finite
 
     @property
     def expected(self) -> float:
@@ -124,7 +126,7 @@ class Settings:
     """
 
     weights: tuple[str | None, ...]
-    samples: int | None
+    samples: Annotated[int, Field(ge=2)] | None
     dropout: bool
     inference: tuple[str, ...]
 
@@ -154,9 +156,9 @@ class Calibration:
     settings: Settings
     scale: Scale
     gate: Gate
-    patients: int
+    patients: Annotated[int, Field(ge=1)]
     guaranteed: bool
-    left_out: tuple[float, ...]
+    left_out: tuple[()] | tuple[Finite, Finite, Finite]
     split: str = ""
     cases_sha256: str = ""
 
@@ -165,14 +167,16 @@ class Calibration:
         """Which cases it was measured on: scores of these are no test of it."""
         return {"split": self.split, "cases_sha256": self.cases_sha256}
 
-    @classmethod
-    def parse(cls, content: Mapping[str, Any]) -> Calibration:
-        """From :func:`dataclasses.asdict` after a round trip through JSON."""
-        settings = dict(content["settings"])
-        settings |= {key: tuple(settings[key]) for key in ("weights", "inference")}
-        scale, gate = Scale(**content["scale"]), Gate(**content["gate"])
-        rest = {key: content[key] for key in ("patients", "guaranteed", "split", "cases_sha256")}
-        return cls(Settings(**settings), scale, gate, left_out=tuple(content["left_out"]), **rest)
+
+@dataclass(frozen=True)
+class _Stored:
+    """The content of the file."""
+
+    version: Literal[1]
+    calibrations: tuple[Calibration, ...]
+
+
+_STORED = TypeAdapter(_Stored)
 
 
 def model_folder(run: str | Path) -> Path:
@@ -189,14 +193,18 @@ def read_calibrations(run: str | Path) -> tuple[Calibration, ...]:
     """
     path = model_folder(run) / FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return tuple(Calibration.parse(each) for each in content["calibrations"])
+        found = _STORED.validate_json(path.read_bytes(), strict=True).calibrations
+        if any(set(each.scale.quantiles) not in ({ALL}, set(TISSUES)) for each in found):
+            raise ValueError("a tissue lacks its quantile")
     except FileNotFoundError:
         return ()
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, RecursionError, IsADirectoryError):
         raise ModelError(
-            "the calibration of the intervals is damaged", where=path, fix="run 'medgen calibrate' again"
+            "the calibration of the intervals is damaged",
+            where=path,
+            fix="delete this file, and run 'medgen calibrate' again",
         ) from None
+    return found
 
 
 def keep_calibration(run: str | Path, new: Calibration) -> Path:
@@ -220,16 +228,19 @@ def matching(
     Args:
         calibrations: of the model.
         settings: of the prediction.
-        coverage: of its interval; None: any, for the gate alone.
+        coverage: of its interval; None: for the gate alone, 0.9 as where an interval is made by default, or else that
+            of the newest.
         where: the model, for messages.
 
     Raises:
         UsageError: an interval is wanted, and the model is calibrated for other settings or another coverage alone.
         ModelError: all calibrations are of other weights.
     """
-    for each in reversed(calibrations):
-        if each.settings == settings and coverage in (None, each.scale.coverage):
-            return each
+    alike = [each for each in reversed(calibrations) if each.settings == settings]
+    for wanted in (COVERAGE, *(each.scale.coverage for each in alike)) if coverage is None else (coverage,):
+        for each in alike:
+            if each.scale.coverage == wanted:
+                return each
     if not calibrations or coverage is None:
         return None
     own = [each for each in calibrations if each.settings.weights == settings.weights]

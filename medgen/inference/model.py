@@ -247,6 +247,10 @@ class LoadedModel(Loaded):
             for file in files.all:
                 file.unlink(missing_ok=True)
             raise
+        except BaseException:
+            for file in () if any(file.exists() for file in files.results.values()) else files.all:
+                file.unlink(missing_ok=True)  # maps are written on the way, and without a result they are orphans
+            raise
         volume, warnings = result.volume, result.warnings
         if lesions:
             missing = tuple(note for note in volume.notes if MISSING in note)

@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+from pydantic import Field
 
 import medgen
 from medgen.cases import Case, read_cases
 from medgen.config import Config, build
 from medgen.errors import CasesFailed, InputError, ModelError, UsageError
-from medgen.files import sha256, write_json
+from medgen.files import require_output, sha256, write_json
+from medgen.inference.held_out import require_held_out
 from medgen.inference.intervals import model_folder
-from medgen.inference.oddness import PATCHES, CaseScores, require_scores, score_cases
+from medgen.inference.oddness import PATCHES, CaseScores, require_scores, score_cases, score_patch
 from medgen.inference.opened import Opened, open_model
 from medgen.inference.placed_patches import Places
 from medgen.types import Array, Progress
@@ -60,10 +62,10 @@ class HeldOut(Config):
 
     largest: ClassVar[float] = math.inf
 
-    values: tuple[float, ...]
+    values: tuple[float, ...] = Field(min_length=FEWEST)
     """In ascending order, without names."""
     mean: float
-    spread: float
+    spread: float = Field(gt=0)
     """The standard deviation of the validation cases or of the training cases, whichever is larger."""
 
 
@@ -89,14 +91,14 @@ class Novelty(Config):
     medgen: str
     weights_sha256: str
     cases_sha256: str
-    training_cases: int
+    training_cases: int = Field(ge=FEWEST)
     patches: int
     seed: int
     codes: Codes | None
     scores: dict[str, HeldOut]
-    combined: tuple[float, ...]
+    combined: tuple[float, ...] = Field(min_length=FEWEST)
     """Of each validation case by the others, in ascending order."""
-    limit: float
+    limit: float = Field(ge=_LEAST_LIMIT)
     rule: str = _RULE
 
     @property
@@ -163,7 +165,7 @@ def fit_novelty(
     Raises:
         UsageError: an argument is out of range, the file is there already, or the model has neither a likelihood nor
             codes.
-        InputError: the table is wrong, or has too few cases of a split.
+        InputError: the table is wrong, has too few cases of a split, or its validation cases were trained on.
         CasesFailed: cases could not be prepared; nothing was written.
         ModelError: the model is missing or damaged, or finds numbers that are not finite.
         StorageError: the disk is full or the folder cannot be written.
@@ -176,8 +178,10 @@ def fit_novelty(
         *_enough(table.select(split="train"), "train", table.path),
         *_enough(table.select(split="val"), "val", table.path),
     ]
+    require_output(path)
     model = open_model(run, device, allow_modules)
     require_scores(model)
+    require_held_out(run, table.select(split="val"), model.known.preparation.roles.inputs, table.path)
     failed: dict[str, str] = {}
     found = {each.case: each for each in score_cases(model, chosen, places, failed, progress)}
     if failed:
@@ -242,13 +246,30 @@ def load_novelty(model: Opened) -> Novelty:
             raise ValueError("it is too long")
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         found = build(Novelty, content)
-        if not found.scores or any(not each.spread > 0 for each in found.scores.values()):
-            raise ValueError("it has no scores")
+        Places(found.patches, found.seed)
+        _require_fitting(found, model)
     except (ValueError, TypeError, AttributeError, RecursionError, UsageError):
         raise ModelError(f"{FILE} is damaged", where=path, fix=again) from None
     if found.weights_sha256 != model.content["weights_sha256"]:
         raise ModelError(f"{FILE} was fitted to other weights than those of the model", where=path, fix=again)
     return found
+
+
+def _require_fitting(found: Novelty, model: Opened) -> None:
+    """Refuse numbers that do not belong to a model: it is asked for the scores of one patch of zeros.
+
+    Raises:
+        ValueError, UsageError: places, scores or the size of the code are others.
+    """
+    patch = np.zeros((model.method.shape.inputs, *model.method.shape.size), np.float32)
+    case = CaseScores("", (score_patch(model, patch),), patch.size)
+    numbers = 0 if case.codes is None else case.codes.shape[1]
+    if found.codes and not np.shape(found.codes.whitening) == (numbers, len(found.codes.mean)) == (numbers, numbers):
+        raise ValueError("the covariance is of another code")
+    if set(_scores(case, found.codes)) != set(found.scores):
+        raise ValueError("a score is missing")
+    if any(len(each.values) != len(found.combined) for each in found.scores.values()):
+        raise ValueError("the scores are of several tables")
 
 
 def novelty_file(run: str | Path) -> Path:

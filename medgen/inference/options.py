@@ -15,6 +15,9 @@ from medgen.volume import Geometry
 COVERAGE = 0.9
 """Nominal coverage of the interval of ``--samples`` where none is named."""
 
+MOST_SAMPLES = 10_000
+"""More would run for days, and change the standard deviation by less than a hundredth."""
+
 NanRule = Literal["error", "zero", "min", "median"]
 
 
@@ -47,7 +50,7 @@ class PredictOptions:
         seed: of a model with chance, for one draw; None: the prediction without chance, e.g. the mean.
         probabilities: of a segmentation, whether the map of each class is written too.
         uncertainty: whether the standard deviation over flips and members of an ensemble is written too.
-        samples: draws at random, at least two, of a model with chance or with ``dropout``; their mean is the result,
+        samples: draws at random, 2 to 10,000, of a model with chance or with ``dropout``; their mean is the result,
             and their standard deviation is written too. They are dealt round the members of an ensemble and the
             flips. None: no draws.
         dropout: whether the dropout layers drop in each draw.
@@ -94,6 +97,10 @@ class PredictOptions:
         if self.samples is not None and self.samples < 2:
             raise UsageError(
                 f"a standard deviation needs at least 2 samples, got {self.samples}", fix="choose --samples 16"
+            )
+        if self.samples is not None and self.samples > MOST_SAMPLES:
+            raise UsageError(
+                f"at most {MOST_SAMPLES:,} samples are drawn, got {self.samples}", fix="choose --samples 16"
             )
         require_coverage(self.interval, "--interval")
         for option, given in (("--dropout", self.dropout), ("--keep-samples", self.keep_samples)):

@@ -211,10 +211,53 @@ class TestStored:
         keep_calibration(tmp_path, newer)
         assert read_calibrations(tmp_path) == (other, newer)
 
-    def test_damaged(self, tmp_path: Path) -> None:
-        (tmp_path / "intervals.json").write_text('{"calibrations": [{}]}')
+    @pytest.mark.parametrize(
+        ("part", "values"),
+        [
+            ("gate", [{"threshold": None}, {"threshold": "x"}, {"slope": float("nan")}, 3]),
+            ("scale", [{"quantiles": {}}, {"quantiles": {"air": 1.0, "bone": 1.0}}, {"quantiles": {"all": None}}]),
+            ("scale", [{"quantiles": {"all": float("nan")}}, {"quantiles": {"all": -3.0}}, {"coverage": 1.0}]),
+            ("scale", [{"quantiles": [1.0]}, {"floor": -1.0}]),
+            ("settings", [{"weights": "ab"}, {"samples": 1}, {"dropout": "no"}, {"inference": [3]}]),
+            ("patients", [0, "3", None]),
+            ("left_out", [[0.5], ["a", "b", "c"], None]),
+        ],
+    )
+    def test_wrong_content(self, tmp_path: Path, part: str, values: list[Any]) -> None:
+        path = keep_calibration(tmp_path, calibrated(make_toy(Noisy), DRAWS))
+        content = json.loads(path.read_text())
+        known = content["calibrations"][0][part]
+        for value in values:
+            content["calibrations"][0][part] = {**known, **value} if isinstance(value, dict) else value
+            path.write_text(json.dumps(content))
+            with pytest.raises(ModelError, match="is damaged") as caught:
+                read_calibrations(tmp_path)
+            assert "delete this file" in caught.value.fix, "'medgen calibrate' reads it as well"
+
+    @pytest.mark.parametrize("text", ["", "[]", "[" * 100_000, '{"calibrations": [{}]}', "\x00"])
+    def test_no_such_file(self, tmp_path: Path, text: str) -> None:
+        (tmp_path / "intervals.json").write_text(text)
         with pytest.raises(ModelError, match="is damaged"):
             read_calibrations(tmp_path)
+
+    def test_no_orphans(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The standard deviation is written before the bounds fail."""
+        source, out = save(head(), tmp_path / "t1.nii.gz"), tmp_path / "out" / "p_ct.nii.gz"
+
+        def fail(*_: Any, **__: Any) -> None:
+            raise ModelError("no bounds")
+
+        monkeypatch.setattr(Scale, "bounds", fail)
+        with pytest.raises(ModelError, match="no bounds"):
+            make_toy(Noisy).predict_file(source, out, DRAWS)
+        assert not list(out.parent.rglob("*.nii.gz"))
+        monkeypatch.undo()
+        make_toy(Noisy).predict_file(source, out, DRAWS)
+        assert len(list(out.parent.iterdir())) == 4
+        monkeypatch.setattr(Scale, "bounds", fail)
+        with pytest.raises(ModelError, match="no bounds"):
+            make_toy(Noisy).predict_file(source, out, DRAWS, overwrite=True)
+        assert not list(out.parent.iterdir()), "the result of before went with the first of its files"
 
     def test_it_must_match(self) -> None:
         model = make_toy(Noisy)
@@ -223,6 +266,9 @@ class TestStored:
         assert matching(own, settings, 0.9) is own[0]
         assert matching(own, settings, None) is own[0]
         assert matching((), settings, 0.9) is None
+        two = (*own, calibrated(model, DRAWS, 0.8))
+        assert matching(two, settings, None) is two[0], "the gate of the interval that is made by default"
+        assert matching((calibrated(model, DRAWS, 0.7), two[1]), settings, None) is two[1]
         with pytest.raises(UsageError, match=r"for --samples 4 --interval 0\.9, not for --samples 4 --interval 0\.8"):
             matching(own, settings, 0.8)
         with pytest.raises(UsageError, match="not for --samples 8"):
@@ -359,6 +405,16 @@ class TestCalibrate:
         monkeypatch.setattr(calibrating, "load_members", lambda *_, **__: make_model())
         with pytest.raises(UsageError, match="always makes the same result"):
             calibrate("run", table, samples=4)
+
+    def test_a_mask_elsewhere(self, tmp_path: Path) -> None:
+        """As many voxels, 30 mm away."""
+        case = patients(tmp_path, 1)[0]
+        mask = nibabel.load(case.images["mask"])
+        moved = mask.affine.copy()
+        moved[:3, 3] += 30
+        nibabel.save(nibabel.Nifti1Image(np.asarray(mask.dataobj), moved), case.images["mask"])
+        with pytest.raises(InputError, match="mm apart"):
+            calibration_of(make_toy(Noisy), [case], DRAWS, CalibrateOptions())
 
     def test_the_gate_by_an_expected_error(self) -> None:
         gate = calibrating._gate([1.0, 2, 3, 4], [12.0, 22, 32, 42], CalibrateOptions(max_mae=27.0))
