@@ -16,8 +16,9 @@ from toy_methods import Doubling, Noisy, Toy, make_toy
 
 from medgen.cases import Case, write_cases
 from medgen.cli import main
-from medgen.errors import InputError, MedgenError, ModelError, UsageError
+from medgen.errors import InputError, MedgenError, ModelError, PathError, UsageError
 from medgen.evaluation import evaluate_synthesis
+from medgen.files import image_digest
 from medgen.inference import calibrating, cohort
 from medgen.inference.calibrating import CalibrateOptions, calibrate, calibration_of
 from medgen.inference.cohort import predict_cohort
@@ -73,6 +74,7 @@ class TestOptions:
         [
             ({"samples": 0}, "at least 2 samples, got 0"),
             ({"samples": 1}, "at least 2 samples, got 1"),
+            ({"samples": 10**11}, "at most 10,000 samples"),
             ({"samples": 4, "interval": 0.0}, "between 0 and 1, got 0"),
             ({"samples": 4, "interval": 1.0}, "between 0 and 1, got 1"),
             ({"interval": 0.9}, "--interval is of several estimates"),
@@ -405,6 +407,40 @@ class TestCalibrate:
         monkeypatch.setattr(calibrating, "load_members", lambda *_, **__: make_model())
         with pytest.raises(UsageError, match="always makes the same result"):
             calibrate("run", table, samples=4)
+
+    def test_before_the_work(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A mistyped role, cases of the training by name and by bytes, and a file that cannot be written."""
+        monkeypatch.setattr(calibrating, "load_members", lambda *_, **__: make_toy(Noisy))
+        monkeypatch.setattr(calibrating, "calibration_of", lambda *_: pytest.fail("the work began"))
+        cases, run = patients(tmp_path), tmp_path / "run"
+        table = write_cases(cases, tmp_path / "cases.csv")
+        (run / "model").mkdir(parents=True)
+        with pytest.raises(UsageError, match="no case of split 'val' has an image of the role 'nope'"):
+            calibrate(run, table, samples=4, options=CalibrateOptions(mask_role="nope"))
+        (run / "cases.json").write_text(json.dumps({"p1": ["train", None, "0"], "p2": ["val", None, "0"]}))
+        for ensemble in ((), (tmp_path / "other",)):
+            with pytest.raises(InputError, match="was trained on p1, and its errors") as caught:
+                calibrate(run, table, samples=4, ensemble=ensemble)
+            assert caught.value.where == table
+        (run / "cases.json").write_text(json.dumps({"x": ["train", None, "0"]}))
+        save(head(value=700.0), Path(cases[2].images["t1"]))
+        (run / "run.json").write_text(json.dumps({"files": {"x/t1": image_digest(cases[2].images["t1"])}}))
+        with pytest.raises(InputError, match="was trained on p2, and its errors"):
+            calibrate(run, table, samples=4)
+        (run / "cases.json").write_text("[]")
+        with pytest.raises(ModelError, match="is damaged"):
+            calibrate(run, table, samples=4)
+        (run / "model" / "intervals.json").mkdir()
+        with pytest.raises(PathError, match="this is a folder"):
+            calibrate(run, table, samples=4)
+
+    def test_the_table_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(calibrating, "load_members", lambda *_, **__: make_toy(Noisy))
+        table = write_cases(patients(tmp_path), tmp_path / "cases.csv")
+        for options in (CalibrateOptions(guaranteed=True), CalibrateOptions(by_tissue=True)):
+            with pytest.raises(InputError) as caught:
+                calibrate(tmp_path, table, samples=4, options=options)
+            assert caught.value.where == table
 
     def test_a_mask_elsewhere(self, tmp_path: Path) -> None:
         """As many voxels, 30 mm away."""

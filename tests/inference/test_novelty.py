@@ -9,7 +9,7 @@ import pytest
 from mean_model import head, save
 from toy_samplers import LIKELY, MEANS, NOISE, save_toy
 
-from medgen.errors import CasesFailed, InputError, ModelError, UsageError
+from medgen.errors import CasesFailed, InputError, ModelError, PathError, UsageError
 from medgen.inference.novelty import fit_novelty, load_novelty, novelty_file, novelty_of
 from medgen.inference.oddness import CaseScores, PatchScores, score_patch
 from medgen.inference.opened import Opened, open_model
@@ -184,6 +184,16 @@ class TestFit:
             fit(run, table, patches=1)
         assert not novelty_file(run).exists()
 
+    def test_cases_of_the_training_are_not_held_out(self, run: Path, table: Path) -> None:
+        (run / "cases.json").write_text(json.dumps({"secret4": ["train", None, "0"]}))
+        with pytest.raises(InputError, match="trained on secret4"):
+            fit(run, table)
+
+    def test_a_folder_in_the_way_is_found_before_the_work(self, run: Path, table: Path) -> None:
+        novelty_file(run).mkdir()
+        with pytest.raises(PathError, match="this is a folder"):
+            fit(run, table, overwrite=True)
+
     def test_what_is_there_stays(self, run: Path, table: Path) -> None:
         novelty_file(run).write_text("kept")
         with pytest.raises(UsageError, match="already"):
@@ -224,3 +234,32 @@ class TestLoad:
         path.write_text(path.read_text()[:100])
         with pytest.raises(ModelError, match="damaged"):
             load_novelty(opened(run))
+
+    @pytest.mark.parametrize(
+        ("place", "value"),
+        [
+            (("scores", "latent"), None),
+            (("codes", "mean"), []),
+            (("codes", "whitening"), [[]]),
+            (("codes",), None),
+            (("patches",), 0),
+            (("seed",), -1),
+            (("combined",), []),
+            (("limit",), -1.0),
+            (("scores", "latent", "values"), []),
+            (("scores", "latent", "spread"), 0.0),
+        ],
+    )
+    def test_wrong_content(self, run: Path, table: Path, place: tuple[str, ...], value: object) -> None:
+        path = fit(run, table, patches=1)
+        content = json.loads(path.read_text())
+        part = content
+        for key in place[:-1]:
+            part = part[key]
+        part[place[-1]] = value
+        if place == ("scores", "latent"):
+            del part["latent"]
+        path.write_text(json.dumps(content))
+        with pytest.raises(ModelError, match="damaged") as caught:
+            load_novelty(opened(run))
+        assert caught.value.where == path
