@@ -22,6 +22,7 @@ from medgen.files import image_digest
 from medgen.inference import calibrating, cohort
 from medgen.inference.calibrating import CalibrateOptions, calibrate, calibration_of
 from medgen.inference.cohort import predict_cohort
+from medgen.inference.held_out import require_held_out
 from medgen.inference.intervals import (
     Calibration,
     Gate,
@@ -407,6 +408,16 @@ class TestCalibrate:
         monkeypatch.setattr(calibrating, "load_members", lambda *_, **__: make_model())
         with pytest.raises(UsageError, match="always makes the same result"):
             calibrate("run", table, samples=4)
+
+    def test_namesakes_of_training_cases_are_other_patients_where_their_images_differ(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        cases, run = patients(tmp_path), tmp_path / "run"
+        (run / "model").mkdir(parents=True)
+        (run / "cases.json").write_text(json.dumps({"p1": ["train", None, "0"]}))
+        (run / "run.json").write_text(json.dumps({"files": {"p1/t1": "0" * 64}}))
+        require_held_out(run, cases, ["t1"], tmp_path)
+        assert "training cases had the names p1, too" in caplog.text
 
     def test_before_the_work(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A mistyped role, cases of the training by name and by bytes, and a file that cannot be written."""
