@@ -26,9 +26,9 @@ class Coupling(Invertible):
         channels: of the image; for ``channels`` at least 2.
         mask: ``checkerboard`` keeps every other voxel, ``channels`` one half of the channels.
         flipped: keep the others instead.
-        additive: without a scale.
         width: channels of the network that makes s and t.
         blocks: its residual blocks; 0 is three plain convolutions.
+        additive: without a scale.
 
     Shape:
         ``(B, channels, *size)`` to the same.
