@@ -256,7 +256,9 @@ def _figure(found: dict[str, Any], path: Path) -> None:
     left.set(
         xlabel="share of voxels removed", ylabel="error of the rest / of all", title="dotted: removed by the error"
     )
-    right.set(xlabel="share of cases accepted", ylabel="their MAE, HU", title="16 clean and 12 odd heads")
+    right.set(
+        xlabel="share of cases accepted", ylabel="their MAE, HU", title="16 clean, 12 odd heads; by the sd in the mask"
+    )
     left.legend()
     right.legend()
     figure.savefig(path, dpi=80)
@@ -269,7 +271,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--new", required=True, help="case table of heads that no training saw")
     parser.add_argument("--out", required=True)
     parser.add_argument("--cvae", help="a CVAE that is trained already")
-    parser.add_argument("--rows", nargs="+", default=["cvae", "ensemble", "dropout"])
+    parser.add_argument("--rows", nargs="*", default=["cvae", "ensemble", "dropout"])
     parser.add_argument("--page", action="store_true", help="also write the page in docs/results/generation")
     return parser.parse_args()
 
