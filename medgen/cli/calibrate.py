@@ -84,5 +84,6 @@ def calibrate(
         mean, least, largest = result.left_out
         say(f"coverage of a case by the other {result.patients - 1}: mean {mean:.1%}, {least:.1%} to {largest:.1%}")
     gate = result.gate
-    say(f"the gate accepts a mean standard deviation up to {gate.threshold:.4g}, expected error {gate.expected:.4g}")
+    accepted = f"the gate accepts a mean standard deviation up to {gate.threshold:.4g}"
+    say(f"{accepted}, expected error {gate.expected:.4g} (in the unit of the image, HU for CT)")
     say(str(model_folder(run) / FILE))

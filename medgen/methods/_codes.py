@@ -1,16 +1,20 @@
-"""What autoencoders share: settings of encoder and decoder, and what follows from them."""
+"""What autoencoders share: settings of encoder and decoder, and their abilities; how they are trained is their own."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
+from torch.nn.functional import l1_loss
 
 from medgen.config import Config as Settings
-from medgen.methods._images import require_code
-from medgen.methods.base import Shape, Window
+from medgen.losses.energy import energy_distance
+from medgen.methods._images import require_code, require_image
+from medgen.methods.base import Encodes, Samples, Shape, Window
 from medgen.networks.autoencoder import Decoder, Encoder, coarsest
 from medgen.networks.monai_autoencoder import MonaiEncoder
 
@@ -65,6 +69,53 @@ def maps_and_mean(encoder: Encoder | MonaiEncoder, image: Tensor) -> tuple[Tenso
     maps = encoder.maps(image)
     mean: Tensor = encoder.head(maps[-1]).chunk(2, dim=1)[0]
     return (*maps, mean)
+
+
+class Autoencodes(Samples, Encodes):
+    """Codes and images of an encoder, whose first output is the code without chance, and a decoder; no training."""
+
+    config: AutoencoderConfig
+    shape: Shape
+    encoder: Encoder
+    decoder: Decoder
+
+    @property
+    @abstractmethod
+    def window(self) -> Window:
+        """What the networks ask of the size of an image."""
+
+    @property
+    def code_shape(self) -> tuple[int, ...]:
+        """A vector, or a grid of them."""
+        return code_shape_of(self.config, self.shape.size)
+
+    def encode(self, image: Tensor) -> Tensor:
+        """The code, or the mean of q(z|x)."""
+        require_image(image, self.shape, self.window)
+        code: Tensor = self.encoder(image)[0]
+        return code
+
+    def decode(self, code: Tensor) -> Tensor:
+        """The image of a code."""
+        require_code_of(self.config, self.shape.size, code)
+        image: Tensor = self.decoder(code)
+        return image
+
+
+def autoencoder_score(method: Autoencodes, image: Tensor) -> dict[str, float]:
+    """Mean absolute error of reconstructions; energy distance of samples, and of codes to the prior.
+
+    Args:
+        method: that is scored.
+        image: (B, C, *size), held-out patches.
+    """
+    code, seed = method.encode(image), torch.Generator(image.device).manual_seed(0)
+    prior = torch.randn(code.shape, generator=seed, device=seed.device)
+    return {
+        "l1": l1_loss(method.decode(code), image).item(),
+        "energy_distance": energy_distance(image, method.decode(prior)).item(),
+        "code_energy_distance": energy_distance(code, prior).item(),
+    }
 
 
 def completed(values: Any, presets: Mapping[str, Mapping[str, Any]]) -> Any:

@@ -23,19 +23,17 @@ from torch.nn.functional import l1_loss
 from torch.optim import Adam, Optimizer
 
 from medgen.losses.adversarial import NON_SATURATING
-from medgen.losses.energy import energy_distance
 from medgen.methods._codes import (
     AutoencoderConfig,
-    code_shape_of,
+    Autoencodes,
+    autoencoder_score,
     completed,
     encoder_and_decoder,
     last_weights,
     maps_and_mean,
-    require_code_of,
     window_of,
 )
-from medgen.methods._images import require_image
-from medgen.methods.base import Encodes, HasFeatures, Method, Samples, Shape, Step, Update, Window
+from medgen.methods.base import HasFeatures, Method, Shape, Step, Update, Window
 from medgen.networks.autoencoder import reparametrised
 from medgen.networks.dcgan import SMALLEST, DCDiscriminator
 from medgen.networks.latent_discriminator import LatentDiscriminator
@@ -92,7 +90,7 @@ class Config(AutoencoderConfig):
         return last_weights(averaged=self.preset == "tuned")
 
 
-class AlphaGAN(Method, Samples, Encodes, HasFeatures):
+class AlphaGAN(Method, Autoencodes, HasFeatures):
     """Encoder and decoder, a discriminator of images and one of codes."""
 
     config_class = Config
@@ -167,30 +165,7 @@ class AlphaGAN(Method, Samples, Encodes, HasFeatures):
 
     def score(self, batch: Images) -> dict[str, float]:
         """Mean absolute error of reconstructions; energy distance of samples, and of codes to the prior."""
-        code, seed = self.encode(batch.image), torch.Generator(batch.image.device).manual_seed(0)
-        prior = torch.randn(code.shape, generator=seed, device=seed.device)
-        return {
-            "l1": l1_loss(self.decode(code), batch.image).item(),
-            "energy_distance": energy_distance(batch.image, self.decode(prior)).item(),
-            "code_energy_distance": energy_distance(code, prior).item(),
-        }
-
-    @property
-    def code_shape(self) -> tuple[int, ...]:
-        """A vector, or a grid of them."""
-        return code_shape_of(self.config, self.shape.size)
-
-    def encode(self, image: Tensor) -> Tensor:
-        """The code, or the mean of q(z|x)."""
-        require_image(image, self.shape, self.window)
-        code: Tensor = self.encoder(image)[0]
-        return code
-
-    def decode(self, code: Tensor) -> Tensor:
-        """G of a code."""
-        require_code_of(self.config, self.shape.size, code)
-        image: Tensor = self.decoder(code)
-        return image
+        return autoencoder_score(self, batch.image)
 
     def features(self, image: Tensor) -> tuple[Tensor, ...]:
         """The maps of the encoder, the finest first, and the code as the last."""

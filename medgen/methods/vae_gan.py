@@ -34,15 +34,13 @@ from medgen.losses.energy import energy_distance
 from medgen.losses.variational import best_log_variance, gaussian_kl, gaussian_log_likelihood
 from medgen.methods._codes import (
     AutoencoderConfig,
-    code_shape_of,
+    Autoencodes,
     completed,
     encoder_and_decoder,
     last_weights,
-    require_code_of,
     window_of,
 )
-from medgen.methods._images import require_image
-from medgen.methods.base import Encodes, HasFeatures, Method, Samples, Shape, Step, Update, Window
+from medgen.methods.base import HasFeatures, Method, Shape, Step, Update, Window
 from medgen.networks.autoencoder import reparametrised
 from medgen.networks.dcgan import SMALLEST, DCDiscriminator
 from medgen.networks.ranks import Norm
@@ -104,7 +102,7 @@ class Config(AutoencoderConfig):
         return last_weights(averaged=self.preset == "tuned")
 
 
-class VAEGAN(Method, Samples, Encodes, HasFeatures):
+class VAEGAN(Method, Autoencodes, HasFeatures):
     """Encoder, decoder and discriminator."""
 
     config_class = Config
@@ -203,23 +201,6 @@ class VAEGAN(Method, Samples, Encodes, HasFeatures):
             "maps_mse": (real - made).square().mean().item(),
             "energy_distance": energy_distance(image, samples).item(),
         }
-
-    @property
-    def code_shape(self) -> tuple[int, ...]:
-        """A vector, or a grid of them."""
-        return code_shape_of(self.config, self.shape.size)
-
-    def encode(self, image: Tensor) -> Tensor:
-        """The mean of q(z|x)."""
-        require_image(image, self.shape, self.window)
-        mean: Tensor = self.encoder(image)[0]
-        return mean
-
-    def decode(self, code: Tensor) -> Tensor:
-        """Dec of a code."""
-        require_code_of(self.config, self.shape.size, code)
-        image: Tensor = self.decoder(code)
-        return image
 
     def features(self, image: Tensor) -> tuple[Tensor, ...]:
         """The maps of the discriminator, one a halving: the similarity that it has learnt."""
