@@ -136,6 +136,7 @@ class TestFiles:
     def test_command(self, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(cohort, "load_model", lambda *_, **__: make_toy(Doubling))
         words = ["predict", "run", "-i", str(target), "-o", str(tmp_path / "t1.nii.gz"), "--direction", "backward"]
+        assert exit_code(*words, "--seed", "3") == 2, "a model without chance has nothing to seed"
         assert exit_code(*words) == 0
         report = json.loads((tmp_path / "t1.prediction.json").read_text())
         assert (report["direction"], report["seed"]) == ("backward", None)

@@ -134,7 +134,7 @@ def use(run: Path, out: Path) -> None:
     assert 0 <= len(model.dropped) <= 2
     write_report(out / "prediction.json", model, PredictOptions(), [])
     opened = Opened(model.stages[-1], model.description, model.known, model.device, "run", str(run))
-    assert opened.patches.size == tuple(map(int, model.stages[-1].shape.size))
+    assert opened.patches.size == model.stages[-1].shape.size
 
 
 @pytest.mark.parametrize("seed", range(3))
