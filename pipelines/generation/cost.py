@@ -40,6 +40,7 @@ ROWS: dict[str, tuple[str, dict[str, str], dict[str, Any]]] = {
     "VAE, planar": ("vae", {"2D": "vae", "3D": "vae"}, _POSTERIORS["planar"]),
     "VAE, IAF": ("vae", {"2D": "vae", "3D": "vae"}, _POSTERIORS["iaf"]),
     "CVAE": ("cvae", {"2D": "cvae_ct", "3D": "cvae_ct"}, {}),
+    "CVAE of outlines": ("cvae_segmentation", {"2D": "cvae_outlines", "3D": "cvae_outlines"}, {}),
     "VAE/GAN": ("vae_gan", {"2D": "vae_gan", "3D": "vae_gan"}, {}),
     "adversarial autoencoder": (
         "adversarial_autoencoder",
@@ -51,7 +52,7 @@ ROWS: dict[str, tuple[str, dict[str, str], dict[str, Any]]] = {
     "RealNVP": ("realnvp", {"2D": "realnvp", "3D": "realnvp"}, {}),
 }
 """Method, recipe by number of dimensions, and what differs from its config."""
-BATCH, SAMPLED, REPEATS = 8, 16, 3
+BATCH, SAMPLED, REPEATS, CLASSES = 8, 16, 3, 2
 FEW, MORE = 3, 6
 """Steps whose difference counts: in the first, memory is fetched and the progressive GAN is small."""
 COLUMNS = ("parameters", "seconds a step", "peak memory, MiB", f"seconds for {SAMPLED}")
@@ -63,7 +64,8 @@ def child(name: str, dimensions: str) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     config = {**load_recipe(HERE / f"{recipes[dimensions]}.yaml").config, **changes}
-    method: Any = create(kind, config, Shape(1, 1, SIZES[dimensions]))
+    outputs = CLASSES if kind == "cvae_segmentation" else 1
+    method: Any = create(kind, config, Shape(1, outputs, SIZES[dimensions]))
     parameters = sum(each.numel() for each in method.parameters())
     schedule, engine, spent = Schedule(batch=BATCH), Engine("cpu"), {}
     for steps in (FEW, MORE):
@@ -117,7 +119,7 @@ def page(options: argparse.Namespace) -> None:
         f"batch {BATCH}, 32 bits, networks of the recipes in `pipelines/generation`; the progressive GAN fully grown. "
         f"Processor seconds on one thread, each model in a fresh process, all in one run and {REPEATS} times over; "
         f"medians ({options.machine}). The memory is that of the whole process with its libraries after training "
-        f"steps. `seconds for {SAMPLED}` are samples in one batch; CycleGAN and CVAE are conditional, so there it is "
+        f"steps. `seconds for {SAMPLED}` are samples in one batch; CycleGAN and both CVAEs are conditional, so there it is "
         f"{SAMPLED} translated images. Steps of different models do not teach equally much: what they reach "
         "at equal time is in [family](family.md).",
         "",

@@ -54,16 +54,17 @@ def main() -> None:
     options = _arguments()
     torch.set_num_threads(1)
     out = Path(options.out)
-    real = _real_cases(out / "phantom", options.phantom_seed)
+    real = heads_with_skull(out / "phantom", options.phantom_seed, (REAL, TEST))
+    few, tests = ([case for case in real if case.split == split] for split in ("train", "test"))
     scores: dict[str, list[list[float]]] = {arm: [] for arm in ARMS}
     seconds: dict[str, float] = {"generator": 0.0, "segmenters": 0.0}
     contrast: dict[str, list[tuple[float, float]]] = {"real": [contrast_of(real)], "synthetic": []}
     for seed in range(options.seeds):
-        synthetic, taken = _synthetic_cases(out / f"seed{seed}", real, options.generator, seed)
+        synthetic, taken = synthetic_cases(out / f"seed{seed}", few, options.generator, seed, SYNTHETIC)
         seconds["generator"] += taken
         contrast["synthetic"].append(contrast_of(synthetic))
-        for arm, cases in _arms(real, synthetic).items():
-            found, taken = _score(out / f"seed{seed}" / "arms" / arm, cases, real, seed)
+        for arm, cases in _arms(few, synthetic).items():
+            found, taken = score(out / f"seed{seed}" / "arms" / arm, cases, tests, [f"seed={seed}"])
             scores[arm].append(found)
             seconds["segmenters"] += taken
             print(f"seed {seed}, {ARMS[arm]}: Dice {np.mean(found):.3f}", flush=True)
@@ -115,10 +116,13 @@ def _interval(limits: tuple[float, float], sign: str = "") -> str:
     return f"{limits[0]:{sign}.3f} to {limits[1]:{sign}.3f}"
 
 
-def _real_cases(folder: Path, seed: int) -> tuple[Case, ...]:
-    """Phantom heads with T1 and skull, to train on and to test."""
+def heads_with_skull(folder: Path, seed: int, counts: tuple[int, int], *, varied: bool = False) -> tuple[Case, ...]:
+    """Phantom heads with T1 and skull, so many to train on and so many to test."""
     if not (folder / "cases.csv").is_file():
-        make_head_phantom(folder, subjects=REAL + TEST, seed=seed, spacing=SPACING, splits=(REAL, 0, TEST), workers=1)
+        splits = counts[0], 0, counts[1]
+        make_head_phantom(
+            folder, subjects=sum(splits), seed=seed, spacing=SPACING, splits=splits, varied=varied, workers=1
+        )  # fmt: skip
     cases = []
     for case in read_cases(folder / "cases.csv").cases:
         ct, skull = read_volume(case.images["ct"]), folder / case.name / f"{case.name}_skull.nii.gz"
@@ -128,42 +132,52 @@ def _real_cases(folder: Path, seed: int) -> tuple[Case, ...]:
     return tuple(cases)
 
 
-def _arms(real: Sequence[Case], synthetic: Sequence[Case]) -> dict[str, Sequence[Case]]:
+def _arms(few: Sequence[Case], synthetic: Sequence[Case]) -> dict[str, Sequence[Case]]:
     """The training cases of each arm."""
-    few = [case for case in real if case.split == "train"]
     arms = few, synthetic[:REAL], synthetic, (*few, *synthetic)
     return dict(zip(ARMS, arms, strict=True))
 
 
-def _synthetic_cases(folder: Path, real: Sequence[Case], recipe: str | Path, seed: int) -> tuple[Sequence[Case], float]:
-    """The samples of a generator that is trained on the real cases, and the seconds of that."""
+def synthetic_cases(
+    folder: Path, real: Sequence[Case], recipe: str | Path, seed: int, count: int
+) -> tuple[Sequence[Case], float]:
+    """Samples of a generator that is trained on the real cases, and the seconds of that."""
     table, began = folder / "synthetic.csv", time.process_time()
     if not table.is_file():
         shutil.rmtree(folder, ignore_errors=True)
-        cases = write_cases([case for case in real if case.split == "train"], folder / "generator.csv")
+        cases = write_cases(real, folder / "generator.csv")
         train(load_recipe(recipe, [f"seed={seed}"]), cases, folder / "generator", device="cpu")
-        sample(folder / "generator", folder / "samples", count=SYNTHETIC, seed=seed, device="cpu")
+        sample(folder / "generator", folder / "samples", count=count, seed=seed, device="cpu")
         cases_from_samples(folder / "samples", table, labels=["skull"], validation=0)
-    return read_cases(table).cases, _kept(folder / "seconds.json", time.process_time() - began)
+    return read_cases(table).cases, kept(folder / "seconds.json", time.process_time() - began)
 
 
-def _score(folder: Path, cases: Sequence[Case], real: Sequence[Case], seed: int) -> tuple[list[float], float]:
-    """Dice of each real test case, and the seconds of training."""
+def score(
+    folder: Path, cases: Sequence[Case], tests: Sequence[Case], changes: Sequence[str], start: Path | None = None
+) -> tuple[list[float], float]:
+    """Dice of each test case of a segmenter that is trained on the others, and the seconds of training.
+
+    Args:
+        folder: to write; a run that is there is not trained again.
+        cases: to train on.
+        tests: real ones.
+        changes: of ``skull_unet.yaml``.
+        start: run whose weights it begins with.
+    """
     scores, began = folder / "scores.json", time.process_time()
     if not scores.is_file():
         shutil.rmtree(folder, ignore_errors=True)
-        recipe = load_recipe(HERE / "skull_unet.yaml", [f"seed={seed}"])
-        train(recipe, write_cases(cases, folder / "cases.csv"), folder / "run", device="cpu")
-        tests = [case for case in real if case.split == "test"]
+        recipe = load_recipe(HERE / "skull_unet.yaml", changes)
+        train(recipe, write_cases(cases, folder / "cases.csv"), folder / "run", device="cpu", init_from=start)
         predict_cohort(load_model(folder / "run", device="cpu"), tests, folder / "predictions").require_complete()
         truth = write_cases(tests, folder / "test.csv")
         found = evaluate_segmentation(folder / "predictions", truth, role="skull", classes=recipe.data.classes)
         found.write(scores)
     dice = [case["dice"] for case in json.loads(scores.read_text())["cases"]]
-    return dice, _kept(folder / "seconds.json", time.process_time() - began)
+    return dice, kept(folder / "seconds.json", time.process_time() - began)
 
 
-def _kept(path: Path, seconds: float) -> float:
+def kept(path: Path, seconds: float) -> float:
     """The seconds of the run that made a result, also where that was an earlier one."""
     if not path.is_file():
         write_json(path, {"seconds": seconds})

@@ -25,7 +25,7 @@ def study(monkeypatch):
 
 
 def test_the_arms(study):
-    real = [Case(f"head_{n}", "train" if n < 10 else "test", None, {}) for n in range(30)]
+    real = [Case(f"head_{n}", "train", None, {}) for n in range(10)]
     synthetic = [Case(f"sample_{n}", "train", None, {}) for n in range(100)]
     arms = study._arms(real, synthetic)
     assert {name: len(cases) for name, cases in arms.items()} == {
