@@ -119,8 +119,8 @@ def page(options: argparse.Namespace) -> None:
         f"batch {BATCH}, 32 bits, networks of the recipes in `pipelines/generation`; the progressive GAN fully grown. "
         f"Processor seconds on one thread, each model in a fresh process, all in one run and {REPEATS} times over; "
         f"medians ({options.machine}). The memory is that of the whole process with its libraries after training "
-        f"steps. `seconds for {SAMPLED}` are samples in one batch; CycleGAN and both CVAEs are conditional, so there it is "
-        f"{SAMPLED} translated images. Steps of different models do not teach equally much: what they reach "
+        f"steps. `seconds for {SAMPLED}` are samples in one batch; CycleGAN and both CVAEs are conditional, so there "
+        f"it is {SAMPLED} translated images. Steps of different models do not teach equally much: what they reach "
         "at equal time is in [family](family.md).",
         "",
         "| model | " + " | ".join(f"{key}: {column}" for key in SIZES for column in COLUMNS) + " |",
