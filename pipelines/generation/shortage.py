@@ -116,8 +116,8 @@ def page(options: argparse.Namespace) -> None:
         f"Dice of the skull of {TEST} test heads; T1 of phantom heads at 8 mm, each patient in another scanner. In "
         f"brackets 95 % intervals (bootstrap over seeds and cases); differences are to *{ARMS[REFERENCE]}* with the "
         f"same patients, seeds and test heads. {numbers['seeds']} seeds, each with other patients; {STEPS} steps of "
-        f"`skull_unet.yaml` in every row. {SAMPLES} samples of a VAE of T1 and skull together (`joint_vae.yaml`, 400 steps), which has "
-        f"seen the patients of its row alone. Augmentation: `{AUGMENTATION}`.",
+        f"`skull_unet.yaml` in every row. {SAMPLES} samples of a VAE of T1 and skull together (`joint_vae.yaml`, 400 "
+        f"steps), which has seen the patients of its row alone. Augmentation: `{AUGMENTATION}`.",
         "",
         "![Dice against the number of labelled patients](shortage.png)",
         "",
