@@ -30,7 +30,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
 import torch
 
@@ -46,6 +45,8 @@ from medgen.inference.references import reference_patches
 from medgen.methods._density import bits_per_dimension
 from medgen.methods.base import Encodes, HasDensity
 from medgen.metrics.probes import linear_probe
+
+from pictures import picture_of_rows
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "results" / "generation"
@@ -353,9 +354,6 @@ def _number(value: float | str) -> str:
 
 def _picture(chosen: list[Run], path: Path) -> None:
     """The first samples, and reconstructions of the first slices; neither is chosen."""
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     rows: dict[str, list[Any]] = {}
     for run in chosen:
         with np.load(run.beside("samples") / "samples.npz") as arrays:
@@ -367,17 +365,7 @@ def _picture(chosen: list[Run], path: Path) -> None:
                 images += [*arrays["reconstruction_t1"][every]]
                 rows = {"original": [None] * SHOWN + [*arrays["original_t1"][every]], **rows}
         rows[ROWS[run.row].name] = images
-    figure, axes = pyplot.subplots(len(rows), SHOWN + REBUILT, figsize=(SHOWN + REBUILT, len(rows)), squeeze=False)
-    for line, (name, images) in zip(axes, rows.items(), strict=True):
-        for axis in line:
-            axis.set_axis_off()
-        for axis, image in zip(line, images, strict=False):
-            if image is not None:
-                axis.imshow(image.T[::-1, ::-1], cmap="gray", vmin=-1.5, vmax=3)
-        line[0].text(-0.08, 0.5, name, transform=line[0].transAxes, rotation=90, va="center", ha="right", fontsize=5)
-    figure.subplots_adjust(0.03, 0, 1, 1, wspace=0.02, hspace=0.02)
-    figure.savefig(path, dpi=70)
-    pyplot.close(figure)
+    picture_of_rows(rows, path)
 
 
 def _seconds() -> float:

@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
 import torch
 
@@ -34,6 +33,8 @@ from medgen.recipe.settings import LearningRate, Recipe, Schedule, load_recipe
 from medgen.sampling.batches import Images
 from medgen.training.engine import Engine
 from medgen.training.loop import moving_average, train
+
+from pictures import picture_of_rows
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "results" / "generation"
@@ -219,25 +220,18 @@ def _interval(limits: Any, sign: str = "") -> str:
 
 def _picture(out: Path, kind: str, path: Path) -> None:
     """Held-out patches, then samples at both temperatures of each model; of volumes the middle slice."""
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    lines: dict[str, Any] = {}
+    rows: dict[str, Any] = {}
     for name, row in ROWS.items():
         with np.load(out / f"{kind}_{name}_0.npz") as arrays:
-            lines.setdefault("held-out", arrays["real"])
+            rows.setdefault("held-out", arrays["real"])
             for temperature, images in zip(TEMPERATURES, arrays["samples"], strict=True):
-                lines[f"{row.method}{' dense' if 'dense' in name else ''} {temperature:g}"] = images
-    figure, axes = pyplot.subplots(len(lines), 8, figsize=(8, len(lines)), squeeze=False)
-    for line, (words, images) in zip(axes, lines.items(), strict=True):
-        for axis, image in zip(line, images[:, 0], strict=True):
-            shown = image if image.ndim == 2 else image[:, :, image.shape[2] // 2]
-            axis.imshow(shown.T[::-1, ::-1], cmap="gray", vmin=-2.0, vmax=3)
-            axis.set_axis_off()
-        line[0].text(-0.08, 0.5, words, rotation=90, va="center", ha="right", fontsize=5, transform=line[0].transAxes)
-    figure.subplots_adjust(0.03, 0, 1, 1, wspace=0.02, hspace=0.02)
-    figure.savefig(path, dpi=50)
-    pyplot.close(figure)
+                method = {"nice": "NICE", "realnvp": "RealNVP"}[row.method] + (" dense" if "dense" in name else "")
+                rows[f"{method}, {temperature:g}"] = images
+    shown = {
+        name: [each if each.ndim == 2 else each[:, :, each.shape[2] // 2] for each in images[:, 0]]
+        for name, images in rows.items()
+    }
+    picture_of_rows(shown, path, low=-2.0, dpi=50)
 
 
 if __name__ == "__main__":

@@ -27,13 +27,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-import matplotlib
 import numpy as np
 
 from medgen.config import build
 from medgen.evaluation.samples import evaluate_samples
 from medgen.inference.generation import sample
 from medgen.methods.gan import Config, ObjectiveName
+
+from pictures import picture_of_rows
 
 RECIPE = Path(__file__).with_name("gan.yaml")
 PAGE = Path(__file__).parents[2] / "docs" / "results" / "generation"
@@ -214,19 +215,7 @@ def _number(value: float) -> str:
 
 def _picture(chosen: list[Run], path: Path) -> None:
     """Eight samples of each objective, not chosen: the first."""
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    rows = {run.objective: _first(run.samples) for run in chosen}
-    figure, axes = pyplot.subplots(len(rows), SHOWN, figsize=(SHOWN, len(rows)), squeeze=False)
-    for line, (name, images) in zip(axes, rows.items(), strict=True):
-        for axis, image in zip(line, images, strict=True):
-            axis.imshow(image.T[::-1, ::-1], cmap="gray", vmin=-1.5, vmax=3)
-            axis.set_axis_off()
-        line[0].text(-4, 32, name, rotation=90, va="center", ha="right", fontsize=5)
-    figure.subplots_adjust(0.03, 0, 1, 1, wspace=0.02, hspace=0.02)
-    figure.savefig(path, dpi=70)
-    pyplot.close(figure)
+    picture_of_rows({run.objective: list(_first(run.samples)) for run in chosen}, path)
 
 
 def _first(folder: Path) -> np.ndarray[Any, Any]:

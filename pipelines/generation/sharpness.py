@@ -21,7 +21,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
 import torch
 from torch import Tensor
@@ -35,6 +34,8 @@ from medgen.metrics.statistics import compare_runs, summarise_runs
 from medgen.recipe.settings import load_recipe
 from medgen.run.experiment import train
 from medgen.training.model_folder import load_stages
+
+from pictures import picture_of_rows
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "results" / "generation"
@@ -235,9 +236,6 @@ def _remarks() -> str:
 
 def _picture(options: argparse.Namespace, names: list[str]) -> None:
     """The first slices, and the first samples, of seed 0."""
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     cases = Path(json.loads((options.out / "cases.json").read_text()))
     folders = {name: options.out / f"{name}_0" for name in names}
     real = held_out(folders[names[0]], cases)
@@ -245,15 +243,7 @@ def _picture(options: argparse.Namespace, names: list[str]) -> None:
     results = {name: made(folder, real) for name, folder in folders.items()}
     rows |= {ROWS[name].label: each[1][:SHOWN].numpy() for name, each in results.items()}
     rows |= {f"{ROWS[name].label} samples": each[2][:SHOWN].numpy() for name, each in results.items()}
-    figure, axes = pyplot.subplots(len(rows), SHOWN, figsize=(SHOWN, len(rows)))
-    for line, (label, images) in zip(axes, rows.items(), strict=True):
-        for axis, image in zip(line, images, strict=True):
-            axis.imshow(image[0].T[::-1, ::-1], cmap="gray", vmin=-1.5, vmax=3)
-            axis.set_axis_off()
-        line[0].text(-4, 32, label, rotation=90, va="center", ha="right", fontsize=5)
-    figure.subplots_adjust(0.03, 0, 1, 1, wspace=0.02, hspace=0.02)
-    figure.savefig(PAGE / "sharpness.png", dpi=70)
-    pyplot.close(figure)
+    picture_of_rows({name: [image[0] for image in images] for name, images in rows.items()}, PAGE / "sharpness.png")
 
 
 def main() -> None:

@@ -21,11 +21,12 @@ from typing import Any
 import matplotlib
 import numpy as np
 import torch
-from train_on_synthetic import HERE, heads_with_skull, score, synthetic_cases
 
 from medgen.cases import Case
 from medgen.files import write_json
 from medgen.metrics.statistics import summarise_runs
+
+from train_on_synthetic import HERE, heads_with_skull, score, synthetic_cases
 
 PAGE = HERE.parents[1] / "docs" / "results" / "generation"
 COUNTS, TEST, SAMPLES = (2, 4, 8, 16), 20, 64
