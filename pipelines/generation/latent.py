@@ -29,7 +29,7 @@ from medgen.phantom import make_adaptation_phantom
 from medgen.run.experiment import train
 
 PAGE = Path(__file__).parents[2] / "docs" / "results" / "generation"
-SEED = 22
+SEED = 2214
 _SCHEDULE = {
     "learning_rate": {"kind": "cosine", "warmup": 0.03},
     "averaging": 0.99,
