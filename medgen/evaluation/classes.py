@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,6 +110,18 @@ class Grouping:
         return cls(classes)
 
 
+class Judged(NamedTuple):
+    """What ``predict`` said of a case with several estimates.
+
+    Attributes:
+        mean_sd: the score of the gate, see :func:`medgen.metrics.uncertainty.mean_sd`; in the unit of the image.
+        accepted: the verdict of the gate; None if the model was not calibrated.
+    """
+
+    mean_sd: float
+    accepted: bool | None = None
+
+
 class PredictedBy(NamedTuple):
     """The model that made a folder of predictions, read from ``prediction.json``.
 
@@ -119,6 +132,7 @@ class PredictedBy(NamedTuple):
         method: its name; "" for another tool.
         weights: SHA-256 of the weights, of an ensemble of each model; empty if they are not recorded.
         calibrated_on: ``split`` and ``cases_sha256`` of the cases that its intervals were calibrated on, if they were.
+        judged: of several estimates of an image, by its file relative to the folder, what was said of the case.
     """
 
     classes: tuple[str, ...]
@@ -127,6 +141,7 @@ class PredictedBy(NamedTuple):
     method: str = ""
     weights: tuple[str, ...] = ()
     calibrated_on: Mapping[str, str] = MappingProxyType({})
+    judged: Mapping[str, Judged] = MappingProxyType({})
 
 
 def predicted_by(predictions: Path) -> PredictedBy:
@@ -149,6 +164,14 @@ def predicted_by(predictions: Path) -> PredictedBy:
             raise ValueError("no role")
         hashes = (model.get("weights_sha256"), *(model.get("ensemble_sha256") or ()))
         weights = tuple(str(each) for each in hashes if each)
-        return PredictedBy(classes, target, values, str(model.get("method") or ""), weights, calibrated_on)
+        judged = {str(row["output"]): _judged(row["measured"]) for row in content.get("cases", ()) if "measured" in row}
+        return PredictedBy(classes, target, values, str(model.get("method") or ""), weights, calibrated_on, judged)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InputError("the prediction report is damaged", where=report, fix="predict again") from None
+
+
+def _judged(measured: Mapping[str, Any]) -> Judged:
+    score, accepted = measured["mean_sd"], measured.get("accepted")
+    if isinstance(score, bool) or not math.isfinite(score) or not isinstance(accepted, bool | None):
+        raise ValueError("no score, or no verdict")
+    return Judged(float(score), accepted)

@@ -15,13 +15,13 @@ from medgen.errors import InputError, PathError
 from medgen.evaluation.grids import on_grid_of
 from medgen.metrics.intervals import UNITS as INTERVALS
 from medgen.metrics.intervals import interval_scores
-from medgen.metrics.sparsification import REMOVED, accept_reject, sparsification
+from medgen.metrics.sparsification import REMOVED, sparsification
 from medgen.metrics.tissue import Tissue, tissue
-from medgen.metrics.uncertainty import UNITS, inside, uncertainty_scores
+from medgen.metrics.uncertainty import SCORE, UNITS, inside, mean_sd, uncertainty_scores
 from medgen.types import Array
 from medgen.volume import Volume, read_volume, require_same_grid
 
-NONE = dict.fromkeys(UNITS, math.nan)
+NONE = dict.fromkeys({**SCORE, **UNITS}, math.nan)
 """The scores of a case whose standard deviation cannot be scored."""
 NO_INTERVAL = dict.fromkeys(INTERVALS, math.nan)
 """Those of a case whose interval cannot be scored."""
@@ -56,6 +56,8 @@ def deviation_scores(
 ) -> tuple[dict[str, float], str]:
     """The scores of one standard deviation, and why they are NaN if it cannot be used.
 
+    ``mean_sd`` is that of the whole file, like the score of the gate; all others are of the mask.
+
     Args:
         path: file of the standard deviation, on the grid of the prediction; HU.
         prediction: as its file holds it; HU.
@@ -75,7 +77,8 @@ def deviation_scores(
         return dict(NONE), f"the standard deviation is negative or not finite in {count} voxels of the mask"
     masks = {"all": mask} | {kind: mask & tissue(true, kind) for kind in get_args(Tissue)}
     curves.append(Curves({name: sparsification(*inside(sd, predicted, true, where)) for name, where in masks.items()}))
-    return uncertainty_scores(sd, predicted, true, mask), ""
+    whole = volume.data[0]
+    return {"mean_sd": mean_sd(whole, whole > 0), **uncertainty_scores(sd, predicted, true, mask)}, ""
 
 
 def bound_scores(
@@ -95,12 +98,11 @@ def bound_scores(
     return interval_scores(lower, upper, true, mask), ""
 
 
-def curve_details(curves: Sequence[Curves], cases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The mean sparsification curves by tissue, and the accept-reject curve over the cases, for ``scores.json``.
+def curve_details(curves: Sequence[Curves]) -> dict[str, Any]:
+    """The mean sparsification curves by tissue, for ``scores.json``.
 
     Args:
         curves: of the cases that have a standard deviation.
-        cases: rows with ``mae`` and, of those cases, ``mean_sd``.
     """
     if not curves:
         return {}
@@ -109,13 +111,7 @@ def curve_details(curves: Sequence[Curves], cases: Sequence[Mapping[str, Any]]) 
         pairs = np.array([each.by_tissue[name] for each in curves])
         if (known := np.isfinite(pairs).all(axis=(1, 2))).any():
             tissues[name] = dict(zip(("error", "oracle"), pairs[known].mean(axis=0).tolist(), strict=True))
-    rows = [row for row in cases if "mean_sd" in row]
-    scores, errors = (np.array([row[key] for row in rows], float) for key in ("mean_sd", "mae"))
-    accepted, mae = accept_reject(scores, errors)
-    return {
-        "sparsification": {"removed": REMOVED.tolist(), **tissues},
-        "accept_reject": {"accepted": accepted, "mae": mae},
-    }
+    return {"sparsification": {"removed": REMOVED.tolist(), **tissues}}
 
 
 def deviation_notes(

@@ -12,7 +12,7 @@ from medgen.metrics import image, intervals, segmentation, uncertainty
 from medgen.metrics.resampling import FEWEST
 from medgen.metrics.statistics import Summary
 
-_UNITS = {**image.UNITS, **uncertainty.UNITS, **intervals.UNITS, **segmentation.UNITS}
+_UNITS = {**image.UNITS, **uncertainty.SCORE, **uncertainty.UNITS, **intervals.UNITS, **segmentation.UNITS}
 _DIGITS = {"HU": 1, "dB": 2, "mm": 2, "ml": 2, "": 3}
 _COUNTS = (("missed", "n_missed"), ("not applicable", "n_not_applicable"), ("lesions", "n_lesions"))
 

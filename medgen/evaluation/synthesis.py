@@ -21,6 +21,7 @@ from medgen.evaluation.deviations import (
     deviation_scores,
     find_deviations,
 )
+from medgen.evaluation.gate import find_judged, gate_details, gate_notes
 from medgen.evaluation.grids import on_grid_of, recorded
 from medgen.evaluation.provenance import calibration_notes, provenance
 from medgen.evaluation.references import Reference, compare_grids, copies, find_predictions, find_references
@@ -65,7 +66,9 @@ def evaluate_synthesis(
     A case with a standard deviation beside its prediction (``<case>_<role>_sd.nii.gz``, as ``predict --uncertainty``
     writes it) also has the metrics of :mod:`medgen.metrics.uncertainty`, and one with an interval (``_lower`` and
     ``_upper``) those of :mod:`medgen.metrics.intervals`. They are NaN if it cannot be used, with a note, and if the
-    case failed. The details then have the mean sparsification curves and the accept-reject curve of the gate.
+    case failed. The details then have the mean sparsification curves and the accept-reject curve of the gate, whose
+    score ``mean_sd`` is the one that ``predict`` recorded (else that of the file of the standard deviation); and if
+    ``predict`` had a gate, the error of the cases that it accepted and rejected.
 
     Args:
         predictions: folder with ``<case>/<case>_<role>.nii.gz`` (as ``predict`` writes), ``<case>_<role>.nii.gz`` or
@@ -99,7 +102,13 @@ def evaluate_synthesis(
     deviations = find_deviations(paths)
     lower, upper = (find_deviations(paths, what) for what in ("lower", "upper"))
     bounds = {case: (lower[case], upper[case]) for case in lower if case in upper}
-    metrics = {**UNITS, **(uncertainty.UNITS if deviations else {}), **(intervals.UNITS if bounds else {})}
+    judged = find_judged(Path(predictions), paths)
+    metrics = {
+        **UNITS,
+        **(uncertainty.SCORE if deviations or judged else {}),
+        **(uncertainty.UNITS if deviations else {}),
+        **(intervals.UNITS if bounds else {}),
+    }
     curves: list[Curves] = []
     unusable: dict[str, str] = {}
     padding: list[str] = []
@@ -112,11 +121,14 @@ def evaluate_synthesis(
                 item, paths[item.case], deviations.get(item.case), bounds.get(item.case), item.case in elsewhere
             )
             values, reason, remark = _score(case, padding, curves)
+            if item.case in judged:
+                values["mean_sd"] = judged[item.case].mean_sd
             broken.update({item.case: reason} if reason else {})
             unusable.update({item.case: remark} if remark else {})
         cases.append({"case": item.case, **(dict.fromkeys(metrics, math.nan) if item.case in broken else values)})
     if progress:
         progress(len(found), len(found), "scores")
+    gate = gate_details(cases, judged, seed=seed, draws=draws)
     resampling, remarks = recorded("linear", resample_to_reference, elsewhere)
     if without := [item.case for item in found if item.mask is None]:
         notes.append(f"no {mask_role} for {listed(without)}: scored in the body, which is {_BODY}")
@@ -134,6 +146,7 @@ def evaluate_synthesis(
             *padding,
             *remarks,
             *calibration_notes(Path(predictions), settings),
+            *gate_notes(cases, judged, gate),
             *deviation_notes([name for name in paths if name not in broken], deviations, unusable),
         ),
         settings={
@@ -146,7 +159,7 @@ def evaluate_synthesis(
             **resampling,
             "bootstrap": {"seed": seed, "draws": draws},
         },
-        details=curve_details(curves, cases),
+        details={**curve_details(curves), **gate},
     )
 
 

@@ -14,6 +14,7 @@ from medgen.inference.intervals import Gate
 from medgen.inference.options import PredictOptions
 from medgen.inference.stages import Cascade
 from medgen.methods.base import Method, Predicts, Translates
+from medgen.metrics.uncertainty import mean_sd
 from medgen.networks.blocks import dropout_layers
 from medgen.preparation.settings import IntensityConfig
 from medgen.preparation.task import Task
@@ -70,11 +71,10 @@ def judged(
         unit: of the image.
         gate: of a calibrated model.
     """
-    inside = body != 0
-    mean_sd = float(np.mean(sd, where=inside, dtype=np.float64)) * slope_of(unit) if inside.any() else 0.0
+    score = mean_sd(sd, body != 0) * slope_of(unit)
     if gate is None:
-        return {"mean_sd": mean_sd}, ()
-    return {"mean_sd": mean_sd, **gate.measured(mean_sd)}, gate.warnings(mean_sd, " HU" if unit.hounsfield else "")
+        return {"mean_sd": score}, ()
+    return {"mean_sd": score, **gate.measured(score)}, gate.warnings(score, " HU" if unit.hounsfield else "")
 
 
 def require_several(cascades: Sequence[Cascade]) -> None:

@@ -2,7 +2,7 @@
 
 Every function takes the standard deviation, the prediction and the truth, ``(X, Y, Z)`` in HU on one grid, and a mask
 of that shape (None: every voxel); only voxels of the mask count. An empty mask, an absent tissue, and NaN in one of the
-images inside the mask give NaN.
+images inside the mask give NaN. :func:`mean_sd` alone needs no truth: it is the score by which a case is accepted.
 """
 
 from __future__ import annotations
@@ -26,12 +26,33 @@ SETTINGS: dict[str, object] = {"coverage_within_sd": WITHIN}
 """What the numbers depend on besides the thresholds of tissue; written beside every result."""
 
 UNITS = {
-    "mean_sd": "HU",
     "sd_error_correlation": "",
     **of_tissues("coverage", ""),
     **of_tissues("ause", ""),
 }
 """The metrics of :func:`uncertainty_scores` in their order, with their units."""
+
+SCORE = {"mean_sd": "HU"}
+"""The score of a case: :func:`mean_sd`."""
+
+
+def mean_sd(sd: Image, body: Mask) -> float:
+    """The score of a case, by which the gate accepts or rejects it: its mean standard deviation in the body.
+
+    ``calibrate`` and ``predict`` take the body that is found in the image, because a new patient has no mask. In the
+    file that ``predict`` writes the standard deviation is 0 outside it, so the body is where that is above 0.
+
+    Args:
+        sd: ``(X, Y, Z)``, any unit.
+        body: ``(X, Y, Z)``.
+
+    Returns:
+        The mean, in the unit of ``sd``; 0 without a body.
+
+    >>> mean_sd(np.array([[[0.0, 20.0, 40.0]]]), np.array([[[False, True, True]]]))
+    30.0
+    """
+    return float(np.mean(sd, where=body, dtype=np.float64)) if body.any() else 0.0
 
 
 def sd_error_correlation(sd: Image, prediction: Image, truth: Image, mask: Mask | None = None) -> float:
@@ -71,10 +92,9 @@ def coverage(sd: Image, prediction: Image, truth: Image, mask: Mask | None = Non
 
 
 def uncertainty_scores(sd: Image, prediction: Image, truth: Image, mask: Mask | None = None) -> dict[str, float]:
-    """All metrics of this module for one case, by name: see :data:`UNITS`."""
+    """The metrics of this module that compare with the truth, for one case, by name: see :data:`UNITS`."""
     given = (sd, prediction, truth, mask)
     return {
-        "mean_sd": float(np.mean(spread)) if (spread := inside(*given)[0]).size else math.nan,
         "sd_error_correlation": sd_error_correlation(*given),
         **by_tissue("coverage", lambda where: coverage(sd, prediction, truth, where), truth, mask),
         **by_tissue("ause", lambda where: ause(*inside(sd, prediction, truth, where)), truth, mask),

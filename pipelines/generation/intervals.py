@@ -6,7 +6,8 @@
 
 Trains what is not there: a CVAE, three generators that differ in their seed, and one with dropout. Of the new heads,
 which no training saw, the first 16 calibrate and the last 16 are scored; of four of those there are odd copies (noise,
-motion, a T2 in place of the T1) for the gate. Writes intervals.json, intervals.md and intervals.png.
+motion, a T2 in place of the T1) for the gate. Writes intervals.json, intervals.md and intervals.png. With --again,
+predictions that are there are only scored again.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from medgen.evaluation import evaluate_synthesis
 from medgen.files import write_json
 from medgen.inference.calibrating import CalibrateOptions, calibrate
 from medgen.inference.cohort import predict
-from medgen.inference.intervals import FILE, gaussian
+from medgen.inference.intervals import FILE, Calibration, gaussian, read_calibrations
 from medgen.metrics.intervals import interval_scores
 from medgen.phantom.artefacts import rician
 from medgen.run.experiment import train
@@ -50,7 +51,7 @@ def main() -> None:
     found: dict[str, Any] = json.loads(results.read_text()) if results.is_file() else {}
     tables = _tables(Path(options.new), out / "cases")
     for name in options.rows:
-        found[name] = _row(name, options, tables, out)
+        found[name] = _row(name, options, tables, out, found.get(name, {}))
         write_json(results, found)
     if options.page:
         shutil.copy(results, PAGE / "intervals.json")
@@ -58,9 +59,10 @@ def main() -> None:
         _figure(found, PAGE / "intervals.png")
 
 
-def _row(name: str, options: argparse.Namespace, tables: tuple[Path, Path], out: Path) -> dict[str, Any]:
-    """One source of uncertainty: calibrated on the one table, scored on the other."""
-    started = time.process_time()
+def _predicted(
+    name: str, options: argparse.Namespace, tables: tuple[Path, Path], out: Path
+) -> tuple[Calibration, float]:
+    """Calibrate one source of uncertainty on the one table and predict the other; also when training had ended."""
     runs = [_copy(run, out / "models" / f"{name}{number}") for number, run in enumerate(_runs(name, options, out))]
     draws: dict[str, Any] = {"samples": None if name == "ensemble" else SAMPLES, "dropout": name == "dropout"}
     trained = time.process_time()
@@ -72,11 +74,10 @@ def _row(name: str, options: argparse.Namespace, tables: tuple[Path, Path], out:
         device="cpu",
         **draws,
     )
-    folder = out / "predictions" / name
     predict(
         runs[0],
         tables[1],
-        folder,
+        out / "predictions" / name,
         ensemble=runs[1:],
         uncertainty=name == "ensemble",
         interval=COVERAGE,
@@ -84,26 +85,44 @@ def _row(name: str, options: argparse.Namespace, tables: tuple[Path, Path], out:
         device="cpu",
         **draws,
     )
+    return measured, trained
+
+
+def _row(
+    name: str, options: argparse.Namespace, tables: tuple[Path, Path], out: Path, before: dict[str, Any]
+) -> dict[str, Any]:
+    """One source of uncertainty: calibrated on the one table, scored on the other."""
+    started = time.process_time()
+    folder = out / "predictions" / name
+    if options.again:
+        *_, measured = read_calibrations(out / "models" / f"{name}0")
+    else:
+        measured, trained = _predicted(name, options, tables, out)
     clean = evaluate_synthesis(folder, tables[1], split="test")
     odd = evaluate_synthesis(folder, tables[1], split="all")
     report = {each["case"]: each["measured"] for each in json.loads((folder / "prediction.json").read_text())["cases"]}
     rows = [
-        {"case": row["case"], "mae": row["mae"], "mean_sd": row["mean_sd"], "accepted": report[row["case"]]["accepted"]}
+        {key: row[key] for key in ("case", "mae", "mean_sd", "interval_width")}
+        | {"accepted": report[row["case"]]["accepted"]}
         for row in odd.cases
     ]
     keys = ["mae", "mean_sd", "sd_error_correlation"]
     keys += [f"{key}{kind}" for key in ("interval_coverage", "interval_width", "ause") for kind in KINDS]
+    uncalibrated = _uncalibrated(folder, read_cases(tables[1]).select(split="test"))
+    ended = time.process_time()
     return {
         "scores": {key: {part: clean.summary[key][part] for part in ("mean", "ci95")} for key in keys},
         "worst_coverage": min(row["interval_coverage"] for row in clean.cases),
-        "uncalibrated": _uncalibrated(folder, read_cases(tables[1]).select(split="test")),
+        "uncalibrated": uncalibrated,
         "quantiles": measured.scale.quantiles,
         "left_out": measured.left_out,
-        "gate": {"threshold": measured.gate.threshold, "slope": measured.gate.slope},
+        "gate": {"threshold": measured.gate.threshold, "slope": measured.gate.slope, **odd.details["gate"]},
         "sparsification": clean.details["sparsification"],
         "accept_reject": odd.details["accept_reject"],
         "cases": rows,
-        "seconds": {"train": round(trained - started), "rest": round(time.process_time() - trained)},
+        "seconds": before["seconds"]
+        if options.again
+        else {"train": round(trained - started), "rest": round(ended - trained)},
     }
 
 
@@ -218,7 +237,8 @@ def _page(found: dict[str, Any]) -> str:
     row("half width in sd", _quantiles)
     row("gate: clean cases accepted", lambda each: _accepted(each, odd=False))
     row("gate: odd cases rejected", lambda each: _rejected(each))
-    row("MAE of all, and of the accepted half, HU", _half)
+    row("MAE of accepted and of rejected cases, HU", _sides)
+    row("MAE of all, and of the half with the smallest score, HU", _half)
     row("processor seconds without training", lambda each: str(each["seconds"]["rest"]))
     remarks = PAGE / "intervals_remarks.md"
     return "\n".join(lines) + "\n" + ("\n" + remarks.read_text() if remarks.is_file() else "")
@@ -245,6 +265,10 @@ def _rejected(each: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
+def _sides(each: dict[str, Any]) -> str:
+    return ", ".join(f"{each['gate'][side]['mae']['mean']:.0f}" for side in ("accepted", "rejected"))
+
+
 def _half(each: dict[str, Any]) -> str:
     curve = each["accept_reject"]["mae"]
     return f"{curve[-1]:.0f}, {curve[len(curve) // 2 - 1]:.0f}"
@@ -268,7 +292,9 @@ def _figure(found: dict[str, Any], path: Path) -> None:
         xlabel="share of voxels removed", ylabel="error of the rest / of all", title="dotted: removed by the error"
     )
     right.set(
-        xlabel="share of cases accepted", ylabel="their MAE, HU", title="16 clean, 12 odd heads; by the sd in the mask"
+        xlabel="share of cases accepted",
+        ylabel="their MAE, HU",
+        title="16 clean, 12 odd heads; by the score of the gate",
     )
     left.legend()
     right.legend()
@@ -282,6 +308,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--new", required=True, help="case table of heads that no training saw")
     parser.add_argument("--out", required=True)
     parser.add_argument("--cvae", help="a CVAE that is trained already")
+    parser.add_argument("--again", action="store_true", help="score predictions that are there, and make none")
     parser.add_argument("--rows", nargs="*", default=["cvae", f"cvae{BY_TISSUE}", "ensemble", "dropout"])
     parser.add_argument("--page", action="store_true", help="also write the page in docs/results/generation")
     return parser.parse_args()

@@ -83,6 +83,76 @@ def test_a_case_with_a_standard_deviation_has_its_scores(cohort):
     assert not scores.failed
 
 
+def judge(folder, **cases):
+    """What ``predict`` records of cases: the score, and the verdict of a gate if there was one."""
+    rows = [
+        {"case": case, "output": f"{case}/{case}_ct.nii.gz", "measured": {"mean_sd": score, **verdict}}
+        for case, (score, verdict) in cases.items()
+    ]
+    (folder / "predictions" / "prediction.json").write_text(json.dumps({"model": {}, "cases": rows}))
+
+
+YES, NO = {"accepted": True}, {"accepted": False}
+
+
+def test_the_curve_is_drawn_by_the_score_of_the_gate(cohort):
+    """By the standard deviation in the mask, c would be rejected first; predict found b the least sure."""
+    for number, case in enumerate("abc", start=1):
+        save(prediction_of(cohort, case), truth() + 10 * number)
+        save(sd_of(cohort, case), deviation() * number)
+    judge(cohort, a=(1.0, YES), b=(9.0, NO), c=(2.0, YES))
+    scores = score(cohort)
+    assert [row["mean_sd"] for row in scores.cases] == [1, 9, 2]
+    assert scores.details["accept_reject"] == {"accepted": pytest.approx([1 / 3, 2 / 3, 1]), "mae": [10, 20, 20]}
+    gate = scores.details["gate"]
+    assert (gate["accepted"]["mae"]["mean"], gate["accepted"]["mae"]["n"]) == (20, 2)
+    assert (gate["rejected"]["mae"]["mean"], gate["rejected"]["mae"]["n"]) == (20, 1)
+    assert "the gate: 2 accepted (MAE 20.0 HU), 1 rejected (MAE 20.0 HU)" in scores.notes
+    assert not any("recorded no mean_sd" in note for note in scores.notes)
+
+
+def test_a_verdict_without_a_standard_deviation_or_a_prediction(cohort):
+    """The gate is known of b, whose file of the standard deviation is gone, and of c, which cannot be scored."""
+    judge(cohort, a=(1.0, YES), b=(9.0, NO), c=(8.0, NO))
+    save(prediction_of(cohort, "c"), np.full(SHAPE, np.nan))
+    scores = score(cohort)
+    assert [row.get("mean_sd") for row in scores.cases] == pytest.approx([1, 9, math.nan], nan_ok=True)
+    assert scores.details["accept_reject"] == {"accepted": [0.5, 1], "mae": [10, 10]}
+    assert scores.details["gate"]["rejected"]["mae"]["n_failed"] == 1
+    assert "the gate: 1 accepted (MAE 10.0 HU), 2 rejected (MAE 10.0 HU, 1 without a score)" in scores.notes
+
+
+def test_without_a_record_the_score_is_of_the_body_and_not_of_the_mask(cohort):
+    """In the body, where it is not 0, the standard deviation is 4 on the left and 20 on the right; the mask is left."""
+    sd, mask = np.full(SHAPE, 4.0), np.zeros(SHAPE)
+    sd[4:], sd[:2], mask[2:4] = 20, 0, 1
+    save(sd_of(cohort, "a"), sd)
+    save(cohort / "truth" / "a_mask.nii.gz", mask, kind="label")
+    judge(cohort, b=(7.0, {}))
+    scores = score(cohort)
+    assert [row.get("mean_sd") for row in scores.cases] == [pytest.approx(44 / 3), 7, None]
+    assert "gate" not in scores.details
+    assert any(note.startswith("predict recorded no mean_sd of a: ") for note in scores.notes)
+
+
+def test_a_verdict_is_on_the_file_that_is_scored(cohort):
+    """predict wrote another image of the case than the one that is scored here."""
+    judge(cohort, a=(1.0, NO))
+    report = cohort / "predictions" / "prediction.json"
+    report.write_text(report.read_text().replace("a_ct", "a_t1"))
+    scores = score(cohort)
+    assert scores.cases[0]["mean_sd"] == pytest.approx(8.25)
+    assert "gate" not in scores.details
+
+
+@pytest.mark.parametrize("measured", [{}, 3, {"mean_sd": "x"}, {"mean_sd": None}, {"mean_sd": 1, "accepted": "no"}])
+def test_a_damaged_record(cohort, measured):
+    rows = [{"case": "a", "output": "a/a_ct.nii.gz", "measured": measured}]
+    (cohort / "predictions" / "prediction.json").write_text(json.dumps({"model": {}, "cases": rows}))
+    with pytest.raises(InputError, match="the prediction report is damaged"):
+        score(cohort)
+
+
 def test_without_any_nothing_changes(cohort):
     sd_of(cohort, "a").unlink()
     scores = score(cohort)

@@ -37,6 +37,7 @@ from medgen.inference.model import LoadedModel
 from medgen.inference.options import PredictOptions
 from medgen.inference.stages import Request
 from medgen.methods.base import Predicts
+from medgen.metrics.uncertainty import mean_sd
 from medgen.networks.blocks import ChannelDropout, dropout_layers
 from medgen.networks.half_resolution import HalfResolutionUNet
 from medgen.volume import Volume
@@ -127,7 +128,9 @@ class TestDraws:
         assert voxel("_sample_03") == pytest.approx(488 + draws[2], abs=0.51)
         report = json.loads((tmp_path / "out" / "prediction.json").read_text())
         assert (report["estimates"], report["samples"], report["interval"]["calibrated"]) == (4, 4, False)
-        assert report["cases"][0]["measured"]["mean_sd"] == pytest.approx(draws.std(), rel=1e-3)
+        assert (score := report["cases"][0]["measured"]["mean_sd"]) == pytest.approx(draws.std(), rel=1e-3)
+        written = nibabel.load(tmp_path / "out" / "p" / "p_ct_sd.nii.gz").get_fdata()
+        assert mean_sd(written, written > 0) == pytest.approx(score, rel=1e-6), "of the file, as evaluate reads it"
         assert any("was not calibrated" in note for note in report["cases"][0]["notes"])
 
     def test_they_are_dealt_round_the_members(self, tmp_path: Path) -> None:
@@ -372,6 +375,10 @@ class TestCalibrate:
         assert [each for each in scores["notes"] if note in each]
         assert scores["summary"]["interval_coverage"]["mean"] == 1
         assert scores["accept_reject"]["mae"][-1] == pytest.approx(120, abs=1)
+        measured = [each["measured"] for each in json.loads((out / "prediction.json").read_text())["cases"]]
+        assert [row["mean_sd"] for row in scores["cases"]] == [each["mean_sd"] for each in measured]
+        assert scores["gate"]["accepted"]["mae"]["n"] == sum(each["accepted"] for each in measured) == 3
+        assert "the gate: 3 accepted (MAE 120.0 HU), 0 rejected" in scores["notes"]
         assert scores["sparsification"]["all"]["error"][0] == pytest.approx(1)
         others = tmp_path / "others.csv"
         others.write_text(Path(table).read_text().replace(",val,", ",test,"))

@@ -62,7 +62,6 @@ def test_what_does_not_exist_is_nan():
     holed[0, 0, 0] = np.nan
     scores = uncertainty_scores(holed, prediction, TRUTH)
     assert [name for name, value in scores.items() if math.isnan(value)] == [
-        "mean_sd",
         "sd_error_correlation",
         "coverage",
         "coverage_air",
