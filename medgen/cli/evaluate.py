@@ -47,7 +47,8 @@ def synthesis(
     A prediction with a standard deviation beside it ('medgen predict
     --uncertainty') is also scored by its rank correlation with the error,
     and by the share of voxels with an error of at most two standard
-    deviations, overall and by tissue.
+    deviations, overall and by tissue. If 'medgen predict' had a gate,
+    a note gives the error of the cases that it accepted and rejected.
 
     For example:
 
