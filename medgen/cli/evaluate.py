@@ -121,6 +121,10 @@ def segmentation(
     classes, give the same groups: '--classes tumour:1,2,3,4'. Without
     --classes each label value is a class of its own.
 
+    With probabilities beside the label maps ('medgen predict
+    --probabilities'), 'ece' is their expected calibration error, and the
+    file has a table of probability and frequency.
+
     For example:
 
         medgen evaluate segmentation predictions cases.csv -o scores.json

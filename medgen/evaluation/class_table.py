@@ -19,7 +19,7 @@ Found = dict[int, dict[str, float]]
 _NOTHING = np.zeros((1, 1, 1), dtype=bool)
 ABSENT = segmentation_scores(_NOTHING, _NOTHING, (1.0, 1.0, 1.0))
 """Scores of a class that is neither in the reference nor predicted."""
-_AVERAGED = ("dice", "hd95", "nsd", "recall", "precision", "lesion_f1", "lesion_recall", "lesion_precision")
+_AVERAGED = ("dice", "hd95", "nsd", "recall", "precision", "lesion_f1", "lesion_recall", "lesion_precision", "ece")
 
 
 def names_of(classes: Classes, scored: Mapping[str, Found]) -> dict[int, str]:
@@ -40,7 +40,7 @@ class _Column(NamedTuple):
         """The mean over the classes to which the metric applies; NaN for a case without a score."""
         if values is None:
             return math.nan
-        numbers = [values.get(index, ABSENT)[self.metric] for index in self.indices]
+        numbers = [values.get(index, ABSENT).get(self.metric, math.nan) for index in self.indices]
         applicable = [number for number in numbers if not math.isnan(number)]
         return sum(applicable) / len(applicable) if applicable else math.nan
 
@@ -48,13 +48,6 @@ class _Column(NamedTuple):
         """Whether some class is in the reference and nothing of it is predicted."""
         found = [values.get(index, ABSENT) for index in self.indices]
         return any(each["volume_true_ml"] > 0 and each["volume_ml"] == 0 for each in found)
-
-
-def _columns(names: Mapping[int, str]) -> list[_Column]:
-    if len(names) == 1:
-        return [_Column(metric, metric, tuple(names)) for metric in UNITS]
-    means = [_Column(metric, metric, tuple(names)) for metric in _AVERAGED]
-    return means + [_Column(f"{metric}_{name}", metric, (index,)) for metric in UNITS for index, name in names.items()]
 
 
 class ClassTable(NamedTuple):
@@ -68,13 +61,29 @@ class ClassTable(NamedTuple):
     """
 
     found: Sequence[Reference]
-    scored: Mapping[str, Found]
+    scored: dict[str, Found]
     broken: Mapping[str, str]
     names: Mapping[int, str]
 
+    def add(self, metric: str, values: Mapping[str, Mapping[int, float]]) -> None:
+        """Add a metric, by case and class index, also of classes that are neither in the reference nor predicted."""
+        for case, each in values.items():
+            for index, value in each.items():
+                self.scored[case].setdefault(index, dict(ABSENT))[metric] = value
+
+    def _columns(self) -> list[_Column]:
+        known = {metric for values in self.scored.values() for each in values.values() for metric in each}
+        metrics = [*UNITS, *sorted(known - set(UNITS))]
+        if len(self.names) == 1:
+            return [_Column(metric, metric, tuple(self.names)) for metric in metrics]
+        means = [_Column(metric, metric, tuple(self.names)) for metric in metrics if metric in _AVERAGED]
+        return means + [
+            _Column(f"{metric}_{name}", metric, (index,)) for metric in metrics for index, name in self.names.items()
+        ]
+
     def rows(self) -> tuple[dict[str, str | float], ...]:
         """The scores of each case; NaN for cases that failed."""
-        columns = _columns(self.names)
+        columns = self._columns()
         return tuple(
             {"case": item.case, **{each.name: each.value(self.scored.get(item.case)) for each in columns}}
             for item in self.found
@@ -82,7 +91,7 @@ class ClassTable(NamedTuple):
 
     def summary(self, *, seed: int, draws: int) -> dict[str, Summary]:
         """The summary of each column."""
-        return {each.name: self._summary(each, seed=seed, draws=draws) for each in _columns(self.names)}
+        return {each.name: self._summary(each, seed=seed, draws=draws) for each in self._columns()}
 
     def _summary(self, column: _Column, *, seed: int, draws: int) -> Summary:
         values = self.scored.values()

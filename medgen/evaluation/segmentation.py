@@ -13,6 +13,7 @@ from medgen.errors import InputError, PathError, UsageError
 from medgen.evaluation.class_table import ClassTable, Found, names_of
 from medgen.evaluation.classes import Classes, Grouping
 from medgen.evaluation.grids import on_grid_of, recorded
+from medgen.evaluation.probabilities import score_probabilities
 from medgen.evaluation.provenance import provenance
 from medgen.evaluation.references import Reference, compare_grids, copies, find_predictions, find_references
 from medgen.evaluation.scores import Scores
@@ -95,6 +96,8 @@ def evaluate_segmentation(
         The scores, cases in the order of the table or by name. With one class: ``dice``, ``hd95``, ... With several:
         ``dice_<class>``, ... and as ``dice``, ... the mean over the classes to which the metric applies.
         ``settings["empty_masks"]`` records how empty masks count; a missed structure is never left out of a mean.
+        With probabilities beside the label maps (``<case>_probability_<class>.nii.gz``) there is ``ece``, too, the
+        expected calibration error of each class, and the details have its ``reliability`` table.
         A case fails if its prediction is missing, damaged or no label map of these classes (NaN, probabilities, another
         value): its metrics are then NaN and ``failed`` lists it.
 
@@ -117,6 +120,9 @@ def evaluate_segmentation(
     resampling, moved = recorded("nearest neighbour", resample_to_reference, elsewhere)
     scored = _score_all(found, paths, broken, elsewhere, grouping, measures, progress)
     table = ClassTable(found, scored, broken, names_of(grouping.classes, scored))
+    usable = [item for item in found if item.case in scored]
+    calibrated = score_probabilities(usable, paths, elsewhere, table.names, grouping, role)
+    table.add("ece", calibrated.errors)
     return Scores(
         task="segmentation",
         cases=table.rows(),
@@ -128,6 +134,7 @@ def evaluate_segmentation(
             *copies(found, paths),
             *moved,
             *table.remarks(mask_role, grouping),
+            *calibrated.notes,
         ),
         settings={
             "role": role,
@@ -140,9 +147,11 @@ def evaluate_segmentation(
             **resampling,
             **measures,
             **DEFINITIONS,
+            **calibrated.settings,
             **({"without_class": "mean over the classes to which a metric applies"} if len(table.names) > 1 else {}),
             "bootstrap": {"seed": seed, "draws": draws},
         },
+        details=dict(calibrated.details),
     )
 
 

@@ -425,3 +425,72 @@ def test_real_lesions_against_themselves_and_moved(real_data, tmp_path):
     assert (same["dice"], same["hd95"], same["nsd"], same["lesion_f1"]) == (1, 0, 1, 1)
     assert moved["hd95"] == pytest.approx(truth.spacing[0], abs=1e-3)
     assert 0.5 < moved["dice"] < 1
+
+
+def probable(folder, case, values, name="1", **options):
+    save(folder / case / f"{case}_probability_{name}.nii.gz", values, "scalar", **options)
+
+
+def test_probabilities_beside_the_label_maps_have_a_calibration_error(tmp_path):
+    """Of a, 32 of the 96 voxels at 0.8 lack the class and no other has it; b is right throughout."""
+    cases = {name: (labels(v1=(2, 6)), labels(v1=(2, 8))) for name in "abc"}
+    places = cohort(tmp_path, cases)
+    probable(places[0], "a", 0.8 * labels(v1=(2, 8)))
+    probable(places[0], "b", labels(v1=(2, 6)))
+    scores = evaluate_segmentation(*places)
+    expected = abs(0.8 * 96 - 64) / np.prod(SHAPE)
+    assert [row["ece"] for row in scores.cases] == pytest.approx([expected, 0, math.nan], nan_ok=True)
+    assert [scores.summary["ece"][key] for key in ("n", "n_failed", "n_not_applicable")] == [2, 0, 1]
+    table = scores.details["reliability"]["1"]
+    assert table["frequency"][8] == pytest.approx(2 / 3)
+    assert table["share"][8:] == pytest.approx([48 / 960, 32 / 960])
+    assert "no probabilities beside the prediction of c" in scores.notes
+    assert "10 equal bins" in scores.settings["ece"]
+
+
+def test_without_probabilities_nothing_changes(four):
+    scores = evaluate_segmentation(*four)
+    assert not {"ece"} & {*scores.summary, *scores.settings, *scores.cases[0]}
+    assert not scores.details
+
+
+def test_the_probability_of_each_class_in_the_mask(tmp_path):
+    """Class scar (3) is nowhere in the image; its probability is 0.25 in the mask and 0 outside."""
+    truth = labels(v2=(2, 6))
+    places = cohort(tmp_path, {"a": (truth, (truth > 0).astype(np.uint8))})
+    inside = np.zeros(SHAPE, np.uint8)
+    inside[:6] = 1
+    save(tmp_path / "truth" / "mask.nii.gz", inside)
+    places[1].write_text(places[1].read_text().replace("_label.nii.gz,\n", "_label.nii.gz,truth/mask.nii.gz\n"))
+    probable(places[0], "a", truth > 0, name="white-matter")
+    probable(places[0], "a", 0.25 * inside, name="scar")
+    scores = evaluate_segmentation(*places, classes={"white matter": [2], "scar": [3]}, mask_role="mask")
+    row = scores.cases[0]
+    assert (row["ece_white matter"], row["ece_scar"], row["ece"]) == (0, 0.25, 0.125)
+    assert (row["volume_ml_scar"], row["dice"]) == (0, 1)
+    assert scores.details["reliability"]["scar"]["share"][2] == 1
+
+
+@pytest.mark.parametrize("kind", ["negative", "nan", "shifted", "damaged"])
+def test_probabilities_that_cannot_be_used(tmp_path, kind):
+    places = cohort(tmp_path, {"a": (labels(v1=(2, 6)), labels(v1=(2, 6)))})
+    values = labels(v1=(2, 6)).astype(np.float32)
+    values[0, 0, 0] = {"negative": -0.5, "nan": np.nan}.get(kind, 0)
+    probable(places[0], "a", values, affine=AFFINE + np.eye(4, k=3) * (kind == "shifted"))
+    file = places[0] / "a" / "a_probability_1.nii.gz"
+    if kind == "damaged":
+        file.write_bytes(file.read_bytes()[:-30])
+    scores = evaluate_segmentation(*places)
+    assert scores.cases[0]["dice"] == 1
+    assert "ece" not in scores.cases[0]
+    assert any(note.startswith("the probability of 1 in a cannot be scored: ") for note in scores.notes)
+
+
+def test_probabilities_are_resampled_with_their_label_map(tmp_path):
+    places = cohort(tmp_path, {"a": (labels(v1=(2, 6)), None)})
+    moved = AFFINE.copy()
+    moved[0, 3] = -4.0
+    padding = ((2, 2), (0, 0), (0, 0))
+    save(places[0] / "a" / "a_label.nii.gz", np.pad(labels(v1=(2, 6)), padding), affine=moved)
+    probable(places[0], "a", np.pad(labels(v1=(2, 6)), padding), affine=moved)
+    assert evaluate_segmentation(*places, resample_to_reference=True).cases[0]["ece"] == pytest.approx(0, abs=1e-6)
