@@ -50,7 +50,7 @@ def fit(
     """
     from medgen.cli.output import say
     from medgen.cli.progress import progress_display
-    from medgen.inference.novelty import fit_novelty
+    from medgen.inference.novelty_fitting import fit_novelty
 
     with progress_display() as progress:
         written = fit_novelty(

@@ -29,7 +29,8 @@ from novelty_page import write_page
 
 from medgen.cases import Case, read_cases, write_cases
 from medgen.files import write_json
-from medgen.inference.novelty import COMBINED, fit_novelty, load_novelty, novelty_file, novelty_of
+from medgen.inference.novelty import COMBINED, load_novelty, novelty_file
+from medgen.inference.novelty_fitting import fit_novelty, novelty_of
 from medgen.inference.oddness import CaseScores, score_prepared
 from medgen.inference.opened import Opened, open_model
 from medgen.inference.placed_patches import Places

@@ -11,7 +11,7 @@ from toy_samplers import LIKELY, NOISE, save_toy
 from medgen.cli import main
 from medgen.errors import InputError, UsageError
 from medgen.evaluation.likelihood import evaluate_likelihood
-from medgen.inference.novelty import fit_novelty
+from medgen.inference.novelty_fitting import fit_novelty
 from medgen.volume import Volume, write_volume
 
 VALUES = {"a": 550.0, "b": 600.0, "c": 900.0, "d": 1000.0}

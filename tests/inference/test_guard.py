@@ -14,7 +14,7 @@ from medgen.cli import main
 from medgen.errors import CasesFailed, UsageError
 from medgen.inference.cohort import predict, predict_cohort
 from medgen.inference.guard import load_guard
-from medgen.inference.novelty import fit_novelty
+from medgen.inference.novelty_fitting import fit_novelty
 from medgen.inference.options import ReadOptions
 
 

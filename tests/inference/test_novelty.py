@@ -10,7 +10,8 @@ from mean_model import head, save
 from toy_samplers import LIKELY, MEANS, NOISE, save_toy
 
 from medgen.errors import CasesFailed, InputError, ModelError, PathError, UsageError
-from medgen.inference.novelty import fit_novelty, load_novelty, novelty_file, novelty_of
+from medgen.inference.novelty import load_novelty, novelty_file
+from medgen.inference.novelty_fitting import fit_novelty, novelty_of
 from medgen.inference.oddness import CaseScores, PatchScores, score_patch
 from medgen.inference.opened import Opened, open_model
 from medgen.inference.placed_patches import Places
