@@ -39,6 +39,7 @@ ROWS: dict[str, tuple[str, dict[str, str], dict[str, Any]]] = {
     "VAE": ("vae", {"2D": "vae", "3D": "vae"}, {}),
     "VAE, planar": ("vae", {"2D": "vae", "3D": "vae"}, _POSTERIORS["planar"]),
     "VAE, IAF": ("vae", {"2D": "vae", "3D": "vae"}, _POSTERIORS["iaf"]),
+    "VAE, learnt prior": ("vae", {"2D": "vae", "3D": "vae"}, {"prior": "flow"}),
     "CVAE": ("cvae", {"2D": "cvae_ct", "3D": "cvae_ct"}, {}),
     "CVAE of outlines": ("cvae_segmentation", {"2D": "cvae_outlines", "3D": "cvae_outlines"}, {}),
     "VAE/GAN": ("vae_gan", {"2D": "vae_gan", "3D": "vae_gan"}, {}),

@@ -69,6 +69,7 @@ ROWS: dict[str, Row] = {
     "vae_beta": Row("VAE, beta 40", "vae", {**_VAE, "config.beta": 40}),
     "vae_planar": Row("VAE, planar", "vae", {**_VAE, "config.posterior": "planar"}),
     "vae_iaf": Row("VAE, IAF", "vae", {**_VAE, "config.posterior": "iaf"}),
+    "vae_prior": Row("VAE, learnt prior", "vae", {**_VAE, "config.prior": "flow"}),
     "vae_gan": Row("VAE/GAN", "vae_gan", {}),
     "adversarial_autoencoder": Row("adversarial autoencoder", "adversarial_autoencoder", {}),
     "alpha_gan": Row("alpha-GAN", "alpha_gan", {}),
