@@ -28,7 +28,7 @@ from medgen.run.origin import Origin, keep_origin
 from medgen.run.plan import Plan
 from medgen.run.planning import FOLDS, shape_of
 from medgen.run.provenance import provenance
-from medgen.run.same import keep_recipe, require_same_recipe, require_unused
+from medgen.run.same import forget_untrained, keep_recipe, require_same_recipe, require_unused
 from medgen.run.session import Session
 from medgen.run.start import checked_run, require_numbers
 from medgen.run.validations import on_validation
@@ -255,9 +255,10 @@ def _opened(folder: Path, settings: Recipe, origin: Origin | None, *, resume: bo
             require_same_recipe(folder, settings)
         else:
             require_unused(folder)
+            forget_untrained(folder)
         remove_partial_files(folder)
         if origin is not None and not resume:  # before the recipe: no run may look as if it began without
             keep_origin(folder, origin)
+        keep_recipe(folder, settings)  # before the recipe: without this record it would be a run that nothing may replace
         save_recipe(settings, recipe)
-        keep_recipe(folder, settings)
         yield

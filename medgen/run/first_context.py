@@ -36,6 +36,9 @@ good as those of all."""
 TOLERANCE = 1.5
 """Out-of-fold error over in-sample error from which training subjects get out-of-fold estimates."""
 
+TREES = {"neighbourhood": NEIGHBOURHOOD_TREES, "voxelwise": BoostingConfig()}
+"""By the name of a context, its trees."""
+
 log = logging.getLogger(__name__)
 
 
@@ -60,7 +63,7 @@ class Trees(NamedTuple):
         tissue counts for them as much.
         """
         name = str(getattr(config, "context", "none"))
-        trees = {"neighbourhood": NEIGHBOURHOOD_TREES, "voxelwise": BoostingConfig()}.get(name)
+        trees = TREES.get(name)
         if trees is None:
             return None
         weighted = trees.model_copy(update={"tissue_weights": config.tissue_weights})

@@ -26,6 +26,7 @@ from medgen.training.unfinished import FILE, load_unfinished
 _RECORD = "checkpoints/init_from.json"
 _WEIGHTS = "checkpoints/init_from.safetensors"
 """A copy: a stage that begins after a break must start as it would have without, wherever the origin is by then."""
+FILES = (_RECORD, _WEIGHTS)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 from medgen.errors import UsageError
 from medgen.files import write_json
+from medgen.preparation.store import CASES
 from medgen.recipe.settings import Recipe, load_recipe
+from medgen.run.first_context import TREES
+from medgen.run.origin import FILES as ORIGIN
+from medgen.training.unfinished import FILE as DESCRIPTION
 
 FREE_TO_CHANGE = {"workers", "tensorboard", "save_every", "snapshots"}
 """Keys of the schedule that may differ when a run is resumed: they do not change the result."""
@@ -17,11 +22,13 @@ _BEGAN = "checkpoints/recipe.json"
 
 
 def require_unused(folder: Path) -> None:
-    """Refuse to begin a run in a folder that holds one.
+    """Refuse to begin a run in a folder that holds one; one that ended before its first step is none.
 
     Raises:
         UsageError: there is a recipe, or there are weights whose recipe was removed.
     """
+    if _untrained(folder):
+        return
     if (folder / "recipe.yaml").is_file():
         raise UsageError("there is a run in this folder already", where=folder, fix="add --resume, or choose another")
     left = next((name for name in ("checkpoints", "contexts", "model") if any((folder / name).glob("*"))), None)
@@ -31,6 +38,26 @@ def require_unused(folder: Path) -> None:
             where=folder,
             fix="put recipe.yaml back and add --resume, or choose another folder",
         )
+
+
+def forget_untrained(folder: Path) -> None:
+    """Remove what a run that ended before its first step left behind, e.g. one whose recipe its method refused.
+
+    Its recipe, cases, origin and boosted trees would else pass for those of the run that begins now. Trees are fitted
+    in seconds, and prepared volumes stay.
+    """
+    if _untrained(folder):
+        for trees in ("contexts", *(f"checkpoints/{name}" for name in TREES)):
+            shutil.rmtree(folder / trees, ignore_errors=True)
+        for name in ("recipe.yaml", CASES, f"checkpoints/{DESCRIPTION}", *ORIGIN, _BEGAN):  # the record comes last
+            (folder / name).unlink(missing_ok=True)
+
+
+def _untrained(folder: Path) -> bool:
+    """Whether a run began here without a step of a network: there are no weights, no estimate, and no line of a step."""
+    made = any(any(folder.glob(files)) for files in ("checkpoints/stage*/*", "contexts/stage*/*", "model/*"))
+    log = folder / "metrics.jsonl"
+    return (folder / _BEGAN).is_file() and not made and not (log.is_file() and log.stat().st_size)
 
 
 def require_same_recipe(folder: Path, now: Recipe) -> None:
@@ -48,10 +75,11 @@ def require_same_recipe(folder: Path, now: Recipe) -> None:
             continue
         changed = _changed(_binding(load_recipe(path)), _binding(now))
         if changed:
+            fix = "resume with the same recipe and --set options, or start a new run in another folder"
             raise UsageError(
                 f"the recipe differs from the run's in: {', '.join(changed)}",
                 where=path,
-                fix="resume with the same recipe and --set options, or start a new run in another folder",
+                fix="leave --resume out: no step was trained yet" if _untrained(folder) else fix,
             )
 
 

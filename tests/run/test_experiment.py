@@ -20,7 +20,7 @@ from medgen.methods._paired import reconstruction
 from medgen.preparation import StoredCase
 from medgen.recipe.check import check_recipe
 from medgen.recipe.settings import load_recipe, save_recipe
-from medgen.run import start
+from medgen.run import fitting, start
 from medgen.run.cascade import deal_folds
 from medgen.run.experiment import prepare, train
 from medgen.sampling.patches import PatchSource
@@ -272,6 +272,68 @@ def test_subjects_are_dealt_to_folds_with_all_their_studies():
 def test_a_second_run_in_the_folder_is_refused(cases, reference):
     with pytest.raises(UsageError, match="there is a run in this folder already"):
         train(tiny.RECIPE, cases, reference, device="cpu")
+
+
+WRONG = {
+    "method": "vae",
+    "config": {"likelihood": "bernoulli"},
+    "data": {"inputs": ["ct"], "mask": "mask"},
+    "preparation": {"spacing": None, "intensity": {"ct": "zscore"}},
+    "patches": {"size": [16, 16, 16]},
+    "schedule": {"steps": 2, "batch": 2, "precision": "32"},
+}
+"""No image in standard deviations has a Bernoulli likelihood, which the network says of the first batch."""
+
+
+def refused(cases, run):
+    with pytest.raises(InputError, match="the Bernoulli likelihood needs images in"):
+        train(WRONG, cases, run, device="cpu")
+    return run
+
+
+def test_a_recipe_that_its_first_batch_refused_does_not_block_its_folder(cases, tmp_path):
+    run = refused(cases, tmp_path / "run")
+    for file in ("cases.json", "checkpoints/init_from.json"):
+        (run / file).write_text("{}")  # as of a run of other cases that began from another
+    right = {**WRONG, "preparation": {"spacing": None, "intensity": {"ct": {"window": [-1000, 1000]}}}}
+    with pytest.raises(UsageError, match="leave --resume out"):
+        train(right, cases, run, resume=True, device="cpu")
+    left = []  # when the preparation begins: a run that is interrupted in it would go on with these
+    train(right, cases, run, device="cpu", progress=lambda *_: left.append((run / "cases.json").exists()))
+    assert not left[0]
+    assert not (run / "checkpoints" / "init_from.json").exists()
+    assert_equal_runs(run, train(right, cases, tmp_path / "other", device="cpu"))
+    with pytest.raises(UsageError, match="there is a run in this folder already"):
+        train(WRONG, cases, run, device="cpu")
+
+
+def test_trees_of_a_run_without_a_step_are_fitted_anew(cases, tmp_path, monkeypatch):
+    """They are of the recipe that failed, here for lack of memory."""
+    schedule = {"steps": 1, "validate_every": 1}
+    with monkeypatch.context() as patch:
+        patch.setattr(fitting, "_records", lambda *_: (_ for _ in ()).throw(MemoryError()))
+        with pytest.raises(MemoryError):
+            train(tiny.recipe(schedule=schedule), cases, tmp_path / "run", device="cpu")
+    trees = tmp_path / "run/checkpoints/neighbourhood/context.safetensors"
+    before = trees.read_bytes()
+    train(tiny.recipe(schedule=schedule, seed=4), cases, tmp_path / "run", device="cpu")
+    assert trees.read_bytes() != before
+
+
+@pytest.mark.parametrize("kept", ["metrics.jsonl", "checkpoints/stage0/step-00000005.pt", "contexts/stage0/a.npy"])
+def test_what_was_trained_blocks_its_folder(cases, tmp_path, kept):
+    file = refused(cases, tmp_path / "run") / kept
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("{}")
+    with pytest.raises(UsageError, match="there is a run in this folder already"):
+        train(WRONG, cases, tmp_path / "run", device="cpu")
+    assert file.read_text() == "{}"
+
+
+def test_a_recipe_of_ones_own_in_the_folder_is_not_replaced(cases, tmp_path):
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(tiny.RECIPE))
+    with pytest.raises(UsageError, match="there is a run in this folder already"):
+        train(tmp_path / "recipe.yaml", cases, tmp_path, device="cpu")
 
 
 def test_resume_of_nothing(cases, tmp_path):
