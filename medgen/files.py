@@ -160,7 +160,46 @@ def require_result(path: str | Path, keys: Iterable[str]) -> None:
     except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict) or not set(keys) <= set(content):
-        raise UsageError("the output exists, and is no earlier result", where=path, fix="choose another name for -o")
+        raise _no_earlier(path)
+
+
+def require_text_result(path: str | Path, mark: str) -> None:
+    """Refuse to write a text over anything but an earlier one, as :func:`require_result` does of JSON.
+
+    Args:
+        path: the file to write.
+        mark: see :func:`has_mark`.
+
+    Raises:
+        UsageError: another file is there.
+        StorageError: it is a folder, or its folder could not be written.
+    """
+    require_output(path)
+    if Path(path).exists() and not has_mark(path, mark):
+        raise _no_earlier(path)
+
+
+def has_mark(path: str | Path, mark: str) -> bool:
+    """Whether a file has ``mark`` in its first 4096 bytes, such as the heading that every result of its kind has."""
+    try:
+        with Path(path).open("rb") as file:
+            return mark.encode() in file.read(4096)
+    except PermissionError as error:
+        raise unreadable(Path(path)) from error
+
+
+def require_free(path: str | Path, *, overwrite: bool) -> None:
+    """Refuse to write over a file without the user's word.
+
+    Raises:
+        UsageError: it exists, and ``overwrite`` is off.
+    """
+    if Path(path).exists() and not overwrite:
+        raise UsageError("the output exists", where=path, fix="choose another name, or --overwrite")
+
+
+def _no_earlier(path: str | Path) -> UsageError:
+    return UsageError("the output exists, and is no earlier result", where=path, fix="choose another name for -o")
 
 
 def require_apart(output: str | Path, inputs: Iterable[str | Path]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import medgen
 from medgen.benchmark.regimes import REFERENCES, REGIMES, Plan, Regime, choose_regimes, load_plan
-from medgen.benchmark.rendering import write_results
+from medgen.benchmark.rendering import require_own_results, write_results
 from medgen.benchmark.running import Failure, Outcome, run_all
 from medgen.benchmark.runs import Run, plan_runs, read_facts, titles_of
 from medgen.benchmark.splits import Fold, make_folds
@@ -138,6 +138,7 @@ def run_benchmark(
     rows = load_plan(plan) if isinstance(plan, str | Path) else plan
     chosen = choose_regimes(regimes, rows, single, allow_modules=allow_modules)
     table, out = read_cases(cases), Path(out)
+    require_own_results(out)
     if not table_only:
         _require_machine(base, device, out)
     runs = plan_runs(base, table, chosen, out, seeds=seeds, folds=folds, shifted=shifted, allow_modules=allow_modules)

@@ -14,13 +14,16 @@ import numpy as np
 from medgen.benchmark.regimes import REFERENCES
 from medgen.benchmark.table import DICE, Row, Scored
 from medgen.benchmark.verdict import verdict
-from medgen.files import atomic_path, plain, write_json
+from medgen.errors import UsageError
+from medgen.files import atomic_path, plain, require_result, write_json
 from medgen.metrics.resampling import FEWEST, finite_means, mean_of
 from medgen.run.monitor import RULE
 
 _SHOWN = {"recall": "recall", "precision": "precision", "hd95": "HD95, mm", "lesion_f1": "lesion F1"}
 """Metrics besides the Dice and their headings; all but distances are shown in percent."""
 _MILLIMETRES = {"hd95"}
+_BESIDE = ("benchmark.md", "benchmark.csv", "benchmark_cases.csv", "benchmark.png", "benchmark.svg")
+"""Results beside ``benchmark.json``."""
 _NONE = "–"
 HEADING = (
     "regime",
@@ -93,6 +96,19 @@ def write_results(rows: Sequence[Row], facts: Mapping[str, Any], out: Path) -> N
     _write_text(out / "benchmark.md", markdown(rows, facts))
     _write_text(out / "benchmark.csv", _csv(_table_lines(rows)))
     _write_text(out / "benchmark_cases.csv", _csv(_case_lines(rows)))
+
+
+def require_own_results(out: Path) -> None:
+    """Refuse a folder in which :func:`write_results` would replace anything but earlier results.
+
+    Raises:
+        UsageError: another file has such a name.
+        StorageError: the folder could not be written.
+    """
+    require_result(out / "benchmark.json", ("verdict", "rows"))
+    taken = next((out / name for name in _BESIDE if (out / name).exists()), None)
+    if taken and not (out / "benchmark.json").exists():
+        raise UsageError("the benchmark would replace this file", where=taken, fix="choose another folder for --out")
 
 
 def as_dict(row: Row) -> dict[str, Any]:

@@ -57,17 +57,21 @@ def from_nnunet(folder: str | Path, *, validation: float = 0.2) -> tuple[Case, .
     return tuple(cases)
 
 
-def from_msd(folder: str | Path, *, validation: float = 0.2, split_into: str | Path | None = None) -> tuple[Case, ...]:
+def from_msd(
+    folder: str | Path, *, validation: float = 0.2, split_into: str | Path | None = None, overwrite: bool = False
+) -> tuple[Case, ...]:
     """Cases of a task of the Medical Segmentation Decathlon, as its ``dataset.json`` lists them.
 
     Args:
         folder: the task, for example ``Task05_Prostate``.
         validation: fraction of the training cases for ``val``, by the hash of their names.
         split_into: where to write the channels of 4D images as 3D volumes; they are as large as the originals.
+        overwrite: replace volumes that are there.
 
     Raises:
         InputError: the folder or ``dataset.json`` is missing, it names files outside the folder, or the images hold
             several channels and ``split_into`` is not given.
+        UsageError: a volume to write exists, and ``overwrite`` is off.
     """
     folder = require_folder(folder)
     description = _description(folder)
@@ -87,7 +91,8 @@ def from_msd(folder: str | Path, *, validation: float = 0.2, split_into: str | P
         for name, image, label in entries:
             if isinstance(image, Path):
                 many = len(channels) > 1
-                images = _split(image, channels, name, Path(str(split_into))) if many else {channels[0]: image}
+                into = Path(str(split_into))
+                images = _split(image, channels, name, into, overwrite) if many else {channels[0]: image}
             else:
                 images = image
             found = {**images, "label": label} if label else images
@@ -227,14 +232,14 @@ def _inside(folder: Path, text: str) -> Path:
     return folder / path.relative_to(folder.resolve())
 
 
-def _split(image: Path, channels: list[str], name: str, folder: Path) -> dict[str, Path]:
+def _split(image: Path, channels: list[str], name: str, folder: Path, overwrite: bool) -> dict[str, Path]:
     """Write each channel of a 4D image as a 3D volume."""
     from medgen.volume import read_volume, write_volume
 
     images = {}
     for number, role in enumerate(channels):
         path = folder.absolute() / name / f"{name}_{role}.nii.gz"
-        write_volume(read_volume(image, frame=number), path, kind="scalar", overwrite=True)
+        write_volume(read_volume(image, frame=number), path, kind="scalar", overwrite=overwrite)
         images[role] = path
     return images
 

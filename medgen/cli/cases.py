@@ -21,7 +21,9 @@ app = App(
 
 
 @app.command
-def from_nnunet(folder: Path, /, *, output: Output = Path("cases.csv"), validation: float = 0.2) -> None:
+def from_nnunet(
+    folder: Path, /, *, output: Output = Path("cases.csv"), validation: float = 0.2, overwrite: bool = False
+) -> None:
     """Read an nnU-Net folder (dataset.json, imagesTr, labelsTr).
 
     For example:
@@ -32,9 +34,11 @@ def from_nnunet(folder: Path, /, *, output: Output = Path("cases.csv"), validati
         folder: the dataset folder.
         output: the case table to write.
         validation: fraction of the training cases that get split 'val'.
+        overwrite: replace a case table that is there, and with it your changes of splits.
     """
     from medgen.cases import from_nnunet as read
 
+    _require_free(output, overwrite)
     _write(read(folder, validation=validation), output)
 
 
@@ -46,6 +50,7 @@ def from_msd(
     output: Output = Path("cases.csv"),
     validation: float = 0.2,
     split_into: Path | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Read a Medical Segmentation Decathlon folder (dataset.json).
 
@@ -58,10 +63,12 @@ def from_msd(
         output: the case table to write.
         validation: fraction of the training cases that get split 'val'.
         split_into: write each channel of a 4D image as a 3D volume into this folder; needs as much disk space again.
+        overwrite: replace a case table that is there, and with it your changes of splits, and the volumes.
     """
     from medgen.cases import from_msd as read
 
-    _write(read(folder, validation=validation, split_into=split_into), output)
+    _require_free(output, overwrite)
+    _write(read(folder, validation=validation, split_into=split_into, overwrite=overwrite), output)
 
 
 @app.command
@@ -73,6 +80,7 @@ def from_bids(
     validation: float = 0.2,
     test: float = 0.2,
     prefer: str | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Read a BIDS folder (sub-*/anat/*.nii.gz).
 
@@ -86,9 +94,11 @@ def from_bids(
         validation: fraction of the subjects that get split 'val'.
         test: fraction of the subjects that get split 'test'.
         prefer: if a case has several images for one role, take the one whose file name contains this.
+        overwrite: replace a case table that is there, and with it your changes of splits.
     """
     from medgen.cases import from_bids as read
 
+    _require_free(output, overwrite)
     _write(read(folder, validation=validation, test=test, prefer=prefer), output)
 
 
@@ -101,6 +111,7 @@ def from_picai(
     labels: Path | None = None,
     validation: float = 0.2,
     test: float = 0.2,
+    overwrite: bool = False,
 ) -> None:
     """Read a PI-CAI folder (<patient>/<patient>_<study>_t2w.mha).
 
@@ -118,9 +129,11 @@ def from_picai(
         labels: folder of lesion maps <patient>_<study>.nii.gz on the grid of T2W.
         validation: fraction of the patients that get split 'val'.
         test: fraction of the patients that get split 'test'.
+        overwrite: replace a case table that is there, and with it your changes of splits.
     """
     from medgen.cases import from_picai as read
 
+    _require_free(output, overwrite)
     _write(read(folder, labels=labels, validation=validation, test=test), output)
 
 
@@ -164,6 +177,13 @@ def from_samples(
         if empty:
             note(f"{empty} of {found.cases} label maps '{role}' are empty")
     note(f"{found.cases} synthetic cases; then run: medgen check {output}")
+
+
+def _require_free(output: Path, overwrite: bool) -> None:
+    from medgen.files import require_free, require_output
+
+    require_output(output)
+    require_free(output, overwrite=overwrite)
 
 
 def _write(found: tuple[Case, ...], output: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from medgen.errors import InputError, UsageError
-from medgen.files import require_apart, require_output
+from medgen.files import require_apart, require_free, require_output
 from medgen.inference.code_table import Codes, codes_of, read_codes, require_seed
 from medgen.inference.contact_sheet import QUIET, TEXT, dark_figure, save_png, write_text
 from medgen.inference.factor_table import column_of
@@ -79,8 +79,7 @@ def write_code_map(
     require_seed(seed)
     require_output(output)
     require_apart(output, [codes] if table is None else [codes, table])
-    if output.exists() and not overwrite:
-        raise UsageError("the output exists", where=output, fix="choose another name, or --overwrite")
+    require_free(output, overwrite=overwrite)
     read = read_codes(codes)
     column = None if colour is None or table is None else column_of(table, colour)
     model = open_model(run, device, allow_modules, checkpoint)

@@ -13,7 +13,7 @@ import torch
 import medgen
 from medgen.cases import listed, read_cases
 from medgen.errors import CasesFailed, InputError, ModelError, UsageError
-from medgen.files import atomic_path, require_apart, require_output, sha256, write_json
+from medgen.files import atomic_path, require_apart, require_free, require_output, sha256, write_json
 from medgen.inference.opened import Opened, open_model
 from medgen.inference.placed_patches import Patch, Places, placed_patches
 from medgen.methods.base import Encodes
@@ -190,8 +190,7 @@ def _require_sensible(files: Sequence[Path], cases: str | Path, *, overwrite: bo
     for file in files:
         require_output(file)
         require_apart(file, [cases])
-        if file.exists() and not overwrite:
-            raise UsageError("the output exists", where=file, fix="choose another name, or --overwrite")
+        require_free(file, overwrite=overwrite)
     other = files[0].with_suffix(".npz" if files[0].suffix == ".csv" else ".csv")
     if other.exists():
         what = f"{other.name} is here, and {files[1].name} would describe these codes and no more those"

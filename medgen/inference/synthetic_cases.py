@@ -59,12 +59,14 @@ def cases_from_samples(
         The table, and how many label maps are empty.
 
     Raises:
-        UsageError: no label map is named, or the folder beside the table is not empty.
+        UsageError: no label map is named, the table exists, or the folder beside it is not empty.
         InputError: the folder holds no samples, they lack a role, the window of a label map is not of whole numbers, or
             all its label maps are empty.
         StorageError: the disk is full or the folder cannot be written.
     """
     folder, output = Path(folder).absolute(), Path(output).absolute()
+    if output.is_file():
+        raise UsageError("the output exists", where=output, fix="choose another -o, or move that table")
     manifest = _manifest(folder)
     columns = {name: columns_of(each["role"])[0] for name, each in manifest["roles"].items()}
     if not labels:

@@ -10,7 +10,7 @@ from typing import Any
 
 from medgen.cases import Case, columns_of
 from medgen.errors import UsageError
-from medgen.files import require_output
+from medgen.files import require_free, require_output
 from medgen.inference.besides import OnBounds
 from medgen.inference.labels import Found
 from medgen.inference.lesions import DETECTION_MAP, LESIONS, Detected, write_lesions
@@ -285,8 +285,7 @@ def require_writable(files: Files, *, overwrite: bool) -> None:
         raise UsageError(f"two files would have the name {min(twice)}", fix="rename a role or a class of the model")
     require_output(output)
     for file in (*files.all, *files.left_over):
-        if file.exists() and not overwrite:
-            raise UsageError("the output exists", where=file, fix="choose another name, or --overwrite")
+        require_free(file, overwrite=overwrite)
     for left in output.parent.glob(".partial-*") if output.parent.is_dir() else ():
         if time.time() - left.stat().st_mtime > _STALE_SECONDS:
             left.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from medgen.cases.phantoms import MANIFEST
 from medgen.errors import MemoryExhausted, UsageError
 from medgen.types import Progress
 from medgen.volume import Kind, Volume, write_volume
@@ -25,13 +26,14 @@ _Result = TypeVar("_Result")
 
 
 def require_free(out: Path, overwrite: bool) -> None:
-    """Refuse a folder that holds a case table.
+    """Refuse a folder that holds a phantom, or another file of the name of one of its tables.
 
     Raises:
         UsageError: it does, and ``overwrite`` is off.
     """
-    if (out / "cases.csv").exists() and not overwrite:
-        raise UsageError("the folder already holds a case table", where=out, fix="choose another folder, or overwrite")
+    taken = next((name for name in ("cases.csv", MANIFEST, "factors.csv") if (out / name).exists()), None)
+    if taken and not overwrite:
+        raise UsageError(f"the folder already holds {taken}", where=out, fix="choose another folder, or --overwrite")
 
 
 def side_by_side(

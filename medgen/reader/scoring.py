@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medgen.errors import InputError
-from medgen.files import atomic_path, require_output
+from medgen.errors import InputError, UsageError
+from medgen.files import atomic_path, require_text_result
 from medgen.metrics.agreement import Proportion, fleiss_kappa, proportion
 from medgen.metrics.statistics import summarise
 from medgen.reader.answers import ALL, Answer, Journal, readers_of
@@ -37,6 +37,9 @@ COLUMNS = (
     "readers_complete",
     "fleiss_kappa",
 )
+"""Of the scores."""
+ANSWERS = ("reader", "position", "case", "repeat", "images", "truth", "answer", "correct", "seconds", "at")
+"""Columns of the answers beside their truth."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +79,16 @@ def score_reader_study(study: str | Path, output: str | Path, *, answers: str | 
         The file.
 
     Raises:
+        UsageError: a file that is there is no earlier result, or both results would be one file.
         InputError: the study or a file of answers is damaged, or nobody has answered yet.
         StorageError: the disk is full or a file cannot be written.
     """
+    require_text_result(output, ",".join(COLUMNS))
+    if answers is not None:
+        require_text_result(answers, ",".join(ANSWERS))
+        if Path(answers).resolve() == Path(output).resolve():
+            raise UsageError("the scores and the answers would be one file", where=answers, fix="name another one")
     known = read_study(study)
-    for path in (output, answers):
-        if path is not None:
-            require_output(path)
     journals = [Journal(known, reader) for reader in readers_of(known)]
     journals = [journal for journal in journals if journal.answers]
     if not journals:
@@ -91,7 +97,7 @@ def score_reader_study(study: str | Path, output: str | Path, *, answers: str | 
     _write(Path(output), [*rows, _row_of_all(known, journals)], COLUMNS)
     if answers is not None:
         lines = [line for journal in journals for line in _lines(known, journal)]
-        _write(Path(answers), lines, tuple(lines[0]))
+        _write(Path(answers), lines, ANSWERS)
     return Path(output)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 from medgen.types import Progress
@@ -31,26 +32,41 @@ def write_report(
         The file.
 
     Raises:
+        UsageError: a file that is there is no earlier report, or no picture of one.
         InputError: there is nothing to report, or a file is damaged.
         StorageError: the disk is full or the folder cannot be written.
     """
-    from medgen.files import atomic_path, require_output
+    from medgen.files import atomic_path, require_text_result
     from medgen.report.figures import draw_figures
-    from medgen.report.page import render_page
+    from medgen.report.page import MARK, render_page
     from medgen.report.sources import find_sources
 
     folder = Path(folder)
     path = Path(output) if output is not None else folder / "report.html"
+    require_text_result(path, MARK)
     sources = find_sources(folder, cases=Path(cases) if cases is not None else None)
-    require_output(path)
     for sentence in sources.missing:
         log.info("%s", sentence)
     for sentence in sources.doubts:
         log.warning("%s", sentence)
     figures = draw_figures(sources, progress=progress)
-    for figure in figures:
-        with atomic_path(path.parent / "figures" / f"{figure.name}.{figure.media}") as temporary:
-            temporary.write_bytes(figure.light)
-    with atomic_path(path) as temporary:
+    beside = {path.parent / "figures" / f"{figure.name}.{figure.media}": figure.light for figure in figures}
+    _require_own(beside, path)
+    with atomic_path(path) as temporary:  # before its pictures, which are known as its own by it
         temporary.write_text(render_page(sources, figures), encoding="utf-8")
+    for place, picture in beside.items():
+        with atomic_path(place) as temporary:
+            temporary.write_bytes(picture)
     return path
+
+
+def _require_own(pictures: Iterable[Path], report: Path) -> None:
+    """Refuse to replace pictures where no report stands that they could be of."""
+    from medgen.errors import UsageError
+    from medgen.files import has_mark
+    from medgen.report.page import MARK
+
+    taken = next((each for each in pictures if each.exists()), None)
+    if taken and not any(page.is_file() and has_mark(page, MARK) for page in report.parent.glob("*.html")):
+        fix = "move the folder 'figures', or choose another folder for -o"
+        raise UsageError("a picture of this name exists, and no report that it is of", where=taken, fix=fix)

@@ -22,6 +22,8 @@ from medgen.report.sources import Sources
 _DETECTION = ("auroc", "ap", "score", "sensitivity_at_1")
 _SEGMENTATION = ("dice", "hd95", "nsd", "lesion_f1")
 
+MARK = " · medgen report</title>"
+"""In the head of every report."""
 KINDS = ("case", "scores", "health", "training")
 
 
@@ -63,6 +65,7 @@ def render_page(sources: Sources, figures: Sequence[Picture]) -> str:
     all_columns = case_columns(sources)
     return environment.get_template("report.html.j2").render(
         title=_title(sources),
+        mark=MARK.removesuffix("</title>"),
         phantom=sources.phantom,
         segments=sources.segments,
         detects=sources.detects,

@@ -259,6 +259,6 @@ def _opened(folder: Path, settings: Recipe, origin: Origin | None, *, resume: bo
         remove_partial_files(folder)
         if origin is not None and not resume:  # before the recipe: no run may look as if it began without
             keep_origin(folder, origin)
-        keep_recipe(folder, settings)  # before the recipe: without this record it would be a run that nothing may replace
+        keep_recipe(folder, settings)  # before the recipe, which alone could be one of the user's own
         save_recipe(settings, recipe)
         yield

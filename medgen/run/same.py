@@ -25,7 +25,7 @@ def require_unused(folder: Path) -> None:
     """Refuse to begin a run in a folder that holds one; one that ended before its first step is none.
 
     Raises:
-        UsageError: there is a recipe, or there are weights whose recipe was removed.
+        UsageError: there is a recipe, weights whose recipe was removed, or another file that a run writes.
     """
     if _untrained(folder):
         return
@@ -38,6 +38,9 @@ def require_unused(folder: Path) -> None:
             where=folder,
             fix="put recipe.yaml back and add --resume, or choose another folder",
         )
+    for name in ("metrics.jsonl", CASES, "run.json"):
+        if (folder / name).exists():
+            raise UsageError("the run would replace this file", where=folder / name, fix="choose another folder")
 
 
 def forget_untrained(folder: Path) -> None:
@@ -54,7 +57,7 @@ def forget_untrained(folder: Path) -> None:
 
 
 def _untrained(folder: Path) -> bool:
-    """Whether a run began here without a step of a network: there are no weights, no estimate, and no line of a step."""
+    """Whether a run began here without a step of a network: no weights, no estimate, and no line of a step."""
     made = any(any(folder.glob(files)) for files in ("checkpoints/stage*/*", "contexts/stage*/*", "model/*"))
     log = folder / "metrics.jsonl"
     return (folder / _BEGAN).is_file() and not made and not (log.is_file() and log.stat().st_size)

@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from medgen import __version__
 from medgen.errors import InputError
-from medgen.files import atomic_path, require_output, write_json
+from medgen.files import atomic_path, require_free, require_output, write_json
 from medgen.volume.damage import explained
 from medgen.volume.dicom import is_dicom, stack_values, without_copies
 from medgen.volume.grid import STRAIGHT, straighten
@@ -23,7 +23,7 @@ from medgen.volume.interpolation import between_slices, onto_straight_grid
 from medgen.volume.labels import as_label
 from medgen.volume.nifti import Geometry
 from medgen.volume.stack import Stack, read_stack, require_even, require_no_hole, slice_numbers, stack_grid, wide_steps
-from medgen.volume.writing import require_free, require_nifti_name, write_volume
+from medgen.volume.writing import require_nifti_name, write_volume
 
 _NOTICE = "Interpolated voxels are computed, not measured. Research software, not for clinical use."
 _COORDINATES = "slice: index along the third axis of the image, from 0; mm: along the normal of the slices, LPS+"

@@ -16,7 +16,7 @@ from nibabel.fileholders import FileHolder
 from numpy.typing import NDArray
 
 from medgen.errors import InputError, UsageError
-from medgen.files import atomic_path
+from medgen.files import atomic_path, require_free
 from medgen.volume.grid import STRAIGHT, Affine, spacing_of, straighten
 from medgen.volume.image import Volume
 from medgen.volume.nifti import base_affine
@@ -66,12 +66,6 @@ def require_nifti_name(path: Path) -> None:
     """Refuse a name that is not one of NIfTI."""
     if not path.name.endswith((".nii", ".nii.gz")):
         raise UsageError("a volume is written as NIfTI", where=path, fix="end the name in .nii.gz")
-
-
-def require_free(path: Path, *, overwrite: bool) -> None:
-    """Refuse a name that is taken."""
-    if path.exists() and not overwrite:
-        raise UsageError("the output exists", where=path, fix="choose another name, or --overwrite")
 
 
 def _save(image: Any, stream: Any) -> None:

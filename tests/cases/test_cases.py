@@ -294,7 +294,10 @@ def test_decathlon_channels_are_split_on_request_only(tmp_path):
     with pytest.raises(InputError, match=r"2 channels \(t2, adc\)") as error:
         from_msd(folder)
     assert "--split-into FOLDER" in error.value.fix
-    cases = from_msd(folder, split_into=tmp_path / "split")
+    from_msd(folder, split_into=tmp_path / "split")
+    with pytest.raises(UsageError, match="the output exists"):
+        from_msd(folder, split_into=tmp_path / "split")
+    cases = from_msd(folder, split_into=tmp_path / "split", overwrite=True)
     whole = nibabel.load(folder / "imagesTs/prostate_02.nii.gz").get_fdata()
     for number, role in enumerate(("t2", "adc")):
         part = nibabel.load(cases[2].images[role])

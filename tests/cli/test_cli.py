@@ -205,6 +205,12 @@ def test_cases_pass_their_options_on(capsys, tmp_path):
     table = (tmp_path / "cases.csv").read_text()
     assert table.splitlines()[0] == "case,split,t2,adc"
     assert "a,train,split/a/a_t2.nii.gz,split/a/a_adc.nii.gz" in table
+    (tmp_path / "cases.csv").write_text(table.replace("train", "test"))  # splits are changed by hand
+    code, _, err = run(capsys, *words, "--split-into", str(tmp_path / "split"))
+    assert (code, "the output exists" in err) == (2, True)
+    assert (tmp_path / "cases.csv").read_text() != table
+    code, _, err = run(capsys, *words, "--split-into", str(tmp_path / "split"), "--overwrite")
+    assert (code, (tmp_path / "cases.csv").read_text()) == (0, table)
     for number in (1, 2):
         path = tmp_path / f"bids/sub-{number}/anat/sub-{number}_run-1_T1w.nii"
         path.parent.mkdir(parents=True)
@@ -216,7 +222,7 @@ def test_cases_pass_their_options_on(capsys, tmp_path):
     assert run(capsys, *words, "--prefer", "run-2", "--validation", "0", "--test", "0")[0] == 0
     rows = (tmp_path / "bids.csv").read_text().splitlines()[1:]
     assert all(",train," in row and "run-2" in row for row in rows)
-    code, _, err = run(capsys, *words, "--prefer", "run-2", "--validation", "0.6", "--test", "0.6")
+    code, _, err = run(capsys, *words, "--overwrite", "--prefer", "run-2", "--validation", "0.6", "--test", "0.6")
     assert (code, "--validation and --test" in err) == (2, True)
 
 
@@ -266,9 +272,10 @@ def test_phantom_check_and_evaluate_really_run(capsys, tmp_path):
         ("predict folder -i cases.csv -o out", 6),
         ("predict nothing -i t1.nii -o ct.nii.gz", 6),
         ("predict file -i t1.nii -o ct.nii.gz", 6),
-        ("cases from-nnunet nothing -o folder", 3),
-        ("cases from-msd file -o folder", 3),
-        ("cases from-bids nothing -o folder", 3),
+        ("cases from-nnunet nothing -o new.csv", 3),
+        ("cases from-msd file -o new.csv", 3),
+        ("cases from-bids nothing -o new.csv", 3),
+        ("cases from-bids nothing -o folder", 7),
         ("phantom head file --subjects 1 --spacing 8", 7),
     ],
 )

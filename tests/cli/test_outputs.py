@@ -64,6 +64,21 @@ def test_an_output_that_cannot_be_written(capsys, monkeypatch, tmp_path, command
         "latent encode run -i cases.json -o cases.csv --overwrite",
         "latent encode run -i cases.csv -o link.csv --overwrite",
         "latent map run codes.csv --table table.png --colour t1 -o table.png --overwrite",
+        "report .",
+        "report . -o scores.json",
+        "report . -o cases.csv",
+        "reader-study score study -o cases.csv",
+        "reader-study score study -o new.csv --answers codes.csv",
+        "reader-study score study -o new.csv --answers ./new.csv",
+        "cases from-nnunet .",
+        "cases from-msd .",
+        "cases from-bids . -o link.csv",
+        "cases from-picai . -o codes.csv",
+        "cases from-samples . --label t1",
+        "benchmark recipe.yaml --cases cases.csv --out .",
+        "phantom head . --subjects 1",
+        "phantom adaptation . --source 1",
+        "phantom prostate . --subjects 1",
     ],
 )
 def test_no_input_and_no_other_file_is_replaced(capsys, monkeypatch, tmp_path, command):
@@ -77,6 +92,9 @@ def test_no_input_and_no_other_file_is_replaced(capsys, monkeypatch, tmp_path, c
         "codes.json": '{"code_shape": [4], "codes_sha256": "0"}',
         "array.json": "[1]",
         "scores.json": '{"task": "synthesis", "summary": {}}',
+        "report.html": "<title>medgen report</title>",
+        "recipe.yaml": "{method: segmentation, data: {inputs: [t1], labels: label}}",
+        "benchmark.csv": "regime,dice",
     }.items():
         (tmp_path / name).write_text(text)
     (tmp_path / "link.csv").symlink_to("cases.csv")
@@ -84,15 +102,31 @@ def test_no_input_and_no_other_file_is_replaced(capsys, monkeypatch, tmp_path, c
     with pytest.raises(SystemExit) as end:
         main(command.split())
     assert end.value.code == 2
-    assert "the output" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert any(words in said for words in ("the output", "would replace this", "already holds", "would be one file"))
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+@pytest.mark.parametrize("name", ["cases.csv", "phantom.json", "factors.csv"])
+def test_a_phantom_replaces_no_table(tmp_path, name):
+    from medgen.errors import UsageError
+    from medgen.phantom.workers import require_free
+
+    (tmp_path / name).touch()
+    with pytest.raises(UsageError, match=f"already holds {name}"):
+        require_free(tmp_path, overwrite=False)
+    require_free(tmp_path, overwrite=True)
+
+
 def test_an_earlier_result_is_replaced(tmp_path):
+    from medgen.benchmark.rendering import require_own_results
     from medgen.evaluation.scores import Scores, require_scores
 
     path = Scores("synthesis", (), {}).write(tmp_path / "scores.json")
     require_scores(path)
+    (tmp_path / "benchmark.json").write_text('{"verdict": null, "rows": []}')
+    (tmp_path / "benchmark.md").touch()
+    require_own_results(tmp_path)
 
 
 def test_a_prediction_that_cannot_be_written(tmp_path):

@@ -101,8 +101,10 @@ def test_score(study, capsys, tmp_path):
     journal = Journal(known, "r1")
     for position, shown in enumerate(journal.order):
         journal.record(position, known.correct(shown.images), 1)
-    code, out, _ = run_command(capsys, "reader-study", "score", study, "-o", tmp_path / "results.csv")
-    assert (code, out.strip()) == (0, str(tmp_path / "results.csv"))
+    files = ["-o", tmp_path / "results.csv", "--answers", tmp_path / "answers.csv"]
+    for _ in range(2):  # its own earlier results are replaced
+        code, out, _ = run_command(capsys, "reader-study", "score", study, *files)
+        assert (code, out.strip()) == (0, str(tmp_path / "results.csv"))
     rows = list(csv.DictReader((tmp_path / "results.csv").open()))
     assert [(row["reader"], row["accuracy"]) for row in rows] == [("r1", "1"), ("all", "1")]
 

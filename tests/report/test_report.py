@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medgen.errors import InputError
+from medgen.errors import InputError, UsageError
 from medgen.files import write_json
 from medgen.metrics.statistics import summarise
 from medgen.report import write_report
@@ -158,6 +158,24 @@ def test_pictures_are_embedded_and_written_beside(written):
         assert min(picture.size) > 200
         assert len(picture.convert("L").getcolors()) > 10
         assert not picture.info.get("Software")
+
+
+def test_pictures_of_no_report_are_not_replaced(study):
+    picture = study / "figures/case_p2.png"
+    picture.parent.mkdir()
+    picture.write_bytes(b"of the user")
+    with pytest.raises(UsageError, match="a picture of this name exists") as error:
+        write_report(study)
+    assert error.value.where == picture
+    assert picture.read_bytes() == b"of the user"
+    assert not (study / "report.html").exists()
+    picture.unlink()
+    write_report(study)
+    before = picture.read_bytes()
+    picture.write_bytes(b"of the first report")
+    write_report(study, study / "again.html")  # beside the first, and over it
+    assert write_report(study).is_file()
+    assert picture.read_bytes() == before
 
 
 def test_no_folder_of_this_machine_is_in_the_page(written):

@@ -336,6 +336,14 @@ def test_a_recipe_of_ones_own_in_the_folder_is_not_replaced(cases, tmp_path):
         train(tmp_path / "recipe.yaml", cases, tmp_path, device="cpu")
 
 
+@pytest.mark.parametrize("name", ["cases.json", "metrics.jsonl", "run.json"])
+def test_another_file_of_the_name_is_not_replaced(cases, tmp_path, name):
+    (tmp_path / name).write_text("of the user")
+    with pytest.raises(UsageError, match="the run would replace this file"):
+        train(tiny.RECIPE, cases, tmp_path, device="cpu")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_resume_of_nothing(cases, tmp_path):
     with pytest.raises(UsageError, match="no run to resume"):
         train(tiny.RECIPE, cases, tmp_path / "run", resume=True, device="cpu")
