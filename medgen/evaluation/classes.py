@@ -133,6 +133,7 @@ class PredictedBy(NamedTuple):
         weights: SHA-256 of the weights, of an ensemble of each model; empty if they are not recorded.
         calibrated_on: ``split`` and ``cases_sha256`` of the cases that its intervals were calibrated on, if they were.
         judged: of several estimates of an image, by its file relative to the folder, what was said of the case.
+        interval: ``coverage`` (nominal) and ``calibrated`` of the intervals, if there are any.
     """
 
     classes: tuple[str, ...]
@@ -142,6 +143,7 @@ class PredictedBy(NamedTuple):
     weights: tuple[str, ...] = ()
     calibrated_on: Mapping[str, str] = MappingProxyType({})
     judged: Mapping[str, Judged] = MappingProxyType({})
+    interval: Mapping[str, Any] = MappingProxyType({})
 
 
 def predicted_by(predictions: Path) -> PredictedBy:
@@ -165,7 +167,10 @@ def predicted_by(predictions: Path) -> PredictedBy:
         hashes = (model.get("weights_sha256"), *(model.get("ensemble_sha256") or ()))
         weights = tuple(str(each) for each in hashes if each)
         judged = {str(row["output"]): _judged(row["measured"]) for row in content.get("cases", ()) if "measured" in row}
-        return PredictedBy(classes, target, values, str(model.get("method") or ""), weights, calibrated_on, judged)
+        scale = content.get("interval") or {}
+        interval = {"coverage": float(scale["coverage"]), "calibrated": bool(scale["calibrated"])} if scale else {}
+        method = str(model.get("method") or "")
+        return PredictedBy(classes, target, values, method, weights, calibrated_on, judged, interval)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InputError("the prediction report is damaged", where=report, fix="predict again") from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -150,13 +151,20 @@ def smoothed(values: Floats, share: float = 0.04) -> Floats:
         return np.asarray((total[high] - total[low]) / np.where(number > 0, number, np.nan))
 
 
-def score_chart(methods: Sequence[MethodScores], columns: Sequence[Column], theme: Theme) -> Figure:
+def score_chart(
+    methods: Sequence[MethodScores],
+    columns: Sequence[Column],
+    theme: Theme,
+    *,
+    marks: Mapping[str, float] = MappingProxyType({}),
+) -> Figure:
     """Every case of every method as a dot, with the mean and its 95 % interval beside them.
 
     Args:
         methods: in the order of the table.
         columns: the metrics to show, one panel each.
         theme: colours.
+        marks: by metric, a value to compare with, a dotted line.
     """
     across = min(4, len(columns))
     down = -(-len(columns) // across)
@@ -168,11 +176,16 @@ def score_chart(methods: Sequence[MethodScores], columns: Sequence[Column], them
     for axes, column in zip(grid.flat, columns, strict=False):
         for row, method in enumerate(methods):
             _dots(axes, method, column, row, theme)
+        if column.key in marks:
+            axes.axvline(marks[column.key], color=theme.text, linewidth=1.1, linestyle=":")
         axes.set_yticks(range(len(methods)), [method.label for method in methods])
         axes.set_ylim(len(methods) - 0.45, -0.55)
         style_axes(axes, f"{column.titled}  {column.arrow}".strip(), theme)
         axes.tick_params(axis="y", labelcolor=theme.text)
         axes.grid(axis="y", visible=False)
+    marked = [axes for axes, column in zip(grid.flat, columns, strict=False) if column.key in marks]
+    for axes in marked:  # on one scale
+        axes.set_xlim(min(each.get_xlim()[0] for each in marked), max(each.get_xlim()[1] for each in marked))
     figure.tight_layout(pad=0.9, w_pad=1.4)
     return figure
 

@@ -19,7 +19,7 @@ from medgen.metrics.resampling import FEWEST
 
 Series = tuple[NDArray[np.int64], NDArray[np.float64]]
 """Steps and values of one curve."""
-
+_DETAILS = ("curves", "findings", "sparsification", "accept_reject")
 
 _NAMES = {
     "adabn": "AdaBN",
@@ -28,6 +28,7 @@ _NAMES = {
     "mse": "MSE",
     "unet": "U-Net",
     "vae": "VAE",
+    "cvae": "CVAE",
     "dcgan": "DCGAN",
     "cyclegan": "CycleGAN",
     "realnvp": "RealNVP",
@@ -79,7 +80,7 @@ class MethodScores:
         failed: by case without scores, the reason.
         notes: of the evaluation.
         settings: what the numbers depend on.
-        details: of a detection its curves and findings, else nothing.
+        details: of a detection its curves and findings, of standard deviations their curves.
         written: when the file was written, in seconds since 1970.
         task: ``synthesis``, ``segmentation`` or ``detection``.
         beside: whether it is a baseline that was scored beside the predictions.
@@ -110,8 +111,8 @@ class MethodScores:
 
     @property
     def of_lesions(self) -> bool:
-        """Whether detected lesions were scored: no other scores have details."""
-        return bool(self.details)
+        """Whether detected lesions were scored."""
+        return "curves" in self.details or "findings" in self.details
 
     @property
     def of_labels(self) -> bool:
@@ -188,7 +189,7 @@ def _method_scores(content: Mapping[str, Any], name: str, path: Path) -> MethodS
         failed,
         notes,
         settings=settings if isinstance(settings, dict) else {},
-        details={key: content[key] for key in ("curves", "findings") if isinstance(content.get(key), dict)},
+        details={key: content[key] for key in _DETAILS if isinstance(content.get(key), dict)},
         written=path.stat().st_mtime,
         task=str(content.get("task") or ""),
     )

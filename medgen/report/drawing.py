@@ -41,7 +41,8 @@ class Picture:
 
     Args:
         name: of its file, without suffix.
-        kind: the part of the page: "case", "scores", "health", "training" or "samples " and the name of their folder.
+        kind: the part of the page: "case", "scores", "uncertainty", "health", "training", or "samples " and the name of
+            their folder.
         heading: a short title.
         caption: what is seen, with orientation and units.
         light: PNG for a light page.
@@ -114,6 +115,7 @@ def draw_curve(
     interval: tuple[ArrayLike, ArrayLike] | None = None,
     dots: bool = True,
     steps: str = "default",
+    style: str = "solid",
 ) -> None:
     """Draw a curve, with the band of its interval where there is one.
 
@@ -126,11 +128,21 @@ def draw_curve(
         interval: lower and upper ends, each (n,).
         dots: mark the points.
         steps: how points are joined, as matplotlib's ``drawstyle``.
+        style: of the line.
     """
     if interval is not None:
         axes.fill_between(across, *interval, color=colour, alpha=0.13, linewidth=0)
-    marker = "o-" if dots else "-"
-    axes.plot(across, up, marker, color=colour, linewidth=1.7, markersize=3, drawstyle=steps, label=label)
+    axes.plot(
+        across,
+        up,
+        marker="o" if dots else "",
+        linestyle=style,
+        color=colour,
+        linewidth=1.7,
+        markersize=3,
+        drawstyle=steps,
+        label=label,
+    )
 
 
 def draw_legend(axes: Axes, theme: Theme, **place: Any) -> None:

@@ -18,6 +18,7 @@ from medgen.report.images import load_detected, load_images, target_of
 from medgen.report.montage import CT_WINDOW, montage
 from medgen.report.slices import CaseImages
 from medgen.report.sources import Sources, choose_cases
+from medgen.report.uncertainty import COVERAGE, METRICS, charts_of
 from medgen.types import Progress
 
 if TYPE_CHECKING:
@@ -90,6 +91,11 @@ def _single_cases(sources: Sources) -> Work:
         yield "scores of single cases", partial(themed, "cases", "scores", heading, caption, draw)
 
 
+def _uncertainty(sources: Sources) -> Work:
+    for name, (heading, caption, draw) in charts_of(sources.methods).items():
+        yield heading.lower(), partial(themed, name, "uncertainty", heading, caption, draw)
+
+
 def _samples(sources: Sources) -> Work:
     for folder in sources.samples:
         yield from folder.pictures()
@@ -121,6 +127,7 @@ MAKERS: tuple[Callable[[Sources], Work], ...] = (
     _samples,
     _scores,
     _single_cases,
+    _uncertainty,
     _health,
     _training,
 )
@@ -128,8 +135,12 @@ MAKERS: tuple[Callable[[Sources], Work], ...] = (
 
 
 def compared_columns(sources: Sources) -> list[Column]:
-    """The metrics of any method; of segmentations without volumes and counts, which do not rank methods."""
+    """The metrics of any method, without those of uncertainty, which have a table of their own.
+
+    Of segmentations without volumes and counts too, which do not rank methods.
+    """
     columns = _in_order(sources, (key for method in sources.methods for key in method.metrics))
+    columns = [column for column in columns if column.key not in METRICS]
     return [column for column in columns if column.better or not sources.segments]
 
 
@@ -167,6 +178,9 @@ def _case_picture(sources: Sources, name: str, remark: str) -> Picture:
         sentences.append(
             f"Error{inside}: red where the synthetic value is too high, blue where too low, black where right."
         )
+    if images.spreads:
+        shown = " and ".join(f"{each.title} ({each.unit})" if each.unit else each.title for each in images.spreads)
+        sentences.append(f"{shown[0].upper()}{shown[1:]}: the brighter, the less sure.")
     return _montage_picture(f"case_{name}", f"{name}, {remark}" if remark else name, figure, sentences, notes)
 
 
@@ -215,7 +229,7 @@ def _case_scores(sources: Sources, name: str) -> str:
     if sources.main is None:
         return ""
     scores = sources.main.cases.get(name, {})
-    wanted = ("mae", "mae_soft", "mae_bone", "psnr", "dice", "recall", "precision", "hd95", "lesion_f1")
+    wanted = ("mae", "mae_soft", "mae_bone", "psnr", "dice", "recall", "precision", "hd95", "lesion_f1", COVERAGE)
     columns = [Column.of(metric) for metric in wanted if metric in scores]
     texts = [f"{column.heading} {column.text(scores[column.key])} {column.unit}".strip() for column in columns]
     return ", ".join(texts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +13,15 @@ from numpy.typing import NDArray
 
 from medgen.cases import Case, columns_of
 from medgen.errors import InputError, PathError
+from medgen.evaluation.deviations import find_deviations
+from medgen.inference.labels import ENTROPY
+from medgen.inference.writing import files_of
 from medgen.metrics.overlap import CUBE
 from medgen.preparation.resampling import resample
 from medgen.preparation.settings import CT_WINDOW, IntensityConfig
 from medgen.report.content import read_json
 from medgen.report.detection import SAME_CONFIDENCE, Example
-from medgen.report.slices import CaseImages
+from medgen.report.slices import CaseImages, Spread
 from medgen.report.sources import MAP_ENDINGS, Sources
 from medgen.volume import AIR, Volume, class_indices, read_label, read_volume, require_same_grid, to_ras
 
@@ -51,7 +55,9 @@ def load_images(sources: Sources, name: str) -> tuple[CaseImages, list[str]]:
             notes.append(f"{wanted} is not shown: it lies on another grid than the prediction")
         return data
 
-    most = MOST_INPUTS + sources.segments  # a label map needs no columns of its own
+    unit = "HU" if not sources.segments and _in_hounsfield(sources.settings, role) else ""
+    spreads = _spreads(sources, name, role, reference, unit, notes)
+    most = MOST_INPUTS + sources.segments - bool(spreads)  # a label map needs no columns of its own
     roles = _input_roles(sources, case, {*_NOT_INPUTS, role})[:most]
     images = CaseImages(
         inputs={_column(wanted, case): data for wanted in roles if (data := shown(wanted)) is not None},
@@ -60,9 +66,39 @@ def load_images(sources: Sources, name: str) -> tuple[CaseImages, list[str]]:
         mask=shown(sources.roles.get("mask") or "mask"),
         spacing=reference.spacing,
         oriented=reference.has_world_position,
-        unit="HU" if not sources.segments and _in_hounsfield(sources.settings, role) else "",
+        unit=unit,
+        spreads=spreads,
     )
     return (_labelled(images, sources) if sources.segments else _without_padding(images)), notes
+
+
+def _spreads(
+    sources: Sources, name: str, role: str, reference: Volume, unit: str, notes: list[str]
+) -> tuple[Spread, ...]:
+    """The standard deviation and the width of the interval beside a prediction, or the entropy of a label map.
+
+    A note is added on what lies on another grid.
+    """
+    path = sources.predictions[name]
+
+    def beside(what: str) -> NDArray[Any] | None:
+        file = find_deviations({name: path}, what).get(name)
+        data = _on_grid(file, reference, label=False)
+        if file is not None and data is None:
+            notes.append(f"{file.name} is not shown: it lies on another grid than the prediction")
+        return data
+
+    if sources.segments:
+        file = _existing(files_of(path, [role], spread=[ENTROPY]).uncertainty[ENTROPY])
+        entropy, most = _on_grid(file, reference, label=False), math.log(max(2, len(sources.classes) + 1))
+        return () if entropy is None else (Spread("entropy", entropy, "nats", most),)
+    sd, lower, upper = (beside(what) for what in ("sd", "lower", "upper"))
+    spreads = [] if sd is None else [Spread("standard deviation", sd, unit)]
+    if lower is not None and upper is not None:
+        share = sources.warned.coverage
+        title = "width of the interval" if share is None else f"width of the {100 * share:g} % interval"
+        spreads.append(Spread(title, upper - lower, unit))
+    return tuple(spreads)
 
 
 def _without_padding(images: CaseImages) -> CaseImages:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from medgen.report.drawing import BLACK, GREY, WHITE, draw_colour_bar, new_figure
 from medgen.report.overlays import Overlay, draw_overlay, explain_candidates, explain_overlay
+from medgen.report.ranges import error_limit, robust_range, slice_range
 from medgen.report.slices import PLANES, CaseImages, Plane, fullest_slice, picture
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ class _Panel(NamedTuple):
     volume: NDArray[Any]
     limits: tuple[float, float]
     colours: str = "gray"
-    kind: Literal["input", "value", "error"] = "input"
+    kind: Literal["input", "value", "error", "spread"] = "input"
+    unit: str = ""
     overlay: Overlay | None = None
 
 
@@ -59,10 +61,11 @@ class _Row(NamedTuple):
 def montage(images: CaseImages, *, title: str, window: tuple[float, float] | None = CT_WINDOW) -> Figure:
     """Draw one case in radiological convention (the patient's right on the left), voxels in their proportions.
 
-    Images have a row for each plane and a column for each volume, the last one the error; planes go through the middle
-    of the body. Label maps have the outlines of truth and prediction over an input, and the voxels that are right,
-    missed and invented over another; planes go where most of the structure is. A detection map, which has a target, has
-    the one slice with most of the target: the inputs plain above, and below with the candidates.
+    Images have a row for each plane and a column for each volume, the last ones the error and where the prediction is
+    unsure; planes go through the middle of the body. Label maps have the outlines of truth and prediction over an
+    input, and the voxels that are right, missed and invented over another; planes go where most of the structure is. A
+    detection map, which has a target, has the one slice with most of the target: the inputs plain above, and below with
+    the candidates.
 
     Args:
         images: the volumes.
@@ -78,12 +81,12 @@ def montage(images: CaseImages, *, title: str, window: tuple[float, float] | Non
     panels = _label_panels(images) if images.classes else _value_panels(images, window)
     centre = _middle(images)
     rows = [_Row(plane, centre[plane.axis], panels) for plane in PLANES]
-    figure, lowest = _grid(images, rows, title, _LABELS if images.classes else _VALUES)
+    figure, lowest = _grid(images, rows, title, _LABELS if images.classes and not images.spreads else _VALUES)
     for axes, shown, panel in lowest:
         if panel.overlay:
             explain_overlay(axes, panel.overlay, several=len(images.classes) > 1)
         elif panel.kind != "input":
-            _explain_values(figure, axes, shown, panel, images.unit)
+            _explain_values(figure, axes, shown, panel)
     return figure
 
 
@@ -91,7 +94,7 @@ def _lesion_montage(images: CaseImages, target: NDArray[np.bool_], title: str) -
     plane = images.acquired
     index = fullest_slice(target, plane.axis)
     plain = [
-        panel._replace(limits=_slice_range(picture(panel.volume, plane.axis, index)))
+        panel._replace(limits=slice_range(picture(panel.volume, plane.axis, index)))
         for panel in _inputs(images) or [_blank(images)]
     ]
     marked = [panel._replace(title="", overlay="candidates") for panel in plain]
@@ -145,12 +148,12 @@ def _label_panels(images: CaseImages) -> list[_Panel]:
     below = inputs or [_blank(images)]
     outlined = below[0]._replace(title=f"{below[0].title}, outlines".strip(", "), overlay="contours")
     compared = below[-1]._replace(title=f"{below[-1].title}, agreement".strip(", "), overlay="agreement")
-    return [*inputs, outlined, *([] if images.truth is None else [compared])]
+    return [*inputs, outlined, *([] if images.truth is None else [compared]), *_spread_panels(images)]
 
 
 def _inputs(images: CaseImages) -> list[_Panel]:
     return [
-        _Panel(_NAMES.get(role, role.upper()), volume, _robust_range(volume)) for role, volume in images.inputs.items()
+        _Panel(_NAMES.get(role, role.upper()), volume, robust_range(volume)) for role, volume in images.inputs.items()
     ]
 
 
@@ -160,17 +163,29 @@ def _blank(images: CaseImages) -> _Panel:
 
 def _value_panels(images: CaseImages, window: tuple[float, float] | None) -> list[_Panel]:
     panels = _inputs(images)
-    window = window or _robust_range(images.reference)
+    window = window or robust_range(images.reference)
     name = "CT" if images.unit == "HU" else "image"
-    panels.append(_Panel(f"synthetic {name}", images.prediction, window, kind="value"))
+    panels.append(_Panel(f"synthetic {name}", images.prediction, window, kind="value", unit=images.unit))
     if images.truth is not None:
-        error = (images.prediction - images.truth).astype(np.float32)
-        if images.mask is not None:
-            error = np.where(images.mask > 0, error, np.nan)
+        error = _counted((images.prediction - images.truth).astype(np.float32), images)
         limit = error_limit(error)
-        panels.append(_Panel(f"true {name}", images.truth, window, kind="value"))
-        panels.append(_Panel("error (synthetic − true)", error, (-limit, limit), "berlin", "error"))
+        panels.append(_Panel(f"true {name}", images.truth, window, kind="value", unit=images.unit))
+        panels.append(_Panel("error (synthetic − true)", error, (-limit, limit), "berlin", "error", images.unit))
+    return [*panels, *_spread_panels(images)]
+
+
+def _spread_panels(images: CaseImages) -> list[_Panel]:
+    panels = []
+    for title, volume, unit, limit in images.spreads:
+        shown = _counted(volume.astype(np.float32), images)
+        end = error_limit(shown) if limit is None else limit
+        panels.append(_Panel(title, shown, (0.0, end), "inferno", "spread", unit))
     return panels
+
+
+def _counted(values: NDArray[Any], images: CaseImages) -> NDArray[Any]:
+    """Values in the mask, where they count; NaN outside."""
+    return values if images.mask is None else np.where(images.mask > 0, values, np.float32(np.nan))
 
 
 def cropped(images: CaseImages) -> CaseImages:
@@ -190,40 +205,10 @@ def _body(images: CaseImages) -> NDArray[np.bool_]:
     if images.mask is not None:
         return np.asarray(images.mask > 0)
     if images.classes:
-        bright = (volume > _DARK * _robust_range(volume)[1] for volume in images.inputs.values())
+        bright = (volume > _DARK * robust_range(volume)[1] for volume in images.inputs.values())
         return np.asarray(np.logical_or.reduce([images.prediction > 0, *bright]))
     reference = images.reference
     return np.asarray(reference > (-300 if images.unit == "HU" else 0))
-
-
-def error_limit(error: NDArray[Any]) -> float:
-    """The end of the symmetric colour scale of an error map: a round number that 2 % of the voxels exceed.
-
-    >>> error_limit(np.linspace(-230, 230, 1001))
-    250.0
-    """
-    finite = np.abs(error[np.isfinite(error)])
-    if finite.size == 0:
-        return 100.0
-    wanted = float(np.percentile(finite, 98))
-    steps = [mantissa * 10.0**exponent for exponent in range(-3, 5) for mantissa in (1, 1.5, 2, 2.5, 3, 4, 5, 7.5)]
-    return next((step for step in steps if step >= wanted), wanted)
-
-
-def _robust_range(volume: NDArray[Any]) -> tuple[float, float]:
-    """Black at zero or the minimum, white at the 99.5th percentile of what is not background."""
-    finite = volume[np.isfinite(volume)]
-    low = float(min(0.0, finite.min())) if finite.size else 0.0
-    inside = finite[finite > low]
-    high = float(np.percentile(inside, 99.5)) if inside.size else low + 1.0
-    return low, max(high, low + 1e-6)
-
-
-def _slice_range(image: NDArray[Any]) -> tuple[float, float]:
-    """Black and white of one slice, where contrast inside an organ matters more than that between slices."""
-    finite = image[np.isfinite(image)]
-    low, high = (float(end) for end in np.percentile(finite, (0.5, 99.7))) if finite.size else (0.0, 1.0)
-    return low, max(high, low + 1e-6)
 
 
 def _middle(images: CaseImages) -> tuple[int, ...]:
@@ -255,7 +240,7 @@ def _draw(axes: Axes, panel: _Panel, row: _Row, images: CaseImages) -> Any:
         vmin=panel.limits[0],
         vmax=panel.limits[1],
         aspect=down / across,
-        interpolation="nearest" if panel.kind == "error" else "bilinear",
+        interpolation="nearest" if panel.kind in {"error", "spread"} else "bilinear",
     )
     if panel.overlay:
         prediction = picture(images.prediction, row.plane.axis, row.place)
@@ -280,14 +265,19 @@ def _mark_sides(axes: Axes, plane: Plane, oriented: bool) -> None:
         text.set_path_effects([edge])
 
 
-def _explain_values(figure: Figure, axes: Axes, shown: Any, panel: _Panel, unit: str) -> None:
+def _explain_values(figure: Figure, axes: Axes, shown: Any, panel: _Panel) -> None:
     """A colour bar below the picture of ``axes``."""
     box, total = axes.get_position(), float(figure.get_figheight())
     place = (box.x0 + 0.12 * box.width, 0.36 / total, 0.76 * box.width, 0.085 / total)
     low, high = panel.limits
-    ticks = {low: _readable(low), (low + high) / 2: _readable((low + high) / 2), high: f"{_readable(high)} {unit}"}
-    draw_colour_bar(figure, shown, place, ticks, extend="both" if panel.kind == "error" else "neither")
+    ticks = {
+        low: _readable(low),
+        (low + high) / 2: _readable((low + high) / 2),
+        high: f"{_readable(high)} {panel.unit}",
+    }
+    extend = {"error": "both", "spread": "max"}.get(panel.kind, "neither")
+    draw_colour_bar(figure, shown, place, ticks, extend=extend)
 
 
 def _readable(value: float) -> str:
-    return f"{value:g}".replace("-", "−")
+    return f"{value:.4g}".replace("-", "−")

@@ -18,13 +18,14 @@ from medgen.report.drawing import Picture
 from medgen.report.figures import case_columns, compared_columns
 from medgen.report.health import health_panel
 from medgen.report.sources import Sources
+from medgen.report.uncertainty import SHOWN, regions
 
 _DETECTION = ("auroc", "ap", "score", "sensitivity_at_1")
 _SEGMENTATION = ("dice", "hd95", "nsd", "lesion_f1")
 
 MARK = " · medgen report</title>"
 """In the head of every report."""
-KINDS = ("case", "scores", "health", "training")
+KINDS = ("case", "scores", "uncertainty", "health", "training")
 
 
 class Cell(NamedTuple):
@@ -83,6 +84,8 @@ def render_page(sources: Sources, figures: Sequence[Picture]) -> str:
         details=[(m.label, m is sources.main, _case_rows(m, all_columns)) for m in reversed(sources.methods)],
         figures={kind: [figure for figure in figures if figure.kind == kind] for kind in KINDS},
         all_figures=figures,
+        regions=[(row, _cells(row.method, sources, row.columns)) for row in regions(sources.methods)],
+        measures=SHOWN,
         samples=sources.samples,
         judgements=sources.judgements,
         health=health_panel(sources.validations, sources.keep),

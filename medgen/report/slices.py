@@ -28,6 +28,22 @@ PLANES = (
 )
 
 
+class Spread(NamedTuple):
+    """A map of how unsure a prediction is.
+
+    Attributes:
+        title: what it shows.
+        volume: (X, Y, Z), not negative.
+        unit: of its values.
+        limit: end of the colour scale; None: a round number that few voxels exceed.
+    """
+
+    title: str
+    volume: NDArray[Any]
+    unit: str
+    limit: float | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class CaseImages:
     """The volumes of one case on the RAS+ grid of its prediction, each (X, Y, Z).
@@ -44,6 +60,7 @@ class CaseImages:
         affine: (4, 4) voxel index to RAS+ mm.
         least_grade: of a detection map, the lowest grade of a lesion that should be found.
         target: of a detection map, bool, the lesion or candidate that the picture is about.
+        spreads: where the prediction is unsure.
     """
 
     inputs: Mapping[str, NDArray[Any]]
@@ -57,6 +74,7 @@ class CaseImages:
     affine: Floats = field(default_factory=lambda: np.eye(4))
     least_grade: int = 1
     target: NDArray[np.bool_] | None = None
+    spreads: tuple[Spread, ...] = ()
 
     @property
     def reference(self) -> NDArray[Any]:
@@ -94,6 +112,7 @@ class CaseImages:
             truth=cut(self.truth),
             mask=cut(self.mask),
             target=cut(self.target),
+            spreads=tuple(each._replace(volume=each.volume[box]) for each in self.spreads),
         )
 
 

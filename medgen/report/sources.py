@@ -35,7 +35,8 @@ from medgen.report.samples import (
 from medgen.report.warned import Warned, read_warned
 
 MAP_ENDINGS = ("_detection_map.nii.gz", "_detection_map.nii", "_detection_map.mha")
-_BESIDES = ("probability_", "detection_map.")  # other files of a case in the folder of its prediction
+_BESIDES = ("probability_", "detection_map.", "sd_", "entropy.")
+"""Other files of a case in the folder of its prediction."""
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,13 @@ class Warned:
         phantoms: a sentence on a model that learnt from phantoms; empty for one that did not, or is not known to.
         cases: by case, the warnings that its prediction came with.
         predicted: how many predictions there are.
+        coverage: nominal, of their intervals; None where they have none.
     """
 
     phantoms: str = ""
     cases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     predicted: int = 0
+    coverage: float | None = None
 
 
 def read_warned(folder: Path) -> Warned:
@@ -37,7 +39,8 @@ def read_warned(folder: Path) -> Warned:
     notice = prediction.get("model", {}).get("phantoms") or next(filter(None, map(phantom_notice, models)), "")
     cases = [case for case in prediction.get("cases", ()) if case.get("status") != "failed"]
     warned = {case["case"]: tuple(case["warnings"]) for case in cases if case.get("warnings")}
-    return Warned(notice, warned, len(cases))
+    coverage = (prediction.get("interval") or {}).get("coverage")
+    return Warned(notice, warned, len(cases), float(coverage) if isinstance(coverage, int | float) else None)
 
 
 def _read(path: Path) -> dict[str, Any]:

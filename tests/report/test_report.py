@@ -18,8 +18,9 @@ from medgen.report.columns import Column, in_order
 from medgen.report.content import read_curves, read_manifest, read_scores
 from medgen.report.drawing import draw_curve, new_figure
 from medgen.report.images import load_images
-from medgen.report.montage import cropped, error_limit, montage
+from medgen.report.montage import cropped, montage
 from medgen.report.page import render_page
+from medgen.report.ranges import error_limit
 from medgen.report.slices import CaseImages, picture
 from medgen.report.sources import choose_cases, find_sources
 from medgen.report.warned import Warned, read_warned

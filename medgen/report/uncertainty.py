@@ -1,0 +1,176 @@
+"""How sure a method is, and whether rightly: coverage and width of its intervals, and the curves of its deviations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from medgen.errors import InputError
+from medgen.metrics import intervals, uncertainty
+from medgen.report.columns import Column
+from medgen.report.content import MethodScores
+from medgen.report.drawing import Theme, draw_curve, draw_legend, new_figure, style_axes
+from medgen.report.runs import scored_by
+from medgen.types import Floats
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+METRICS = frozenset({**uncertainty.UNITS, **intervals.UNITS})
+"""Scores that have a place of their own in a report, apart from those of the images."""
+COVERAGE, WIDTH = "interval_coverage", "interval_width"
+SHOWN = tuple(map(Column.of, (COVERAGE, WIDTH, "ause", "sd_error_correlation", "mean_sd")))
+"""Columns of the table."""
+_TISSUES = {"all": "all voxels", "air": "air", "soft": "soft tissue", "bone": "bone"}
+
+
+class Region(NamedTuple):
+    """One row of the table: a method in all voxels, or in the voxels of one tissue of the true image."""
+
+    method: MethodScores
+    name: str
+    nominal: str
+    columns: Sequence[Column]
+
+
+def nominal_of(method: MethodScores) -> float | None:
+    """The share of the voxels that its intervals should hold; None where the scores do not say it."""
+    share = _interval(method).get("coverage")
+    return float(share) if isinstance(share, int | float) else None
+
+
+def _interval(method: MethodScores) -> Mapping[str, Any]:
+    found = scored_by(method).get("interval")
+    return found if isinstance(found, Mapping) else {}
+
+
+def with_uncertainty(methods: Sequence[MethodScores]) -> list[MethodScores]:
+    """The methods whose standard deviations or intervals were scored."""
+    return [method for method in methods if METRICS & set(method.summary)]
+
+
+def regions(methods: Sequence[MethodScores]) -> list[Region]:
+    """The rows of the table: of each method all voxels, then each tissue."""
+    rows = []
+    for method in with_uncertainty(methods):
+        nominal, plain = nominal_of(method), "" if _interval(method).get("calibrated") else ", not calibrated"
+        for tissue, name in _TISSUES.items():
+            keys = [column.key if tissue == "all" else f"{column.key}_{tissue}" for column in SHOWN]
+            if any(key in method.summary for key in keys):
+                text = "–" if nominal is None or keys[0] not in method.summary else SHOWN[0].text(nominal) + plain
+                rows.append(Region(method, name, text, [Column.of(key) for key in keys]))
+    return rows
+
+
+def interval_columns(methods: Sequence[MethodScores]) -> list[Column]:
+    """Coverage and width in all voxels and by tissue, as far as a method has them."""
+    keys = [key for key in intervals.UNITS if any(key in method.summary for method in methods)]
+    return [Column.of(key) for key in keys]
+
+
+def having_curve(methods: Sequence[MethodScores], curve: str) -> list[MethodScores]:
+    """The methods whose scores have the curve ``sparsification`` or ``accept_reject`` with two points or more."""
+    across = {"sparsification": "removed", "accept_reject": "accepted"}[curve]
+    return [method for method in methods if curve in method.details and len(_values(method, curve, across)) > 1]
+
+
+def sparsification_chart(methods: Sequence[MethodScores], theme: Theme) -> Figure:
+    """The error of the voxels that are left, by tissue: a curve for each method, dashed if removed by the error itself.
+
+    Args:
+        methods: with the curves that ``medgen evaluate synthesis`` stores.
+        theme: colours.
+
+    Raises:
+        InputError: the curves are damaged.
+    """
+    curves = {name for method in methods for name in method.details["sparsification"]}
+    tissues = {key: name for key, name in _TISSUES.items() if key in curves}
+    figure = new_figure(2.75 * max(2, len(tissues)) + 0.4, 2.9, background=theme.background)
+    grid = figure.subplots(1, len(tissues), squeeze=False, sharey=True)[0]
+    for axes, (tissue, name) in zip(grid, tissues.items(), strict=True):
+        up = "error left, of that of all" if axes is grid[0] else ""
+        style_axes(axes, name[0].upper() + name[1:], theme, "share of voxels removed", up)
+        for number, method in enumerate(methods):
+            if tissue not in method.details["sparsification"]:
+                continue
+            colour = theme.series[number % len(theme.series)]
+            removed = _values(method, "sparsification", "removed")
+            for key, label, style in (("error", method.label, "solid"), ("oracle", "by the true error", "dashed")):
+                left = _values(method, "sparsification", tissue, key)
+                draw_curve(axes, removed, left, colour, label=label, dots=False, style=style)
+    grid[0].set_ylim(bottom=0)  # of all, since they share the axis
+    draw_legend(grid[0], theme)
+    figure.tight_layout(pad=0.9, w_pad=1.2)
+    return figure
+
+
+def accept_reject_chart(methods: Sequence[MethodScores], theme: Theme) -> Figure:
+    """The mean error of the accepted cases against their share, and that of all cases: a curve for each method.
+
+    Args:
+        methods: with the curves that ``medgen evaluate synthesis`` stores.
+        theme: colours.
+
+    Raises:
+        InputError: the curves are damaged.
+    """
+    figure = new_figure(11.0, 3.0, background=theme.background)
+    axes = figure.subplots()
+    style_axes(axes, "", theme, "share of cases accepted, the surest first", Column.of("mae").titled)
+    for number, method in enumerate(methods):
+        colour = theme.series[number % len(theme.series)]
+        accepted, error = (_values(method, "accept_reject", key) for key in ("accepted", "mae"))
+        draw_curve(axes, accepted, error, colour, label=method.label)
+        axes.axhline(error[-1], color=colour, linewidth=0.8, linestyle=":")
+    axes.set_xlim(0, 1.03)
+    draw_legend(axes, theme)
+    figure.tight_layout(pad=0.9)
+    return figure
+
+
+def charts_of(methods: Sequence[MethodScores]) -> dict[str, tuple[str, str, Callable[[Theme], Figure]]]:
+    """The charts that the scores allow, by the name of their file: heading, caption and function."""
+    from medgen.report.charts import score_chart
+
+    found: dict[str, tuple[str, str, Callable[[Theme], Figure]]] = {}
+    scored = with_uncertainty(methods)
+    if columns := interval_columns(scored):
+        shares = {nominal for method in scored if (nominal := nominal_of(method)) is not None}
+        line = ", the dotted line the nominal share" if len(shares) == 1 else ""
+        marks = {column.key: share for column in columns if column.key.startswith(COVERAGE) for share in shares}
+        found["intervals"] = (
+            "Coverage and width of the intervals",
+            f"A dot is a case, a diamond the mean, the bar its 95 % interval{line}. Tissues are those of the true CT.",
+            lambda theme: score_chart(scored, columns, theme, marks=marks if len(shares) == 1 else {}),
+        )
+    if sparse := having_curve(scored, "sparsification"):
+        found["sparsification"] = (
+            "Sparsification",
+            "Mean absolute error of the voxels that are left when those with the largest standard deviation are "
+            "removed, over that of all; dashed if those with the largest error are. The nearer the two, the better the "
+            "standard deviation tells where the error is. Mean over the cases.",
+            lambda theme: sparsification_chart(sparse, theme),
+        )
+    if gated := having_curve(scored, "accept_reject"):
+        found["accept_reject"] = (
+            "Accepted and rejected cases",
+            "Mean error of the cases that are accepted when the gate takes those with the smallest mean standard "
+            "deviation. Dotted: of all cases. A curve that rises says that the gate rejects the worse ones.",
+            lambda theme: accept_reject_chart(gated, theme),
+        )
+    return found
+
+
+def _values(method: MethodScores, *keys: str) -> Floats:
+    """The numbers of a curve; null is NaN."""
+    values: Any = method.details
+    try:
+        for key in keys:
+            values = values[key]
+        return np.array([np.nan if value is None else float(value) for value in values])
+    except (KeyError, TypeError, ValueError) as error:
+        problem = f"the scores '{method.name}' hold no curves ({type(error).__name__}: {error})"
+        raise InputError(problem, fix="write them again with 'medgen evaluate synthesis'") from None
