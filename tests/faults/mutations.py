@@ -273,8 +273,8 @@ MUTATIONS = (
     ),
     Mutation(
         "a file that exists is overwritten unasked",
-        "medgen/volume/writing.py",
-        "    if path.exists() and not overwrite:\n",
+        "medgen/files.py",
+        "    if Path(path).exists() and not overwrite:\n",
         "    if False:\n",
         ("tests/volume/test_writing.py::test_output_that_exists_is_kept_unless_told",),
     ),
