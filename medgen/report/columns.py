@@ -104,6 +104,7 @@ _COLUMNS = {
         Column("interval_coverage", "coverage", "", "", 3),
         Column("interval_width", "interval width", "HU", "lower", 1),
         Column("ause", "AUSE", "", "lower", 3),
+        Column("ece", "ECE", "", "lower", 3),
         Column("dice", "Dice", "", "higher", 3),
         Column("hd95", "HD95", "mm", "lower", 2),
         Column("nsd", "NSD", "", "higher", 3),

@@ -19,7 +19,7 @@ from medgen.metrics.resampling import FEWEST
 
 Series = tuple[NDArray[np.int64], NDArray[np.float64]]
 """Steps and values of one curve."""
-_DETAILS = ("curves", "findings", "sparsification", "accept_reject")
+_DETAILS = ("curves", "findings", "sparsification", "accept_reject", "gate", "reliability")
 
 _NAMES = {
     "adabn": "AdaBN",
@@ -80,7 +80,7 @@ class MethodScores:
         failed: by case without scores, the reason.
         notes: of the evaluation.
         settings: what the numbers depend on.
-        details: of a detection its curves and findings, of standard deviations their curves.
+        details: of a detection its curves and findings, of standard deviations and probabilities their curves.
         written: when the file was written, in seconds since 1970.
         task: ``synthesis``, ``segmentation`` or ``detection``.
         beside: whether it is a baseline that was scored beside the predictions.

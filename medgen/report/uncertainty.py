@@ -18,8 +18,8 @@ from medgen.types import Floats
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-METRICS = frozenset({**uncertainty.UNITS, **intervals.UNITS})
-"""Scores that have a place of their own in a report, apart from those of the images."""
+METRICS = frozenset({**uncertainty.SCORE, **uncertainty.UNITS, **intervals.UNITS})
+"""Scores of images that have a place of their own in a report, apart from those of the values."""
 COVERAGE, WIDTH = "interval_coverage", "interval_width"
 SHOWN = tuple(map(Column.of, (COVERAGE, WIDTH, "ause", "sd_error_correlation", "mean_sd")))
 """Columns of the table."""
@@ -110,6 +110,8 @@ def sparsification_chart(methods: Sequence[MethodScores], theme: Theme) -> Figur
 def accept_reject_chart(methods: Sequence[MethodScores], theme: Theme) -> Figure:
     """The mean error of the accepted cases against their share, and that of all cases: a curve for each method.
 
+    A vertical line is at the share that the gate of ``predict`` accepted, where it gave verdicts.
+
     Args:
         methods: with the curves that ``medgen evaluate synthesis`` stores.
         theme: colours.
@@ -125,9 +127,42 @@ def accept_reject_chart(methods: Sequence[MethodScores], theme: Theme) -> Figure
         accepted, error = (_values(method, "accept_reject", key) for key in ("accepted", "mae"))
         draw_curve(axes, accepted, error, colour, label=method.label)
         axes.axhline(error[-1], color=colour, linewidth=0.8, linestyle=":")
+        if (share := _accepted(method)) is not None:
+            axes.axvline(share, color=colour, linewidth=1.1, linestyle="--")
     axes.set_xlim(0, 1.03)
     draw_legend(axes, theme)
     figure.tight_layout(pad=0.9)
+    return figure
+
+
+def reliability_chart(methods: Sequence[MethodScores], theme: Theme) -> Figure:
+    """The frequency of a class against its probability: a panel for each class, a curve for each method.
+
+    Args:
+        methods: with the tables that ``medgen evaluate segmentation`` stores.
+        theme: colours.
+
+    Raises:
+        InputError: the tables are damaged.
+    """
+    classes = list(dict.fromkeys(name for method in methods for name in method.details["reliability"]))
+    across = min(4, len(classes))
+    down = -(-len(classes) // across)
+    figure = new_figure(11.0, 3.0 * down, background=theme.background)
+    grid = figure.subplots(down, across, squeeze=False)
+    for axes in grid.flat[len(classes) :]:
+        axes.set_visible(False)
+    for axes, name in zip(grid.flat, classes, strict=False):
+        style_axes(axes, name, theme, "probability", "frequency in the truth")
+        axes.plot([0, 1], [0, 1], color=theme.quiet, linewidth=0.8, linestyle=":")
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_ylim(-0.02, 1.02)
+        for number, method in enumerate(methods):
+            if name in method.details["reliability"]:
+                said, true = (_values(method, "reliability", name, key) for key in ("probability", "frequency"))
+                draw_curve(axes, said, true, theme.series[number % len(theme.series)], label=method.label)
+    draw_legend(grid[0, 0], theme)
+    figure.tight_layout(pad=0.9, w_pad=1.2)
     return figure
 
 
@@ -158,10 +193,28 @@ def charts_of(methods: Sequence[MethodScores]) -> dict[str, tuple[str, str, Call
         found["accept_reject"] = (
             "Accepted and rejected cases",
             "Mean error of the cases that are accepted when the gate takes those with the smallest mean standard "
-            "deviation. Dotted: of all cases. A curve that rises says that the gate rejects the worse ones.",
+            "deviation. Dotted: of all cases; dashed: the share that the gate of the model accepts. A curve that rises "
+            "says that the gate rejects the worse ones.",
             lambda theme: accept_reject_chart(gated, theme),
         )
+    if reliable := [method for method in methods if method.details.get("reliability")]:
+        found["reliability"] = (
+            "Reliability of the probabilities",
+            "How often a voxel has the class, against its probability, in ten bins; on the dotted line where the "
+            "probabilities are right, below it where the method is too sure. Mean over the cases.",
+            lambda theme: reliability_chart(reliable, theme),
+        )
     return found
+
+
+def _accepted(method: MethodScores) -> float | None:
+    """The share of the scored cases that the gate accepted; None where it gave no verdicts."""
+    sides = method.details.get("gate") or {}
+    try:
+        accepted, rejected = (int(sides[side]["mae"]["n"]) for side in ("accepted", "rejected")) if sides else (0, 0)
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(method, error, "synthesis") from None
+    return accepted / (accepted + rejected) if accepted + rejected else None
 
 
 def _values(method: MethodScores, *keys: str) -> Floats:
@@ -172,5 +225,9 @@ def _values(method: MethodScores, *keys: str) -> Floats:
             values = values[key]
         return np.array([np.nan if value is None else float(value) for value in values])
     except (KeyError, TypeError, ValueError) as error:
-        problem = f"the scores '{method.name}' hold no curves ({type(error).__name__}: {error})"
-        raise InputError(problem, fix="write them again with 'medgen evaluate synthesis'") from None
+        raise _damaged(method, error, "segmentation" if keys[0] == "reliability" else "synthesis") from None
+
+
+def _damaged(method: MethodScores, error: Exception, command: str) -> InputError:
+    problem = f"the scores '{method.name}' hold no curves ({type(error).__name__}: {error})"
+    return InputError(problem, fix=f"write them again with 'medgen evaluate {command}'")

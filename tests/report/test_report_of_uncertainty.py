@@ -150,6 +150,33 @@ def test_intervals_that_were_not_calibrated_say_so(study):
     assert regions(changed(study, change))[0].nominal == "0.900, not calibrated"
 
 
+def test_the_share_that_the_gate_accepts_is_marked(study):
+    def change(content):
+        content["gate"] = {"accepted": {"mae": {"n": 2}}, "rejected": {"mae": {"n": 1}}}
+
+    axes = accept_reject_chart(changed(study, change), LIGHT).axes[0]
+    assert [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"] == [pytest.approx(2 / 3)]
+    damaged = changed(study, lambda content: content.update(gate={"accepted": {}}))
+    with pytest.raises(InputError, match="hold no curves"):
+        accept_reject_chart(damaged, LIGHT)
+
+
+def test_the_probabilities_of_classes_have_a_chart(tmp_path):
+    row = {"case": "p1", "dice_lesion": 0.5, "ece_lesion": 0.1}
+    summary = {key: {"mean": row[key], "n": 1} for key in ("dice_lesion", "ece_lesion")}
+    table = {"probability": [0.05, None, 0.9], "frequency": [0.0, None, 0.6], "share": [0.9, 0.0, 0.1]}
+    scores = {"task": "segmentation", "cases": [row], "summary": summary, "settings": {"classes": {"lesion": [1]}}}
+    write_json(tmp_path / "scores.json", {**scores, "reliability": {"lesion": table}})
+    sources = find_sources(tmp_path)
+    assert [column.heading for column in compared_columns(sources)] == ["Dice lesion", "ECE lesion"]
+    (axes,) = charts_of(sources.methods)["reliability"][2](LIGHT).axes
+    np.testing.assert_array_equal(axes.lines[1].get_ydata(), [0.0, np.nan, 0.6])
+    text = text_of(write_report(tmp_path).read_text())
+    assert "Uncertainty Reliability of the probabilities" in text
+    assert "nominal coverage" not in text
+    assert (tmp_path / "figures/reliability.png").is_file()
+
+
 def test_damaged_curves_are_named(study):
     methods = changed(study, lambda content: content["sparsification"]["all"].pop("oracle"))
     with pytest.raises(InputError, match="the scores 'cvae' hold no curves") as error:
