@@ -112,7 +112,8 @@ def test_the_table_counts_misses_once_and_what_does_not_apply(text):
 
 def test_pictures_are_written(study, text):
     names = sorted(path.name for path in (study / "figures").iterdir())
-    assert names == ["case_good.png", "case_miss.png", "case_poor.png", "cases.png", "scores.png", "training.png"]
+    shown = ["case_good", "case_miss", "case_poor", "cases", "reliability", "scores", "training"]
+    assert names == [f"{name}.png" for name in shown]
 
 
 def test_one_case_of_one_method_gets_no_chart(study):
