@@ -65,7 +65,7 @@ class Config(AutoencoderConfig):
     """l, of the discriminator; its first halves the grid once. Deeper ones left a grid in images of phantoms."""
     variance: Literal["one", "optimal"] = "optimal"
     """s^2 of the likelihood of the maps; one is published."""
-    gamma: NonNegativeFloat = 3e-3
+    gamma: NonNegativeFloat = 0.02
     """Weight of ``L_llike``, which is a sum over all numbers of the maps, beside ``-L_GAN`` in the decoder."""
     beta: NonNegativeFloat = 1.0
     """Weight of ``L_prior``; 1 is published."""
@@ -79,7 +79,7 @@ class Config(AutoencoderConfig):
     margin: PositiveFloat | None = None
     """Where a loss is lower than the equilibrium by more, the discriminator makes no step; where one is higher by more,
     the decoder makes none; if that leaves none, both do. Null: both always. 0.35 is published."""
-    discriminator_width: PositiveInt = 32
+    discriminator_width: PositiveInt = 16
     """Channels of the finest maps of the discriminator; they double with each halving, up to 8 times as many."""
     norm: Norm = "none"
     """Normalisation of the discriminator, but for its first layer; batch is published."""
@@ -89,8 +89,8 @@ class Config(AutoencoderConfig):
     """Adam with moments 0.5 and 0.99, or RMSprop; of all networks."""
     learning_rate: PositiveFloat = 1e-3
     """Of encoder and decoder."""
-    discriminator_learning_rate: PositiveFloat | None = 2.5e-4
-    """Null is that of the others. With a slow discriminator the maps, in which images are compared, change slowly."""
+    discriminator_learning_rate: PositiveFloat | None = None
+    """Null is that of the others."""
 
     @model_validator(mode="before")
     @classmethod

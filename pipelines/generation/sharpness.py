@@ -55,13 +55,16 @@ class Row(NamedTuple):
 
 ROWS = {
     "vae": Row("vae", "VAE", {}, 1300),
-    "vae_gan": Row("vae_gan", "VAE/GAN", {}, 400),
+    "vae_gan": Row("vae_gan", "VAE/GAN", {}, 550),
     "adversarial_autoencoder": Row("adversarial_autoencoder", "AAE", {}, 1250),
     "alpha_gan": Row("alpha_gan", "alpha-GAN", {}, 400),
 }
 TRIALS = {
     f"layer {layer}, gamma {gamma:g}, rate {rate:g}": Row(
-        "vae_gan", "", {"layer": layer, "gamma": gamma, "discriminator_learning_rate": rate}, steps
+        "vae_gan",
+        "",
+        {"layer": layer, "gamma": gamma, "discriminator_learning_rate": rate, "discriminator_width": 32},
+        steps,
     )
     for layer, gamma, rate, steps in ((2, 1e-3, 1e-3, 300), (2, 1e-2, 1e-3, 300), (1, 3e-3, 2.5e-4, 400))
 }
