@@ -65,7 +65,7 @@ class Config(AutoencoderConfig):
     """l, of the discriminator; its first halves the grid once. Deeper ones left a grid in images of phantoms."""
     variance: Literal["one", "optimal"] = "optimal"
     """s^2 of the likelihood of the maps; one is published."""
-    gamma: NonNegativeFloat = 0.02
+    gamma: NonNegativeFloat = 0.01
     """Weight of ``L_llike``, which is a sum over all numbers of the maps, beside ``-L_GAN`` in the decoder."""
     beta: NonNegativeFloat = 1.0
     """Weight of ``L_prior``; 1 is published."""
@@ -89,8 +89,9 @@ class Config(AutoencoderConfig):
     """Adam with moments 0.5 and 0.99, or RMSprop; of all networks."""
     learning_rate: PositiveFloat = 1e-3
     """Of encoder and decoder."""
-    discriminator_learning_rate: PositiveFloat | None = None
-    """Null is that of the others."""
+    discriminator_learning_rate: PositiveFloat | None = 2.5e-4
+    """Null is that of the others. With a slow discriminator the maps, in which images are compared, change slowly; with
+    that of the others and ``gamma`` 0.02 it won."""
 
     @model_validator(mode="before")
     @classmethod
