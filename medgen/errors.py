@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -85,3 +87,27 @@ class Preempted(MedgenError):
     """The run was stopped on request; its state is saved and it can be resumed."""
 
     exit_code = 75
+
+
+_CONTENT = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What code raises that meets another value than the one that was written."""
+
+
+@contextmanager
+def content_errors(what: str, *, where: str | Path, fix: str) -> Iterator[None]:
+    """Turn any error of a block that only uses the content of one file into an :class:`InputError` that names the file.
+
+    Args:
+        what: the fault, such as "the scores are damaged"; the error follows in brackets.
+        where: the file.
+        fix: how to write it again.
+    """
+    try:
+        yield
+    except _CONTENT as error:
+        raise InputError(f"{what} ({_short(error)})", where=where, fix=fix) from None
+
+
+def _short(error: Exception) -> str:
+    text = str(error)
+    return f"{type(error).__name__}: {text if len(text) < 200 else f'{text[:200]} ...'}"

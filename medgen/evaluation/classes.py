@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from medgen.cases import columns_of, is_role
-from medgen.errors import InputError, UsageError
+from medgen.errors import InputError, UsageError, content_errors
 from medgen.volume import class_indices
 
 Classes = Mapping[str, Collection[int]]
@@ -155,7 +155,7 @@ def predicted_by(predictions: Path) -> PredictedBy:
     report = predictions / _REPORT
     if not report.is_file():
         return PredictedBy((), "")
-    try:
+    with content_errors("the prediction report is damaged", where=report, fix="predict again"):
         content = json.loads(report.read_text(encoding="utf-8"))
         model, known = content["model"], content.get("calibration")
         calibrated_on = {key: str(known[key]) for key in ("split", "cases_sha256")} if known else {}
@@ -166,13 +166,11 @@ def predicted_by(predictions: Path) -> PredictedBy:
             raise ValueError("no role")
         hashes = (model.get("weights_sha256"), *(model.get("ensemble_sha256") or ()))
         weights = tuple(str(each) for each in hashes if each)
-        judged = {str(row["output"]): _judged(row["measured"]) for row in content.get("cases", ()) if "measured" in row}
+        judged = {str(row["output"]): _judged(row["measured"]) for row in map(dict, content.get("cases") or ()) if "measured" in row}
         scale = content.get("interval") or {}
         interval = {"coverage": float(scale["coverage"]), "calibrated": bool(scale["calibrated"])} if scale else {}
         method = str(model.get("method") or "")
         return PredictedBy(classes, target, values, method, weights, calibrated_on, judged, interval)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise InputError("the prediction report is damaged", where=report, fix="predict again") from None
 
 
 def _judged(measured: Mapping[str, Any]) -> Judged:

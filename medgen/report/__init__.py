@@ -36,7 +36,7 @@ def write_report(
         InputError: there is nothing to report, or a file is damaged.
         StorageError: the disk is full or the folder cannot be written.
     """
-    from medgen.files import atomic_path, require_text_result
+    from medgen.files import atomic_path, require_text_result, require_writable, storage_errors
     from medgen.report.figures import draw_figures
     from medgen.report.page import MARK, render_page
     from medgen.report.sources import find_sources
@@ -44,6 +44,7 @@ def write_report(
     folder = Path(folder)
     path = Path(output) if output is not None else folder / "report.html"
     require_text_result(path, MARK)
+    require_writable(path.parent / "figures")
     sources = find_sources(folder, cases=Path(cases) if cases is not None else None)
     for sentence in sources.missing:
         log.info("%s", sentence)
@@ -52,8 +53,11 @@ def write_report(
     figures = draw_figures(sources, progress=progress)
     beside = {path.parent / "figures" / f"{figure.name}.{figure.media}": figure.light for figure in figures}
     _require_own(beside, path)
-    with atomic_path(path) as temporary:  # before its pictures, which are known as its own by it
+    with atomic_path(path) as temporary:
         temporary.write_text(render_page(sources, figures), encoding="utf-8")
+    for place in beside:  # the page does not hold them any more: after an interruption nothing would know them as its own
+        with storage_errors(place):
+            place.unlink(missing_ok=True)
     for place, picture in beside.items():
         with atomic_path(place) as temporary:
             temporary.write_bytes(picture)
@@ -61,12 +65,18 @@ def write_report(
 
 
 def _require_own(pictures: Iterable[Path], report: Path) -> None:
-    """Refuse to replace pictures where no report stands that they could be of."""
+    """Refuse to replace pictures that no report in the folder holds byte for byte."""
     from medgen.errors import UsageError
     from medgen.files import has_mark
-    from medgen.report.page import MARK
+    from medgen.report.page import MARK, embedded
 
-    taken = next((each for each in pictures if each.exists()), None)
-    if taken and not any(page.is_file() and has_mark(page, MARK) for page in report.parent.glob("*.html")):
+    taken = [each for each in pictures if each.is_symlink() or each.exists()]
+    if not taken:
+        return
+    pages = [page for page in report.parent.glob("*.html") if page.is_file() and has_mark(page, MARK)]
+    texts = [page.read_bytes() for page in pages]
+    for picture in taken:
+        if picture.is_file() and any(embedded(picture.read_bytes()).encode() in text for text in texts):
+            continue
         fix = "move the folder 'figures', or choose another folder for -o"
-        raise UsageError("a picture of this name exists, and no report that it is of", where=taken, fix=fix)
+        raise UsageError("a picture of this name exists, and no report that it is of", where=picture, fix=fix)

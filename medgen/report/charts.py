@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from medgen.errors import InputError
 from medgen.metrics.detection import FALSE_POSITIVES, sensitivity_name
 from medgen.report.columns import Column
 from medgen.report.content import Curves, MethodScores
-from medgen.report.drawing import Theme, draw_curve, draw_legend, new_figure, style_axes
+from medgen.report.details import PANELS, curve
+from medgen.report.drawing import Theme, draw_curve, draw_legend, new_figure, plain, style_axes
 from medgen.types import Floats
 
 if TYPE_CHECKING:
@@ -25,28 +25,18 @@ _FAR = 10.0  # false positives a case beyond the end of the axis
 
 
 class _Panel(NamedTuple):
-    """One chart of a detection: the key of its curve, the key and the name of each axis, and the metric it shows."""
+    """One chart of a detection: the key of its curve, the name of each axis, and the metric it shows."""
 
     curve: str
     title: str
-    across: tuple[str, str]
-    up: tuple[str, str]
+    across: str
+    up: str
     metric: str
 
 
-_ROC = _Panel(
-    "roc", "ROC", ("false_positive_rate", "1 − specificity, cases"), ("sensitivity", "sensitivity, cases"), "auroc"
-)
-_PRECISION = _Panel(
-    "precision_recall",
-    "Precision and recall",
-    ("recall", "recall, lesions"),
-    ("precision", "precision, candidates"),
-    "ap",
-)
-_FROC = _Panel(
-    "froc", "FROC", ("false_positives", "false positives a case"), ("sensitivity", "sensitivity, lesions"), _AT_ONE
-)
+_ROC = _Panel("roc", "ROC", "1 − specificity, cases", "sensitivity, cases", "auroc")
+_PRECISION = _Panel("precision_recall", "Precision and recall", "recall, lesions", "precision, candidates", "ap")
+_FROC = _Panel("froc", "FROC", "false positives a case", "sensitivity, lesions", _AT_ONE)
 # The area that average precision sums: between two recalls the precision of the higher one holds.
 _JOINED = {"precision_recall": "steps-pre", "froc": "steps-post"}
 
@@ -178,7 +168,7 @@ def score_chart(
             _dots(axes, method, column, row, theme)
         if column.key in marks:
             axes.axvline(marks[column.key], color=theme.text, linewidth=1.1, linestyle=":")
-        axes.set_yticks(range(len(methods)), [method.label for method in methods])
+        axes.set_yticks(range(len(methods)), [plain(method.label) for method in methods])
         axes.set_ylim(len(methods) - 0.45, -0.55)
         style_axes(axes, f"{column.titled}  {column.arrow}".strip(), theme)
         axes.tick_params(axis="y", labelcolor=theme.text)
@@ -228,10 +218,10 @@ def case_chart(
         values = np.array([method.cases.get(name, {}).get(column.key, np.nan) for name in names], dtype=float)
         rows, known = np.arange(len(names)), np.isfinite(values)
         colour = theme.series[number % len(theme.series)]
-        axes.plot(values[known], rows[known], "o", color=colour, markersize=5.5, label=method.label, alpha=0.85)
+        axes.plot(values[known], rows[known], "o", color=colour, markersize=5.5, label=plain(method.label), alpha=0.85)
         absent = np.full((~known).sum(), 0.012)
         axes.plot(absent, rows[~known], "x", color=colour, markersize=5, transform=axes.get_yaxis_transform())
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), [plain(name) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     style_axes(axes, f"{column.titled}  {column.arrow}".strip(), theme)
     axes.tick_params(axis="y", labelcolor=theme.text)
@@ -249,14 +239,11 @@ def detection_chart(methods: Sequence[MethodScores], theme: Theme) -> Figure:
     Args:
         methods: with the curves that ``medgen evaluate detection`` stores.
         theme: colours.
-
-    Raises:
-        InputError: the curves are damaged.
     """
     panels = (_ROC, _PRECISION, _FROC)
     figure = new_figure(10.6, 3.6 + 0.17 * len(methods), background=theme.background)
     for axes, panel in zip(figure.subplots(1, len(panels)), panels, strict=True):
-        style_axes(axes, panel.title, theme, panel.across[1], panel.up[1])
+        style_axes(axes, panel.title, theme, panel.across, panel.up)
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(-0.02, 1.04)
         if panel is _ROC:
@@ -277,7 +264,7 @@ def detection_chart(methods: Sequence[MethodScores], theme: Theme) -> Figure:
 
 
 def _detection_curve(axes: Axes, panel: _Panel, method: MethodScores, colour: str, *, label: str) -> None:
-    across, up = _points(method, panel)
+    across, up = (curve(method.details, "curves", panel.curve, key) for key in PANELS[panel.curve])
     if panel is _FROC and across.size:
         across, up = np.append(across, across[-1] + _FAR), np.append(up, up[-1])  # further down, nothing more is found
     draw_curve(axes, across, up, colour, label=label, dots=False, steps=_JOINED.get(panel.curve, "default"))
@@ -285,18 +272,6 @@ def _detection_curve(axes: Axes, panel: _Panel, method: MethodScores, colour: st
         rates = [rate for rate in FALSE_POSITIVES if sensitivity_name(rate) in method.summary]
         means = np.array([method.summary[sensitivity_name(rate)].mean for rate in rates], dtype=float)  # None is NaN
         axes.plot(rates, means, "o", color=colour, markersize=5)
-
-
-def _points(method: MethodScores, panel: _Panel) -> tuple[Floats, Floats]:
-    try:
-        axes = [method.details["curves"][panel.curve][key] for key, _ in (panel.across, panel.up)]
-        across, up = (np.array([np.nan if value is None else float(value) for value in axis]) for axis in axes)
-        if across.shape != up.shape:
-            raise ValueError(f"the two axes of {panel.curve} differ in length")
-    except (KeyError, TypeError, ValueError) as error:
-        problem = f"the scores '{method.name}' hold no curves ({type(error).__name__}: {error})"
-        raise InputError(problem, fix="write them again with 'medgen evaluate detection'") from None
-    return across, up
 
 
 def _with_interval(method: MethodScores, metric: str) -> str:

@@ -14,12 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgen.baselines.scoring import TITLES
-from medgen.errors import InputError
+from medgen.baselines.verdict import Versus
+from medgen.errors import InputError, content_errors
 from medgen.metrics.resampling import FEWEST
+from medgen.report.details import DETAILS, require_details, require_settings
 
 Series = tuple[NDArray[np.int64], NDArray[np.float64]]
 """Steps and values of one curve."""
-_DETAILS = ("curves", "findings", "sparsification", "accept_reject", "gate", "reliability")
+_AGAIN = "write the scores again with 'medgen evaluate'"
+_REMOVE = "remove it, or train again"
 
 _NAMES = {
     "adabn": "AdaBN",
@@ -151,58 +154,71 @@ def read_scores(path: Path, *, name: str | None = None) -> MethodScores:
         name: of the method; by default that of the file.
 
     Raises:
-        InputError: the file is not one of scores.
+        InputError: the file is not one of scores, or a part of it that a report shows is damaged.
     """
-    return _method_scores(read_json(path), name or path.stem, path)
+    content = read_json(path)
+    with content_errors("the scores are damaged", where=path, fix=_AGAIN):
+        return _method_scores(content, name or path.stem, path)
 
 
 def read_baselines(path: Path) -> list[MethodScores]:
     """The baselines in a file that ``medgen evaluate --baselines`` wrote; of another one none.
 
     Raises:
-        InputError: the file is not one of scores.
+        InputError: as of :func:`read_scores`.
     """
     content = read_json(path)
-    found = content.get("baselines") or {}
-    if not isinstance(found, dict) or not all(isinstance(each, dict) for each in found.values()):
-        raise _no_scores(path, "'baselines' is no table")
     shared = {"task": content.get("task"), "settings": content.get("settings")}
-    return [
-        replace(_method_scores({**shared, **each}, name, path), beside=True, difference=each.get("difference") or {})
-        for name, each in found.items()
-    ]
+    with content_errors("the scores of the baselines are damaged", where=path, fix=_AGAIN):
+        return [
+            replace(_method_scores({**shared, **each}, name, path), beside=True, difference=_differences(each))
+            for name, each in (content.get("baselines") or {}).items()
+        ]
+
+
+def _differences(baseline: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    """The stored differences from a baseline, those that can be used."""
+    found: dict[str, Mapping[str, Any]] = dict(baseline.get("difference") or {})
+    for each in found.values():
+        Versus.stored(0.0, 0.0, each)
+    return found
 
 
 def _method_scores(content: Mapping[str, Any], name: str, path: Path) -> MethodScores:
-    try:
-        cases = {str(row["case"]): _numbers(row) for row in content["cases"]}
-        summary = {metric: _summary(values) for metric, values in content["summary"].items()}
-        failed = {str(row["case"]): str(row["reason"]) for row in content.get("failed", ())}
-        notes = tuple(str(note) for note in content.get("notes", ()))
-    except (KeyError, TypeError, ValueError) as error:
-        raise _no_scores(path, f"{type(error).__name__}: {error}") from None
-    settings = content.get("settings")
+    """The content of a file of scores as values; an error of another kind than medgen's where it is damaged."""
+    summary = {metric: _summary(values) for metric, values in content["summary"].items()}
+    if not summary:
+        raise ValueError("'summary' has no metric")
+    settings = content.get("settings") or {}
+    details = {key: content[key] for key in DETAILS if content.get(key) is not None}
+    require_settings(settings)
+    require_details(details)
     return MethodScores(
         name,
-        cases,
+        {str(row["case"]): _numbers(row) for row in content["cases"]},
         summary,
-        failed,
-        notes,
-        settings=settings if isinstance(settings, dict) else {},
-        details={key: content[key] for key in _DETAILS if isinstance(content.get(key), dict)},
+        {str(row["case"]): str(row["reason"]) for row in content.get("failed") or ()},
+        tuple(str(note) for note in content.get("notes") or ()),
+        settings=settings,
+        details=details,
         written=path.stat().st_mtime,
         task=str(content.get("task") or ""),
     )
 
 
-def _no_scores(path: Path, why: str) -> InputError:
-    return InputError(f"the file holds no scores ({why})", where=path, fix="write it with 'medgen evaluate'")
-
-
 def read_curves(path: Path) -> dict[str, list[Curves]]:
-    """Read ``metrics.jsonl``: by stage its own curves, then those of the networks of its inner folds."""
+    """Read ``metrics.jsonl``: by stage its own curves, then those of the networks of its inner folds.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    with content_errors("the log of the training is damaged", where=path, fix=_REMOVE):
+        return _curves(path.read_text())
+
+
+def _curves(log: str) -> dict[str, list[Curves]]:
     records: dict[str, dict[str, dict[str, list[tuple[int, float]]]]] = {}
-    for line in path.read_text().splitlines():
+    for line in log.splitlines():
         try:
             record = json.loads(line)
         except ValueError:  # the last line of a run that was killed or still writes
@@ -219,8 +235,17 @@ def read_curves(path: Path) -> dict[str, list[Curves]]:
 
 
 def read_manifest(path: Path) -> dict[str, str]:
-    """The entries of the manifest ``run.json`` that readers ask for, as text."""
+    """The entries of the manifest ``run.json`` that readers ask for, as text.
+
+    Raises:
+        InputError: it is damaged.
+    """
     content = read_json(path)
+    with content_errors("the manifest of the run is damaged", where=path, fix=_REMOVE):
+        return _manifest(content)
+
+
+def _manifest(content: Mapping[str, Any]) -> dict[str, str]:
     versions = content.get("versions") or {}
     entries = {
         "device": str(content.get("device", "")),
@@ -237,8 +262,14 @@ def read_manifest(path: Path) -> dict[str, str]:
 
 
 def read_warnings(path: Path) -> tuple[str, ...]:
-    """The warnings about the model in the manifest ``run.json``."""
-    return tuple(str(text) for text in read_json(path).get("warnings") or ())
+    """The warnings about the model in the manifest ``run.json``.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    content = read_json(path)
+    with content_errors("the manifest of the run is damaged", where=path, fix=_REMOVE):
+        return tuple(str(text) for text in content.get("warnings") or ())
 
 
 def _series(points: list[tuple[int, float]]) -> Series:
@@ -252,10 +283,8 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file is not JSON, or holds something else.
     """
-    try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f"the file is not JSON: {error}", where=path, fix="write it again") from None
+    with content_errors("the file is not JSON", where=path, fix="write it again"):
+        content = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(content, dict):
         raise InputError("the file holds no JSON object", where=path, fix="write it again")
     return content

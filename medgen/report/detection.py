@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from medgen.errors import InputError
+from medgen.errors import content_errors
 from medgen.report.content import MethodScores, read_json
 from medgen.report.sources import Sources
 
@@ -91,7 +91,7 @@ def read_patients(sources: Sources) -> list[Patient]:
     """The cases with a detection map, the highest score first.
 
     Raises:
-        InputError: a list of lesions or the scores are damaged.
+        InputError: a list of lesions is damaged.
     """
     findings = _findings(sources.detection)
     patients = []
@@ -185,10 +185,11 @@ def _number(value: Any, decimals: int) -> str:
 
 def _listed(path: Path) -> tuple[Mapping[str, Any], ...]:
     """The lesions of ``<case>_lesions.json``."""
-    lesions = read_json(path).get("lesions")
-    if not isinstance(lesions, list) or not all(isinstance(each, dict) and "confidence" in each for each in lesions):
-        raise InputError("the file holds no list of lesions", where=path, fix="predict the case again")
-    return tuple(sorted(lesions, key=lambda lesion: -float(lesion["confidence"])))
+    content = read_json(path)
+    with content_errors("the list of lesions is damaged", where=path, fix="predict the case again"):
+        for lesion in content["lesions"]:
+            _number(lesion.get("volume_mm3"), 0), point(lesion.get("centre_mm"))
+        return tuple(sorted(content["lesions"], key=lambda lesion: -float(lesion["confidence"])))
 
 
 def _candidates(findings: Sequence[tuple[bool, float, float]]) -> tuple[Mapping[str, Any], ...]:
@@ -200,11 +201,7 @@ def _candidates(findings: Sequence[tuple[bool, float, float]]) -> tuple[Mapping[
 def _findings(method: MethodScores | None) -> dict[str, tuple[tuple[bool, float, float], ...]]:
     if method is None:
         return {}
-    try:
-        return {
-            str(case): tuple((bool(lesion), float(sure), float(overlap)) for lesion, sure, overlap in each)
-            for case, each in method.details.get("findings", {}).items()
-        }
-    except (AttributeError, TypeError, ValueError) as error:
-        problem = f"the findings of the scores '{method.name}' are damaged ({error})"
-        raise InputError(problem, fix="write them again with 'medgen evaluate detection'") from None
+    return {
+        str(case): tuple((bool(lesion), float(sure), float(overlap)) for lesion, sure, overlap in each)
+        for case, each in method.details.get("findings", {}).items()
+    }

@@ -70,14 +70,15 @@ def _detection(sources: Sources) -> Work:
 
 def _scores(sources: Sources) -> Work:
     # Of one detection the table and the curves suffice, and one case of one method is a row of the table.
-    if len(sources.methods) > 1 or (_most_cases(sources) > 1 and not sources.detects):
+    columns = compared_columns(sources)[:MOST_PANELS]
+    if columns and (len(sources.methods) > 1 or (_most_cases(sources) > 1 and not sources.detects)):
         marks = "A diamond is the score" if sources.detects else "A dot is a case, a diamond the mean"
         caption = (
             f"{marks}, the bar its 95 % interval. "
             "Arrows show the better direction; methods are ordered by the first metric, the worst on top."
         )
         heading = "Scores" if sources.detects else "Scores by case"
-        draw = partial(score_chart, sources.methods, compared_columns(sources)[:MOST_PANELS])
+        draw = partial(score_chart, sources.methods, columns)
         yield "scores", partial(themed, "scores", "scores", heading, caption, draw)
 
 

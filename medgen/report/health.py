@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
+from medgen.errors import content_errors
 from medgen.report.drawing import Theme, draw_curve, draw_legend, new_figure, style_axes
 from medgen.run.monitor import RULE, MonitorRecord, judge, kept_records, read_records
 from medgen.run.monitor.verdict import TOLD_APART, distance, late_layers
@@ -50,8 +51,13 @@ class HealthPanel(NamedTuple):
 
 
 def read_validations(log: Path) -> Validations:
-    """The signals of every validation in ``metrics.jsonl``; empty where there is no log or no monitor ran."""
-    return tuple(read_records(log))
+    """The signals of every validation in ``metrics.jsonl``; empty where there is no log or no monitor ran.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    with content_errors("the log of the training is damaged", where=log, fix="remove it, or train again"):
+        return tuple(read_records(log))
 
 
 def health_panel(validations: Validations, keep: str = "last") -> HealthPanel | None:

@@ -18,7 +18,7 @@ from medgen.report.drawing import Picture
 from medgen.report.figures import case_columns, compared_columns
 from medgen.report.health import health_panel
 from medgen.report.sources import Sources
-from medgen.report.uncertainty import SHOWN, regions
+from medgen.report.uncertainty import interval_columns, measures, regions
 
 _DETECTION = ("auroc", "ap", "score", "sensitivity_at_1")
 _SEGMENTATION = ("dice", "hd95", "nsd", "lesion_f1")
@@ -61,7 +61,7 @@ def render_page(sources: Sources, figures: Sequence[Picture]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["base64"] = lambda data: b64encode(data).decode("ascii")
+    environment.filters["base64"] = embedded
     columns = compared_columns(sources)
     all_columns = case_columns(sources)
     return environment.get_template("report.html.j2").render(
@@ -85,7 +85,8 @@ def render_page(sources: Sources, figures: Sequence[Picture]) -> str:
         figures={kind: [figure for figure in figures if figure.kind == kind] for kind in KINDS},
         all_figures=figures,
         regions=[(row, _cells(row.method, sources, row.columns)) for row in regions(sources.methods)],
-        measures=SHOWN,
+        measures=measures(sources.methods),
+        intervals=bool(interval_columns(sources.methods)),
         samples=sources.samples,
         judgements=sources.judgements,
         health=health_panel(sources.validations, sources.keep),
@@ -98,6 +99,11 @@ def render_page(sources: Sources, figures: Sequence[Picture]) -> str:
         manifest=sources.manifest,
         version=medgen.__version__,
     )
+
+
+def embedded(picture: bytes) -> str:
+    """A picture as the page holds it."""
+    return b64encode(picture).decode("ascii")
 
 
 def _title(sources: Sources) -> str:

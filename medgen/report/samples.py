@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from medgen.errors import InputError
+from medgen.errors import content_errors
 from medgen.evaluation.scores import NOTHING, number_text
 from medgen.files import sha256
 from medgen.inference.sample_folder import MANIFEST, NEIGHBOURS
@@ -209,15 +209,11 @@ def _read(place: Path) -> SampleFolder:
     content = read_json(place / MANIFEST)
     near = read_json(place / NEIGHBOURS) if (place / NEIGHBOURS).is_file() else None
     found = SampleFolder(place, content, near)
-    for name, told in ((MANIFEST, lambda: found.told), (NEIGHBOURS, lambda: found.copies)):
-        try:
-            told()
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise InputError(
-                f"the list of samples is damaged: {type(error).__name__}: {error}",
-                where=place / name,
-                fix="draw the samples again with 'medgen sample'",
-            ) from None
+    again = "draw the samples again with 'medgen sample'"
+    with content_errors("the list of samples is damaged", where=place / NEIGHBOURS, fix=again):
+        _ = found.copies, (near or {}).get("picture")
+    with content_errors("the list of samples is damaged", where=place / MANIFEST, fix=again):
+        _ = found.told, found.weights, list(found.pictures())
     return found
 
 
@@ -228,10 +224,11 @@ def find_judgements(folder: Path, samples: Sequence[SampleFolder]) -> tuple[Judg
     found = []
     for path in dict.fromkeys(files):
         if path.is_file() and of_samples(path):
-            content = read_json(path)
-            if not isinstance(content.get("summary"), dict):
-                raise InputError("the file holds no scores", where=path, fix="write it with 'medgen evaluate samples'")
-            found.append(Judgement(str(path.relative_to(folder)), content))
+            judgement = Judgement(str(path.relative_to(folder)), read_json(path))
+            fix = "write them again with 'medgen evaluate samples'"
+            with content_errors("the scores of samples are damaged", where=path, fix=fix):
+                _ = judgement.rows, judgement.notes, judgement.of
+            found.append(judgement)
     return tuple(found)
 
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
-from medgen.errors import InputError
 from medgen.metrics import intervals, uncertainty
 from medgen.report.columns import Column
 from medgen.report.content import MethodScores
+from medgen.report.details import TISSUES, curve
 from medgen.report.drawing import Theme, draw_curve, draw_legend, new_figure, style_axes
 from medgen.report.runs import scored_by
-from medgen.types import Floats
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,9 +18,8 @@ if TYPE_CHECKING:
 METRICS = frozenset({**uncertainty.SCORE, **uncertainty.UNITS, **intervals.UNITS})
 """Scores of images that have a place of their own in a report, apart from those of the values."""
 COVERAGE, WIDTH = "interval_coverage", "interval_width"
-SHOWN = tuple(map(Column.of, (COVERAGE, WIDTH, "ause", "sd_error_correlation", "mean_sd")))
-"""Columns of the table."""
-_TISSUES = {"all": "all voxels", "air": "air", "soft": "soft tissue", "bone": "bone"}
+SHOWN = tuple(map(Column.of, (COVERAGE, WIDTH, "coverage", "ause", "sd_error_correlation", "mean_sd")))
+"""The columns that the table can have."""
 
 
 class Region(NamedTuple):
@@ -33,6 +29,17 @@ class Region(NamedTuple):
     name: str
     nominal: str
     columns: Sequence[Column]
+
+
+def measures(methods: Sequence[MethodScores]) -> list[Column]:
+    """The columns of the table: those of :data:`SHOWN` that a method has a score of, in any voxels."""
+    known = {key for method in methods for key in method.summary}
+    return [column for column in SHOWN if known & {_key(column, tissue) for tissue in TISSUES}]
+
+
+def _key(column: Column, tissue: str) -> str:
+    """The name of a metric in the voxels of one tissue."""
+    return column.key if tissue == "all" else f"{column.key}_{tissue}"
 
 
 def nominal_of(method: MethodScores) -> float | None:
@@ -53,13 +60,14 @@ def with_uncertainty(methods: Sequence[MethodScores]) -> list[MethodScores]:
 
 def regions(methods: Sequence[MethodScores]) -> list[Region]:
     """The rows of the table: of each method all voxels, then each tissue."""
-    rows = []
+    rows, columns = [], measures(methods)
     for method in with_uncertainty(methods):
         nominal, plain = nominal_of(method), "" if _interval(method).get("calibrated") else ", not calibrated"
-        for tissue, name in _TISSUES.items():
-            keys = [column.key if tissue == "all" else f"{column.key}_{tissue}" for column in SHOWN]
+        for tissue, name in TISSUES.items():
+            keys = [_key(column, tissue) for column in columns]
             if any(key in method.summary for key in keys):
-                text = "–" if nominal is None or keys[0] not in method.summary else SHOWN[0].text(nominal) + plain
+                known = nominal is not None and _key(SHOWN[0], tissue) in method.summary
+                text = SHOWN[0].text(nominal) + plain if known else "–"
                 rows.append(Region(method, name, text, [Column.of(key) for key in keys]))
     return rows
 
@@ -70,10 +78,14 @@ def interval_columns(methods: Sequence[MethodScores]) -> list[Column]:
     return [Column.of(key) for key in keys]
 
 
-def having_curve(methods: Sequence[MethodScores], curve: str) -> list[MethodScores]:
-    """The methods whose scores have the curve ``sparsification`` or ``accept_reject`` with two points or more."""
-    across = {"sparsification": "removed", "accept_reject": "accepted"}[curve]
-    return [method for method in methods if curve in method.details and len(_values(method, curve, across)) > 1]
+def having_curve(methods: Sequence[MethodScores], name: str) -> list[MethodScores]:
+    """The methods whose scores have the curve ``sparsification`` or ``accept_reject`` with two points or more.
+
+    Of the sparsification in one of the known tissues: a case without an error has no curve at all.
+    """
+    across = {"sparsification": "removed", "accept_reject": "accepted"}[name]
+    found = [method for method in methods if name in method.details and len(curve(method.details, name, across)) > 1]
+    return [method for method in found if name == "accept_reject" or TISSUES.keys() & method.details[name].keys()]
 
 
 def sparsification_chart(methods: Sequence[MethodScores], theme: Theme) -> Figure:
@@ -82,12 +94,9 @@ def sparsification_chart(methods: Sequence[MethodScores], theme: Theme) -> Figur
     Args:
         methods: with the curves that ``medgen evaluate synthesis`` stores.
         theme: colours.
-
-    Raises:
-        InputError: the curves are damaged.
     """
     curves = {name for method in methods for name in method.details["sparsification"]}
-    tissues = {key: name for key, name in _TISSUES.items() if key in curves}
+    tissues = {key: name for key, name in TISSUES.items() if key in curves}
     figure = new_figure(2.75 * max(2, len(tissues)) + 0.4, 2.9, background=theme.background)
     grid = figure.subplots(1, len(tissues), squeeze=False, sharey=True)[0]
     for axes, (tissue, name) in zip(grid, tissues.items(), strict=True):
@@ -97,9 +106,9 @@ def sparsification_chart(methods: Sequence[MethodScores], theme: Theme) -> Figur
             if tissue not in method.details["sparsification"]:
                 continue
             colour = theme.series[number % len(theme.series)]
-            removed = _values(method, "sparsification", "removed")
+            removed = curve(method.details, "sparsification", "removed")
             for key, label, style in (("error", method.label, "solid"), ("oracle", "by the true error", "dashed")):
-                left = _values(method, "sparsification", tissue, key)
+                left = curve(method.details, "sparsification", tissue, key)
                 draw_curve(axes, removed, left, colour, label=label, dots=False, style=style)
     grid[0].set_ylim(bottom=0)  # of all, since they share the axis
     draw_legend(grid[0], theme)
@@ -115,16 +124,13 @@ def accept_reject_chart(methods: Sequence[MethodScores], theme: Theme) -> Figure
     Args:
         methods: with the curves that ``medgen evaluate synthesis`` stores.
         theme: colours.
-
-    Raises:
-        InputError: the curves are damaged.
     """
     figure = new_figure(11.0, 3.0, background=theme.background)
     axes = figure.subplots()
     style_axes(axes, "", theme, "share of cases accepted, the surest first", Column.of("mae").titled)
     for number, method in enumerate(methods):
         colour = theme.series[number % len(theme.series)]
-        accepted, error = (_values(method, "accept_reject", key) for key in ("accepted", "mae"))
+        accepted, error = (curve(method.details, "accept_reject", key) for key in ("accepted", "mae"))
         draw_curve(axes, accepted, error, colour, label=method.label)
         axes.axhline(error[-1], color=colour, linewidth=0.8, linestyle=":")
         if (share := _accepted(method)) is not None:
@@ -141,9 +147,6 @@ def reliability_chart(methods: Sequence[MethodScores], theme: Theme) -> Figure:
     Args:
         methods: with the tables that ``medgen evaluate segmentation`` stores.
         theme: colours.
-
-    Raises:
-        InputError: the tables are damaged.
     """
     classes = list(dict.fromkeys(name for method in methods for name in method.details["reliability"]))
     across = min(4, len(classes))
@@ -159,7 +162,8 @@ def reliability_chart(methods: Sequence[MethodScores], theme: Theme) -> Figure:
         axes.set_ylim(-0.02, 1.02)
         for number, method in enumerate(methods):
             if name in method.details["reliability"]:
-                said, true = (_values(method, "reliability", name, key) for key in ("probability", "frequency"))
+                table = method.details["reliability"][name]
+                said, true = (curve(table, key) for key in ("probability", "frequency"))
                 draw_curve(axes, said, true, theme.series[number % len(theme.series)], label=method.label)
     draw_legend(grid[0, 0], theme)
     figure.tight_layout(pad=0.9, w_pad=1.2)
@@ -210,24 +214,5 @@ def charts_of(methods: Sequence[MethodScores]) -> dict[str, tuple[str, str, Call
 def _accepted(method: MethodScores) -> float | None:
     """The share of the scored cases that the gate accepted; None where it gave no verdicts."""
     sides = method.details.get("gate") or {}
-    try:
-        accepted, rejected = (int(sides[side]["mae"]["n"]) for side in ("accepted", "rejected")) if sides else (0, 0)
-    except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(method, error, "synthesis") from None
+    accepted, rejected = (int(sides[side]["mae"]["n"]) for side in ("accepted", "rejected")) if sides else (0, 0)
     return accepted / (accepted + rejected) if accepted + rejected else None
-
-
-def _values(method: MethodScores, *keys: str) -> Floats:
-    """The numbers of a curve; null is NaN."""
-    values: Any = method.details
-    try:
-        for key in keys:
-            values = values[key]
-        return np.array([np.nan if value is None else float(value) for value in values])
-    except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(method, error, "segmentation" if keys[0] == "reliability" else "synthesis") from None
-
-
-def _damaged(method: MethodScores, error: Exception, command: str) -> InputError:
-    problem = f"the scores '{method.name}' hold no curves ({type(error).__name__}: {error})"
-    return InputError(problem, fix=f"write them again with 'medgen evaluate {command}'")

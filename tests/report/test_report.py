@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medgen.errors import InputError, UsageError
+from medgen.errors import InputError, StorageError, UsageError
 from medgen.files import write_json
 from medgen.metrics.statistics import summarise
 from medgen.report import write_report
@@ -162,21 +162,36 @@ def test_pictures_are_embedded_and_written_beside(written):
 
 
 def test_pictures_of_no_report_are_not_replaced(study):
-    picture = study / "figures/case_p2.png"
+    run = study / "run"  # its training alone, for speed
+    picture = run / "figures/training.png"
     picture.parent.mkdir()
     picture.write_bytes(b"of the user")
     with pytest.raises(UsageError, match="a picture of this name exists") as error:
-        write_report(study)
+        write_report(run)
     assert error.value.where == picture
     assert picture.read_bytes() == b"of the user"
-    assert not (study / "report.html").exists()
+    assert not (run / "report.html").exists()
     picture.unlink()
-    write_report(study)
+    write_report(run)
     before = picture.read_bytes()
-    picture.write_bytes(b"of the first report")
-    write_report(study, study / "again.html")  # beside the first, and over it
-    assert write_report(study).is_file()
+    write_report(run, run / "again.html")  # beside the first, and over it
+    assert write_report(run).is_file()
     assert picture.read_bytes() == before
+    picture.write_bytes(b"of the user")  # a report beside it is no licence: it is not a picture of that report
+    page = (run / "report.html").read_bytes()
+    with pytest.raises(UsageError, match="a picture of this name exists"):
+        write_report(run)
+    assert (picture.read_bytes(), (run / "report.html").read_bytes()) == (b"of the user", page)
+
+
+def test_a_file_in_place_of_the_folder_of_pictures_is_refused_before_drawing(study):
+    (study / "figures").write_text("of the user")
+    drawn = []
+    with pytest.raises(StorageError, match="not a folder") as error:
+        write_report(study, progress=lambda *call: drawn.append(call))
+    assert error.value.where == (study / "figures").absolute()
+    assert not drawn
+    assert not (study / "report.html").exists()
 
 
 def test_no_folder_of_this_machine_is_in_the_page(written):

@@ -278,8 +278,15 @@ def test_of_one_class_the_chart_says_so():
     method = MethodScores("unet", {}, summary, details={"curves": curves})
     axes = detection_chart([method], LIGHT).axes[0]
     assert axes.lines[-1].get_label() == "AUROC: not applicable"
-    with pytest.raises(InputError, match="hold no curves"):
-        detection_chart([MethodScores("unet", {}, summary)], LIGHT)
+
+
+def test_curves_of_unequal_length_are_damaged(study, tmp_path):
+    content = json.loads((study / "scores.json").read_text())
+    content["curves"]["froc"]["sensitivity"].pop()
+    (tmp_path / "scores.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"scores are damaged \(.*unequal length: .*false_positives") as error:
+        find_sources(tmp_path)
+    assert error.value.where == tmp_path / "scores.json"
 
 
 def test_several_detections_are_compared(study, tmp_path):
@@ -317,5 +324,5 @@ def test_a_damaged_list_is_named(study, tmp_path):
     source = study / "predictions/sure/sure_detection_map.nii.gz"
     (place / source.name).write_bytes(source.read_bytes())
     (place / "sure_lesions.json").write_text('{"lesions": [{}]}')
-    with pytest.raises(InputError, match="no list of lesions"):
+    with pytest.raises(InputError, match="list of lesions is damaged"):
         write_report(tmp_path)

@@ -1,6 +1,7 @@
 """The report of predictions with standard deviations and intervals."""
 
 import json
+import math
 import re
 
 import nibabel
@@ -13,7 +14,7 @@ from medgen.files import write_json
 from medgen.report import write_report
 from medgen.report.charts import score_chart
 from medgen.report.drawing import LIGHT
-from medgen.report.figures import compared_columns
+from medgen.report.figures import compared_columns, draw_figures
 from medgen.report.images import load_images
 from medgen.report.montage import montage
 from medgen.report.sources import find_sources
@@ -21,6 +22,7 @@ from medgen.report.uncertainty import (
     accept_reject_chart,
     charts_of,
     interval_columns,
+    measures,
     nominal_of,
     regions,
     sparsification_chart,
@@ -132,7 +134,8 @@ def changed(study, change):
     content = json.loads((study / "scores.json").read_text())
     change(content)
     folder = study.parent / "changed"
-    write_json(folder / "scores.json", content)
+    folder.mkdir(exist_ok=True)
+    (folder / "scores.json").write_text(json.dumps(content))
     return find_sources(folder).methods
 
 
@@ -156,9 +159,6 @@ def test_the_share_that_the_gate_accepts_is_marked(study):
 
     axes = accept_reject_chart(changed(study, change), LIGHT).axes[0]
     assert [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"] == [pytest.approx(2 / 3)]
-    damaged = changed(study, lambda content: content.update(gate={"accepted": {}}))
-    with pytest.raises(InputError, match="hold no curves"):
-        accept_reject_chart(damaged, LIGHT)
 
 
 def test_the_probabilities_of_classes_have_a_chart(tmp_path):
@@ -177,11 +177,107 @@ def test_the_probabilities_of_classes_have_a_chart(tmp_path):
     assert (tmp_path / "figures/reliability.png").is_file()
 
 
-def test_damaged_curves_are_named(study):
-    methods = changed(study, lambda content: content["sparsification"]["all"].pop("oracle"))
-    with pytest.raises(InputError, match="the scores 'cvae' hold no curves") as error:
-        charts_of(methods)["sparsification"][2](LIGHT)
-    assert "medgen evaluate synthesis" in error.value.fix
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("sparsification all oracle", None),
+        ("sparsification all error", [1.0]),
+        ("sparsification removed", {}),
+        ("accept_reject mae", []),
+        ("accept_reject accepted", [0.5, 10**400, 1]),
+        ("gate", {"accepted": {}}),
+        ("gate", {side: {"mae": {"n": math.inf}} for side in ("accepted", "rejected")}),
+        ("reliability", {"lesion": {"probability": [0.1, 0.9], "frequency": [0.1]}}),
+        ("reliability", 3),
+        ("summary", {}),
+        ("summary", []),
+        ("summary mae", None),
+        ("summary mae", []),
+        ("summary mae n", math.inf),
+        ("summary mae mean", 10**400),
+        ("summary mae n_failed", [1]),
+        ("cases", ["a"]),
+        ("cases", [{"case": "p1", "mae": 10**400}]),
+        ("failed", [{"case": "p1"}]),
+        ("settings predictions weights_sha256", 3),
+        ("settings predictions interval coverage", 10**400),
+        ("settings predictions sha256", [1]),
+    ],
+)
+def test_damaged_scores_are_an_error_that_names_the_file(study, place, value):
+    """Three lines, whatever is wrong in the file."""
+
+    def change(content):
+        *parts, last = place.split()
+        for part in parts:
+            content = content[part]
+        content[last] = value
+
+    with pytest.raises(InputError, match=r"^the scores are damaged \(\w+Error: ") as error:
+        changed(study, change)
+    assert error.value.where == study.parent / "changed/scores.json"
+    assert len(str(error.value).splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"cases": ["a"]}', '{"model": {}, "cases": ["a"]}', '{"model": {}, "cases": [{"case": "p1", "warnings": 3}]}']
+    + ['{"model": {}, "interval": {"coverage": 1%s, "calibrated": true}}' % ("0" * 400), "[" * 100_000],
+)
+def test_a_damaged_prediction_report_is_named(tmp_path, content):
+    (tmp_path / "predictions").mkdir()
+    (tmp_path / "predictions/prediction.json").write_text(content)
+    with pytest.raises(InputError, match="the prediction report is damaged") as error:
+        find_sources(tmp_path)
+    assert error.value.where == tmp_path / "predictions/prediction.json"
+
+
+def test_scores_nested_too_deeply_are_an_error_that_names_the_file(tmp_path):
+    (tmp_path / "scores.json").write_text('{"summary": ' + "[" * 100_000)
+    with pytest.raises(InputError, match="not JSON") as error:
+        find_sources(tmp_path)
+    assert error.value.where == tmp_path / "scores.json"
+
+
+def test_a_perfect_prediction_has_no_sparsification_and_an_unknown_tissue_no_chart(study):
+    removed = changed(study, lambda content: content.update(sparsification={"removed": [0.0, 0.5]}))
+    assert "sparsification" not in charts_of(removed)
+
+    def change(content):
+        content["sparsification"]["fat"] = content["sparsification"].pop("soft")
+
+    methods = changed(study, change)
+    assert [axes.get_title(loc="left") for axes in charts_of(methods)["sparsification"][2](LIGHT).axes] == ["All voxels"]
+
+
+def test_a_name_of_dollars_is_no_formula(tmp_path):
+    name = r"$\frac{a$"
+    table = {"probability": [0.05, 0.9], "frequency": [0.0, 0.6]}
+    row = {"case": name, f"dice_{name}": 0.5}
+    summary = {f"dice_{name}": {"mean": 0.5, "n": 2}}
+    scores = {"task": "segmentation", "summary": summary, "settings": {"classes": {name: [1]}}}
+    scores |= {"cases": [row, row | {"case": "p2"}], "reliability": {name: table}}
+    write_json(tmp_path / "scores" / f"{name.replace('/', '')}.json", scores)
+    sources = find_sources(tmp_path)
+    assert {picture.name for picture in draw_figures(sources)} == {"scores", "cases", "reliability"}
+
+
+def test_of_deviations_alone_the_table_has_no_empty_columns(study):
+    """A cohort predicted with --uncertainty alone."""
+
+    def change(content):
+        for key in [key for key in content["summary"] if key.startswith("interval")]:
+            del content["summary"][key]
+        del content["settings"]["predictions"]["interval"]
+
+    methods = changed(study, change)
+    assert [column.key for column in measures(methods)] == ["coverage", "ause", "sd_error_correlation", "mean_sd"]
+    page = write_report(study.parent / "changed").read_text()
+    table = re.search(r"<h2>Uncertainty.*?</table>", page, re.S)[0]
+    assert "nominal coverage" not in table
+    assert "interval width" not in table
+    assert "error within 2 SD" in text_of(re.search(r"<thead>.*</thead>", table, re.S)[0])
+    assert text_of(re.search(r"<tr><th scope=.row.*?</tr>", table, re.S)[0]).startswith("CVAE all voxels 0.500 ± 0.000")
 
 
 def test_without_uncertainty_there_is_no_such_part(study):
