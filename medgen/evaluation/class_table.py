@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -58,21 +58,35 @@ class ClassTable(NamedTuple):
         scored: by case, if it did not fail, the metrics of each class in the reference or the prediction.
         broken: by case, the reason if it failed.
         names: names of the classes by index.
+        lacking: by an added metric and case, the classes that it could not be measured of.
     """
 
     found: Sequence[Reference]
     scored: dict[str, Found]
     broken: Mapping[str, str]
     names: Mapping[int, str]
+    lacking: dict[str, Mapping[str, Collection[int]]]
 
-    def add(self, metric: str, values: Mapping[str, Mapping[int, float]]) -> None:
-        """Add a metric, by case and class index, also of classes that are neither in the reference nor predicted."""
+    def add(
+        self, metric: str, values: Mapping[str, Mapping[int, float]], lacking: Mapping[str, Collection[int]]
+    ) -> None:
+        """Add a metric, by case and class index, also of classes that are neither in the reference nor predicted.
+
+        Args:
+            metric: its name.
+            values: by case and class index.
+            lacking: by case the classes that it could not be measured of, for want of a usable file: the case then
+                failed in that class and in the mean over the classes.
+        """
+        if lacking:
+            self.lacking[metric] = lacking
         for case, each in values.items():
             for index, value in each.items():
                 self.scored[case].setdefault(index, dict(ABSENT))[metric] = value
 
     def _columns(self) -> list[_Column]:
         known = {metric for values in self.scored.values() for each in values.values() for metric in each}
+        known |= self.lacking.keys()  # also of a metric that could be measured nowhere
         metrics = [*UNITS, *sorted(known - set(UNITS))]
         if len(self.names) == 1:
             return [_Column(metric, metric, tuple(self.names)) for metric in metrics]
@@ -85,7 +99,7 @@ class ClassTable(NamedTuple):
         """The scores of each case; NaN for cases that failed."""
         columns = self._columns()
         return tuple(
-            {"case": item.case, **{each.name: each.value(self.scored.get(item.case)) for each in columns}}
+            {"case": item.case, **{each.name: self._value(each, item.case) for each in columns}}
             for item in self.found
         )
 
@@ -94,12 +108,19 @@ class ClassTable(NamedTuple):
         return {each.name: self._summary(each, seed=seed, draws=draws) for each in self._columns()}
 
     def _summary(self, column: _Column, *, seed: int, draws: int) -> Summary:
-        values = self.scored.values()
-        summary = summarise([column.value(each) for each in values], seed=seed, draws=draws)
+        summary = summarise([self._value(column, case) for case in self.scored], seed=seed, draws=draws)
         # For a case that was scored, NaN means that the metric does not apply, which is not a failure of the model.
-        summary["n_not_applicable"], summary["n_failed"] = summary["n_failed"], len(self.broken)
-        summary["n_missed"] = sum(column.missed(each) for each in values)
+        failed = sum(self._lacks(column, case) for case in self.scored)
+        summary["n_not_applicable"], summary["n_failed"] = summary["n_failed"] - failed, len(self.broken) + failed
+        summary["n_missed"] = sum(column.missed(each) for each in self.scored.values())
         return summary
+
+    def _value(self, column: _Column, case: str) -> float:
+        return math.nan if self._lacks(column, case) else column.value(self.scored.get(case))
+
+    def _lacks(self, column: _Column, case: str) -> bool:
+        """Whether the metric could not be measured of one of the classes."""
+        return not set(column.indices).isdisjoint(self.lacking.get(column.metric, {}).get(case, ()))
 
     def remarks(self, mask_role: str | None, grouping: Grouping) -> list[str]:
         """Remarks on anything that the scores alone do not show."""

@@ -27,12 +27,14 @@ class Calibrated:
 
     Attributes:
         errors: by case and class index the expected calibration error; of probabilities that can be used.
+        lacking: by case, the indices of the classes without a probability that can be used, where any case has one.
         details: ``reliability`` for ``scores.json``: by class the mean table of the cases.
         notes: on cases without probabilities though others have them, and on those that cannot be used.
         settings: how they were scored.
     """
 
     errors: Mapping[str, Mapping[int, float]]
+    lacking: Mapping[str, frozenset[int]]
     details: Mapping[str, Any]
     notes: tuple[str, ...]
     settings: Mapping[str, Any]
@@ -58,12 +60,14 @@ def score_probabilities(
     """
     errors: dict[str, dict[int, float]] = {}
     tables: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
+    absent: dict[str, set[int]] = {}
     unusable = []
     for item in found:
         files = {index: file for index, name in names.items() if (file := _file(paths[item.case], role, name))}
         if not files:
             continue
         errors[item.case] = {}
+        absent[item.case] = names.keys() - files.keys()
         truth = read_label(item.truth)
         values = grouping.of_reference(truth.data[0])
         inside = None if item.mask is None else read_label(item.mask).data[0] > 0
@@ -78,13 +82,18 @@ def score_probabilities(
             if not np.isnan(table).any():
                 tables[names[index]].append(table)
     if not errors:
-        return Calibrated({}, {}, (), {})
-    without = [item.case for item in found if item.case not in errors]
+        return Calibrated({}, {}, {}, (), {})
+    missing = [item.case for item in found if item.case not in errors]
+    without = [f"no probabilities beside the prediction of {listed(missing)}"] if missing else []
+    for index, name in names.items():
+        if cases := [case for case, each in absent.items() if index in each]:
+            without.append(f"no probability of {name} beside the prediction of {listed(cases)}: no ece there")
     rows = {name: reliability_rows(np.mean(each, axis=0)) for name, each in tables.items()}
     return Calibrated(
         errors,
+        {item.case: frozenset(names.keys() - errors.get(item.case, {}).keys()) for item in found},
         {"reliability": rows} if rows else {},
-        (*unusable, *([f"no probabilities beside the prediction of {listed(without)}"] if without else [])),
+        (*unusable, *without),
         {"ece": f"expected calibration error of the probability of a class, {BINS} equal bins"},
     )
 

@@ -97,7 +97,8 @@ def evaluate_segmentation(
         ``dice_<class>``, ... and as ``dice``, ... the mean over the classes to which the metric applies.
         ``settings["empty_masks"]`` records how empty masks count; a missed structure is never left out of a mean.
         With probabilities beside the label maps (``<case>_probability_<class>.nii.gz``) there is ``ece``, too, the
-        expected calibration error of each class, and the details have its ``reliability`` table.
+        expected calibration error of each class, and the details have its ``reliability`` table. A case without a
+        usable probability of a class counts as failed in the ``ece`` of that class and in the mean.
         A case fails if its prediction is missing, damaged or no label map of these classes (NaN, probabilities, another
         value): its metrics are then NaN and ``failed`` lists it.
 
@@ -119,10 +120,10 @@ def evaluate_segmentation(
     broken, elsewhere = compare_grids(found, paths, resample=resample_to_reference)
     resampling, moved = recorded("nearest neighbour", resample_to_reference, elsewhere)
     scored = _score_all(found, paths, broken, elsewhere, grouping, measures, progress)
-    table = ClassTable(found, scored, broken, names_of(grouping.classes, scored))
+    table = ClassTable(found, scored, broken, names_of(grouping.classes, scored), {})
     usable = [item for item in found if item.case in scored]
     calibrated = score_probabilities(usable, paths, elsewhere, table.names, grouping, role)
-    table.add("ece", calibrated.errors)
+    table.add("ece", calibrated.errors, calibrated.lacking)
     return Scores(
         task="segmentation",
         cases=table.rows(),

@@ -17,7 +17,7 @@ from medgen.baselines.scoring import TITLES
 from medgen.baselines.verdict import Versus
 from medgen.errors import InputError, content_errors
 from medgen.metrics.resampling import FEWEST
-from medgen.report.details import DETAILS, require_details, require_settings
+from medgen.report.details import DETAILS, number, require_details, require_settings
 
 Series = tuple[NDArray[np.int64], NDArray[np.float64]]
 """Steps and values of one curve."""
@@ -293,7 +293,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
     """The metrics of a row; null is NaN."""
     return {
-        key: math.nan if value is None else float(value)
+        key: number(value)
         for key, value in row.items()
         if value is None or (isinstance(value, int | float) and not isinstance(value, bool))
     }
@@ -304,7 +304,7 @@ def _summary(values: Mapping[str, Any]) -> Summary:
     return Summary(
         mean=_number(values["mean"]),
         sd=_number(values.get("sd")),
-        interval=None if low is None or high is None or values["n"] < FEWEST else (float(low), float(high)),
+        interval=None if low is None or high is None or values["n"] < FEWEST else (number(low), number(high)),
         n=int(values["n"]),
         failed=int(values.get("n_failed") or 0),
         missed=int(values.get("n_missed") or 0),
@@ -313,7 +313,7 @@ def _summary(values: Mapping[str, Any]) -> Summary:
 
 
 def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
+    return None if value is None else number(value)
 
 
 def _duration(seconds: Any) -> str:

@@ -20,12 +20,27 @@ PANELS = {
 """The curves of a detection: the keys of both axes."""
 
 
+_LARGEST = 1e30  # no score is so large, and no axis can be drawn that far
+
+
+def number(value: Any) -> float:
+    """A number of a file of scores; null is NaN.
+
+    Raises:
+        ValueError: it is no number, or so large that no chart can show it.
+    """
+    found = np.nan if value is None else float(value)
+    if np.isfinite(found) and abs(found) > _LARGEST:
+        raise ValueError(f"{found:g} is no score")
+    return found
+
+
 def curve(details: Mapping[str, Any], *keys: str) -> Floats:
     """The numbers of a curve, (n,); null is NaN."""
     values: Any = details
     for key in keys:
         values = values[key]
-    return np.array([np.nan if value is None else float(value) for value in values])
+    return np.array([number(value) for value in values], dtype=np.float64)
 
 
 def require_details(details: Mapping[str, Any]) -> None:
@@ -97,9 +112,9 @@ def _texts(values: Iterable[Any]) -> None:
 
 
 def _finite(value: Any) -> float:
-    if not np.isfinite(number := float(value)):
-        raise ValueError(f"{number} is no finite number")
-    return number
+    if not np.isfinite(found := number(value)):
+        raise ValueError(f"{found} is no finite number")
+    return found
 
 
 DETAILS: Mapping[str, Callable[[Any], None]] = {

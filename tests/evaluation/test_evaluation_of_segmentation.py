@@ -440,7 +440,7 @@ def test_probabilities_beside_the_label_maps_have_a_calibration_error(tmp_path):
     scores = evaluate_segmentation(*places)
     expected = abs(0.8 * 96 - 64) / np.prod(SHAPE)
     assert [row["ece"] for row in scores.cases] == pytest.approx([expected, 0, math.nan], nan_ok=True)
-    assert [scores.summary["ece"][key] for key in ("n", "n_failed", "n_not_applicable")] == [2, 0, 1]
+    assert [scores.summary["ece"][key] for key in ("n", "n_failed", "n_not_applicable")] == [2, 1, 0]
     table = scores.details["reliability"]["1"]
     assert table["frequency"][8] == pytest.approx(2 / 3)
     assert table["share"][8:] == pytest.approx([48 / 960, 32 / 960])
@@ -471,6 +471,22 @@ def test_the_probability_of_each_class_in_the_mask(tmp_path):
     assert scores.details["reliability"]["scar"]["share"][2] == 1
 
 
+def test_a_class_without_its_probability_fails_and_is_named(tmp_path):
+    """Of a both classes have one, of b the second one's file is gone: no mean of the first one alone."""
+    truth = labels(v1=(2, 4), v2=(5, 7))
+    places = cohort(tmp_path, {"a": (truth, truth), "b": (truth, truth)})
+    for case, index in (("a", 1), ("a", 2), ("b", 1)):
+        probable(places[0], case, truth == index, name=str(index))
+    scores = evaluate_segmentation(*places)
+    assert [row["ece"] for row in scores.cases] == pytest.approx([0, math.nan], nan_ok=True)
+    assert [row["ece_1"] for row in scores.cases] == [0, 0]
+    counts = {key: (scores.summary[key]["n"], scores.summary[key]["n_failed"]) for key in ("ece", "ece_1", "ece_2")}
+    assert counts == {"ece": (1, 1), "ece_1": (2, 0), "ece_2": (1, 1)}
+    assert scores.summary["ece"]["n_not_applicable"] == scores.summary["ece_2"]["n_not_applicable"] == 0
+    assert scores.summary["dice"]["n_failed"] == 0
+    assert "no probability of 2 beside the prediction of b: no ece there" in scores.notes
+
+
 @pytest.mark.parametrize("kind", ["negative", "nan", "shifted", "damaged"])
 def test_probabilities_that_cannot_be_used(tmp_path, kind):
     places = cohort(tmp_path, {"a": (labels(v1=(2, 6)), labels(v1=(2, 6)))})
@@ -482,7 +498,8 @@ def test_probabilities_that_cannot_be_used(tmp_path, kind):
         file.write_bytes(file.read_bytes()[:-30])
     scores = evaluate_segmentation(*places)
     assert scores.cases[0]["dice"] == 1
-    assert "ece" not in scores.cases[0]
+    assert math.isnan(scores.cases[0]["ece"])
+    assert [scores.summary["ece"][key] for key in ("n", "n_failed", "n_not_applicable")] == [0, 1, 0]
     assert any(note.startswith("the probability of 1 in a cannot be scored: ") for note in scores.notes)
 
 
