@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from medgen.cases import columns_of, is_role
 from medgen.errors import InputError, UsageError, content_errors
+from medgen.evaluation.references import stem_of
 from medgen.volume import class_indices
 
 Classes = Mapping[str, Collection[int]]
@@ -132,7 +133,8 @@ class PredictedBy(NamedTuple):
         method: its name; "" for another tool.
         weights: SHA-256 of the weights, of an ensemble of each model; empty if they are not recorded.
         calibrated_on: ``split`` and ``cases_sha256`` of the cases that its intervals were calibrated on, if they were.
-        judged: of several estimates of an image, by its file relative to the folder, what was said of the case.
+        judged: of several estimates of an image, by its file relative to the folder (``.`` is the one file that was
+            asked for), what was said of the case.
         interval: ``coverage`` (nominal) and ``calibrated`` of the intervals, if there are any.
     """
 
@@ -147,30 +149,50 @@ class PredictedBy(NamedTuple):
 
 
 def predicted_by(predictions: Path) -> PredictedBy:
-    """Read which model made a folder of predictions.
+    """Read which model made a folder of predictions, or one file.
+
+    The record of one file is ``<name>.prediction.json`` beside it, or the ``prediction.json`` of the cohort in its
+    folder or the one above, where that names the file.
 
     Raises:
         InputError: ``prediction.json`` is damaged.
     """
-    report = predictions / _REPORT
-    if not report.is_file():
-        return PredictedBy((), "")
-    with content_errors("the prediction report is damaged", where=report, fix="predict again"):
-        content = json.loads(report.read_text(encoding="utf-8"))
-        model, known = content["model"], content.get("calibration")
-        calibrated_on = {key: str(known[key]) for key in ("split", "cases_sha256")} if known else {}
-        values = {str(name): tuple(map(int, each)) for name, each in (model.get("class_values") or {}).items()}
-        classes = tuple(str(name) for name in model.get("classes") or ())
-        target = str(model.get("target") or "")
-        if target and not all(is_role(column) for column in columns_of(target)):
-            raise ValueError("no role")
-        hashes = (model.get("weights_sha256"), *(model.get("ensemble_sha256") or ()))
-        weights = tuple(str(each) for each in hashes if each)
-        judged = {str(row["output"]): _judged(row["measured"]) for row in map(dict, content.get("cases") or ()) if "measured" in row}
-        scale = content.get("interval") or {}
-        interval = {"coverage": float(scale["coverage"]), "calibrated": bool(scale["calibrated"])} if scale else {}
-        method = str(model.get("method") or "")
-        return PredictedBy(classes, target, values, method, weights, calibrated_on, judged, interval)
+    for report in _reports_of(predictions):
+        with content_errors("the prediction report is damaged", where=report, fix="predict again"):
+            content = json.loads(report.read_text(encoding="utf-8"))
+            if predictions.is_dir():
+                return _predicted_by(content)
+            output = predictions.absolute().relative_to(report.parent).as_posix()
+            if rows := [row for row in map(dict, content.get("cases") or ()) if row.get("output") == output]:
+                return _predicted_by({**content, "cases": [{**rows[0], "output": "."}]})
+    return PredictedBy((), "")
+
+
+def _reports_of(predictions: Path) -> list[Path]:
+    """The files that may say which model made a folder of predictions, or one file."""
+    places = [predictions / _REPORT]
+    if predictions.is_file():
+        file = predictions.absolute()
+        places = [file.with_name(f"{stem_of(file)}.{_REPORT}"), *(folder / _REPORT for folder in file.parents[:2])]
+    return [place for place in places if place.is_file()]
+
+
+def _predicted_by(content: Mapping[str, Any]) -> PredictedBy:
+    model, known = content["model"], content.get("calibration")
+    calibrated_on = {key: str(known[key]) for key in ("split", "cases_sha256")} if known else {}
+    values = {str(name): tuple(map(int, each)) for name, each in (model.get("class_values") or {}).items()}
+    classes = tuple(str(name) for name in model.get("classes") or ())
+    target = str(model.get("target") or "")
+    if target and not all(is_role(column) for column in columns_of(target)):
+        raise ValueError("no role")
+    hashes = (model.get("weights_sha256"), *(model.get("ensemble_sha256") or ()))
+    weights = tuple(str(each) for each in hashes if each)
+    rows = [row for row in map(dict, content.get("cases") or ()) if "measured" in row]
+    judged = {str(row["output"]): _judged(row["measured"]) for row in rows}
+    scale = content.get("interval") or {}
+    interval = {"coverage": float(scale["coverage"]), "calibrated": bool(scale["calibrated"])} if scale else {}
+    method = str(model.get("method") or "")
+    return PredictedBy(classes, target, values, method, weights, calibrated_on, judged, interval)
 
 
 def _judged(measured: Mapping[str, Any]) -> Judged:

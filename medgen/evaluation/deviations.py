@@ -52,9 +52,17 @@ def find_deviations(predictions: Mapping[str, Path], what: str = "sd") -> dict[s
 
 
 def deviation_scores(
-    path: Path, prediction: Volume, truth: Volume, mask: Array, curves: list[Curves], *, elsewhere: bool
+    path: Path,
+    prediction: Volume,
+    truth: Volume,
+    mask: Array,
+    curves: list[Curves],
+    *,
+    case: str,
+    elsewhere: bool,
+    recorded: float | None,
 ) -> tuple[dict[str, float], str]:
-    """The scores of one standard deviation, and why they are NaN if it cannot be used.
+    """The scores of one standard deviation, and a sentence on those that are NaN because it cannot be used.
 
     ``mean_sd`` is that of the whole file, like the score of the gate; all others are of the mask.
 
@@ -64,37 +72,47 @@ def deviation_scores(
         truth: HU.
         mask: (X, Y, Z), where to score.
         curves: those of the case are added.
+        case: its name.
         elsewhere: whether the prediction must be resampled to the grid of the truth, and the standard deviation too.
+        recorded: the ``mean_sd`` that ``predict`` recorded, which then counts.
     """
+    none = NONE if recorded is None else {**NONE, "mean_sd": recorded}
+    unusable = f"the standard deviation of {case} cannot be scored"
     try:
         volume = read_volume(path)
         require_same_grid(volume, prediction)
     except (InputError, PathError) as error:
-        return dict(NONE), error.what
+        return none, f"{unusable}: {error.what}"
     pair = [on_grid_of(truth, each, fill=math.nan) if elsewhere else each for each in (volume, prediction)]
     sd, predicted, true = (np.ascontiguousarray(each.data[0]) for each in (*pair, truth))
     if count := int((~(np.isfinite(sd[mask]) & (sd[mask] >= 0))).sum()):
-        return dict(NONE), f"the standard deviation is negative or not finite in {count} voxels of the mask"
+        return none, f"{unusable}: it is negative or not finite in {count} voxels of the mask"
     masks = {"all": mask} | {kind: mask & tissue(true, kind) for kind in get_args(Tissue)}
     curves.append(Curves({name: sparsification(*inside(sd, predicted, true, where)) for name, where in masks.items()}))
-    whole = volume.data[0]
-    return {"mean_sd": mean_sd(whole, whole > 0), **uncertainty_scores(sd, predicted, true, mask)}, ""
+    remark, score, whole = "", recorded, volume.data[0]
+    if score is None and (count := int((~np.isfinite(whole)).sum())):
+        score = math.nan
+        remark = f"mean_sd of {case} is left out: its standard deviation is not finite in {count} voxels outside the mask"
+    elif score is None:
+        score = mean_sd(whole, whole > 0)
+    return {"mean_sd": score, **uncertainty_scores(sd, predicted, true, mask)}, remark
 
 
 def bound_scores(
-    paths: tuple[Path, Path], prediction: Volume, truth: Volume, mask: Array, *, elsewhere: bool
+    paths: tuple[Path, Path], prediction: Volume, truth: Volume, mask: Array, *, case: str, elsewhere: bool
 ) -> tuple[dict[str, float], str]:
     """The scores of one interval, whose ends are the files ``paths``; else as for :func:`deviation_scores`."""
+    unusable = f"the interval of {case} cannot be scored"
     try:
         ends = [read_volume(path) for path in paths]
         for volume in ends:
             require_same_grid(volume, prediction)
     except (InputError, PathError) as error:
-        return dict(NO_INTERVAL), error.what
+        return dict(NO_INTERVAL), f"{unusable}: {error.what}"
     ends = [on_grid_of(truth, each, fill=math.nan) if elsewhere else each for each in ends]
     lower, upper, true = (np.ascontiguousarray(each.data[0]) for each in (*ends, truth))
     if count := int((~(upper[mask] >= lower[mask])).sum()):
-        return dict(NO_INTERVAL), f"its upper end is below the lower one, or not a number, in {count} voxels"
+        return dict(NO_INTERVAL), f"{unusable}: its upper end is below the lower one, or not a number, in {count} voxels"
     return interval_scores(lower, upper, true, mask), ""
 
 
@@ -114,18 +132,12 @@ def curve_details(curves: Sequence[Curves]) -> dict[str, Any]:
     return {"sparsification": {"removed": REMOVED.tolist(), **tissues}}
 
 
-def deviation_notes(
-    names: Sequence[str], deviations: Mapping[str, Path], unusable: Mapping[str, str]
-) -> tuple[str, ...]:
-    """Which cases with a usable prediction have no standard deviation though others have, and which are unusable.
+def deviation_notes(names: Sequence[str], deviations: Mapping[str, Path]) -> tuple[str, ...]:
+    """Which cases with a usable prediction have no standard deviation though others have.
 
     Args:
         names: cases with a usable prediction.
         deviations: by case.
-        unusable: by case, why.
     """
-    if not deviations:
-        return ()
-    without = [name for name in names if name not in deviations]
-    notes = [f"the standard deviation of {name} cannot be scored: {reason}" for name, reason in unusable.items()]
-    return (*notes, *([f"no standard deviation beside the prediction of {listed(without)}"] if without else ()))
+    without = [name for name in names if name not in deviations] if deviations else []
+    return (f"no standard deviation beside the prediction of {listed(without)}",) if without else ()

@@ -110,7 +110,7 @@ def evaluate_synthesis(
         **(intervals.UNITS if bounds else {}),
     }
     curves: list[Curves] = []
-    unusable: dict[str, str] = {}
+    unusable: list[str] = []
     padding: list[str] = []
     cases: list[dict[str, Any]] = []
     for number, item in enumerate(found):
@@ -118,18 +118,21 @@ def evaluate_synthesis(
             progress(number, len(found), item.case)
         if item.case not in broken:
             case = _Case(
-                item, paths[item.case], deviations.get(item.case), bounds.get(item.case), item.case in elsewhere
+                item,
+                paths[item.case],
+                deviations.get(item.case),
+                bounds.get(item.case),
+                item.case in elsewhere,
+                judged[item.case].mean_sd if item.case in judged else None,
             )
-            values, reason, remark = _score(case, padding, curves)
-            if item.case in judged:
-                values["mean_sd"] = judged[item.case].mean_sd
+            values, reason, remarks = _score(case, padding, curves)
             broken.update({item.case: reason} if reason else {})
-            unusable.update({item.case: remark} if remark else {})
+            unusable += remarks
         cases.append({"case": item.case, **(dict.fromkeys(metrics, math.nan) if item.case in broken else values)})
     if progress:
         progress(len(found), len(found), "scores")
     gate = gate_details(cases, judged, seed=seed, draws=draws)
-    resampling, remarks = recorded("linear", resample_to_reference, elsewhere)
+    resampling, moved = recorded("linear", resample_to_reference, elsewhere)
     if without := [item.case for item in found if item.mask is None]:
         notes.append(f"no {mask_role} for {listed(without)}: scored in the body, which is {_BODY}")
     return Scores(
@@ -144,10 +147,11 @@ def evaluate_synthesis(
             *file_notes(Path(predictions), role, Path(references), found),
             *copies(found, paths),
             *padding,
-            *remarks,
+            *moved,
             *calibration_notes(Path(predictions), settings),
             *gate_notes(cases, judged, gate),
-            *deviation_notes([name for name in paths if name not in broken], deviations, unusable),
+            *unusable,
+            *deviation_notes([name for name in paths if name not in broken], deviations),
         ),
         settings={
             "role": role,
@@ -165,17 +169,21 @@ def evaluate_synthesis(
 
 @dataclass(frozen=True)
 class _Case:
-    """The files of one case; ``elsewhere`` if the prediction must be resampled to the grid of the truth."""
+    """The files of one case; ``elsewhere`` if the prediction must be resampled to the grid of the truth.
+
+    ``mean_sd`` is that which ``predict`` recorded, if it did.
+    """
 
     reference: Reference
     prediction: Path
     deviation: Path | None
     bounds: tuple[Path, Path] | None
     elsewhere: bool
+    mean_sd: float | None
 
 
-def _score(case: _Case, padding: list[str], curves: list[Curves]) -> tuple[dict[str, float], str, str]:
-    """The metrics of one case, the reason if it failed, and the reason if its standard deviation cannot be scored.
+def _score(case: _Case, padding: list[str], curves: list[Curves]) -> tuple[dict[str, float], str, list[str]]:
+    """The metrics of one case, the reason if it failed, and sentences on scores of uncertainty that are left out.
 
     Notes on voxels of the true CT that are no measurement are added to ``padding``, and the sparsification curves of
     the case to ``curves``.
@@ -188,7 +196,7 @@ def _score(case: _Case, padding: list[str], curves: list[Curves]) -> tuple[dict[
     true = _voxels(truth)
     mask = body_mask(true) if item.mask is None else _voxels(read_label(item.mask)) > 0
     if not mask.any():
-        return {}, "the mask is empty", ""
+        return {}, "the mask is empty", []
     if not np.isfinite(true[mask]).all():
         raise InputError(
             "the true CT contains NaN or infinity inside the mask",
@@ -198,20 +206,23 @@ def _score(case: _Case, padding: list[str], curves: list[Curves]) -> tuple[dict[
     try:
         volume, _ = clean_hounsfield(read_volume(case.prediction))
     except (InputError, PathError) as error:
-        return {}, error.what, ""
+        return {}, error.what, []
     predicted = _voxels(on_grid_of(truth, volume, fill=math.nan) if case.elsewhere else volume)
     if count := int((~np.isfinite(predicted[mask])).sum()):
         what = "NaN, infinite or outside its field of view" if case.elsewhere else "NaN or infinite"
-        return {}, f"the prediction is {what} in {count} voxels of the mask", ""
+        return {}, f"the prediction is {what} in {count} voxels of the mask", []
     scores = image_scores(predicted, true, mask, spacing=truth.spacing)
-    remarks = []
+    scores |= {} if case.mean_sd is None else {"mean_sd": case.mean_sd}
+    remarks, given = [], {"case": item.case, "elsewhere": case.elsewhere}
     if case.deviation is not None:
-        more, remark = deviation_scores(case.deviation, volume, truth, mask, curves, elsewhere=case.elsewhere)
+        more, remark = deviation_scores(
+            case.deviation, volume, truth, mask, curves, recorded=case.mean_sd, **given
+        )
         scores, remarks = scores | more, [remark]
     if case.bounds is not None:
-        more, remark = bound_scores(case.bounds, volume, truth, mask, elsewhere=case.elsewhere)
-        scores, remarks = scores | more, [*remarks, f"the interval: {remark}" if remark else ""]
-    return scores, "", "; ".join(filter(None, remarks))
+        more, remark = bound_scores(case.bounds, volume, truth, mask, **given)
+        scores, remarks = scores | more, [*remarks, remark]
+    return scores, "", [remark for remark in remarks if remark]
 
 
 def _voxels(volume: Volume) -> NDArray[Any]:

@@ -227,6 +227,45 @@ def test_outside_the_mask_anything_goes(cohort):
     assert score(cohort).cases[0]["coverage"] == pytest.approx(95 / 191)
 
 
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_the_score_of_the_gate_needs_the_whole_file(cohort, value):
+    """One voxel outside the mask is not finite: the scores of the mask stand, the score of the whole file is left out."""
+    mask, sd = np.ones(SHAPE), deviation()
+    mask[3, 3, 3], sd[3, 3, 3] = 0, value
+    save(cohort / "truth" / "a_mask.nii.gz", mask, kind="label")
+    save(sd_of(cohort, "a"), sd)
+    scores = score(cohort)
+    assert math.isnan(scores.cases[0]["mean_sd"])
+    assert scores.cases[0]["coverage"] == pytest.approx(95 / 191)
+    said = "mean_sd of a is left out: its standard deviation is not finite in 1 voxels outside the mask"
+    assert said in scores.notes
+    judge(cohort, a=(7.0, {}))
+    recorded = score(cohort)
+    assert recorded.cases[0]["mean_sd"] == 7
+    assert said not in recorded.notes
+
+
+def test_the_record_of_a_single_file_is_that_of_its_cohort(cohort):
+    judge(cohort, a=(7.0, YES), b=(9.0, NO))
+    table = cohort / "one.csv"
+    table.write_text("".join((cohort / "cases.csv").read_text().splitlines(keepends=True)[:2]))
+    scores = evaluate_synthesis(prediction_of(cohort, "a"), table)
+    assert scores.cases[0]["mean_sd"] == 7
+    assert scores.details["gate"]["accepted"]["mae"]["n"] == 1
+    assert not any("recorded no mean_sd" in note for note in scores.notes)
+    copy = cohort / "predictions/other/a_ct.nii.gz"  # no file that the record names
+    copy.parent.mkdir()
+    copy.write_bytes(prediction_of(cohort, "a").read_bytes())
+    assert "mean_sd" not in evaluate_synthesis(copy, table).cases[0]
+
+
+def test_an_interval_that_cannot_be_used_is_said_without_a_standard_deviation_too(cohort):
+    sd_of(cohort, "a").unlink()
+    for end, shift in (("lower", 20), ("upper", -20)):
+        save(prediction_of(cohort, "a").with_name(f"a_ct_{end}.nii.gz"), truth() + shift)
+    assert any(note.startswith("the interval of a cannot be scored: its upper end") for note in score(cohort).notes)
+
+
 def test_it_is_resampled_with_its_prediction(cohort):
     """Both have one column more on each side than their reference."""
     padding = ((1, 1), (0, 0), (0, 0))
