@@ -13,7 +13,7 @@ from pathlib import Path, PureWindowsPath
 
 from medgen.cases.case import DOMAINS, SPLITS, Case, is_role
 from medgen.errors import InputError, UsageError
-from medgen.files import atomic_path
+from medgen.files import atomic_path, require_apart
 from medgen.names import CASE_BYTES, file_name
 from medgen.types import Split
 
@@ -126,9 +126,11 @@ def write_cases(cases: Iterable[Case], path: str | Path) -> Path:
     Raises:
         InputError: there is no case, two have one name, a patient is in two splits, or a name or role could not be
             read back.
+        UsageError: the file is an image of a case.
         StorageError: the disk is full or the folder cannot be written.
     """
     path, cases = Path(path), tuple(cases)
+    require_apart(path, (image for case in cases for image in case.images.values()))
     if not cases:
         raise InputError("there are no cases to write", where=path, fix="look at the folder they should come from")
     _require_unique(cases, path)

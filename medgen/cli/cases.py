@@ -38,7 +38,7 @@ def from_nnunet(
     """
     from medgen.cases import from_nnunet as read
 
-    _require_free(output, overwrite)
+    _require_free(output, overwrite, folder)
     _write(read(folder, validation=validation), output)
 
 
@@ -67,7 +67,7 @@ def from_msd(
     """
     from medgen.cases import from_msd as read
 
-    _require_free(output, overwrite)
+    _require_free(output, overwrite, folder)
     _write(read(folder, validation=validation, split_into=split_into, overwrite=overwrite), output)
 
 
@@ -98,7 +98,7 @@ def from_bids(
     """
     from medgen.cases import from_bids as read
 
-    _require_free(output, overwrite)
+    _require_free(output, overwrite, folder)
     _write(read(folder, validation=validation, test=test, prefer=prefer), output)
 
 
@@ -133,7 +133,7 @@ def from_picai(
     """
     from medgen.cases import from_picai as read
 
-    _require_free(output, overwrite)
+    _require_free(output, overwrite, folder, labels)
     _write(read(folder, labels=labels, validation=validation, test=test), output)
 
 
@@ -179,11 +179,18 @@ def from_samples(
     note(f"{found.cases} synthetic cases; then run: medgen check {output}")
 
 
-def _require_free(output: Path, overwrite: bool) -> None:
-    from medgen.files import require_free, require_output
+def _require_free(output: Path, overwrite: bool, *inputs: Path | None) -> None:
+    """Refuse an output that must not be replaced: without the user's word any, and always a file of the dataset.
+
+    A table in the folder of the dataset (CSV) is no file that is read there.
+    """
+    from medgen.files import require_apart, require_free, require_output
 
     require_output(output)
     require_free(output, overwrite=overwrite)
+    if output.exists():
+        files = (file for folder in inputs if folder is not None for file in folder.rglob("*") if file.is_file())
+        require_apart(output, (file for file in files if file.suffix != ".csv"))
 
 
 def _write(found: tuple[Case, ...], output: Path) -> None:

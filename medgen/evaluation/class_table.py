@@ -99,8 +99,7 @@ class ClassTable(NamedTuple):
         """The scores of each case; NaN for cases that failed."""
         columns = self._columns()
         return tuple(
-            {"case": item.case, **{each.name: self._value(each, item.case) for each in columns}}
-            for item in self.found
+            {"case": item.case, **{each.name: self._value(each, item.case) for each in columns}} for item in self.found
         )
 
     def summary(self, *, seed: int, draws: int) -> dict[str, Summary]:

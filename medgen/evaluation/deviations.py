@@ -92,7 +92,9 @@ def deviation_scores(
     remark, score, whole = "", recorded, volume.data[0]
     if score is None and (count := int((~np.isfinite(whole)).sum())):
         score = math.nan
-        remark = f"mean_sd of {case} is left out: its standard deviation is not finite in {count} voxels outside the mask"
+        remark = (
+            f"mean_sd of {case} is left out: its standard deviation is not finite in {count} voxels outside the mask"
+        )
     elif score is None:
         score = mean_sd(whole, whole > 0)
     return {"mean_sd": score, **uncertainty_scores(sd, predicted, true, mask)}, remark
@@ -112,7 +114,9 @@ def bound_scores(
     ends = [on_grid_of(truth, each, fill=math.nan) if elsewhere else each for each in ends]
     lower, upper, true = (np.ascontiguousarray(each.data[0]) for each in (*ends, truth))
     if count := int((~(upper[mask] >= lower[mask])).sum()):
-        return dict(NO_INTERVAL), f"{unusable}: its upper end is below the lower one, or not a number, in {count} voxels"
+        return dict(
+            NO_INTERVAL
+        ), f"{unusable}: its upper end is below the lower one, or not a number, in {count} voxels"
     return interval_scores(lower, upper, true, mask), ""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from filecmp import cmp
 from pathlib import Path
@@ -159,7 +159,7 @@ def _cases_in(folder: Path, role: str, mask_role: str | None) -> list[str]:
     """Names of the cases in a folder; explicit layouts take precedence over ``<case>.nii.gz``."""
     nested = {path.name for path in folder.iterdir() if path.is_dir() and _find(folder, path.name, role)}
     stems = {stem_of(path) for path in folder.iterdir() if path.name.endswith(SUFFIXES)}
-    named = {stem.removesuffix(f"_{role}") for stem in stems if stem.endswith(f"_{role}")}
+    named = without_maps({stem.removesuffix(f"_{role}") for stem in stems if stem.endswith(f"_{role}")})
     # x_sd beside x is the standard deviation that 'predict --uncertainty' writes.
     bare = {
         stem
@@ -167,6 +167,20 @@ def _cases_in(folder: Path, role: str, mask_role: str | None) -> list[str]:
         if not stem.endswith(f"_{mask_role}") and not (stem.endswith("_sd") and stem.removesuffix("_sd") in stems)
     }
     return sorted(nested | named or bare)
+
+
+def without_maps(named: set[str], known: Collection[str] = ()) -> set[str]:
+    """Names of cases without those that are maps of one class of another case.
+
+    A class can have the name of the role: ``x_probability_skull`` beside ``x_skull`` is no prediction of a case
+    ``x_probability``, but the probability of ``skull`` in ``x``.
+
+    Args:
+        named: what stands before the role in the names of the files.
+        known: further names of cases.
+    """
+    maps = tuple(f"{case}_{kind}_" for case in {*named, *known} for kind in ("probability", "sd"))
+    return {name for name in named if not f"{name}_".startswith(maps)}
 
 
 def _find(place: Path, case: str, role: str, *, bare: bool = True) -> Path | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medgen.cases import listed, read_cases
-from medgen.evaluation.references import SUFFIXES, Reference, candidates, stem_of, table_in
+from medgen.evaluation.references import SUFFIXES, Reference, candidates, stem_of, table_in, without_maps
 
 
 def file_notes(place: Path, role: str, references: Path, found: Sequence[Reference]) -> list[str]:
@@ -38,6 +38,7 @@ def _without_reference(place: Path, role: str, references: Path, found: Sequence
         for pattern in ("*.*", f"*/*_{role}.*")
     )
     named = {stem.removesuffix(f"_{role}") for stem in flat | nested if stem.endswith(f"_{role}")}
+    named = without_maps(named, known)
     owners = known | named  # beside x stand x_sd and other files of its own
     bare = {stem for stem in flat if not any(f"{stem}_".startswith(f"{name}_") for name in owners)}
     return sorted((named - known) | {stem for stem in bare if not stem.endswith(f"_{role}")})

@@ -213,14 +213,14 @@ def _score(case: _Case, padding: list[str], curves: list[Curves]) -> tuple[dict[
         return {}, f"the prediction is {what} in {count} voxels of the mask", []
     scores = image_scores(predicted, true, mask, spacing=truth.spacing)
     scores |= {} if case.mean_sd is None else {"mean_sd": case.mean_sd}
-    remarks, given = [], {"case": item.case, "elsewhere": case.elsewhere}
+    remarks, name, elsewhere = [], item.case, case.elsewhere
     if case.deviation is not None:
         more, remark = deviation_scores(
-            case.deviation, volume, truth, mask, curves, recorded=case.mean_sd, **given
+            case.deviation, volume, truth, mask, curves, case=name, elsewhere=elsewhere, recorded=case.mean_sd
         )
         scores, remarks = scores | more, [remark]
     if case.bounds is not None:
-        more, remark = bound_scores(case.bounds, volume, truth, mask, **given)
+        more, remark = bound_scores(case.bounds, volume, truth, mask, case=name, elsewhere=elsewhere)
         scores, remarks = scores | more, [*remarks, remark]
     return scores, "", [remark for remark in remarks if remark]
 

@@ -55,7 +55,9 @@ def write_report(
     _require_own(beside, path)
     with atomic_path(path) as temporary:
         temporary.write_text(render_page(sources, figures), encoding="utf-8")
-    for place in beside:  # the page does not hold them any more: after an interruption nothing would know them as its own
+    for (
+        place
+    ) in beside:  # the page does not hold them any more: after an interruption nothing would know them as its own
         with storage_errors(place):
             place.unlink(missing_ok=True)
     for place, picture in beside.items():

@@ -1,4 +1,4 @@
-"""The curves, findings and settings in a file of scores: each is checked when the file is read, and then used freely."""
+"""The curves, findings and settings in a file of scores: checked when the file is read, then used freely."""
 
 from __future__ import annotations
 

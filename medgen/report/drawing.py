@@ -92,10 +92,10 @@ def themed(name: str, kind: str, heading: str, caption: str, draw: Callable[[The
 
 
 def plain(text: str) -> str:
-    """``text`` as matplotlib shows it unchanged: a name from a file may hold dollars, which would be a formula.
+    r"""``text`` as matplotlib shows it unchanged: a name from a file may hold dollars, which would be a formula.
 
     >>> print(plain("$x$"))
-    \\$x\\$
+    \$x\$
     """
     return text.replace("$", r"\$")
 

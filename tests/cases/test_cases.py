@@ -344,6 +344,14 @@ def test_bids_folder(tmp_path):
     assert {case.split for case in cases.values()} == {"train", "val"}
 
 
+def test_a_table_does_not_replace_one_of_its_images(tmp_path):
+    """Whatever its name: here a link that ends in .csv."""
+    image(tmp_path / "sub-01/anat/sub-01_T1w.nii.gz")
+    (tmp_path / "cases.csv").hardlink_to(tmp_path / "sub-01/anat/sub-01_T1w.nii.gz")
+    with pytest.raises(UsageError, match="the output is an input"):
+        write_cases(from_bids(tmp_path, validation=0, test=0), tmp_path / "cases.csv")
+
+
 def test_of_a_complex_bids_image_the_magnitude_is_taken(tmp_path):
     for part in ("mag", "phase", "real", "imag"):
         image(tmp_path / f"sub-01/anat/sub-01_part-{part}_T1w.nii.gz")

@@ -107,6 +107,37 @@ def test_no_input_and_no_other_file_is_replaced(capsys, monkeypatch, tmp_path, c
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+@pytest.mark.parametrize(
+    ("layout", "options", "output"),
+    [
+        ("from-bids", [], "data/sub-01/anat/sub-01_T1w.nii.gz"),
+        ("from-bids", [], "link.nii.gz"),
+        ("from-nnunet", [], "data/imagesTr/a_0000.nii.gz"),
+        ("from-nnunet", [], "data/dataset.json"),
+        ("from-msd", [], "data/dataset.json"),
+        ("from-msd", ["--split-into", "volumes"], "data/imagesTr/a_0000.nii.gz"),
+        ("from-picai", [], "data/1/1_2_t2w.mha"),
+        ("from-picai", ["--labels", "labels"], "labels/1_2.nii.gz"),
+    ],
+)
+def test_a_table_never_replaces_a_file_of_the_dataset(capsys, monkeypatch, tmp_path, layout, options, output):
+    """Also with --overwrite, which is about an earlier table."""
+    monkeypatch.chdir(tmp_path)
+    description = '{"channel_names": {"0": "T1"}, "labels": {"tumour": 1}, "file_ending": ".nii.gz"}'
+    files = {name: name.encode() for name in (
+        "data/sub-01/anat/sub-01_T1w.nii.gz", "data/imagesTr/a_0000.nii.gz", "data/1/1_2_t2w.mha", "labels/1_2.nii.gz",
+    )} | {"data/dataset.json": description.encode()}  # fmt: skip
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "link.nii.gz").hardlink_to(tmp_path / "data/sub-01/anat/sub-01_T1w.nii.gz")
+    with pytest.raises(SystemExit) as ended:
+        main(["cases", layout, "data", *options, "-o", output, "--overwrite"])
+    assert ended.value.code == 2
+    assert "the output is an input of the command" in capsys.readouterr().err
+    assert {name: (tmp_path / name).read_bytes() for name in files} == files
+
+
 @pytest.mark.parametrize("name", ["cases.csv", "phantom.json", "factors.csv"])
 def test_a_phantom_replaces_no_table(tmp_path, name):
     from medgen.errors import UsageError

@@ -112,6 +112,21 @@ def test_files_of_no_case_or_of_two_are_listed(tmp_path):
     assert scores.summary["dice"]["mean"] == 1
 
 
+@pytest.mark.parametrize("layout", ["{0}/{0}", "{0}"])
+def test_a_class_with_the_name_of_the_role_is_no_case(tmp_path, layout):
+    """Its probability ends like a prediction: a_probability_skull.nii.gz beside a_skull.nii.gz."""
+    skull = labels(v1=(2, 6))
+    predictions, truth = tmp_path / "predictions", tmp_path / "truth"
+    for folder in (predictions, truth):
+        for kind in ("skull", "probability_skull", "sd_skull"):
+            save(folder / f"{layout.format('a')}_{kind}.nii.gz", skull, "label" if kind == "skull" else "scalar")
+    save(predictions / f"{layout.format('typo')}_skull.nii.gz", skull)
+    scores = evaluate_segmentation(predictions, truth, role="skull", classes={"skull": [1]})
+    assert [row["case"] for row in scores.cases] == ["a"]
+    assert scores.cases[0]["ece"] == 0
+    assert [note for note in scores.notes if "no reference" in note] == ["1 prediction has no reference: typo"]
+
+
 def test_the_tolerance_and_the_overlap_are_used(four):
     strict, loose = (
         evaluate_segmentation(*four, tolerance=mm, lesion_overlap=overlap).cases[0]

@@ -229,7 +229,7 @@ def test_outside_the_mask_anything_goes(cohort):
 
 @pytest.mark.parametrize("value", [np.inf, np.nan])
 def test_the_score_of_the_gate_needs_the_whole_file(cohort, value):
-    """One voxel outside the mask is not finite: the scores of the mask stand, the score of the whole file is left out."""
+    """One voxel outside the mask is not finite: the scores of the mask stand, that of the whole file is left out."""
     mask, sd = np.ones(SHAPE), deviation()
     mask[3, 3, 3], sd[3, 3, 3] = 0, value
     save(cohort / "truth" / "a_mask.nii.gz", mask, kind="label")

@@ -221,8 +221,13 @@ def test_damaged_scores_are_an_error_that_names_the_file(study, place, value):
 
 @pytest.mark.parametrize(
     "content",
-    ['{"cases": ["a"]}', '{"model": {}, "cases": ["a"]}', '{"model": {}, "cases": [{"case": "p1", "warnings": 3}]}']
-    + ['{"model": {}, "interval": {"coverage": 1%s, "calibrated": true}}' % ("0" * 400), "[" * 100_000],
+    [
+        '{"cases": ["a"]}',
+        '{"model": {}, "cases": ["a"]}',
+        '{"model": {}, "cases": [{"case": "p1", "warnings": 3}]}',
+        f'{{"model": {{}}, "interval": {{"coverage": 1{"0" * 400}, "calibrated": true}}}}',
+        "[" * 100_000,
+    ],
 )
 def test_a_damaged_prediction_report_is_named(tmp_path, content):
     (tmp_path / "predictions").mkdir()
@@ -247,7 +252,9 @@ def test_a_perfect_prediction_has_no_sparsification_and_an_unknown_tissue_no_cha
         content["sparsification"]["fat"] = content["sparsification"].pop("soft")
 
     methods = changed(study, change)
-    assert [axes.get_title(loc="left") for axes in charts_of(methods)["sparsification"][2](LIGHT).axes] == ["All voxels"]
+    assert [axes.get_title(loc="left") for axes in charts_of(methods)["sparsification"][2](LIGHT).axes] == [
+        "All voxels"
+    ]
 
 
 def test_a_name_of_dollars_is_no_formula(tmp_path):
