@@ -22,7 +22,6 @@ from medgen.report.details import DETAILS, number, require_details, require_sett
 Series = tuple[NDArray[np.int64], NDArray[np.float64]]
 """Steps and values of one curve."""
 _AGAIN = "write the scores again with 'medgen evaluate'"
-_REMOVE = "remove it, or train again"
 
 _NAMES = {
     "adabn": "AdaBN",
@@ -212,7 +211,7 @@ def read_curves(path: Path) -> dict[str, list[Curves]]:
     Raises:
         InputError: it is damaged.
     """
-    with content_errors("the log of the training is damaged", where=path, fix=_REMOVE):
+    with content_errors("the log of the training is damaged", where=path, fix="remove it, or train again"):
         return _curves(path.read_text())
 
 
@@ -232,44 +231,6 @@ def _curves(log: str) -> dict[str, list[Curves]]:
         curves = Curves(*({key: _series(points) for key, points in group.items()} for group in records[name].values()))
         stages.setdefault(name.split("-fold")[0], []).append(curves)
     return {name: curves for name, curves in stages.items() if curves[0].losses or curves[0].validation}
-
-
-def read_manifest(path: Path) -> dict[str, str]:
-    """The entries of the manifest ``run.json`` that readers ask for, as text.
-
-    Raises:
-        InputError: it is damaged.
-    """
-    content = read_json(path)
-    with content_errors("the manifest of the run is damaged", where=path, fix=_REMOVE):
-        return _manifest(content)
-
-
-def _manifest(content: Mapping[str, Any]) -> dict[str, str]:
-    versions = content.get("versions") or {}
-    entries = {
-        "device": str(content.get("device", "")),
-        "processes": str(content.get("processes", "")),
-        "time": _duration(content.get("training_seconds", content.get("seconds"))),
-        "peak memory": _memory(content.get("peak_memory_bytes")),
-        "seed": str(content.get("seed", "")),
-        "medgen": str(content.get("medgen", "")),
-        "Python": str(content.get("python", "")),
-        **{str(name): str(version) for name, version in versions.items()},
-        "SHA-256 of the weights": str(content.get("model_sha256", "")),
-    }
-    return {name: text for name, text in entries.items() if text}
-
-
-def read_warnings(path: Path) -> tuple[str, ...]:
-    """The warnings about the model in the manifest ``run.json``.
-
-    Raises:
-        InputError: it is damaged.
-    """
-    content = read_json(path)
-    with content_errors("the manifest of the run is damaged", where=path, fix=_REMOVE):
-        return tuple(str(text) for text in content.get("warnings") or ())
 
 
 def _series(points: list[tuple[int, float]]) -> Series:
@@ -314,15 +275,3 @@ def _summary(values: Mapping[str, Any]) -> Summary:
 
 def _number(value: Any) -> float | None:
     return None if value is None else number(value)
-
-
-def _duration(seconds: Any) -> str:
-    if seconds is None:
-        return ""
-    minutes, rest = divmod(round(float(seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
-
-
-def _memory(count: Any) -> str:
-    return "" if count is None else f"{float(count) / 2**30:.2f} GiB"

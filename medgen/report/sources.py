@@ -18,11 +18,10 @@ from medgen.report.content import (
     MethodScores,
     read_baselines,
     read_curves,
-    read_manifest,
     read_scores,
-    read_warnings,
 )
 from medgen.report.health import Validations, read_validations
+from medgen.report.manifest import read_manifest, read_warnings
 from medgen.report.runs import choose_run, find_runs, scored_by, unlike_scores, weights_of
 from medgen.report.samples import (
     Judgement,

@@ -15,7 +15,7 @@ from medgen.metrics.statistics import summarise
 from medgen.report import write_report
 from medgen.report.charts import smoothed
 from medgen.report.columns import Column, in_order
-from medgen.report.content import read_curves, read_manifest, read_scores
+from medgen.report.content import read_curves, read_scores
 from medgen.report.drawing import draw_curve, new_figure
 from medgen.report.images import load_images
 from medgen.report.montage import cropped, montage
