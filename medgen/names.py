@@ -1,4 +1,4 @@
-"""Names of files from text that somebody else wrote."""
+"""Text that somebody else wrote, as the name of a file and in a picture."""
 
 from __future__ import annotations
 
@@ -55,3 +55,12 @@ def clashing(names: Iterable[str]) -> tuple[str, ...]:
     names = tuple(names)
     keys = [unicodedata.normalize("NFC", name).casefold() for name in names]
     return tuple(name for name, key in zip(names, keys, strict=True) if keys.count(key) > 1)
+
+
+def literal(text: str) -> str:
+    r"""``text`` as matplotlib shows it unchanged: a name from a file may hold dollars, which begin a formula.
+
+    >>> print(literal("$x$"))
+    \$x\$
+    """
+    return text.replace("$", r"\$")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from medgen.benchmark.table import DICE, Row
 from medgen.files import atomic_path
 from medgen.metrics.resampling import finite_means, mean_of
+from medgen.names import literal
 from medgen.report.drawing import LIGHT, Theme, new_figure, png
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def _mean(axes: Axes, row: Row, place: int, colour: str, theme: Theme) -> None:
 
 def _style(axes: Axes, rows: Sequence[Row], theme: Theme) -> None:
     axes.set_facecolor(theme.background)
-    axes.set_yticks(range(len(rows)), [_wrapped(row.title) for row in rows])
+    axes.set_yticks(range(len(rows)), [literal(_wrapped(row.title)) for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.5)
     axes.set_xlim(-2, 102)
     axes.set_xlabel("DSC on T, %", fontsize=9, color=theme.text)

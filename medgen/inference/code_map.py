@@ -19,6 +19,7 @@ from medgen.inference.generation import decoded
 from medgen.inference.opened import open_model
 from medgen.inference.sample_views import views_of
 from medgen.inference.traversal import windows_of
+from medgen.names import literal
 from medgen.types import Array, Checkpoint
 
 log = logging.getLogger(__name__)
@@ -206,7 +207,7 @@ def _coloured(
     for number, kind in enumerate(shown):
         mine = np.array([value == kind for value in values])
         text = f"{kind:g}" if isinstance(kind, float) else str(kind)
-        axis.scatter(*places[mine].T, color=palette[number], label=text, **style)
+        axis.scatter(*places[mine].T, color=palette[number], label=literal(text), **style)
     others = known & np.array([value not in shown for value in values])
     if others.any():
         axis.scatter(*places[others].T, color="#c8ccd0", label="others", **style)

@@ -132,7 +132,7 @@ def draw_tile(figure: Figure, picture: Array, box: tuple[float, float, float, fl
     axes.set_axis_off()
     axes.imshow(picture, cmap="gray", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
     behind = {"facecolor": _BACKGROUND, "edgecolor": "none", "pad": 1.5}  # readable on white, too
-    axes.text(0, 1, number, transform=axes.transAxes, color=TEXT, size=7, va="top", bbox=behind)
+    axes.text(0, 1, number, transform=axes.transAxes, color=TEXT, size=7, va="top", bbox=behind, parse_math=False)
 
 
 def write_text(

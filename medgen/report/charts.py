@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from medgen.metrics.detection import FALSE_POSITIVES, sensitivity_name
+from medgen.names import literal
 from medgen.report.columns import Column
 from medgen.report.content import Curves, MethodScores
 from medgen.report.details import PANELS, curve
-from medgen.report.drawing import Theme, draw_curve, draw_legend, new_figure, plain, style_axes
+from medgen.report.drawing import Theme, draw_curve, draw_legend, new_figure, style_axes
 from medgen.types import Floats
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def score_chart(
             _dots(axes, method, column, row, theme)
         if column.key in marks:
             axes.axvline(marks[column.key], color=theme.text, linewidth=1.1, linestyle=":")
-        axes.set_yticks(range(len(methods)), [plain(method.label) for method in methods])
+        axes.set_yticks(range(len(methods)), [literal(method.label) for method in methods])
         axes.set_ylim(len(methods) - 0.45, -0.55)
         style_axes(axes, f"{column.titled}  {column.arrow}".strip(), theme)
         axes.tick_params(axis="y", labelcolor=theme.text)
@@ -218,10 +219,11 @@ def case_chart(
         values = np.array([method.cases.get(name, {}).get(column.key, np.nan) for name in names], dtype=float)
         rows, known = np.arange(len(names)), np.isfinite(values)
         colour = theme.series[number % len(theme.series)]
-        axes.plot(values[known], rows[known], "o", color=colour, markersize=5.5, label=plain(method.label), alpha=0.85)
+        label = literal(method.label)
+        axes.plot(values[known], rows[known], "o", color=colour, markersize=5.5, label=label, alpha=0.85)
         absent = np.full((~known).sum(), 0.012)
         axes.plot(absent, rows[~known], "x", color=colour, markersize=5, transform=axes.get_yaxis_transform())
-    axes.set_yticks(range(len(names)), [plain(name) for name in names])
+    axes.set_yticks(range(len(names)), [literal(name) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     style_axes(axes, f"{column.titled}  {column.arrow}".strip(), theme)
     axes.tick_params(axis="y", labelcolor=theme.text)

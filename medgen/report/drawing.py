@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
 
+from medgen.names import literal
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -91,21 +93,12 @@ def themed(name: str, kind: str, heading: str, caption: str, draw: Callable[[The
     return Picture(name, kind, heading, caption, png(draw(LIGHT)), png(draw(DARK)))
 
 
-def plain(text: str) -> str:
-    r"""``text`` as matplotlib shows it unchanged: a name from a file may hold dollars, which would be a formula.
-
-    >>> print(plain("$x$"))
-    \$x\$
-    """
-    return text.replace("$", r"\$")
-
-
 def style_axes(axes: Axes, title: str, theme: Theme, across: str = "", up: str = "") -> None:
     """Give a chart its title, the names of its axes, a grid and the colours of a theme."""
     axes.set_facecolor(theme.background)
-    axes.set_title(plain(title), fontsize=9.5, color=theme.text, loc="left")
-    axes.set_xlabel(plain(across), fontsize=8, color=theme.quiet)
-    axes.set_ylabel(plain(up), fontsize=8, color=theme.quiet)
+    axes.set_title(literal(title), fontsize=9.5, color=theme.text, loc="left")
+    axes.set_xlabel(literal(across), fontsize=8, color=theme.quiet)
+    axes.set_ylabel(literal(up), fontsize=8, color=theme.quiet)
     axes.tick_params(colors=theme.quiet, labelsize=8, length=0)
     for name, spine in axes.spines.items():
         spine.set_visible(name == "bottom" or (name == "left" and bool(up)))
@@ -150,7 +143,7 @@ def draw_curve(
         linewidth=1.7,
         markersize=3,
         drawstyle=steps,
-        label=plain(label),
+        label=literal(label),
     )
 
 

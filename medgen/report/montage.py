@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from medgen.report.drawing import BLACK, GREY, WHITE, draw_colour_bar, new_figure, plain
+from medgen.names import literal
+from medgen.report.drawing import BLACK, GREY, WHITE, draw_colour_bar, new_figure
 from medgen.report.overlays import Overlay, draw_overlay, explain_candidates, explain_overlay
 from medgen.report.ranges import error_limit, robust_range, slice_range
 from medgen.report.slices import PLANES, CaseImages, Plane, fullest_slice, picture
@@ -113,7 +114,7 @@ def _grid(
     count = len(rows[0].panels)
     width, total = layout.left + layout.column * count, _TITLE_INCHES + sum(heights) + layout.below
     figure = new_figure(width, total, background=BLACK)
-    figure.text(0.11 / width, 1 - 0.09 / total, plain(title), color=WHITE, size=10.5, va="top", weight="bold")
+    figure.text(0.11 / width, 1 - 0.09 / total, literal(title), color=WHITE, size=10.5, va="top", weight="bold")
     # A picture is passed on without the page that says so.
     figure.text(0.11 / width, 0.05 / total, DISCLAIMER, color=GREY, size=7.5, va="bottom")
     grid = figure.add_gridspec(
@@ -134,7 +135,7 @@ def _grid(
             axes = figure.add_subplot(grid[position, number])
             drawn.append((axes, _draw(axes, panel, row, images), panel))
             if position == 0:
-                axes.set_title(plain(panel.title), color=WHITE, size=10, pad=5)
+                axes.set_title(literal(panel.title), color=WHITE, size=10, pad=5)
             if number == 0 and not one_plane:
                 axes.set_ylabel(row.plane.name, color=GREY, size=9)
             if number == 0 and not (one_plane and position):

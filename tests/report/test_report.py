@@ -18,6 +18,7 @@ from medgen.report.columns import Column, in_order
 from medgen.report.content import read_curves, read_scores
 from medgen.report.drawing import draw_curve, new_figure
 from medgen.report.images import load_images
+from medgen.report.manifest import read_manifest
 from medgen.report.montage import cropped, montage
 from medgen.report.page import render_page
 from medgen.report.ranges import error_limit
