@@ -375,7 +375,7 @@ def _picture(chosen: list[Run], path: Path) -> None:
                 images += [*arrays["reconstruction_t1"][every]]
                 rows = {"original": [None] * SHOWN + [*arrays["original_t1"][every]], **rows}
         rows[ROWS[run.row].name] = images
-    picture_of_rows(rows, path)
+    picture_of_rows(rows, path, dpi=50)
 
 
 def _seconds() -> float:
