@@ -24,6 +24,8 @@ from medgen.errors import InputError, PathError, StorageError, UsageError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _DENIED = {errno.EACCES, errno.EPERM}
+PARTIAL = ".partial-"
+"""Begins the name of a file that is being written."""
 HEARTBEAT_SECONDS = 15.0
 STALE_SECONDS = 120.0
 """A lock that its owner has not renewed for this long is taken over."""
@@ -45,7 +47,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".partial-", suffix="".join(path.suffixes[-2:]), dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=PARTIAL, suffix="".join(path.suffixes[-2:]), dir=path.parent)
         os.close(handle)
     temporary = Path(name)
     try:
@@ -316,8 +318,9 @@ def write_json(path: str | Path, content: Any) -> None:
 
 def remove_partial_files(folder: str | Path) -> None:
     """Delete temporary files that a killed process left in ``folder`` and its subfolders."""
-    for path in Path(folder).rglob(".partial-*"):
-        path.unlink(missing_ok=True)
+    with storage_errors(folder):
+        for path in Path(folder).rglob(f"{PARTIAL}*"):
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
