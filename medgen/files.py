@@ -132,10 +132,12 @@ def require_output(path: str | Path) -> None:
     """Refuse a file that could not be written, before work is spent on its content; see :func:`require_writable`.
 
     Raises:
+        UsageError: it is a link to a missing file, such as on a disk that is away.
         StorageError: it is a folder, or its folder could not be written.
     """
     if Path(path).is_dir():
         raise PathError("this is a folder, not a file", where=path, fix="choose another name, or move the folder")
+    _require_target(path)
     require_writable(Path(path).absolute().parent)
 
 
@@ -194,10 +196,18 @@ def require_free(path: str | Path, *, overwrite: bool) -> None:
     """Refuse to write over a file without the user's word.
 
     Raises:
-        UsageError: it exists, and ``overwrite`` is off.
+        UsageError: it exists, and ``overwrite`` is off; or it is a link to a missing file.
     """
+    _require_target(path)
     if Path(path).exists() and not overwrite:
         raise UsageError("the output exists", where=path, fix="choose another name, or --overwrite")
+
+
+def _require_target(path: str | Path) -> None:
+    """Refuse a link without a target: a new file would take the place of the link."""
+    if Path(path).is_symlink() and not Path(path).exists():
+        fix = "remove the link, or choose another name"
+        raise UsageError("the output is a link to a missing file", where=path, fix=fix)
 
 
 def _no_earlier(path: str | Path) -> UsageError:

@@ -17,7 +17,7 @@ import numpy as np
 
 from medgen.cases import Case, assign_splits, columns_of, write_cases
 from medgen.errors import InputError, UsageError
-from medgen.files import storage_errors
+from medgen.files import require_output, storage_errors
 from medgen.inference.sample_folder import MANIFEST, RAW, read_slices
 from medgen.sampling.patches import PLANES
 from medgen.volume import Kind, Volume, read_volume, write_volume
@@ -67,6 +67,7 @@ def cases_from_samples(
     folder, output = Path(folder).absolute(), Path(output).absolute()
     if output.is_file():
         raise UsageError("the output exists", where=output, fix="choose another -o, or move that table")
+    require_output(output)
     manifest = _manifest(folder)
     columns = {name: columns_of(each["role"])[0] for name, each in manifest["roles"].items()}
     if not labels:

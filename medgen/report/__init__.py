@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def _require_own(pictures: Iterable[Path], report: Path) -> None:
     from medgen.files import has_mark
     from medgen.report.page import MARK
 
-    taken = next((each for each in pictures if each.exists()), None)
+    taken = next((each for each in pictures if os.path.lexists(each)), None)
     if taken and not any(page.is_file() and has_mark(page, MARK) for page in report.parent.glob("*.html")):
         fix = "move the folder 'figures', or choose another folder for -o"
         raise UsageError("a picture of this name exists, and no report that it is of", where=taken, fix=fix)

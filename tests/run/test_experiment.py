@@ -286,13 +286,18 @@ WRONG = {
 RIGHT = {**WRONG, "preparation": {"spacing": None, "intensity": {"ct": {"window": [-1000, 1000]}}}}
 
 
+@pytest.fixture(scope="module")
+def origin(cases, tmp_path_factory):
+    return train(RIGHT, cases, tmp_path_factory.mktemp("origin") / "run", device="cpu")
+
+
 def refused(cases, run):
     with pytest.raises(InputError, match="the Bernoulli likelihood needs images in"):
         train(WRONG, cases, run, device="cpu")
     return run
 
 
-def test_a_recipe_that_its_first_batch_refused_does_not_block_its_folder(cases, tmp_path):
+def test_a_recipe_that_its_first_batch_refused_does_not_block_its_folder(cases, origin, tmp_path):
     run = refused(cases, tmp_path / "run")
     for file in ("cases.json", "checkpoints/init_from.json"):
         (run / file).write_text("{}")  # as of a run of other cases that began from another
@@ -304,7 +309,7 @@ def test_a_recipe_that_its_first_batch_refused_does_not_block_its_folder(cases, 
 
     train(RIGHT, cases, run, device="cpu", progress=progress)
     assert left[0] == []
-    assert_equal_runs(run, train(RIGHT, cases, tmp_path / "other", device="cpu"))
+    assert_equal_runs(run, origin)
     with pytest.raises(UsageError, match="there is a run in this folder already"):
         train(WRONG, cases, run, device="cpu")
 
@@ -325,9 +330,10 @@ def test_without_a_step_a_resumed_run_begins_anew_with_other_cases(cases, tmp_pa
     trees.parent.mkdir()
     trees.write_text("of the cases before")
     other = cases.with_name("fewer.csv")
-    rows = cases.read_text().splitlines()
-    for rows in (rows[:1] + rows[2:], [row.replace("case1_ct", "case2_ct") for row in rows]):  # told by table, by image
-        other.write_text("\n".join(rows) + "\n")
+    heading, _, *rows = cases.read_text().splitlines()
+    fewer = "\n".join([heading, *rows]) + "\n"
+    for text in (fewer, fewer.replace("case1_ct", "case2_ct")):  # the table tells, the images alone
+        other.write_text(text)
         caplog.clear()
         with pytest.raises(InputError, match="the Bernoulli likelihood needs images in"):
             train(WRONG, other, run, resume=True, device="cpu")
@@ -346,9 +352,8 @@ def test_a_recipe_that_a_killed_run_kept_half_is_not_resumed(cases, tmp_path):
 
 
 @pytest.mark.parametrize("fault", ["copy_origin", "keep_recipe", "save_recipe"])
-def test_a_run_is_taken_over_whole_or_not_at_all(cases, tmp_path, monkeypatch, fault):
-    """The recipe may be the user's only copy: he trains with the one in the run."""
-    first = train(RIGHT, cases, tmp_path / "first", device="cpu")
+def test_a_run_is_taken_over_whole_or_not_at_all(cases, origin, tmp_path, monkeypatch, fault):
+    """The recipe may be the only copy of the user, who trains with the one in the run."""
     run = refused(cases, tmp_path / "run")
     names = ("recipe.yaml", "cases.json", "checkpoints/recipe.json")
     before = {name: (run / name).read_bytes() for name in names}
@@ -359,7 +364,7 @@ def test_a_run_is_taken_over_whole_or_not_at_all(cases, tmp_path, monkeypatch, f
     with monkeypatch.context() as patch:
         patch.setattr(experiment, fault, full)
         with pytest.raises(StorageError):
-            train(RIGHT, cases, run, device="cpu", init_from=first)
+            train(RIGHT, cases, run, device="cpu", init_from=origin)
     kept = names[:1] if fault == "save_recipe" else names
     assert {name: (run / name).read_bytes() for name in kept} == {name: before[name] for name in kept}
     with pytest.raises(InputError, match="the Bernoulli likelihood needs images in"):
@@ -429,7 +434,8 @@ def test_trees_of_a_run_without_a_step_are_fitted_anew(cases, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize(
-    "kept", ["metrics.jsonl", "checkpoints/stage0/step-00000005.pt", "contexts/stage0/a.npy", "model/weights.safetensors"]
+    "kept",
+    ["metrics.jsonl", "checkpoints/stage0/step-00000005.pt", "contexts/stage0/a.npy", "model/model.json"],
 )
 def test_what_was_trained_blocks_its_folder(cases, tmp_path, kept):
     file = refused(cases, tmp_path / "run") / kept
