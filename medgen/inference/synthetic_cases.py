@@ -67,7 +67,6 @@ def cases_from_samples(
     folder, output = Path(folder).absolute(), Path(output).absolute()
     if output.is_file():
         raise UsageError("the output exists", where=output, fix="choose another -o, or move that table")
-    require_output(output)
     manifest = _manifest(folder)
     columns = {name: columns_of(each["role"])[0] for name, each in manifest["roles"].items()}
     if not labels:
@@ -170,6 +169,7 @@ def _images_folder(output: Path) -> Path:
             where=folder,
             fix="choose another -o, or remove that folder",
         )
+    require_output(output)
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder

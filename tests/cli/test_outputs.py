@@ -126,7 +126,6 @@ AWAY = "error: the output is a link to a missing file\n"
         ("latent encode run -i cases.csv -o link.csv --overwrite", AWAY),
         ("reader-study score study -o link.csv", AWAY),
         ("cases from-nnunet . -o link.csv", AWAY),
-        ("cases from-samples . --label t1 -o link.csv", AWAY),
         ("phantom head held --subjects 1", HELD),
         ("benchmark recipe.yaml --cases cases.csv --out held", REPLACED.replace("benchmark.csv", "held/benchmark.csv")),
     ],
