@@ -291,9 +291,9 @@ def origin(cases, tmp_path_factory):
     return train(RIGHT, cases, tmp_path_factory.mktemp("origin") / "run", device="cpu")
 
 
-def refused(cases, run):
+def refused(cases, run, **options):
     with pytest.raises(InputError, match="the Bernoulli likelihood needs images in"):
-        train(WRONG, cases, run, device="cpu")
+        train(WRONG, cases, run, device="cpu", **options)
     return run
 
 
@@ -314,12 +314,14 @@ def test_a_recipe_that_its_first_batch_refused_does_not_block_its_folder(cases, 
         train(WRONG, cases, run, device="cpu")
 
 
-def test_without_a_step_a_resumed_run_begins_anew_with_another_recipe(cases, tmp_path, caplog):
-    """A script that adds --resume wherever there is a recipe.yaml cannot leave it out."""
-    run = refused(cases, tmp_path / "run")
+def test_without_a_step_a_resumed_run_begins_anew_with_another_recipe(cases, origin, tmp_path, caplog):
+    """A script that adds --resume wherever there is a recipe.yaml cannot leave it out; what it began from stays."""
+    run = refused(cases, tmp_path / "run", init_from=origin)
     (run / "cases.json").write_text('{"gone": ["train", null, "0"]}')
     train(RIGHT, cases, run, resume=True, device="cpu")
     assert "the run begins anew: no step was trained, and the recipe differs in: preparation.intensity" in caplog.text
+    begun = json.loads((origin / "run.json").read_text())["model_sha256"]
+    assert json.loads((run / "run.json").read_text())["init_from"]["weights_sha256"] == begun
     with pytest.raises(UsageError, match="the recipe differs from the run's in: preparation"):
         train(WRONG, cases, run, resume=True, device="cpu")
 
