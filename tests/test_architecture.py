@@ -37,7 +37,7 @@ LAYERS = [
 """A file imports from its own folder and from layers above its own in this list, never sideways and never back."""
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
-LOOSE = {"__init__", "__main__", "config", "demo", "errors", "files", "names", "types"}
+LOOSE = {"__init__", "__main__", "config", "demo", "errors", "names", "types"}
 
 
 def dotted(path: Path) -> str:

@@ -63,7 +63,7 @@ def test_a_closed_folder_is_said_in_words(tmp_path, monkeypatch, number):
     def refuse(*_args, **_kwargs):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("medgen.files.tempfile.mkstemp", refuse)
+    monkeypatch.setattr("medgen.files.writing.tempfile.mkstemp", refuse)
     with pytest.raises(StorageError, match="no permission to write"), atomic_path(tmp_path / "a.bin"):
         pass
 
@@ -118,7 +118,7 @@ def test_contents_are_synced_before_the_rename(tmp_path, monkeypatch):
     """Renaming first would leave an empty file under the final name after a power cut."""
     order = []
     sync, rename = os.fsync, Path.replace
-    monkeypatch.setattr("medgen.files.os.fsync", lambda handle: (order.append("sync"), sync(handle)))
+    monkeypatch.setattr("medgen.files.writing.os.fsync", lambda handle: (order.append("sync"), sync(handle)))
     monkeypatch.setattr(Path, "replace", lambda self, to: (order.append("rename"), rename(self, to))[1])
     with atomic_path(tmp_path / "a") as temporary:
         temporary.write_bytes(b"x")

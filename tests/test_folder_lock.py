@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from medgen import files
 from medgen.errors import UsageError
-from medgen.files import folder_lock
+from medgen.files import folder_lock, lock
 
 HOLD = """
 import sys, time
@@ -75,7 +74,7 @@ def test_holder_on_another_machine_counts_while_its_heart_beats(tmp_path: Path, 
 
 
 def test_heart_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.01)
     with folder_lock(tmp_path):
         os.utime(tmp_path / ".lock.json", (0, 0))
         deadline = time.monotonic() + 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ def require_own_results(out: Path) -> None:
         StorageError: the folder could not be written.
     """
     require_result(out / "benchmark.json", ("verdict", "rows"))
-    taken = next((out / name for name in _BESIDE if (out / name).exists()), None)
+    taken = next((out / name for name in _BESIDE if os.path.lexists(out / name)), None)
     if taken and not (out / "benchmark.json").exists():
         raise UsageError("the benchmark would replace this file", where=taken, fix="choose another folder for --out")
 

@@ -47,7 +47,7 @@ def train(
         cases: the case table; cases of split 'train' are learnt from, those of 'val' choose the best model.
         out: the run folder to write.
         overrides: replace a key of the recipe, for example 'patches.size=[32,32,32]'; repeatable.
-        resume: go on with the run that the folder holds.
+        resume: go on with the run that the folder holds; one without a step begins anew if recipe or cases changed.
         init_from: a run, or its model folder: the networks start from those of its weights that match by name
             and shape. What matched is in the plan.
         max_minutes: stop in time, save, and exit 75; --resume goes on.

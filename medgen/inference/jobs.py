@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ def require_free(output: Path, files: Iterable[Iterable[Path]], *, overwrite: bo
     Raises:
         UsageError: says what to do.
     """
-    there = [file for each in files for file in each if file.exists()]
+    there = [file for each in files for file in each if os.path.lexists(file)]
     if there and not (overwrite or resume):
         raise UsageError(
             f"{len(there)} outputs exist, the first is {there[0].relative_to(output).as_posix()}",

@@ -17,7 +17,7 @@ import numpy as np
 
 from medgen.cases import Case, assign_splits, columns_of, write_cases
 from medgen.errors import InputError, UsageError
-from medgen.files import storage_errors
+from medgen.files import require_output, storage_errors
 from medgen.inference.sample_folder import MANIFEST, RAW, read_slices
 from medgen.sampling.patches import PLANES
 from medgen.volume import Kind, Volume, read_volume, write_volume
@@ -169,6 +169,7 @@ def _images_folder(output: Path) -> Path:
             where=folder,
             fix="choose another -o, or remove that folder",
         )
+    require_output(output)
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder

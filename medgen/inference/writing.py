@@ -10,7 +10,7 @@ from typing import Any
 
 from medgen.cases import Case, columns_of
 from medgen.errors import UsageError
-from medgen.files import require_free, require_output
+from medgen.files import PARTIAL, require_free, require_output
 from medgen.inference.besides import OnBounds
 from medgen.inference.labels import Found
 from medgen.inference.lesions import DETECTION_MAP, LESIONS, Detected, write_lesions
@@ -286,7 +286,7 @@ def require_writable(files: Files, *, overwrite: bool) -> None:
     require_output(output)
     for file in (*files.all, *files.left_over):
         require_free(file, overwrite=overwrite)
-    for left in output.parent.glob(".partial-*") if output.parent.is_dir() else ():
+    for left in output.parent.glob(f"{PARTIAL}*") if output.parent.is_dir() else ():
         if time.time() - left.stat().st_mtime > _STALE_SECONDS:
             left.unlink(missing_ok=True)
 

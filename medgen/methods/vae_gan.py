@@ -91,7 +91,7 @@ class Config(AutoencoderConfig):
     """Of encoder and decoder."""
     discriminator_learning_rate: PositiveFloat | None = 2.5e-4
     """Null is that of the others. With a slow discriminator the maps, in which images are compared, change slowly; with
-    that of the others and ``gamma`` 0.02 it won."""
+    that of the others and ``gamma`` 0.02 the discriminator won."""
 
     @model_validator(mode="before")
     @classmethod

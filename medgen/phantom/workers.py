@@ -31,7 +31,7 @@ def require_free(out: Path, overwrite: bool) -> None:
     Raises:
         UsageError: it does, and ``overwrite`` is off.
     """
-    taken = next((name for name in ("cases.csv", MANIFEST, "factors.csv") if (out / name).exists()), None)
+    taken = next((name for name in ("cases.csv", MANIFEST, "factors.csv") if os.path.lexists(out / name)), None)
     if taken and not overwrite:
         raise UsageError(f"the folder already holds {taken}", where=out, fix="choose another folder, or --overwrite")
 

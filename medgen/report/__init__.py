@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -55,9 +56,7 @@ def write_report(
     _require_own(beside, path)
     with atomic_path(path) as temporary:
         temporary.write_text(render_page(sources, figures), encoding="utf-8")
-    for (
-        place
-    ) in beside:  # the page does not hold them any more: after an interruption nothing would know them as its own
+    for place in beside:  # the page has others now: after an interruption nothing would know these as its own
         with storage_errors(place):
             place.unlink(missing_ok=True)
     for place, picture in beside.items():
@@ -72,7 +71,7 @@ def _require_own(pictures: Iterable[Path], report: Path) -> None:
     from medgen.files import has_mark
     from medgen.report.page import MARK, embedded
 
-    taken = [each for each in pictures if each.is_symlink() or each.exists()]
+    taken = [each for each in pictures if os.path.lexists(each)]
     if not taken:
         return
     pages = [page for page in report.parent.glob("*.html") if page.is_file() and has_mark(page, MARK)]

@@ -14,21 +14,22 @@ from typing import Any, Literal
 from medgen.cases import Case, read_cases
 from medgen.config import Config
 from medgen.errors import InputError, UsageError
-from medgen.files import folder_lock, remove_partial_files, require_writable
+from medgen.files import folder_lock, remove_partial_files, require_writable, storage_errors
 from medgen.inference.boosting import KINDS
 from medgen.methods.base import Method, stages_of
 from medgen.preparation import Preparation, Roles, Store, build_store, open_store
+from medgen.preparation.store import CASES
 from medgen.recipe.check import check_recipe, require_files, require_images
 from medgen.recipe.settings import Recipe, load_recipe, save_recipe
 from medgen.run.cascade import fit_cascade
 from medgen.run.description import describe
 from medgen.run.first_context import Trees
 from medgen.run.manifest import require_same_cases, require_same_table, write_manifest
-from medgen.run.origin import Origin, keep_origin
+from medgen.run.origin import Origin, copy_origin, record_origin
 from medgen.run.plan import Plan
 from medgen.run.planning import FOLDS, shape_of
 from medgen.run.provenance import provenance
-from medgen.run.same import forget_untrained, keep_recipe, require_same_recipe, require_unused
+from medgen.run.same import keep_recipe, require_same_recipe, take_over
 from medgen.run.session import Session
 from medgen.run.start import checked_run, require_numbers
 from medgen.run.validations import on_validation
@@ -68,7 +69,8 @@ def train(
         cases: the case table; rows of split ``train`` are trained on, rows of split ``val`` choose the best weights.
         out: the run folder to make.
         overrides: ``key=value`` changes to the recipe.
-        resume: go on with the run in ``out``.
+        resume: go on with the run in ``out``. Where no step was trained and the recipe or the cases are others, it
+            begins anew.
         init_from: a run, or its model folder, whose matching weights the networks start from; every stage of a cascade
             and its inner folds from the same stage there, or from the last. A resumed run knows it already.
         max_minutes: save the state and stop after this long.
@@ -94,7 +96,7 @@ def train(
     require_numbers(devices, nodes, max_minutes)
     folder = Path(out)
     place = Path(store) if store else folder / "store"
-    settings, kind, config, learnt, planned, origin = checked_run(
+    settings, kind, config, learnt, planned, origin, resume = checked_run(
         recipe,
         cases,
         folder,
@@ -254,11 +256,14 @@ def _opened(folder: Path, settings: Recipe, origin: Origin | None, *, resume: bo
         if resume:
             require_same_recipe(folder, settings)
         else:
-            require_unused(folder)
-            forget_untrained(folder)
+            take_over(folder)
         remove_partial_files(folder)
-        if origin is not None and not resume:  # before the recipe: no run may look as if it began without
-            keep_origin(folder, origin)
+        if origin is not None and not resume:  # it is large: where the disk is full, an earlier record is still whole
+            copy_origin(folder, origin)
         keep_recipe(folder, settings)  # before the recipe, which alone could be one of the user's own
-        save_recipe(settings, recipe)
+        if not resume:  # between the two: a run that is killed here has two different recipes or none, and cannot go on
+            record_origin(folder, origin)
+            with storage_errors(folder):
+                (folder / CASES).unlink(missing_ok=True)
+        save_recipe(settings, recipe)  # replaced, never removed: it may be the file that the user trains with
         yield

@@ -38,6 +38,7 @@ TOLERANCE = 1.5
 
 TREES = {"neighbourhood": NEIGHBOURHOOD_TREES, "voxelwise": BoostingConfig()}
 """By the name of a context, its trees."""
+OUT_OF_FOLD = "-out-of-fold"
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +132,7 @@ def _choose(
                 "config.context: voxelwise is the safer choice here"
             )
         return
-    folder = contexts.with_name(f"{contexts.name}-out-of-fold")
+    folder = contexts.with_name(f"{contexts.name}{OUT_OF_FOLD}")
     outside: dict[str, float] = {}
     kept = False
     for number, fold in enumerate(deal_folds(cases, min(FOLDS, subjects))):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import logging
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,11 +21,14 @@ from medgen.inference.boosting import FILE
 from medgen.preparation import Roles, Store
 from medgen.preparation.store import CASES
 from medgen.run.monitor.history import adaptation_manifest
+from medgen.run.same import take_over, untrained
 from medgen.run.session import Session
 from medgen.run.warnings import kept_warnings
 from medgen.training.trial import peak_memory
 
 _NAMED = 4
+
+log = logging.getLogger(__name__)
 
 
 def write_manifest(session: Session, cases: Sequence[Case], prepared: Store, seconds: float) -> None:
@@ -68,7 +72,7 @@ def write_manifest(session: Session, cases: Sequence[Case], prepared: Store, sec
 
 
 def require_same_cases(folder: Path, prepared: Store, *, resume: bool, write: bool) -> None:
-    """Keep what a run learns from, and refuse to go on with anything else.
+    """Keep what a run learns from, and refuse to go on with anything else; without a step yet, it begins anew.
 
     Args:
         folder: the run.
@@ -81,8 +85,12 @@ def require_same_cases(folder: Path, prepared: Store, *, resume: bool, write: bo
     """
     path = folder / CASES
     now = {case.name: [case.split, case.domain, case.folder.parent.name] for case in prepared.cases}
-    if resume and path.is_file():
-        _require_unchanged(folder, json.loads(path.read_text()), now)
+    if resume and path.is_file() and (before := json.loads(path.read_text())) != now:
+        if not untrained(folder):
+            _require_unchanged(folder, before, now)
+        elif write:
+            log.warning("the run begins anew: no step was trained, and the cases differ")
+            take_over(folder)
     if write:
         write_json(path, now)
 
@@ -91,13 +99,13 @@ def require_same_table(folder: Path, cases: Sequence[Case]) -> None:
     """Refuse to go on with other cases, splits or domains, before any image is prepared.
 
     Args:
-        folder: the run; one that an earlier version began has no record and is believed.
+        folder: the run; one that an earlier version began has no record and is believed. One without a step passes.
         cases: training and validation cases of the table.
 
     Raises:
         UsageError: as :func:`require_same_cases`.
     """
-    if (path := folder / CASES).is_file():
+    if (path := folder / CASES).is_file() and not untrained(folder):
         before = {name: each[:2] for name, each in json.loads(path.read_text()).items()}
         _require_unchanged(folder, before, {case.name: [case.split, case.domain] for case in cases})
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from medgen.cases.phantoms import phantom_notice
 from medgen.config import Config
 from medgen.errors import ModelError, UsageError
-from medgen.files import sha256, write_json
+from medgen.files import sha256, storage_errors, write_json
 from medgen.methods.base import Method, Shape, stages_of
 from medgen.recipe.settings import Recipe
 from medgen.run.plan import Plan
@@ -126,16 +126,25 @@ def origin_of(folder: Path, init_from: str | Path | None, *, resume: bool) -> Or
     return kept
 
 
-def keep_origin(folder: Path, origin: Origin) -> None:
-    """Write the origin into the folder of a run that starts from it."""
-    path = folder / _WEIGHTS
+def copy_origin(folder: Path, origin: Origin) -> None:
+    """Copy the weights into the folder of a run that starts from them; :func:`record_origin` says then whose."""
     named = {
         f"stage{stage}.{name}": tensor.contiguous()
         for stage, tensors in enumerate(origin.stages)
         for name, tensor in tensors.items()
     }
-    save_weights(path, named)
-    write_json(folder / _RECORD, {"record": origin.record, "known": dict(origin.known), "copy_sha256": sha256(path)})
+    save_weights(folder / _WEIGHTS, named)
+
+
+def record_origin(folder: Path, origin: Origin | None) -> None:
+    """Keep what a run starts from; None: nothing, and that of an earlier run is removed."""
+    if origin is None:
+        with storage_errors(folder):
+            for name in FILES:
+                (folder / name).unlink(missing_ok=True)
+        return
+    digest = sha256(folder / _WEIGHTS)
+    write_json(folder / _RECORD, {"record": origin.record, "known": dict(origin.known), "copy_sha256": digest})
 
 
 def _kept(folder: Path) -> Origin | None:

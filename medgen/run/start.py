@@ -19,7 +19,7 @@ from medgen.run.monitor.monitor import require_selection
 from medgen.run.origin import Origin, origin_of
 from medgen.run.plan import Plan
 from medgen.run.planning import make_plan, require_space, shape_of
-from medgen.run.same import require_same_recipe, require_unused
+from medgen.run.same import begins_anew, require_unused
 from medgen.sampling.streams import require_streams, visible
 from medgen.training.engine import Engine, best_precision, require_precision
 from medgen.training.log import require_tensorboard
@@ -56,7 +56,7 @@ def plan(
     """
     require_numbers(devices, nodes, None)
     folder = Path(out)
-    settings, kind, config, _, planned, _ = checked_run(
+    settings, kind, config, _, planned, *_ = checked_run(
         recipe,
         cases,
         folder,
@@ -87,6 +87,7 @@ class Checked(NamedTuple):
     cases: tuple[Case, ...]
     plan: Plan
     origin: Origin | None
+    resume: bool
 
 
 def checked_run(
@@ -110,22 +111,23 @@ def checked_run(
     settings, table = load_recipe(recipe, overrides), read_cases(cases)
     settings, kind, config = check_recipe(settings, allow_modules=allow_modules, where=where)
     learnt = learnt_from(table, settings.data, kind)
+    began = resume and (folder / "recipe.yaml").is_file()
     chosen = _precision(settings, folder, device, resume=resume)
+    if began and begins_anew(folder, load_recipe(settings, [f"schedule.precision='{chosen}'"])):
+        resume, chosen = False, _precision(settings, folder, device, resume=False)
     settings = load_recipe(settings, [f"schedule.precision='{chosen}'"])
-    if resume and (folder / "recipe.yaml").is_file():
-        require_same_recipe(folder, settings)
-    elif not resume:
+    if not resume:
         require_unused(folder)
     require_startable(settings, kind, config, learnt, table, world=world)
     planned = make_plan(settings, kind, config, learnt, device=device, precision=chosen, world=world)
-    origin = origin_of(folder, init_from, resume=resume)
+    origin = origin_of(folder, init_from, resume=resume or (began and init_from is None))
     if origin is not None:
         shape = shape_of(settings, kind, max(1, len(settings.data.classes)))
         planned = origin.planned(planned, kind, config, shape.with_context() if planned.context else shape)
         if differences := origin.unlike(settings):
             log.warning("'%s' was prepared otherwise: %s", origin.record["run"], "; ".join(differences))
     require_space(planned, folder, store)
-    return Checked(settings, kind, config, learnt, planned, origin)
+    return Checked(settings, kind, config, learnt, planned, origin, resume)
 
 
 def require_numbers(devices: int, nodes: int, max_minutes: float | None) -> None:

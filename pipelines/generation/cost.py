@@ -121,8 +121,8 @@ def page(options: argparse.Namespace) -> None:
         f"Processor seconds on one thread, each model in a fresh process, all in one run and {REPEATS} times over; "
         f"medians ({options.machine}). The memory is that of the whole process with its libraries after training "
         f"steps. `seconds for {SAMPLED}` are samples in one batch; CycleGAN and both CVAEs are conditional, so there "
-        f"it is {SAMPLED} translated images. Steps of different models do not teach equally much: what they reach "
-        "at equal time is in [family](family.md).",
+        f"it is {SAMPLED} images translated, or outlined. Steps of different models do not teach equally much: what "
+        "they reach at equal time is in [family](family.md).",
         "",
         "| model | " + " | ".join(f"{key}: {column}" for key in SIZES for column in COLUMNS) + " |",
         "|---" * (1 + len(SIZES) * len(COLUMNS)) + "|",

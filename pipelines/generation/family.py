@@ -45,7 +45,9 @@ from medgen.inference.references import reference_patches
 from medgen.methods._density import bits_per_dimension
 from medgen.methods.base import Encodes, HasDensity
 from medgen.metrics.probes import linear_probe
+from medgen.recipe.settings import load_recipe
 
+from kept import of_recipe, require_same
 from pictures import picture_of_rows
 
 HERE = Path(__file__).parent
@@ -146,6 +148,8 @@ def plan(options: argparse.Namespace) -> None:
 def train(options: argparse.Namespace) -> None:
     """Train what is not trained."""
     for run in runs(options):
+        recipe = load_recipe(HERE / f"{ROWS[run.row].recipe}.yaml", changes_of(run))
+        require_same(run.folder, {**of_recipe(recipe), "cases": options.cases})
         if run.done:
             continue
         file = run.beside("seconds.json")
@@ -153,16 +157,21 @@ def train(options: argparse.Namespace) -> None:
         file.write_text(json.dumps(earlier + fit(run, options.cases, options.out / "store")))
 
 
-def fit(run: Run, cases: Path, store: Path) -> float:
-    """Train in a process of its own with one thread; gives its processor seconds."""
-    row = ROWS[run.row]
+def changes_of(run: Run) -> list[str]:
+    """What differs from the recipe of the row."""
     settings = {
-        **COMMON, **row.changes, "seed": run.seed, "schedule.steps": run.steps,
+        **COMMON, **ROWS[run.row].changes, "seed": run.seed, "schedule.steps": run.steps,
         "schedule.validate_every": run.steps, "schedule.save_every": max(1, run.steps // 4),
     }  # fmt: skip
-    command = [sys.executable, "-m", "medgen", "train", str(HERE / f"{row.recipe}.yaml"), "--cases", str(cases)]
+    return [f"{key}={value}" for key, value in settings.items()]
+
+
+def fit(run: Run, cases: Path, store: Path) -> float:
+    """Train in a process of its own with one thread; gives its processor seconds."""
+    command = [sys.executable, "-m", "medgen", "train", str(HERE / f"{ROWS[run.row].recipe}.yaml")]
+    command += ["--cases", str(cases)]
     command += ["--out", str(run.folder), "--store", str(store), "--device", "cpu"]
-    command += [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    command += [part for change in changes_of(run) for part in ("--set", change)]
     command += ["--resume"] if (run.folder / "recipe.yaml").is_file() else []
     before = _seconds()
     run.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -366,7 +375,7 @@ def _picture(chosen: list[Run], path: Path) -> None:
                 images += [*arrays["reconstruction_t1"][every]]
                 rows = {"original": [None] * SHOWN + [*arrays["original_t1"][every]], **rows}
         rows[ROWS[run.row].name] = images
-    picture_of_rows(rows, path)
+    picture_of_rows(rows, path, dpi=50)
 
 
 def _seconds() -> float:

@@ -266,7 +266,8 @@ def _rejected(each: dict[str, Any]) -> str:
 
 
 def _sides(each: dict[str, Any]) -> str:
-    return ", ".join(f"{each['gate'][side]['mae']['mean']:.0f}" for side in ("accepted", "rejected"))
+    means = (each["gate"][side]["mae"]["mean"] for side in ("accepted", "rejected"))
+    return ", ".join("none" if mean is None else f"{mean:.0f}" for mean in means)
 
 
 def _half(each: dict[str, Any]) -> str:

@@ -193,8 +193,8 @@ def write_page(out: Path) -> None:
 
 HEAD = (
     f"Brains of a phantom on two scanners (92 patients, seed {SEED}) and VAEs of 1200 steps: axial T1 slices, 64 x 64 "
-    "at 3.5 mm (the middle one of each patient), and whole T1 brains, 24 x 32 x 24 at 7 mm. Code of 32 numbers, seed 0. "
-    "Probes are ridge and logistic regressions, cross-validated over patients; in brackets the 95 % interval over "
+    "at 3.5 mm (the middle one of each patient), and whole T1 brains, 24 x 32 x 24 at 7 mm. Code of 32 numbers, seed "
+    "0. Probes are ridge and logistic regressions, cross-validated over patients; in brackets the 95 % interval over "
     "patients. Training needs no factor, so the codes of its patients are probed with those of the others. One of two "
     "x86 cores, 2026-11-29; processor seconds of the trainings are in `latent.json`. Commands: "
     "`pipelines/generation/latent.py`.\n\n![Principal components of the codes of slices](latent.png)"

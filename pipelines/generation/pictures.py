@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib
 
 NAME, PIXELS = 1.9, 800
-"""Inches for the name of a row, where an image has one; its size in pixels times 72."""
+"""Inches left for the name of a row, where an image has one inch; 800 / dpi is its font size in points."""
 
 
 def picture_of_rows(rows: Mapping[str, Sequence[Any]], path: Path, *, low: float = -1.5, dpi: int = 70) -> None:

@@ -35,6 +35,7 @@ from medgen.recipe.settings import load_recipe
 from medgen.run.experiment import train
 from medgen.training.model_folder import load_stages
 
+from kept import of_recipe, require_same
 from pictures import picture_of_rows
 
 HERE = Path(__file__).parent
@@ -74,15 +75,17 @@ TRIALS = {
 def run(row: Row, cases: Path, folder: Path, seed: int) -> dict[str, Any]:
     """Train, unless that is done, and score slices of the test patients."""
     result = folder.with_name(f"{folder.name}.json")
+    # A VAE has the settings of encoder and decoder of the others.
+    recipe = HERE / f"{'vae_gan' if row.method == 'vae' else row.method}.yaml"
+    settings = [f"method={row.method}", f"seed={seed}", f"schedule.steps={row.steps}"]
+    settings += [f"schedule.{key}={row.steps}" for key in ("validate_every", "save_every")]
+    settings += ["schedule.averaging=0.99", "schedule.keep=last"]
+    settings += [f"config.{key}={value}" for key, value in row.settings.items()]
+    mine = load_recipe(recipe, settings)
+    require_same(result, {**of_recipe(mine), "cases": cases})
     if not result.is_file():
-        # A VAE has the settings of encoder and decoder of the others.
-        recipe = HERE / f"{'vae_gan' if row.method == 'vae' else row.method}.yaml"
-        settings = [f"method={row.method}", f"seed={seed}", f"schedule.steps={row.steps}"]
-        settings += [f"schedule.{key}={row.steps}" for key in ("validate_every", "save_every")]
-        settings += ["schedule.averaging=0.99", "schedule.keep=last"]
-        settings += [f"config.{key}={value}" for key, value in row.settings.items()]
         began = time.process_time()
-        train(load_recipe(recipe, settings), cases, folder, device="cpu", store=folder.with_name("store"))
+        train(mine, cases, folder, device="cpu", store=folder.with_name("store"))
         seconds = time.process_time() - began
         result.write_text(json.dumps({**score(folder, cases), "processor_seconds": round(seconds)}, indent=1))
     content: dict[str, Any] = json.loads(result.read_text())

@@ -36,6 +36,8 @@ from medgen.recipe.settings import load_recipe
 from medgen.run.experiment import train
 from medgen.volume import read_label, read_volume, write_volume
 
+from kept import of_recipe, require_same
+
 HERE = Path(__file__).parent
 REAL, SYNTHETIC, TEST = 10, 100, 20
 SPACING, BONE = 8.0, 300
@@ -118,8 +120,9 @@ def _interval(limits: tuple[float, float], sign: str = "") -> str:
 
 def heads_with_skull(folder: Path, seed: int, counts: tuple[int, int], *, varied: bool = False) -> tuple[Case, ...]:
     """Phantom heads with T1 and skull, so many to train on and so many to test."""
+    splits = counts[0], 0, counts[1]
+    require_same(folder / "cases.csv", {"seed": seed, "splits": splits, "spacing": SPACING, "varied": varied})
     if not (folder / "cases.csv").is_file():
-        splits = counts[0], 0, counts[1]
         make_head_phantom(
             folder, subjects=sum(splits), seed=seed, spacing=SPACING, splits=splits, varied=varied, workers=1
         )  # fmt: skip
@@ -143,10 +146,12 @@ def synthetic_cases(
 ) -> tuple[Sequence[Case], float]:
     """Samples of a generator that is trained on the real cases, and the seconds of that."""
     table, began = folder / "synthetic.csv", time.process_time()
+    mine = load_recipe(recipe, [f"seed={seed}"])
+    require_same(folder, {**of_recipe(mine), "cases": [case.images for case in real], "count": count})
     if not table.is_file():
         shutil.rmtree(folder, ignore_errors=True)
         cases = write_cases(real, folder / "generator.csv")
-        train(load_recipe(recipe, [f"seed={seed}"]), cases, folder / "generator", device="cpu")
+        train(mine, cases, folder / "generator", device="cpu")
         sample(folder / "generator", folder / "samples", count=count, seed=seed, device="cpu")
         cases_from_samples(folder / "samples", table, labels=["skull"], validation=0)
     return read_cases(table).cases, kept(folder / "seconds.json", time.process_time() - began)
@@ -165,9 +170,10 @@ def score(
         start: run whose weights it begins with.
     """
     scores, began = folder / "scores.json", time.process_time()
+    recipe = load_recipe(HERE / "skull_unet.yaml", changes)
+    require_same(folder, {**of_recipe(recipe), "cases": [case.images for case in cases], "start": start})
     if not scores.is_file():
         shutil.rmtree(folder, ignore_errors=True)
-        recipe = load_recipe(HERE / "skull_unet.yaml", changes)
         train(recipe, write_cases(cases, folder / "cases.csv"), folder / "run", device="cpu", init_from=start)
         predict_cohort(load_model(folder / "run", device="cpu"), tests, folder / "predictions").require_complete()
         truth = write_cases(tests, folder / "test.csv")

@@ -48,40 +48,48 @@ def test_an_output_that_cannot_be_written(capsys, monkeypatch, tmp_path, command
     assert end.value.code == 7, capsys.readouterr().err
 
 
+EARLIER = "error: the output exists, and is no earlier result\n"
+INPUT = "error: the output is an input of the command\n"
+EXISTS = "error: the output exists\n"
+HELD = "error: the folder already holds cases.csv\n"
+REPLACED = "error: the benchmark would replace this file\n  in: benchmark.csv\n"
+BOTH = "error: the scores and the answers would be one file\n"
+
+
 @pytest.mark.parametrize(
-    "command",
+    ("command", "said"),
     [
-        "evaluate synthesis . cases.csv -o cases.csv",
-        "evaluate segmentation . cases.csv -o codes.json",
-        "evaluate detection . cases.csv -o array.json",
-        "evaluate likelihood run -i cases.csv -o cases.csv",
-        "evaluate samples . cases.csv --features run -o codes.csv",
-        "latent probe codes.csv --table cases.csv -o cases.csv",
-        "latent probe codes.csv --table cases.csv -o codes.csv",
-        "latent probe codes.csv --table cases.csv -o codes.json",
-        "latent probe codes.csv --table cases.csv -o scores.json",
-        "latent encode run -i cases.csv -o cases.csv --overwrite",
-        "latent encode run -i cases.json -o cases.csv --overwrite",
-        "latent encode run -i cases.csv -o link.csv --overwrite",
-        "latent map run codes.csv --table table.png --colour t1 -o table.png --overwrite",
-        "report .",
-        "report . -o scores.json",
-        "report . -o cases.csv",
-        "reader-study score study -o cases.csv",
-        "reader-study score study -o new.csv --answers codes.csv",
-        "reader-study score study -o new.csv --answers ./new.csv",
-        "cases from-nnunet .",
-        "cases from-msd .",
-        "cases from-bids . -o link.csv",
-        "cases from-picai . -o codes.csv",
-        "cases from-samples . --label t1",
-        "benchmark recipe.yaml --cases cases.csv --out .",
-        "phantom head . --subjects 1",
-        "phantom adaptation . --source 1",
-        "phantom prostate . --subjects 1",
+        ("evaluate synthesis . cases.csv -o cases.csv", EARLIER),
+        ("evaluate segmentation . cases.csv -o codes.json", EARLIER),
+        ("evaluate detection . cases.csv -o array.json", EARLIER),
+        ("evaluate likelihood run -i cases.csv -o cases.csv", EARLIER),
+        ("evaluate samples . cases.csv --features run -o codes.csv", EARLIER),
+        ("latent probe codes.csv --table cases.csv -o cases.csv", EARLIER),
+        ("latent probe codes.csv --table cases.csv -o codes.csv", EARLIER),
+        ("latent probe codes.csv --table cases.csv -o codes.json", EARLIER),
+        ("latent probe codes.csv --table cases.csv -o scores.json", EARLIER),
+        ("latent encode run -i cases.csv -o cases.csv --overwrite", INPUT),
+        ("latent encode run -i cases.json -o cases.csv --overwrite", INPUT),
+        ("latent encode run -i cases.csv -o link.csv --overwrite", INPUT),
+        ("latent map run codes.csv --table table.png --colour t1 -o table.png --overwrite", INPUT),
+        ("report .", EARLIER),
+        ("report . -o scores.json", EARLIER),
+        ("report . -o cases.csv", EARLIER),
+        ("reader-study score study -o cases.csv", EARLIER),
+        ("reader-study score study -o new.csv --answers codes.csv", EARLIER),
+        ("reader-study score study -o new.csv --answers ./new.csv", BOTH),
+        ("cases from-nnunet .", EXISTS),
+        ("cases from-msd .", EXISTS),
+        ("cases from-bids . -o link.csv", EXISTS),
+        ("cases from-picai . -o codes.csv", EXISTS),
+        ("cases from-samples . --label t1", EXISTS),
+        ("benchmark recipe.yaml --cases cases.csv --out .", REPLACED),
+        ("phantom head . --subjects 1", HELD),
+        ("phantom adaptation . --source 1", HELD),
+        ("phantom prostate . --subjects 1", HELD),
     ],
 )
-def test_no_input_and_no_other_file_is_replaced(capsys, monkeypatch, tmp_path, command):
+def test_no_input_and_no_other_file_is_replaced(capsys, monkeypatch, tmp_path, command, said):
     """Whether it is written is decided before the work: neither codes.csv nor the run exists."""
     monkeypatch.chdir(tmp_path)
     for name, text in {
@@ -102,8 +110,7 @@ def test_no_input_and_no_other_file_is_replaced(capsys, monkeypatch, tmp_path, c
     with pytest.raises(SystemExit) as end:
         main(command.split())
     assert end.value.code == 2
-    said = capsys.readouterr().err
-    assert any(words in said for words in ("the output", "would replace this", "already holds", "would be one file"))
+    assert capsys.readouterr().err.startswith(said)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -136,6 +143,37 @@ def test_a_table_never_replaces_a_file_of_the_dataset(capsys, monkeypatch, tmp_p
     assert ended.value.code == 2
     assert "the output is an input of the command" in capsys.readouterr().err
     assert {name: (tmp_path / name).read_bytes() for name in files} == files
+
+
+AWAY = "error: the output is a link to a missing file\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("report . -o link", AWAY),
+        ("evaluate synthesis . cases.csv -o link", AWAY),
+        ("latent encode run -i cases.csv -o link.csv", AWAY),
+        ("latent encode run -i cases.csv -o link.csv --overwrite", AWAY),
+        ("reader-study score study -o link.csv", AWAY),
+        ("cases from-nnunet . -o link.csv", AWAY),
+        ("phantom head held --subjects 1", HELD),
+        ("benchmark recipe.yaml --cases cases.csv --out held", REPLACED.replace("benchmark.csv", "held/benchmark.csv")),
+    ],
+)
+def test_a_link_to_a_disk_that_is_away_is_not_replaced(capsys, monkeypatch, tmp_path, command, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "held").mkdir()
+    links = [tmp_path / name for name in ("link", "link.csv", "held/cases.csv", "held/benchmark.csv")]
+    for link in links:
+        link.symlink_to("/away/file")
+    (tmp_path / "cases.csv").write_text("case,split,t1\na,train,image.nii\n")
+    (tmp_path / "recipe.yaml").write_text("{method: segmentation, data: {inputs: [t1], labels: label}}")
+    with pytest.raises(SystemExit) as end:
+        main(command.split())
+    assert capsys.readouterr().err.startswith(said)
+    assert end.value.code == 2
+    assert all(link.is_symlink() for link in links)
 
 
 @pytest.mark.parametrize("name", ["cases.csv", "phantom.json", "factors.csv"])

@@ -49,14 +49,14 @@ class Mutation(NamedTuple):
 MUTATIONS = (
     Mutation(
         "a file is written in place, not renamed",
-        "medgen/files.py",
+        "medgen/files/writing.py",
         "            temporary.replace(path)\n",
         "            path.write_bytes(temporary.read_bytes())\n",
         ("tests/faults/test_storage.py", "tests/test_files.py::test_contents_are_synced_before_the_rename"),
     ),
     Mutation(
         "a file is renamed before its contents are on the disk",
-        "medgen/files.py",
+        "medgen/files/writing.py",
         "                os.fsync(file.fileno())\n",
         "                pass\n",
         ("tests/test_files.py::test_contents_are_synced_before_the_rename",),
@@ -273,7 +273,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a file that exists is overwritten unasked",
-        "medgen/files.py",
+        "medgen/files/outputs.py",
         "    if Path(path).exists() and not overwrite:\n",
         "    if False:\n",
         ("tests/volume/test_writing.py::test_output_that_exists_is_kept_unless_told",),

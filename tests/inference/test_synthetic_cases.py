@@ -187,3 +187,7 @@ class TestBadInput:
             cases_from_samples(samples, tmp_path / "cases.csv", labels=["tumour"])
         with pytest.raises(UsageError, match=r"must end in \.csv"):
             cases_from_samples(samples, tmp_path / "cases", labels=["tumour"])
+        (tmp_path / "away.csv").symlink_to("/away/cases.csv")
+        with pytest.raises(UsageError, match="a link to a missing file"):
+            cases_from_samples(samples, tmp_path / "away.csv", labels=["tumour"])
+        assert not (tmp_path / "away").exists()

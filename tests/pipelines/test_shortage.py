@@ -50,9 +50,7 @@ def test_every_arm_has_its_steps_and_the_same_test_heads(study, monkeypatch, tmp
 
 
 def test_the_table_by_hand(study):
-    dice = {
-        "2": {arm: np.full((2, 8), level) for level, arm in zip((0.8, 0.7, 0.6, 0.5, 0.4), study.ARMS, strict=True)}
-    }
+    arms = {arm: np.full((2, 8), level) for level, arm in zip((0.8, 0.7, 0.6, 0.5, 0.4), study.ARMS, strict=True)}
     rows = study.table_of({"2": arms}).splitlines()
     same = "0.800 (0.800 to 0.800) | 0.800 to 0.800"
     assert rows[2] == f"| 2 | as they are | {same} | +0.100 (+0.100 to +0.100) | +0.200 (+0.200 to +0.200) |"

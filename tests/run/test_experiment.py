@@ -20,7 +20,7 @@ from medgen.methods._paired import reconstruction
 from medgen.preparation import StoredCase
 from medgen.recipe.check import check_recipe
 from medgen.recipe.settings import load_recipe, save_recipe
-from medgen.run import fitting, start
+from medgen.run import experiment, fitting, start
 from medgen.run.cascade import deal_folds
 from medgen.run.experiment import prepare, train
 from medgen.sampling.patches import PatchSource
@@ -283,28 +283,143 @@ WRONG = {
     "schedule": {"steps": 2, "batch": 2, "precision": "32"},
 }
 """No image in standard deviations has a Bernoulli likelihood, which the network says of the first batch."""
+RIGHT = {**WRONG, "preparation": {"spacing": None, "intensity": {"ct": {"window": [-1000, 1000]}}}}
 
 
-def refused(cases, run):
+@pytest.fixture(scope="module")
+def origin(cases, tmp_path_factory):
+    return train(RIGHT, cases, tmp_path_factory.mktemp("origin") / "run", device="cpu")
+
+
+def refused(cases, run, **options):
     with pytest.raises(InputError, match="the Bernoulli likelihood needs images in"):
-        train(WRONG, cases, run, device="cpu")
+        train(WRONG, cases, run, device="cpu", **options)
     return run
 
 
-def test_a_recipe_that_its_first_batch_refused_does_not_block_its_folder(cases, tmp_path):
+def test_a_recipe_that_its_first_batch_refused_does_not_block_its_folder(cases, origin, tmp_path):
     run = refused(cases, tmp_path / "run")
     for file in ("cases.json", "checkpoints/init_from.json"):
         (run / file).write_text("{}")  # as of a run of other cases that began from another
-    right = {**WRONG, "preparation": {"spacing": None, "intensity": {"ct": {"window": [-1000, 1000]}}}}
-    with pytest.raises(UsageError, match="leave --resume out"):
-        train(right, cases, run, resume=True, device="cpu")
     left = []  # when the preparation begins: a run that is interrupted in it would go on with these
-    train(right, cases, run, device="cpu", progress=lambda *_: left.append((run / "cases.json").exists()))
-    assert not left[0]
-    assert not (run / "checkpoints" / "init_from.json").exists()
-    assert_equal_runs(run, train(right, cases, tmp_path / "other", device="cpu"))
+
+    def progress(*_):
+        names = ("cases.json", "checkpoints/init_from.json", "checkpoints/model.json")
+        left.append([name for name in names if (run / name).exists()])
+
+    train(RIGHT, cases, run, device="cpu", progress=progress)
+    assert left[0] == []
+    assert_equal_runs(run, origin)
     with pytest.raises(UsageError, match="there is a run in this folder already"):
         train(WRONG, cases, run, device="cpu")
+
+
+def test_without_a_step_a_resumed_run_begins_anew_with_another_recipe(cases, origin, tmp_path, caplog):
+    """A script that adds --resume wherever there is a recipe.yaml cannot leave it out; what it began from stays."""
+    run = refused(cases, tmp_path / "run", init_from=origin)
+    (run / "cases.json").write_text('{"gone": ["train", null, "0"]}')
+    train(RIGHT, cases, run, resume=True, device="cpu")
+    assert "the run begins anew: no step was trained, and the recipe differs in: preparation.intensity" in caplog.text
+    begun = json.loads((origin / "run.json").read_text())["model_sha256"]
+    assert json.loads((run / "run.json").read_text())["init_from"]["weights_sha256"] == begun
+    with pytest.raises(UsageError, match="the recipe differs from the run's in: preparation"):
+        train(WRONG, cases, run, resume=True, device="cpu")
+
+
+def test_without_a_step_a_resumed_run_begins_anew_with_other_cases(cases, tmp_path, caplog):
+    run = refused(cases, tmp_path / "run")
+    trees = run / "checkpoints/neighbourhood/context.safetensors"
+    trees.parent.mkdir()
+    trees.write_text("of the cases before")
+    other = cases.with_name("fewer.csv")
+    heading, _, *rows = cases.read_text().splitlines()
+    fewer = "\n".join([heading, *rows]) + "\n"
+    for text in (fewer, fewer.replace("case1_ct", "case2_ct")):  # the table tells, the images alone
+        other.write_text(text)
+        caplog.clear()
+        with pytest.raises(InputError, match="the Bernoulli likelihood needs images in"):
+            train(WRONG, other, run, resume=True, device="cpu")
+        assert "the run begins anew: no step was trained, and the cases differ" in caplog.text
+    assert not trees.exists()
+    other.unlink()
+
+
+def test_a_recipe_that_a_killed_run_kept_half_is_not_resumed(cases, tmp_path):
+    """It may lack what it was to start from."""
+    run = refused(cases, tmp_path / "run")
+    save_recipe(load_recipe(RIGHT), run / "recipe.yaml")
+    with pytest.raises(UsageError, match="leave --resume out: no step was trained yet"):
+        train(RIGHT, cases, run, resume=True, device="cpu")
+    train(RIGHT, cases, run, device="cpu")
+
+
+@pytest.mark.parametrize("fault", ["copy_origin", "keep_recipe", "save_recipe"])
+def test_a_run_is_taken_over_whole_or_not_at_all(cases, origin, tmp_path, monkeypatch, fault):
+    """The recipe may be the only copy of the user, who trains with the one in the run."""
+    run = refused(cases, tmp_path / "run")
+    names = ("recipe.yaml", "cases.json", "checkpoints/recipe.json")
+    before = {name: (run / name).read_bytes() for name in names}
+
+    def full(*_):
+        raise StorageError("no space left on the disk", where=run)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, fault, full)
+        with pytest.raises(StorageError):
+            train(RIGHT, cases, run, device="cpu", init_from=origin)
+    kept = names[:1] if fault == "save_recipe" else names
+    assert {name: (run / name).read_bytes() for name in kept} == {name: before[name] for name in kept}
+    with pytest.raises(InputError, match="the Bernoulli likelihood needs images in"):
+        train(run / "recipe.yaml", cases, run, device="cpu")
+    assert not [*run.glob("checkpoints/init_from.*")]
+
+
+def test_a_removal_that_fails_is_told(cases, tmp_path):
+    run = refused(cases, tmp_path / "run")
+    (run / "checkpoints/neighbourhood/context.safetensors").mkdir(parents=True)
+    before = (run / "recipe.yaml").read_bytes()
+    with pytest.raises(StorageError):
+        train(RIGHT, cases, run, device="cpu")
+    assert (run / "recipe.yaml").read_bytes() == before
+
+
+@pytest.mark.parametrize("left", [".partial-a.json", "init_from.safetensors", "init_from.json"])
+def test_a_run_that_was_killed_before_it_kept_its_recipe_does_not_block_its_folder(cases, tmp_path, left):
+    for name in (".lock", f"checkpoints/{left}"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{")
+    train(RIGHT, cases, tmp_path, device="cpu")
+    assert not (tmp_path / "checkpoints" / left).exists()
+
+
+def test_files_of_the_user_in_a_run_without_a_step_stay(cases, tmp_path):
+    run = refused(cases, tmp_path / "run")
+    notes = [run / "contexts" / name for name in ("notes.txt", "mine/a.npy", "neighbourhood/notes.txt")]
+    old = run / "contexts/voxelwise-out-of-fold/a.npy"
+    for file in (*notes, old, run / "run.json"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("of the user")
+    with pytest.raises(UsageError, match="the run would replace this file"):
+        train(RIGHT, cases, run, device="cpu")
+    assert old.exists()
+    (run / "run.json").unlink()
+    train(RIGHT, cases, run, device="cpu")
+    assert not old.exists()
+    assert all(file.read_text() == "of the user" for file in notes)
+
+
+@pytest.mark.parametrize("link", ["contexts", "contexts/neighbourhood"])
+@pytest.mark.parametrize("began", [True, False])
+def test_a_link_in_the_place_of_contexts_is_not_followed(cases, tmp_path, link, began):
+    run = refused(cases, tmp_path / "run") if began else tmp_path / "run"
+    mine = tmp_path / "mine/neighbourhood/a.npy"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("of the user")
+    (run / link).parent.mkdir(parents=True, exist_ok=True)
+    (run / link).symlink_to(tmp_path / "mine" / link.removeprefix("contexts").strip("/"))
+    with pytest.raises(UsageError, match="this is a link, and the run would write where it leads"):
+        train(RIGHT, cases, run, device="cpu")
+    assert mine.read_text() == "of the user"
 
 
 def test_trees_of_a_run_without_a_step_are_fitted_anew(cases, tmp_path, monkeypatch):
@@ -320,7 +435,10 @@ def test_trees_of_a_run_without_a_step_are_fitted_anew(cases, tmp_path, monkeypa
     assert trees.read_bytes() != before
 
 
-@pytest.mark.parametrize("kept", ["metrics.jsonl", "checkpoints/stage0/step-00000005.pt", "contexts/stage0/a.npy"])
+@pytest.mark.parametrize(
+    "kept",
+    ["metrics.jsonl", "checkpoints/stage0/step-00000005.pt", "contexts/stage0/a.npy", "model/model.json"],
+)
 def test_what_was_trained_blocks_its_folder(cases, tmp_path, kept):
     file = refused(cases, tmp_path / "run") / kept
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -336,9 +454,13 @@ def test_a_recipe_of_ones_own_in_the_folder_is_not_replaced(cases, tmp_path):
         train(tmp_path / "recipe.yaml", cases, tmp_path, device="cpu")
 
 
+@pytest.mark.parametrize("link", [False, True])
 @pytest.mark.parametrize("name", ["cases.json", "metrics.jsonl", "run.json"])
-def test_another_file_of_the_name_is_not_replaced(cases, tmp_path, name):
-    (tmp_path / name).write_text("of the user")
+def test_another_file_of_the_name_is_not_replaced(cases, tmp_path, name, link):
+    if link:  # to a disk that is away
+        (tmp_path / name).symlink_to(tmp_path.with_name("away"))
+    else:
+        (tmp_path / name).write_text("of the user")
     with pytest.raises(UsageError, match="the run would replace this file"):
         train(tiny.RECIPE, cases, tmp_path, device="cpu")
     assert [path.name for path in tmp_path.iterdir()] == [name]

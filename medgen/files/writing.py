@@ -1,0 +1,139 @@
+"""Atomic writing of files."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from medgen.errors import PathError, StorageError
+
+PARTIAL = ".partial-"
+"""Begins the name of a file that is being written."""
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_DENIED = {errno.EACCES, errno.EPERM}
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Write a file atomically: yield a temporary path beside ``path``, and rename it to ``path`` if the block succeeds.
+
+    The temporary name keeps the suffixes of ``path`` (``.nii.gz``), because writers choose the format by them.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written; the temporary file is removed.
+    """
+    path = Path(path)
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=PARTIAL, suffix="".join(path.suffixes[-2:]), dir=path.parent)
+        os.close(handle)
+    temporary = Path(name)
+    try:
+        with storage_errors(path):
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)  # mkstemp makes 0600, but a result must follow the user's umask
+            temporary.replace(path)
+            _sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def storage_errors(path: str | Path) -> Iterator[None]:
+    """Turn an operating system's error about ``path`` into a :class:`StorageError` that names the path at fault.
+
+    Covered are: disk full, permission denied, a file in place of a folder or the reverse, a missing folder. All other
+    errors pass through.
+    """
+    try:
+        yield
+    except OSError as error:
+        known = _storage_error(error, Path(path))
+        if known is None:
+            raise
+        raise known from error
+
+
+def _storage_error(error: OSError, path: Path) -> StorageError | None:
+    if error.errno in _FULL:
+        free = shutil.disk_usage(existing(path)).free
+        return StorageError(
+            f"no space left on the disk: {free / 1e6:.1f} MB free",
+            where=path,
+            fix="free some space or choose another folder; files that existed before are intact",
+        )
+    if error.errno in {*_DENIED, errno.EROFS}:
+        kind = PathError if error.errno in _DENIED else StorageError
+        return kind("no permission to write here", where=path, fix="choose a folder that you may write to")
+    if error.errno == errno.ENAMETOOLONG:
+        return PathError("the name is longer than this disk allows", where=path, fix="choose a shorter name")
+    if error.errno == errno.EISDIR:
+        return PathError("this is a folder, not a file", where=path, fix="choose another name, or move the folder")
+    if error.errno in {errno.ENOTDIR, errno.EEXIST}:
+        file = next((place for place in (path, *path.parents) if place.is_file()), None)
+        fix = "choose another folder, or move the file"
+        return PathError("this is a file, not a folder", where=file, fix=fix) if file else _dangling(path)
+    if error.errno == errno.ENOENT and not path.parent.exists():
+        return StorageError("the folder does not exist", where=path.parent, fix="check the path, or create the folder")
+    return None
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write ``content`` as indented JSON, atomically; NaN and infinity become ``null``."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(plain(content), indent=2, allow_nan=False) + "\n")
+
+
+def remove_partial_files(folder: str | Path) -> None:
+    """Delete temporary files that a killed process left in ``folder`` and its subfolders."""
+    with storage_errors(folder):
+        for path in Path(folder).rglob(f"{PARTIAL}*"):
+            path.unlink(missing_ok=True)
+
+
+def plain(value: Any) -> Any:
+    """Convert ``value`` for JSON: paths become text, array scalars numbers, NaN and infinity None."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value
+
+
+def existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that is there."""
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def _dangling(path: Path) -> StorageError | None:
+    """The error for a link without a target in the place of a folder."""
+    link = next((place for place in (path, *path.parents) if place.is_symlink() and not place.exists()), None)
+    fix = "remove the link"
+    return PathError("this is a link to a missing folder", where=link, fix=fix) if link else None
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
