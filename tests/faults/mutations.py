@@ -231,8 +231,8 @@ MUTATIONS = (
     ),
     Mutation(
         "a class that is neither there nor predicted counts as 0",
-        "medgen/evaluation/segmentation.py",
-        "numbers = [values.get(index, _ABSENT)[self.metric] for index in self.indices]",
+        "medgen/evaluation/class_table.py",
+        "numbers = [values.get(index, ABSENT).get(self.metric, math.nan) for index in self.indices]",
         "numbers = [values.get(index, {}).get(self.metric, 0.0) for index in self.indices]",
         ("tests/evaluation/test_evaluation_of_segmentation.py",),
     ),
