@@ -65,12 +65,17 @@ def dephasing(shift: Floats, spacing: float, echo: float, voxel: tuple[float, fl
     return left
 
 
-def phase_mask(shift: Floats, echo: float, power: int = 4) -> Floats:
+def phase_mask(shift: Floats, spacing: float, echo: float, cutoff: float, power: int = 4) -> Floats:
     """Phase mask of susceptibility-weighted imaging: high-passed phase, applied ``power`` times (Haacke 2004).
+
+    The high-pass is homodyne: the image is divided by its low-pass, a Gaussian in k-space that is 1/e at one turn in
+    ``cutoff`` mm. What varies over longer distances leaves the phase, at any size of the voxel.
 
     Args:
         shift: (X, Y, Z) ppm.
+        spacing: mm.
         echo: echo time in ms.
+        cutoff: of the high-pass in mm.
         power: how often the mask is multiplied.
 
     Returns:
@@ -79,8 +84,7 @@ def phase_mask(shift: Floats, echo: float, power: int = 4) -> Floats:
     signal = np.exp(2j * np.pi * GYROMAGNETIC * FIELD * echo * 1e-3 * shift)
     spectrum = fft.fftn(signal)
     for axis, size in enumerate(shift.shape):
-        # A Gaussian in k-space whose width is a tenth of the matrix, as in homodyne filtering.
-        window = np.exp(-((fft.fftfreq(size) * 10) ** 2))
+        window = np.exp(-((fft.fftfreq(size, spacing) * cutoff) ** 2))
         spectrum *= window.reshape([-1 if other == axis else 1 for other in range(3)])
     phase = np.angle(signal * np.conj(fft.ifftn(spectrum)))
     mask: Floats = np.clip(1 - np.clip(phase, 0, None) / np.pi, 0, 1) ** power

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -161,6 +162,31 @@ def test_thin_things_keep_their_volume_at_every_spacing():
         share = _specks([Speck(points, 0.05)], field_of_view(spacing))
         assert share.sum() * spacing**3 == pytest.approx(400 * 0.05)
         assert share.max() <= 1
+
+
+def on_the_grid_of(image, grid, coarse):
+    """An image averaged over the voxels of a coarser grid."""
+    width = np.sqrt((coarse.spacing**2 - grid.spacing**2) / 12) / grid.spacing
+    places = [(coarse.axis(axis) - grid.origin[axis]) / grid.spacing for axis in range(3)]
+    index = np.meshgrid(*places, indexing="ij")
+    return ndimage.map_coordinates(ndimage.gaussian_filter(image.astype(float), width), index, order=1, mode="nearest")
+
+
+def test_a_scan_at_2_mm_and_one_at_3_mm_agree(fine, patients):
+    """No contrast depends on the size of the voxel but by partial volume."""
+    scanner = replace(make_scanner("target", Stream(SEED, SCANNER, 1)), noise=0.0, bias=0.0)
+    tissues, realisation = subject_tissues(Stream(SEED, SUBJECT, 0)), Stream(SEED, REALISATION, 0)
+    (finer, *_), (coarser, *_) = fine, patients[0]
+    images = [scan_mr(anatomy, tissues, scanner, realisation, tuple(PROTOCOLS)) for anatomy in (finer, coarser)]
+    inside = brain_mask(coarser) & (on_the_grid_of(brain_mask(finer), finer.grid, coarser.grid) > 0.9)
+    for name in PROTOCOLS:
+        first = on_the_grid_of(images[0][name], finer.grid, coarser.grid)[inside]
+        second = images[1][name][inside]
+        white = PROTOCOLS[name].white * scanner.gains[name]
+        likeness, least = np.corrcoef(first, second)[0, 1], 0.93 if PROTOCOLS[name].susceptible else 0.98
+        assert likeness > least, f"{name}: {likeness:.3f}"
+        assert np.mean(first < 0.5 * white) == pytest.approx(np.mean(second < 0.5 * white), abs=0.02), name
+        assert first.mean() == pytest.approx(second.mean(), rel=0.02), name
 
 
 # ------------------------------------------------------------------ places

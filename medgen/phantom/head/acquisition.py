@@ -167,7 +167,9 @@ def _field(anatomy: Anatomy, tissues: TissueTable) -> Floats:
 def _susceptible(protocol: Protocol, shift: Floats, grid: Grid) -> Floats:
     echo = protocol.sequence.echo
     factor = dephasing(shift, grid.spacing, echo, protocol.voxel)
-    return factor * phase_mask(shift, echo) if protocol.susceptible == "phase" else factor
+    if protocol.susceptible == "phase":
+        factor = factor * phase_mask(shift, grid.spacing, echo, protocol.high_pass)
+    return factor
 
 
 def _blur(image: Floats, voxel: tuple[float, ...], spacing: float) -> Floats:

@@ -108,12 +108,14 @@ class Protocol:
         white: value of nominal white matter before the scanner's gain, in units of the stored image.
         voxel: in-plane and through-plane extent of the acquired voxel in mm (X, Y, Z).
         susceptible: "" for a spin echo, "magnitude" for dephasing, "phase" for a susceptibility-weighted image.
+        high_pass: cut-off of the phase filter of a susceptibility-weighted image in mm.
     """
 
     sequence: Sequence
     white: float
     voxel: tuple[float, float, float]
     susceptible: str = ""
+    high_pass: float = 20.0
 
 
 PROTOCOLS: dict[str, Protocol] = {
