@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from medgen.cases import Case, write_cases
@@ -10,6 +10,7 @@ from medgen.cases.phantoms import MANIFEST, image_hashes
 from medgen.errors import UsageError
 from medgen.files import write_json
 from medgen.phantom.head.cohort import Job, make_all, require_spacing, write_factors
+from medgen.phantom.head.pairs import PAIRS, Pair
 from medgen.phantom.workers import require_free
 from medgen.types import Progress, Split
 
@@ -36,6 +37,7 @@ def make_adaptation_phantom(
     validation: tuple[int, int] = (4, 4),
     seed: int = 0,
     spacing: float = 2.0,
+    pair: str | Pair = "first",
     overwrite: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -59,6 +61,7 @@ def make_adaptation_phantom(
         validation: validation cases of source and target.
         seed: chooses people, scanners and noise.
         spacing: isotropic voxel in mm, 0.8 to 8.
+        pair: which scanners and which disease; the name of one of :data:`~medgen.phantom.head.pairs.PAIRS`, or another.
         overwrite: replace files of the same names.
         workers: processes; by default one a core. The result does not depend on it. With more than one, a script
             must call this under ``if __name__ == "__main__":``, because processes are started afresh.
@@ -78,6 +81,10 @@ def make_adaptation_phantom(
         raise UsageError(
             f"groups of {', '.join(map(str, counts))} cases were asked for", fix="ask for 0 to 999 of each"
         )
+    if isinstance(pair, str):
+        if pair not in PAIRS:
+            raise UsageError(f"there is no pair of scanners '{pair}'", fix=f"choose one of {', '.join(PAIRS)}")
+        pair = PAIRS[pair]
     require_spacing(spacing)
     require_free(out, overwrite)
     groups = _groups(counts)
@@ -94,6 +101,7 @@ def make_adaptation_phantom(
             lesions=True,
             stripped=True,
             ct=False,
+            pair=pair,
         ): group
         for group in groups
         for number in range(group.count)
@@ -101,6 +109,7 @@ def make_adaptation_phantom(
     made = make_all(list(jobs), workers, progress)
     sizes = {f"{group.domain}_{group.split}": group.count for group in groups}
     settings = {"anatomy": "head", "lesions": True, "stripped": True, "spacing": float(spacing), "cases": sizes}
+    settings["pair"] = asdict(pair)
     seeds = {"subject": seed, "scanner": seed, "realisation": seed}
     hashes = image_hashes({job.name: made[job.index].images for job in jobs})
     write_json(out / MANIFEST, {**settings, "seeds": seeds, "images": hashes})

@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from medgen.cases import DOMAINS, Case
+from medgen.cases import DOMAINS, SOURCE, Case
 from medgen.errors import UsageError
 from medgen.files import atomic_path
 from medgen.phantom.grid import field_of_view
 from medgen.phantom.head.acquisition import LOWEST_HU, make_scanner, scan_ct, scan_mr
 from medgen.phantom.head.anatomy import build_head
 from medgen.phantom.head.lesions import draw_findings
+from medgen.phantom.head.pairs import PAIRS, Pair
 from medgen.phantom.head.pathology import add_lesions, brain_mask, fluid_share
 from medgen.phantom.head.sequences import DOMAINS as SEQUENCES
 from medgen.phantom.head.template import Template, load_template
@@ -50,6 +51,7 @@ class Job:
         stripped: keep the brain only.
         ct: write a CT.
         varied: a scanner of its own, drawn at random.
+        pair: the scanners of both domains, and what the patients have.
     """
 
     out: Path
@@ -64,6 +66,7 @@ class Job:
     stripped: bool = False
     ct: bool = True
     varied: bool = False
+    pair: Pair = PAIRS["first"]
 
 
 def require_spacing(spacing: float) -> None:
@@ -130,16 +133,18 @@ def _images(
 ) -> tuple[dict[str, tuple[NDArray[Any], Kind]], NDArray[np.float64], dict[str, float]]:
     """Arrays (X, Y, Z) of each role and how they are stored, voxel index to mm, and the factors."""
     subject = Stream(job.seeds[0], SUBJECT, job.index)
-    scanner = make_scanner(job.domain, Stream(job.seeds[1], SCANNER, DOMAINS.index(job.domain)))
+    scanners = {name: make_scanner(name, Stream(job.seeds[1], SCANNER, number)) for number, name in enumerate(DOMAINS)}
+    scanner = job.pair.scanner(scanners[job.domain], scanners[SOURCE])
     if job.varied:
         scanner = varied_scanner(scanner, Stream(job.seeds[1], SCANNER, FIRST_VARIED + job.index))
     realisation = Stream(job.seeds[2], REALISATION, job.index)
     grid = field_of_view(job.spacing)
-    anatomy, tissues = build_head(template, subject, grid), subject_tissues(subject)
+    anatomy, tissues = build_head(template, subject, grid), job.pair.tissues(subject_tissues(subject))
     factors = {"csf_fraction": fluid_share(anatomy)}
     label: NDArray[np.bool_] | None = None
     if job.lesions:
-        anatomy, label = add_lesions(anatomy, draw_findings(template, anatomy.mapping, subject), subject)
+        findings = draw_findings(template, anatomy.mapping, subject, job.pair.disease)
+        anatomy, label = add_lesions(anatomy, findings, subject)
     mask = brain_mask(anatomy) if job.stripped else anatomy.head
     images = scan_mr(anatomy, tissues, scanner, realisation, SEQUENCES[job.domain])
     if job.ct:

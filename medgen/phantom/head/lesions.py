@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -57,27 +57,52 @@ class Findings:
     bleeds: tuple[Speck, ...]
 
 
-def draw_findings(template: Template, mapping: SubjectMap, stream: Stream) -> Findings:
+@dataclass(frozen=True)
+class Disease:
+    """What patients have.
+
+    Attributes:
+        distractors: least and greatest number of lesions that look like a contusion but for the blood.
+        convex: share of the contusions that lie under the convexity, far from the air of the skull base; the others
+            are mostly frontal and temporal.
+        blood: factor on the share of blood in a contusion, which is at most all of its core.
+    """
+
+    distractors: tuple[int, int] = (6, 10)
+    convex: float = 0.0
+    blood: float = 1.0
+
+
+USUAL = Disease()
+
+
+def draw_findings(template: Template, mapping: SubjectMap, stream: Stream, disease: Disease = USUAL) -> Findings:
     """Draw the lesions of one subject.
 
     Args:
         template: at any spacing; only what does not depend on it is used.
         mapping: the subject's.
         stream: the subject's; it alone decides, so the lesions stand at the same millimetres at any spacing.
+        disease: how many, where, and how much blood.
 
     Returns:
-        3 to 5 contusions of 5 to 11 mm (radius), mostly frontal and temporal near the surface; 6 to 10 distractors of 4
-        to 10 mm, half in deep white matter and half where contusions lie; 25 veins; 3 to 8 microbleeds.
+        3 to 5 contusions of 5 to 11 mm (radius) near the surface; distractors of 4 to 10 mm, half in deep white matter
+        and half where contusions lie; 25 veins; 3 to 8 microbleeds.
     """
     places = _Places(template, mapping)
-    generator = stream.generator("contusions")
+    generator, where = stream.generator("contusions"), stream.generator("convexity")
     taken: list[tuple[Floats, float]] = []
     contusions = [
-        _lesion(generator, places, places.superficial, (5.0, 11.0), taken) for _ in range(generator.integers(3, 6))
-    ]
+        _lesion(
+            generator, places, places.convex if where.random() < disease.convex else places.superficial, (5.0, 11.0),
+            taken,
+        )
+        for _ in range(generator.integers(3, 6))
+    ]  # fmt: skip
+    contusions = [replace(lesion, amount=min(1.0, disease.blood * lesion.amount)) for lesion in contusions]
     generator = stream.generator("distractors")
     distractors = []
-    for _ in range(generator.integers(6, 11)):
+    for _ in range(generator.integers(disease.distractors[0], disease.distractors[1] + 1)):
         weights = places.superficial if generator.random() < 0.5 else places.white
         distractors.append(_lesion(generator, places, weights, (4.0, 10.0), taken))
     veins = _veins(stream.generator("veins"), places, distractors)
@@ -104,7 +129,9 @@ class _Places:
         temporal = _bump((lateral - 48, behind - 2, height + 28), (14, 22, 16))
         near = np.exp(-0.5 * ((depth - 9) / 4.5) ** 2)
         self.superficial: Floats = near * np.where(above, 0.12 + poles + temporal, 0.04)
-        self.superficial[brain <= 0.6] = 0
+        self.convex: Floats = near * (height > 15)
+        for weights in (self.superficial, self.convex):
+            weights[brain <= 0.6] = 0
 
     def draw(self, generator: np.random.Generator, weights: Floats) -> Floats:
         """A point (3,) in mm, drawn by ``weights``."""

@@ -1,0 +1,66 @@
+"""Pairs of scanners for domain adaptation: how the target's image differs, and what the patients of both have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from medgen.phantom.head.acquisition import Scanner
+from medgen.phantom.head.lesions import USUAL, Disease
+from medgen.phantom.head.sequences import PROTOCOLS, GradientEcho, Protocol
+from medgen.phantom.head.tissues import INDEX, TissueTable
+
+SHIFTED = "swi"
+"""The target's sequence that the source lacks."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What makes a benchmark of adaptation hard or easy; the defaults are those of the first phantom.
+
+    Attributes:
+        disease: of the patients of both domains.
+        oedema: T2 in ms of contusion and of what looks like it; T2* becomes the same share of it as before.
+        high_pass: cut-off of the phase filter of the target's SWI in mm, 8 to 100; a longer one leaves more of the
+            field of the air spaces.
+        echo: echo time of the SWI in ms.
+        alike: noise and non-uniformity of the target are those of the source.
+    """
+
+    disease: Disease = USUAL
+    oedema: float = 200.0
+    high_pass: float = 20.0
+    echo: float = 20.0
+    alike: bool = False
+
+    def protocols(self) -> Mapping[str, Protocol]:
+        """The sequences of both scanners."""
+        shifted = PROTOCOLS[SHIFTED]
+        sequence = shifted.sequence
+        assert isinstance(sequence, GradientEcho)
+        mine = replace(shifted, sequence=replace(sequence, echo=self.echo), high_pass=self.high_pass)
+        return {**PROTOCOLS, SHIFTED: mine}
+
+    def scanner(self, scanner: Scanner, source: Scanner) -> Scanner:
+        """A scanner of this pair.
+
+        Args:
+            scanner: of the domain.
+            source: of the source.
+        """
+        if self.alike:
+            scanner = replace(scanner, noise=source.noise, bias=source.bias)
+        return replace(scanner, protocols=self.protocols())
+
+    def tissues(self, tissues: TissueTable) -> TissueTable:
+        """A subject's tissues with the oedema of this pair; the variation between subjects stays."""
+        factor = self.oedema / Pair.oedema
+        for name in ("oedema", "gliosis"):
+            tissues.t2[INDEX[name]] *= factor
+            tissues.t2_star[INDEX[name]] *= factor
+        return tissues
+
+
+PAIRS: dict[str, Pair] = {
+    "first": Pair(),
+}
