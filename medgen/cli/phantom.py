@@ -89,6 +89,7 @@ def adaptation(
     test: int = 24,
     source_test: int = 12,
     validation: tuple[int, int] = (4, 4),
+    pair: str = "first",
     making: Making = _USUAL,
 ) -> None:
     """Make head phantoms with lesions on two scanners, for domain adaptation.
@@ -106,12 +107,13 @@ def adaptation(
         test: number of test patients on the target scanner.
         source_test: number of test patients on the source scanner.
         validation: number of validation patients on the source and on the target scanner.
+        pair: which two scanners, and which disease: see docs/explanation/phantom.md.
         making: seed, voxel size and processes.
     """
     from medgen.phantom import make_adaptation_phantom
 
     counts = {"source": source, "target": target, "test": test, "source_test": source_test, "validation": validation}
-    _make(make_adaptation_phantom, out, making, **counts)
+    _make(make_adaptation_phantom, out, making, pair=pair, **counts)
 
 
 def _make(make: Callable[..., Path], out: Path, making: Making, **choice: Any) -> None:

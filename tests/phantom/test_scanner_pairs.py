@@ -1,0 +1,101 @@
+"""Pairs of scanners: what differs between the domains, and what their patients have."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from medgen.cases import DOMAINS
+from medgen.errors import UsageError
+from medgen.phantom import make_adaptation_phantom
+from medgen.phantom.deformation import SubjectMap
+from medgen.phantom.head import template
+from medgen.phantom.head.acquisition import make_scanner
+from medgen.phantom.head.lesions import Disease, draw_findings
+from medgen.phantom.head.pairs import PAIRS, SHIFTED, Pair
+from medgen.phantom.head.sequences import PROTOCOLS
+from medgen.phantom.head.tissues import INDEX, subject_tissues
+from medgen.phantom.randomness import SCANNER, SUBJECT, Stream
+from medgen.phantom.susceptibility import GYROMAGNETIC, phase_mask
+
+SEED = 5
+
+
+@pytest.fixture(scope="module")
+def findings():
+    """A function from a disease to the findings of six people."""
+    maps = template.load_template(6.0)
+    people = [Stream(SEED, SUBJECT, index) for index in range(6)]
+    mappings = [SubjectMap(person) for person in people]
+    return lambda disease: [draw_findings(maps, *each, disease) for each in zip(mappings, people, strict=True)]
+
+
+def test_the_first_pair_is_what_it_was(findings):
+    source, target = (make_scanner(domain, Stream(SEED, SCANNER, 0)) for domain in DOMAINS)
+    assert Pair().scanner(target, source) == target
+    assert PAIRS["first"] == Pair()
+    assert {len(each.distractors) for each in findings(Disease())} <= set(range(6, 11))
+
+
+def test_what_patients_have(findings):
+    usual, few = findings(Disease()), findings(Disease(distractors=(1, 3)))
+    assert {len(each.distractors) for each in few} == {1, 2, 3}
+    assert [each.contusions for each in few] == [each.contusions for each in usual]
+    more = findings(Disease(blood=1.5))
+    for first, second in zip(usual, more, strict=True):
+        expected = [min(1.0, 1.5 * lesion.amount) for lesion in first.contusions]
+        assert [lesion.amount for lesion in second.contusions] == expected
+
+
+def test_half_of_the_contusions_lie_far_from_the_skull_base(findings):
+    places = {
+        share: [lesion.shape.center for each in findings(Disease(convex=share)) for lesion in each.contusions]
+        for share in (0.0, 0.5, 1.0)
+    }
+    heights = {share: np.array(found)[:, 2] for share, found in places.items()}
+    high = {share: np.mean(found > 10) for share, found in heights.items()}
+    assert high[0.0] < 0.45 < high[0.5] < 0.9 < high[1.0]
+
+
+def test_scanner_and_tissues_of_a_pair():
+    source, target = (make_scanner(name, Stream(SEED, SCANNER, place)) for place, name in enumerate(DOMAINS))
+    pair = Pair(high_pass=60, echo=30, oedema=150, alike=True)
+    mine = pair.scanner(target, source)
+    assert (mine.noise, mine.bias, mine.gains) == (source.noise, source.bias, target.gains)
+    assert (mine.protocols[SHIFTED].high_pass, mine.protocols[SHIFTED].sequence.echo) == (60, 30)
+    assert {name: each for name, each in mine.protocols.items() if name != SHIFTED} == {
+        name: each for name, each in PROTOCOLS.items() if name != SHIFTED
+    }
+    person = Stream(SEED, SUBJECT, 0)
+    before, after = subject_tissues(person), pair.tissues(subject_tissues(person))
+    for name, factor in (("oedema", 0.75), ("gliosis", 0.75), ("scar", 1), ("white", 1)):
+        index = INDEX[name]
+        assert after.t2[index] == pytest.approx(factor * before.t2[index])
+        assert after.t2_star[index] == pytest.approx(factor * before.t2_star[index])
+
+
+@pytest.mark.parametrize("spacing", [1.0, 2.0, 3.0])
+def test_the_phase_filter_keeps_what_varies_over_less_than_its_cutoff(spacing):
+    """A small wave of the field: over 24 mm nearly all of it passes a cut-off of 60 mm, over 96 mm little does."""
+    echo, size = 20.0, round(192 / spacing)
+    turn = GYROMAGNETIC * 3.0 * echo * 1e-3  # turns of the phase per ppm
+    x = spacing * np.arange(size)
+    kept = {}
+    for wave in (24, 96):
+        shift = np.broadcast_to((0.02 / turn * np.sin(2 * np.pi * x / wave))[:, None, None], (size, 4, 4))
+        mask = phase_mask(np.array(shift), spacing, echo, 60.0, power=1)
+        kept[wave] = (1 - mask.min()) / (2 * 0.02)
+    for wave, share in kept.items():
+        assert share == pytest.approx(1 - np.exp(-((60 / wave) ** 2)), abs=0.02)
+
+
+def test_a_pair_by_name_and_by_value(tmp_path):
+    groups = {"source": 0, "target": 1, "test": 0, "source_test": 0, "validation": (0, 0), "spacing": 8, "workers": 1}
+    with pytest.raises(UsageError, match="no pair of scanners 'second'"):
+        make_adaptation_phantom(tmp_path / "out", pair="second", **groups)
+    assert not (tmp_path / "out").exists()
+    pair = replace(PAIRS["first"], high_pass=60.0)
+    make_adaptation_phantom(tmp_path / "out", pair=pair, **groups)
+    settings = json.loads((tmp_path / "out" / "phantom.json").read_text())["pair"]
+    assert (settings["high_pass"], settings["disease"]["distractors"]) == (60, [6, 10])
