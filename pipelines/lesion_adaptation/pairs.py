@@ -1,0 +1,148 @@
+"""Is a pair of scanners fit to test adaptation? DeepMedic says whether source labels fail, and a channel less mends it.
+
+    python pipelines/lesion_adaptation/screen.py --out runs/screen
+    python pipelines/lesion_adaptation/pairs.py confirm --out runs/pairs --pairs first slow_filter --seeds 1000 1001
+    python pipelines/lesion_adaptation/pairs.py page --out runs/pairs --screen runs/screen/screen.json
+
+``confirm`` makes a phantom of each pair and seed at 3 mm and trains DeepMedic `small` three times on it: on the source, on
+the source without the shifted channel, on the target. A pair is accepted if all of ``LIMITS`` hold on every seed. What
+is done is skipped. ``page`` writes docs/results/lesion_adaptation/pairs.md with the map of what was screened.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from medgen.benchmark import run_benchmark
+from medgen.files import write_json
+from medgen.phantom import make_adaptation_phantom
+from medgen.phantom.head.pairs import PAIRS
+
+HERE = Path(__file__).parent
+PAGE = HERE.parents[1] / "docs" / "results" / "lesion_adaptation"
+SPACING, GROUPS = 3.0, {"source": 16, "target": 14, "test": 8, "source_test": 4, "validation": (0, 0)}
+BUDGET = [
+    "preparation.spacing=[3, 3, 3]", "schedule.steps=200", "schedule.validate_every=200", "schedule.save_every=200",
+    "schedule.batch=4",
+]  # fmt: skip
+LIMITS = {"s_on_t": (0, 25), "without_on_t": (45, 60), "t_on_t": (60, 100), "s_on_s": (60, 100)}
+"""DSC in % between which a pair has to lie."""
+WORDS = {
+    "s_on_s": "S on S", "s_on_t": "S on T", "without_on_t": "S without the channel, on T", "t_on_t": "T on T",
+    "without_on_s": "S without the channel, on S",
+}  # fmt: skip
+_PLACES = {
+    "s_on_s": ("source_only", "source_dice"),
+    "s_on_t": ("source_only", "dice"),
+    "without_on_t": ("without_shifted", "dice"),
+    "t_on_t": ("target_only", "dice"),
+    "without_on_s": ("without_shifted", "source_dice"),
+}
+
+
+def confirm(options: argparse.Namespace) -> None:
+    """Train what is missing and write ``pairs.json``."""
+    file = options.out / "pairs.json"
+    known: dict[str, dict[str, dict[str, float]]] = json.loads(file.read_text()) if file.is_file() else {}
+    for seed in options.seeds:
+        for pair in options.pairs:
+            if str(seed) in known.get(pair, {}):
+                continue
+            folder = options.out / f"{pair}_{seed}"
+            if not (folder / "phantom" / "cases.csv").is_file():
+                make_adaptation_phantom(
+                    folder / "phantom", seed=seed, pair=pair, spacing=SPACING, workers=1, overwrite=True, **GROUPS
+                )
+            run_benchmark(
+                HERE / "deepmedic.yaml", folder / "phantom" / "cases.csv", folder / "study", plan=HERE / "pairs.yaml",
+                seeds=1, workers=1, overrides=BUDGET, device="cpu",
+            ).require_complete()  # fmt: skip
+            known.setdefault(pair, {})[str(seed)] = scores_of(folder / "study" / "benchmark.csv")
+            write_json(file, known)
+            print(pair, seed, {key: round(value, 1) for key, value in known[pair][str(seed)].items()}, flush=True)
+
+
+def scores_of(table: Path) -> dict[str, float]:
+    """The five mean DSC in % of a table of the benchmark."""
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = {row["regime"]: row for row in csv.DictReader(file)}
+    return {key: 100 * float(rows[regime][column]) for key, (regime, column) in _PLACES.items()}
+
+
+def accepted(seeds: Mapping[str, Mapping[str, float]]) -> bool:
+    """Whether all limits hold on every seed, and there are two seeds or more."""
+    inside = [low < scores[key] < high for scores in seeds.values() for key, (low, high) in LIMITS.items()]
+    return len(seeds) > 1 and all(inside)
+
+
+def page(options: argparse.Namespace) -> None:
+    """Write the tables."""
+    found = json.loads((options.out / "pairs.json").read_text())
+    screened = json.loads(options.screen.read_text()) if options.screen else []
+    write_json(PAGE / "pairs.json", {"phantom": True, "deepmedic": found, "screen": screened})
+    remarks = PAGE / "pairs_remarks.md"
+    limits = "; ".join(f"{WORDS[key]} {low} to {high}" for key, (low, high) in LIMITS.items())
+    lines = [
+        "# Pairs of scanners (phantom)",
+        "",
+        f"DSC in % of DeepMedic `small`, 200 steps of 4 segments at 3 mm, 16 source and 14 target patients, 8 target and "
+        f"4 source test patients. Accepted is a pair that lies within these limits on two phantom seeds or more: {limits}.",
+        "",
+        "| pair | phantom seed | " + " | ".join(WORDS.values()) + " | accepted |",
+        "|---" * (3 + len(WORDS)) + "|",
+        *(
+            f"| {pair} | {seed} | {_cells(scores)} | {'yes' if accepted(seeds) else 'no'} |"
+            for pair, seeds in found.items()
+            for seed, scores in seeds.items()
+        ),
+        "",
+        *(remarks.read_text().splitlines() if remarks.is_file() else []),
+        "",
+        *_map(screened),
+    ]
+    (PAGE / "pairs.md").write_text("\n".join(lines) + "\n")
+
+
+def _map(screened: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not screened:
+        return []
+    return [
+        "## The map: boosted trees",
+        "",
+        "Trees on smoothed grey levels (`screen.py`), 8 training patients of each domain, 4 source and 8 target test "
+        "patients at 3 mm.",
+        "",
+        "| pair | phantom seed | " + " | ".join(WORDS.values()) + " |",
+        "|---" * (2 + len(WORDS)) + "|",
+        *(f"| {_settings(each['settings'])} | {each['seed']} | {_cells(each, 100)} |" for each in screened),
+    ]
+
+
+def _settings(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {json.dumps(value)}" for key, value in settings.items()) or "first"
+
+
+def _cells(scores: Mapping[str, float], factor: float = 1) -> str:
+    return " | ".join(f"{factor * scores[key]:.1f}" for key in WORDS)
+
+
+def main() -> None:
+    """Do one of the parts."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parts = {"confirm": confirm, "page": page}
+    parser.add_argument("part", choices=tuple(parts))
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--pairs", nargs="+", default=list(PAIRS), choices=list(PAIRS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1000, 1001], help="of the phantom")
+    parser.add_argument("--screen", type=Path, help="screen.json of screen.py")
+    options = parser.parse_args()
+    parts[options.part](options)
+
+
+if __name__ == "__main__":
+    main()
