@@ -5,8 +5,8 @@
     python pipelines/lesion_adaptation/pairs.py page --out runs/pairs --screen runs/screen/screen.json
 
 ``confirm`` makes a phantom of each pair and seed at 3 mm and trains DeepMedic `small` three times on it: on the source,
-on the source without the shifted channel, on the target. A pair is accepted if all of ``LIMITS`` hold on every seed. What
-is done is skipped. ``page`` writes docs/results/lesion_adaptation/pairs.md with the map of what was screened.
+on the source without the shifted channel, on the target. A pair is accepted if all of ``LIMITS`` hold on every seed.
+What is done is skipped. ``page`` writes docs/results/lesion_adaptation/pairs.md with the map of what was screened.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ def page(options: argparse.Namespace) -> None:
     lines = [
         "# Pairs of scanners (phantom)",
         "",
-        "DSC in % of DeepMedic `small`, 200 steps of 4 segments at 3 mm, 16 source and 14 target patients, 8 target and 4 "
-        "source test patients. Accepted is a pair that lies within these limits on two phantom seeds or more: "
+        "DSC in % of DeepMedic `small`, 200 steps of 4 segments at 3 mm, 16 source and 14 target patients, 8 target "
+        "and 4 source test patients. Accepted is a pair that lies within these limits on two phantom seeds or more: "
         f"{limits}.",
         "",
         "| pair | phantom seed | " + " | ".join(WORDS.values()) + " | accepted |",
