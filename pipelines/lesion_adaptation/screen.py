@@ -46,7 +46,8 @@ CHANGES: tuple[dict[str, Any], ...] = (
     {"high_pass": 20}, {"high_pass": 40}, {"high_pass": 90}, {"echo": 30}, {"echo": 40}, {"oedema": 140},
     {"oedema": 170}, {"oedema": 200}, {"blood": 1.2}, {"blood": 1.8}, {"distractors": (6, 10)}, {"convex": 0.5},
     {"convex": 1.0}, {"alike": False}, {"high_pass": 90, "echo": 30}, {"high_pass": 40, "echo": 30},
-    {"high_pass": 60, "echo": 30, "convex": 0.5}, {"high_pass": 90, "convex": 0.5}, {"high_pass": 40, "echo": 40},
+    {"echo": 30, "convex": 0.5}, {"high_pass": 90, "convex": 0.5}, {"high_pass": 40, "echo": 40},
+    {"convex": 1.0, "oedema": 140}, {"convex": 1.0, "high_pass": 40}, {"convex": 1.0, "oedema": 170},
 )  # fmt: skip
 
 
