@@ -61,6 +61,11 @@ class Pair:
         return tissues
 
 
+_CONVEX = Disease(distractors=(1, 3), convex=1.0, blood=1.5)
 PAIRS: dict[str, Pair] = {
     "first": Pair(),
+    "convexity": Pair(disease=_CONVEX, oedema=150.0, high_pass=60.0, alike=True),
+    "dark_oedema": Pair(disease=_CONVEX, oedema=140.0, high_pass=60.0, alike=True),
+    "long_echo": Pair(disease=replace(_CONVEX, convex=0.5), oedema=150.0, high_pass=60.0, echo=30.0, alike=True),
 }
+"""By name; what was measured of each: docs/results/lesion_adaptation/pairs.md."""
