@@ -6,7 +6,7 @@
 Of each pair, on a phantom at 3 mm that is never written: trees (medgen's voxel-wise baseline) learn from source heads
 with all of T2, FLAIR and GE, from source heads without GE, and from target heads with SWI in its place. Their Dice on
 test heads of both domains goes into ``screen.json``; what is there is not measured again. What is promising goes to
-DeepMedic (``confirm.py``). Trees cannot tell shapes, so their numbers are lower, and their order is what counts.
+DeepMedic (``pairs.py``). Trees cannot tell shapes, so their numbers are lower, and their order is what counts.
 """
 
 from __future__ import annotations

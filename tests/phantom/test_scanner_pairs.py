@@ -75,6 +75,19 @@ def test_scanner_and_tissues_of_a_pair():
         assert after.t2_star[index] == pytest.approx(factor * before.t2_star[index])
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"oedema": 0}, {"high_pass": float("nan")}, {"echo": 500}, {"disease": Disease(blood=-1)},
+        {"disease": Disease(convex=2)}, {"disease": Disease(distractors=(3, 1))},
+        {"disease": Disease(distractors=(-1, 1))},
+    ],
+)  # fmt: skip
+def test_what_no_scanner_has_is_refused(wrong):
+    with pytest.raises(UsageError, match="of a pair of scanners is"):
+        Pair(**wrong)
+
+
 @pytest.mark.parametrize("spacing", [1.0, 2.0, 3.0])
 def test_the_phase_filter_keeps_what_varies_over_less_than_its_cutoff(spacing):
     """A small wave of the field: over 24 mm nearly all of it passes a cut-off of 60 mm, over 96 mm little does."""

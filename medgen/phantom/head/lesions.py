@@ -62,10 +62,10 @@ class Disease:
     """What patients have.
 
     Attributes:
-        distractors: least and greatest number of lesions that look like a contusion but for the blood.
-        convex: share of the contusions that lie under the convexity, far from the air of the skull base; the others
-            are mostly frontal and temporal.
-        blood: factor on the share of blood in a contusion, which is at most all of its core.
+        distractors: least and greatest number, 0 to 20, of lesions that look like a contusion but for the blood.
+        convex: share of the contusions, 0 to 1, that lie under the convexity, far from the air of the skull base; the
+            others are mostly frontal and temporal.
+        blood: factor, 0 to 2, on the share of blood in a contusion, which is at most all of its core.
     """
 
     distractors: tuple[int, int] = (6, 10)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from medgen.errors import UsageError
 from medgen.phantom.head.acquisition import Scanner
 from medgen.phantom.head.lesions import USUAL, Disease
 from medgen.phantom.head.sequences import PROTOCOLS, GradientEcho, Protocol
@@ -20,10 +21,10 @@ class Pair:
 
     Attributes:
         disease: of the patients of both domains.
-        oedema: T2 in ms of contusion and of what looks like it; T2* becomes the same share of it as before.
+        oedema: T2 in ms, 50 to 400, of contusion and of what looks like it; T2* becomes the same share of it as before.
         high_pass: cut-off of the phase filter of the target's SWI in mm, 8 to 100; a longer one leaves more of the
             field of the air spaces.
-        echo: echo time of the SWI in ms.
+        echo: echo time of the SWI in ms, 5 to 60.
         alike: noise and non-uniformity of the target are those of the source.
     """
 
@@ -32,6 +33,21 @@ class Pair:
     high_pass: float = 20.0
     echo: float = 20.0
     alike: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what no scanner and no patient has.
+
+        Raises:
+            UsageError: a value is out of its range.
+        """
+        disease, (least, most) = self.disease, self.disease.distractors
+        for name, value, low, high in (
+            ("oedema", self.oedema, 50, 400), ("high_pass", self.high_pass, 8, 100), ("echo", self.echo, 5, 60),
+            ("blood", disease.blood, 0, 2), ("convex", disease.convex, 0, 1), ("distractors", least, 0, most),
+            ("distractors", most, least, 20),
+        ):  # fmt: skip
+            if not low <= value <= high:
+                raise UsageError(f"'{name}' of a pair of scanners is {value}", fix=f"choose {low} to {high}")
 
     def protocols(self) -> Mapping[str, Protocol]:
         """The sequences of both scanners."""

@@ -1,0 +1,51 @@
+"""The search for pairs of scanners: its heads are those of the phantom, and acceptance is what the issue says."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from medgen.phantom import make_adaptation_phantom
+from medgen.phantom.head.pairs import PAIRS
+from medgen.volume import read_volume
+
+FOLDER = Path(__file__).parents[2] / "pipelines" / "lesion_adaptation"
+
+
+@pytest.fixture(autouse=True)
+def studies(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import pairs
+    import screen
+
+    yield screen, pairs
+    for name in ("pairs", "screen"):
+        sys.modules.pop(name, None)
+
+
+def test_a_head_in_memory_is_that_of_the_phantom(studies, tmp_path):
+    screen, _ = studies
+    groups = {"source": 0, "target": 1, "test": 0, "source_test": 0, "validation": (0, 0)}
+    make_adaptation_phantom(tmp_path, seed=4, spacing=screen.SPACING, pair="long_echo", workers=1, **groups)
+    head = screen.scanned(PAIRS["long_echo"], 4, "target", 3000)
+    folder = tmp_path / "target_train_000"
+    written = {role: read_volume(folder / f"{folder.name}_{role}.nii.gz").data[0] for role in ("t2", "swi", "label")}
+    assert (written["label"] == head.label).mean() > 0.9999  # fractions are kept in single precision
+    for channel, role in ((0, "t2"), (2, "swi")):
+        inside = written[role][head.mask].astype(float)
+        assert head.image[channel][head.mask] == pytest.approx((inside - inside.mean()) / inside.std(), abs=0.02)
+
+
+def test_settings_make_a_pair(studies):
+    screen, _ = studies
+    assert screen.pair_of({**screen.BASE, "convex": 1.0}) == PAIRS["convexity"]
+    assert screen.pair_of({}) == PAIRS["first"]
+
+
+def test_accepted_is_a_pair_within_all_limits_on_two_seeds(studies):
+    _, pairs = studies
+    good = {"s_on_s": 70, "s_on_t": 20, "without_on_t": 55, "t_on_t": 62}
+    assert pairs.accepted({"0": good, "1": good})
+    assert not pairs.accepted({"0": good})
+    for key, value in (("s_on_s", 55), ("s_on_t", 26), ("without_on_t", 44), ("without_on_t", 61), ("t_on_t", 59)):
+        assert not pairs.accepted({"0": good, "1": good | {key: value}})
