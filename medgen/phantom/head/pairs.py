@@ -81,6 +81,7 @@ _CONVEX = Disease(distractors=(1, 3), convex=1.0, blood=1.5)
 PAIRS: dict[str, Pair] = {
     "first": Pair(),
     "convexity": Pair(disease=_CONVEX, oedema=150.0, high_pass=60.0, alike=True),
+    "convexity_mixed": Pair(disease=replace(_CONVEX, distractors=(3, 5)), oedema=150.0, high_pass=60.0, alike=True),
     "dark_oedema": Pair(disease=_CONVEX, oedema=140.0, high_pass=60.0, alike=True),
     "long_echo": Pair(disease=replace(_CONVEX, convex=0.5), oedema=150.0, high_pass=60.0, echo=30.0, alike=True),
 }
