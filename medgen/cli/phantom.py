@@ -107,7 +107,8 @@ def adaptation(
         test: number of test patients on the target scanner.
         source_test: number of test patients on the source scanner.
         validation: number of validation patients on the source and on the target scanner.
-        pair: which two scanners, and which disease: see docs/explanation/phantom.md.
+        pair: which two scanners, and which disease: first, convexity, convexity_mixed, dark_oedema or long_echo;
+            docs/explanation/phantom.md tells them apart.
         making: seed, voxel size and processes.
     """
     from medgen.phantom import make_adaptation_phantom

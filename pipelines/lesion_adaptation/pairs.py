@@ -2,7 +2,7 @@
 
     python pipelines/lesion_adaptation/screen.py --out runs/screen
     python pipelines/lesion_adaptation/pairs.py confirm --out runs/pairs --pairs first slow_filter --seeds 1000 1001
-    python pipelines/lesion_adaptation/pairs.py page --out runs/pairs --screen runs/screen/screen.json
+    python pipelines/lesion_adaptation/pairs.py page --out runs/pairs runs/more_pairs --screen runs/screen/screen.json
 
 ``confirm`` makes a phantom of each pair and seed at 3 mm and trains DeepMedic `small` three times on it: on the source,
 on the source without the shifted channel, on the target. A pair is accepted if all of ``LIMITS`` hold on every seed.
@@ -26,10 +26,6 @@ from medgen.phantom.head.pairs import PAIRS
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "results" / "lesion_adaptation"
 SPACING, GROUPS = 3.0, {"source": 16, "target": 14, "test": 8, "source_test": 4, "validation": (0, 0)}
-BUDGET = [
-    "preparation.spacing=[3, 3, 3]", "schedule.steps=400", "schedule.validate_every=400", "schedule.save_every=400",
-    "schedule.batch=6",
-]  # fmt: skip
 LIMITS = {"s_on_t": (0, 25), "without_on_t": (45, 60), "t_on_t": (60, 100), "s_on_s": (60, 100)}
 """DSC in % between which a pair has to lie."""
 WORDS = {
@@ -48,23 +44,31 @@ _PLACES = {
 def confirm(options: argparse.Namespace) -> None:
     """Train what is missing and write ``pairs.json``."""
     file = options.out / "pairs.json"
-    known: dict[str, dict[str, dict[str, float]]] = json.loads(file.read_text()) if file.is_file() else {}
+    known: list[dict[str, Any]] = json.loads(file.read_text()) if file.is_file() else []
     for seed in options.seeds:
         for pair in options.pairs:
-            if str(seed) in known.get(pair, {}):
+            what = {"pair": pair, "seed": seed, "steps": options.steps, "segments": options.segments}
+            if any(what.items() <= each.items() for each in known):
                 continue
             folder = options.out / f"{pair}_{seed}"
             if not (folder / "phantom" / "cases.csv").is_file():
                 make_adaptation_phantom(
                     folder / "phantom", seed=seed, pair=pair, spacing=SPACING, workers=1, overwrite=True, **GROUPS
                 )
+            study = folder / f"study_{options.steps}_{options.segments}"
             run_benchmark(
-                HERE / "deepmedic.yaml", folder / "phantom" / "cases.csv", folder / "study", plan=HERE / "pairs.yaml",
-                seeds=1, workers=1, overrides=BUDGET, device="cpu",
+                HERE / "deepmedic.yaml", folder / "phantom" / "cases.csv", study, plan=HERE / "pairs.yaml", seeds=1,
+                workers=1, overrides=budget(options.steps, options.segments), device="cpu",
             ).require_complete()  # fmt: skip
-            known.setdefault(pair, {})[str(seed)] = scores_of(folder / "study" / "benchmark.csv")
+            known.append({**what, **scores_of(study / "benchmark.csv")})
             write_json(file, known)
-            print(pair, seed, {key: round(value, 1) for key, value in known[pair][str(seed)].items()}, flush=True)
+            print(known[-1], flush=True)
+
+
+def budget(steps: int, segments: int) -> list[str]:
+    """What differs from ``deepmedic.yaml``."""
+    changes = [f"schedule.{key}={steps}" for key in ("steps", "validate_every", "save_every")]
+    return [*changes, f"schedule.batch={segments}", f"preparation.spacing={[SPACING] * 3}"]
 
 
 def scores_of(table: Path) -> dict[str, float]:
@@ -74,39 +78,46 @@ def scores_of(table: Path) -> dict[str, float]:
     return {key: 100 * float(rows[regime][column]) for key, (regime, column) in _PLACES.items()}
 
 
-def accepted(seeds: Mapping[str, Mapping[str, float]]) -> bool:
-    """Whether all limits hold on every seed, and there are two seeds or more."""
-    inside = [low < scores[key] < high for scores in seeds.values() for key, (low, high) in LIMITS.items()]
-    return len(seeds) > 1 and all(inside)
+def accepted(runs: Sequence[Mapping[str, float]]) -> bool:
+    """Whether all limits hold on every seed of a pair at one budget, and there are two seeds or more."""
+    inside = [low < scores[key] < high for scores in runs for key, (low, high) in LIMITS.items()]
+    return len(runs) > 1 and all(inside)
 
 
 def page(options: argparse.Namespace) -> None:
     """Write the tables."""
-    found = json.loads((options.out / "pairs.json").read_text())
+    found = [each for out in options.out for each in json.loads((out / "pairs.json").read_text())]
+    found.sort(key=lambda each: (-each["steps"], each["pair"], each["seed"]))
     screened = json.loads(options.screen.read_text()) if options.screen else []
     write_json(PAGE / "pairs.json", {"phantom": True, "deepmedic": found, "screen": screened})
     remarks = PAGE / "pairs_remarks.md"
-    limits = "; ".join(f"{WORDS[key]} {low} to {high}" for key, (low, high) in LIMITS.items())
     lines = [
         "# Pairs of scanners (phantom)",
         "",
-        "DSC in % of DeepMedic `small`, 400 steps of 6 segments at 3 mm, 16 source and 14 target patients, 8 target "
-        "and 4 source test patients. Accepted is a pair that lies within these limits on two phantom seeds or more: "
-        f"{limits}.",
+        "DSC in % of DeepMedic `small` at 3 mm, 16 source and 14 target patients, 8 target and 4 source test patients. "
+        "Accepted is a pair that lies within these limits on two phantom seeds or more, at one budget: "
+        + "; ".join(f"{WORDS[key]} {low} to {high}" for key, (low, high) in LIMITS.items()) + ".",
         "",
-        "| pair | phantom seed | " + " | ".join(WORDS.values()) + " | accepted |",
-        "|---" * (3 + len(WORDS)) + "|",
-        *(
-            f"| {pair} | {seed} | {_cells(scores)} | {'yes' if accepted(seeds) else 'no'} |"
-            for pair, seeds in found.items()
-            for seed, scores in seeds.items()
-        ),
+        *table_of(found),
         "",
         *(remarks.read_text().splitlines() if remarks.is_file() else []),
         "",
         *_map(screened),
-    ]
+    ]  # fmt: skip
     (PAGE / "pairs.md").write_text("\n".join(lines) + "\n")
+
+
+def table_of(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The scores of DeepMedic as Markdown."""
+    lines = [
+        "| pair | phantom seed | steps x segments | " + " | ".join(WORDS.values()) + " | accepted |",
+        "|---" * (4 + len(WORDS)) + "|",
+    ]
+    for each in found:
+        alike = [one for one in found if all(one[key] == each[key] for key in ("pair", "steps", "segments"))]
+        said = f"{each['pair']} | {each['seed']} | {each['steps']} x {each['segments']}"
+        lines.append(f"| {said} | {_cells(each)} | {'yes' if accepted(alike) else 'no'} |")
+    return lines
 
 
 def _map(screened: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -137,11 +148,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parts = {"confirm": confirm, "page": page}
     parser.add_argument("part", choices=tuple(parts))
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, nargs="+", help="page: of every run that counts")
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--segments", type=int, default=6, help="of a step")
     parser.add_argument("--pairs", nargs="+", default=list(PAIRS), choices=list(PAIRS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1000, 1001], help="of the phantom")
     parser.add_argument("--screen", type=Path, help="screen.json of screen.py")
     options = parser.parse_args()
+    if options.part == "confirm":
+        if len(options.out) > 1:
+            parser.error("'confirm' writes into one folder")
+        (options.out,) = options.out
     parts[options.part](options)
 
 

@@ -1,12 +1,14 @@
 """Pairs of scanners: what differs between the domains, and what their patients have."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from medgen.cases import DOMAINS
+from medgen.cli import main
 from medgen.errors import UsageError
 from medgen.phantom import make_adaptation_phantom
 from medgen.phantom.deformation import SubjectMap
@@ -36,6 +38,13 @@ def test_the_first_pair_is_what_it_was(findings):
     assert Pair().scanner(target, source) == target
     assert PAIRS["first"] == Pair()
     assert {len(each.distractors) for each in findings(Disease())} <= set(range(6, 11))
+
+
+def test_the_help_names_every_pair(capsys):
+    with pytest.raises(SystemExit):
+        main(["phantom", "adaptation", "--help"])
+    words = re.findall(r"\w+", capsys.readouterr().out)
+    assert set(PAIRS) <= set(words)
 
 
 def test_what_patients_have(findings):

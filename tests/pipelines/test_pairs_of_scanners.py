@@ -1,5 +1,6 @@
 """The search for pairs of scanners: its heads are those of the phantom, and acceptance is what the issue says."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -45,7 +46,15 @@ def test_settings_make_a_pair(studies):
 def test_accepted_is_a_pair_within_all_limits_on_two_seeds(studies):
     _, pairs = studies
     good = {"s_on_s": 70, "s_on_t": 20, "without_on_t": 55, "t_on_t": 62}
-    assert pairs.accepted({"0": good, "1": good})
-    assert not pairs.accepted({"0": good})
+    assert pairs.accepted([good, good])
+    assert not pairs.accepted([good])
     for key, value in (("s_on_s", 55), ("s_on_t", 26), ("without_on_t", 44), ("without_on_t", 61), ("t_on_t", 59)):
-        assert not pairs.accepted({"0": good, "1": good | {key: value}})
+        assert not pairs.accepted([good, good | {key: value}])
+
+
+def test_the_committed_page_has_the_committed_numbers(studies):
+    _, pairs = studies
+    results = Path(__file__).parents[2] / "docs" / "results" / "lesion_adaptation"
+    found = json.loads((results / "pairs.json").read_text())["deepmedic"]
+    assert "\n".join(pairs.table_of(found)) in (results / "pairs.md").read_text()
+    assert {each["pair"] for each in found} <= set(PAIRS)
