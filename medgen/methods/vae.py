@@ -75,8 +75,9 @@ class Config(AutoencoderConfig):
 
     preset: Literal["tuned", "vae2014", "planar2015", "iaf2016", "spatial"] = "tuned"
     """``tuned``: what makes heads of phantom slices in two minutes. ``vae2014``, ``planar2015``, ``iaf2016``: the
-    numbers of Kingma & Welling, Rezende & Mohamed and Kingma et al. (one level, CIFAR-10), but not their networks.
-    ``spatial``: MONAI's networks and a map as a code, for sharp reconstructions. A key that is named wins."""
+    numbers of Kingma & Welling, Rezende & Mohamed (both from memory of the papers) and Kingma et al. (code for
+    CIFAR-10, one level), but not their networks. ``spatial``: MONAI's networks and a map as a code,
+    for sharp reconstructions. A key that is named wins."""
     backbone: Literal["own", "monai"] = "own"
     """``own``: plain convolutions. ``monai``: the residual encoder and decoder of its AutoencoderKL."""
     likelihood: Literal["gaussian", "laplace", "bernoulli"] = "gaussian"
