@@ -64,7 +64,8 @@ class Disease:
     Attributes:
         distractors: least and greatest number, 0 to 20, of lesions that look like a contusion but for the blood.
         convex: share of the contusions, 0 to 1, that lie under the convexity, far from the air of the skull base; the
-            others are mostly frontal and temporal.
+            others are mostly frontal and temporal. The same holds for the distractors near the surface: else the place
+            alone would tell one from the other.
         blood: factor, 0 to 2, on the share of blood in a contusion, which is at most all of its core.
     """
 
@@ -92,18 +93,16 @@ def draw_findings(template: Template, mapping: SubjectMap, stream: Stream, disea
     places = _Places(template, mapping)
     generator, where = stream.generator("contusions"), stream.generator("convexity")
     taken: list[tuple[Floats, float]] = []
-    contusions = [
-        _lesion(
-            generator, places, places.convex if where.random() < disease.convex else places.superficial, (5.0, 11.0),
-            taken,
-        )
-        for _ in range(generator.integers(3, 6))
-    ]  # fmt: skip
+
+    def surface() -> Floats:
+        return places.convex if where.random() < disease.convex else places.superficial
+
+    contusions = [_lesion(generator, places, surface(), (5.0, 11.0), taken) for _ in range(generator.integers(3, 6))]
     contusions = [replace(lesion, amount=min(1.0, disease.blood * lesion.amount)) for lesion in contusions]
     generator = stream.generator("distractors")
     distractors = []
     for _ in range(generator.integers(disease.distractors[0], disease.distractors[1] + 1)):
-        weights = places.superficial if generator.random() < 0.5 else places.white
+        weights = surface() if generator.random() < 0.5 else places.white
         distractors.append(_lesion(generator, places, weights, (4.0, 10.0), taken))
     veins = _veins(stream.generator("veins"), places, distractors)
     generator = stream.generator("microbleeds")
