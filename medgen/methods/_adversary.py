@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
+from torch.nn import functional
 from torch.optim import Optimizer
 
 from medgen.errors import UsageError
-from medgen.losses.domain import domain_cross_entropy
+from medgen.losses.domain import SOURCE, TARGET, domain_confusion, domain_cross_entropy
+from medgen.losses.penalties import r1_penalty
 from medgen.methods._domains import DomainStatistics, Outputs, Share, StatisticsName, joined, ramp, require_order
 from medgen.methods._segmentation import PUBLISHED, Network, SegmentationConfig, new_optimizer, window_of
-from medgen.methods.base import Window
+from medgen.methods.base import Update, Window
 from medgen.networks.discriminators import DomainDiscriminator
 from medgen.networks.segmenters import MAP_STRIDE, SegmentationUNet
 from medgen.networks.shadow_weights import statistics_of
+from medgen.sampling.batches import Adaptation, Batch, MatchedAdaptation, centre
 
 
 class AdversaryConfig(SegmentationConfig):
@@ -44,14 +48,38 @@ class AdversaryConfig(SegmentationConfig):
     published segment has. The maps of the U-Net are a quarter as long as its patches: ``same`` is for those."""
     discriminator_learning_rate: PositiveFloat | None = None
     """By default that of the segmenter."""
+    discriminator_steps: PositiveInt = 1
+    """Steps of the discriminator before each of the segmenter, on the same maps; 1 is published."""
+    discriminator_norm: Literal["batch", "spectral"] = "batch"
+    """``batch`` normalisation is published; ``spectral`` has that of the weights in its place."""
+    discriminator_input_norm: bool = False
+    """Whether the maps are normalised first: their scales differ from layer to layer."""
+    discriminator_penalty: NonNegativeFloat = 0.0
+    """Weight of half the mean squared slope at the maps of both domains, R1 (Mescheder et al. 2018)."""
+    objective: Literal["reversed", "confusion"] = "reversed"
+    """What the segmenter adds, times alpha. ``reversed``: the negative of the discriminator's loss, which is published,
+    has no bound, and is least for features that were pushed past each other. ``confusion``: the cross-entropy to
+    "either domain", which is least for features that cannot be told apart."""
+    matched: bool = False
+    """Whether the discriminator's source patches are drawn like those of the target, uniformly and without labels, by
+    a third stream. Without, half of them may lie on lesions, and a lesion is a sign of the source."""
+    conditional: bool = False
+    """Whether the discriminator has an answer for each predicted class, and each class counts alike: lesions are then
+    compared with lesions. Without, one answer for all voxels is published, and few of those are lesions."""
     statistics: StatisticsName = "shared"
     """Batch normalisation: statistics of both domains in one batch; each domain by itself, with those of the source
-    domain kept for prediction; or those of the target domain kept."""
+    domain kept for prediction; those of the target domain kept; or ``frozen``: those that the source has when the
+    discriminator begins, for both, in training as in prediction."""
 
     @model_validator(mode="after")
     def _adversary_in_order(self) -> AdversaryConfig:
         require_order(discriminator_begin=self.discriminator_begin, begin=self.begin, full=self.full)
         return self
+
+
+def batches_of(config: AdversaryConfig) -> type[Batch]:
+    """What training with these settings is fed with: with ``matched``, a third stream."""
+    return MatchedAdaptation if config.matched else Adaptation
 
 
 class DomainAdversary:
@@ -62,13 +90,14 @@ class DomainAdversary:
     Args:
         config: layers, discriminator and schedule of alpha.
         network: the segmenter.
+        classes: that it tells apart, with the background.
 
     Attributes:
         layers: feature maps that the discriminator sees.
         discriminator: of the domain of a voxel.
     """
 
-    def __init__(self, config: AdversaryConfig, network: Network) -> None:
+    def __init__(self, config: AdversaryConfig, network: Network, classes: int = 2) -> None:
         self.config, self.network = config, network
         self.layers = config.layers or network.layers
         if unknown := [name for name in self.layers if name not in network.layers]:
@@ -80,6 +109,10 @@ class DomainAdversary:
             width=config.discriminator_width,
             depth=config.discriminator_depth,
             padding=config.discriminator_padding,
+            norm="batch" if config.discriminator_norm == "batch" else "none",
+            spectral=config.discriminator_norm == "spectral",
+            classes=classes if config.conditional else 1,
+            input_norm=config.discriminator_input_norm,
         )
 
     @property
@@ -101,7 +134,7 @@ class DomainAdversary:
         config = self.config
         if not config.adversarial_weight:
             return 1.0
-        touched = config.statistics != "source" and statistics_of(self.network)
+        touched = config.statistics in ("shared", "target") and statistics_of(self.network)
         return config.discriminator_begin if touched else config.begin
 
     def optimizer(self) -> Optimizer:
@@ -116,23 +149,65 @@ class DomainAdversary:
         """The weight of the adversary when a share ``progress`` of the training is done."""
         return self.config.adversarial_weight * ramp(progress, self.config.begin, self.config.full)
 
-    def domain_loss(self, outputs: Outputs) -> dict[str, Tensor]:
-        """``L_adv`` for the discriminator: its cross-entropy of the domain, half of it for each."""
-        return self._cross_entropy(outputs.source_maps.detach(), outputs.target_maps.detach())
+    def steps(self, outputs: Outputs) -> Iterator[Update]:
+        """Those of the discriminator: ``L_adv``, its cross-entropy of the domain, half of it for each."""
+        maps = torch.cat([outputs.source_maps, outputs.target_maps]).detach()
+        for _ in range(self.config.discriminator_steps):
+            logits = self.discriminator(maps)
+            losses = domain_cross_entropy(logits, len(outputs.source_maps), self._shares(outputs, logits))
+            if self.config.discriminator_penalty:
+                losses["slope"] = self.config.discriminator_penalty * r1_penalty(self._difference, maps)
+            yield Update("discriminator", losses)
 
     def adversarial_loss(self, outputs: Outputs, progress: float) -> dict[str, Tensor]:
-        """``-alpha L_adv`` for the segmenter; empty while alpha is 0."""
+        """What the segmenter adds: ``-alpha L_adv``, or alpha times the confusion; empty while alpha is 0."""
         if not (alpha := self.alpha(progress)):
             return {}
-        losses = self._cross_entropy(outputs.source_maps, outputs.target_maps)
-        return {name: -alpha * loss for name, loss in losses.items()}
+        logits = self.discriminator(torch.cat([outputs.source_maps, outputs.target_maps]))
+        confused = self.config.objective == "confusion"
+        loss, sign = (domain_confusion, 1) if confused else (domain_cross_entropy, -1)
+        found = loss(logits, len(outputs.source_maps), self._shares(outputs, logits))
+        return {name: sign * alpha * each for name, each in found.items()}
 
     def domain_logits(self, statistics: DomainStatistics, image: Tensor, *, of_target: bool) -> Tensor:
-        """Logits ``(B, 2, x, y, z)`` of the discriminator for patches ``(B, C, X, Y, Z)`` of one domain."""
+        """Logits ``(B, 2, x, y, z)`` of the discriminator for patches ``(B, C, X, Y, Z)`` of one domain.
+
+        Of a conditional one the mean over the classes, by how much of a voxel belongs to each.
+        """
         with statistics.of_domain(self.network, target=of_target):
             logits, maps = self.network.features(image, self.layers)
         domain: Tensor = self.discriminator(joined(logits, maps.values()))
-        return domain
+        if not self.config.conditional:
+            return domain
+        share = _shares(logits, next(iter(maps.values())), domain)
+        mean: Tensor = (_by_class(domain) * share[:, :, None]).sum(1)
+        return mean
 
-    def _cross_entropy(self, source: Tensor, target: Tensor) -> dict[str, Tensor]:
-        return domain_cross_entropy(self.discriminator(torch.cat([source, target])), len(source))
+    def _shares(self, outputs: Outputs, logits: Tensor) -> Tensor | None:
+        """How much of each voxel of ``logits`` the segmenter gives to each class; nothing flows back through it."""
+        if not self.config.conditional:
+            return None
+        return _shares(torch.cat([outputs.matched, outputs.target]).detach(), outputs.target_maps, logits)
+
+    def _difference(self, maps: Tensor) -> Tensor:
+        """How much more "source" than "target" each patch is, so that its squared slope is a mean over the voxels."""
+        logits = _by_class(self.discriminator(maps))
+        score: Tensor = (logits[:, :, SOURCE] - logits[:, :, TARGET]).mean(1).flatten(1).sum(1)
+        return score / math.sqrt(math.prod(maps.shape[2:]))
+
+
+def _by_class(logits: Tensor) -> Tensor:
+    """Logits (B, 2 K, x, y, z) of a discriminator as (B, K, 2, x, y, z)."""
+    return logits.reshape(len(logits), -1, 2, *logits.shape[2:])
+
+
+def _shares(segmented: Tensor, maps: Tensor, like: Tensor) -> Tensor:
+    """Class probabilities (B, K, x, y, z) of a segmenter's logits, on the grid of a discriminator's output ``like``.
+
+    The maps that the discriminator reads may be coarser than the logits, and valid convolutions cut its output.
+    """
+    x, y, z = maps.shape[2:]
+    share = segmented.float().softmax(1)
+    return centre(
+        share if share.shape[2:] == maps.shape[2:] else functional.adaptive_avg_pool3d(share, (x, y, z)), like
+    )

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Annotated, Literal, NamedTuple
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from medgen.methods._segmentation import Network
 from medgen.networks.shadow_weights import ShadowWeights, statistics_of
 
 Share = Annotated[float, Field(ge=0, le=1)]
 """A share of the training, in [0, 1]."""
-StatisticsName = Literal["shared", "source", "target"]
+StatisticsName = Literal["shared", "source", "target", "frozen"]
 
 
 def ramp(progress: float, begin: float, full: float) -> float:
@@ -48,56 +49,97 @@ class Outputs(NamedTuple):
     Attributes:
         source: logits (B, K, x, y, z).
         target: the same of the target domain.
-        source_maps: (B, sum of the channels, x, y, z); without channels where no layer was named.
+        source_maps: (B, sum of the channels, x, y, z); without channels where no layer was named. Of the matched
+            patches, where there are any.
         target_maps: the same of the target domain.
+        matched: logits of what ``source_maps`` belong to.
     """
 
     source: Tensor
     target: Tensor
     source_maps: Tensor
     target_maps: Tensor
+    matched: Tensor
 
 
 class DomainStatistics(ShadowWeights):
     """Running statistics of the target domain, and how batch normalisation treats two domains.
 
     ``shared``: both in one batch, one set of statistics. ``source`` and ``target``: each domain is normalised by
-    itself, and has running statistics of its own; the name says whose are used for prediction.
+    itself, and has running statistics of its own; the name says whose are used for prediction. ``frozen``: from the
+    first target patch on, both domains are normalised by the running statistics that the source had until then, in
+    training as in prediction. Only then is the network that the discriminator sees the one that predicts.
 
     Args:
-        network: a segmentation network; without batch normalisation all three are the same.
-        mode: one of the three.
+        network: a segmentation network; without batch normalisation all four are the same.
+        mode: one of the four.
     """
 
     def __init__(self, network: nn.Module, mode: StatisticsName) -> None:
-        super().__init__(network, () if mode == "shared" else statistics_of(network))
+        super().__init__(network, statistics_of(network) if mode in ("source", "target") else ())
         self.mode = mode
 
-    def forward_both(self, network: Network, source: Tensor, target: Tensor, layers: Sequence[str] = ()) -> Outputs:
-        """Pass patches of both domains ``(B, C, X, Y, Z)`` through ``network``."""
-        if self.mode == "shared":
-            logits, maps = network.features(torch.cat([source, target]), layers)
-            all_maps, first = joined(logits, maps.values()), len(source)
-            return Outputs(logits[:first], logits[first:], all_maps[:first], all_maps[first:])
-        logits, maps = network.features(source, layers)
-        with self.used_by(network):
-            others, other_maps = network.features(target, layers)
-        return Outputs(logits, others, joined(logits, maps.values()), joined(others, other_maps.values()))
+    def forward_both(
+        self,
+        network: Network,
+        source: Tensor,
+        target: Tensor,
+        layers: Sequence[str] = (),
+        matched: Tensor | None = None,
+    ) -> Outputs:
+        """Pass patches of both domains ``(B, C, X, Y, Z)`` through ``network``.
+
+        Args:
+            network: the segmenter.
+            source: labelled patches.
+            target: of the other domain.
+            layers: whose maps are wanted.
+            matched: of the labelled domain, drawn like ``target``; by default the maps are those of ``source``.
+        """
+        count = len(source)
+        first = source if matched is None else torch.cat([source, matched])
+        if self.mode in ("shared", "frozen"):
+            with frozen_statistics(network) if self.mode == "frozen" else nullcontext():
+                logits, maps = network.features(torch.cat([first, target]), layers)
+            all_maps, end = joined(logits, maps.values()), len(first)
+            mine, others, my_maps, other_maps = logits[:end], logits[end:], all_maps[:end], all_maps[end:]
+        else:
+            mine, maps = network.features(first, layers)
+            with self.used_by(network):
+                others, found = network.features(target, layers)
+            my_maps, other_maps = joined(mine, maps.values()), joined(others, found.values())
+        seen = slice(count, None) if matched is not None else slice(None)
+        return Outputs(mine[:count], others, my_maps[seen], other_maps, mine[seen])
 
     def forward_source(self, network: Network, source: Tensor) -> Tensor:
         """Logits of source patches ``(B, C, X, Y, Z)``; until target patches pass, both domains have one set."""
         logits: Tensor = network(source)
-        if self.mode != "shared":
-            self.follow(network, decay=0.0)
+        self.follow(network, decay=0.0)  # nothing, where there is no second set
         return logits
 
     def of_domain(self, network: nn.Module, *, target: bool) -> AbstractContextManager[None]:
         """Inside the block ``network`` has the running statistics of one domain."""
-        return self.used_by(network) if target else nullcontext()
+        return self.used_by(network) if target else nullcontext()  # without a second set both are the same
 
     def for_prediction(self, network: nn.Module) -> AbstractContextManager[None]:
         """Inside the block ``network`` has the running statistics that prediction uses."""
         return self.of_domain(network, target=self.mode == "target")
+
+
+@contextmanager
+def frozen_statistics(network: nn.Module) -> Iterator[None]:
+    """Inside the block batch normalisation takes its running statistics, and they do not move; dropout stays as it is.
+
+    Weight and bias of the normalisation still learn.
+    """
+    layers = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.training]
+    for layer in layers:
+        layer.eval()
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.train()
 
 
 def joined(logits: Tensor, maps: Iterable[Tensor]) -> Tensor:

@@ -14,7 +14,7 @@ from medgen.methods._domains import DomainStatistics, Share, StatisticsName, req
 from medgen.methods._perturbation import PerturbationConfig, perturb
 from medgen.methods._segmentation import SegmentationConfig, probabilities, pseudo_label_loss
 from medgen.networks.shadow_weights import ShadowWeights
-from medgen.sampling.batches import Adaptation, centre
+from medgen.sampling.batches import Adaptation, MatchedAdaptation, centre
 
 
 class TeacherConfig(SegmentationConfig):
@@ -112,12 +112,18 @@ def detached_probabilities(network: nn.Module, image: Tensor) -> Tensor:
     return probability
 
 
-def student_patches(config: TeacherConfig, batch: Adaptation) -> tuple[Tensor, Tensor]:
-    """Patches of both domains for the student: the target's perturbed, the source's as by :func:`source_patches`."""
-    return source_patches(config, batch), perturb(batch.target, batch.target_mask, config.perturbation)
+def student_patches(
+    config: TeacherConfig, batch: Adaptation | MatchedAdaptation
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Patches for the student: source as by :func:`source_patches`, target perturbed, matched ones as the source."""
+    target = perturb(batch.target, batch.target_mask, config.perturbation)
+    matched = batch.matched if isinstance(batch, MatchedAdaptation) else None
+    if isinstance(batch, MatchedAdaptation) and config.perturb_source:
+        matched = perturb(batch.matched, batch.matched_mask, config.perturbation)
+    return source_patches(config, batch), target, matched
 
 
-def source_patches(config: TeacherConfig, batch: Adaptation) -> Tensor:
+def source_patches(config: TeacherConfig, batch: Adaptation | MatchedAdaptation) -> Tensor:
     """The labelled patches, perturbed where ``config.perturb_source`` is set."""
     return perturb(batch.source, batch.mask, config.perturbation) if config.perturb_source else batch.source
 

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from medgen.methods._adversary import AdversaryConfig, DomainAdversary
+from medgen.methods._adversary import AdversaryConfig, DomainAdversary, batches_of
 from medgen.methods._domains import DomainStatistics, ramp
 from medgen.methods._prediction import Monitored, Predictor
 from medgen.methods._segmentation import new_network, new_optimizer, supervised
 from medgen.methods._teacher import ConsistencyConfig, Teacher, consistency, source_patches, student_patches
 from medgen.methods.base import Adapts, Method, Predicts, Shape, Update, Window
-from medgen.sampling.batches import Adaptation
+from medgen.sampling.batches import Adaptation, Batch, MatchedAdaptation
 
 
 class Config(AdversaryConfig, ConsistencyConfig):
@@ -42,7 +42,7 @@ class AdversarialMeanTeacher(Method, Predicts, Adapts, Monitored):
     def __init__(self, config: Config, shape: Shape) -> None:
         super().__init__(config, shape)
         self.network = new_network(config, shape)
-        self.adversary = DomainAdversary(config, self.network)
+        self.adversary = DomainAdversary(config, self.network, shape.outputs)
         self.discriminator = self.adversary.discriminator
         self.statistics = DomainStatistics(self.network, config.statistics)
         self.teacher = Teacher(self.network, config.decay)
@@ -64,7 +64,12 @@ class AdversarialMeanTeacher(Method, Predicts, Adapts, Monitored):
         segmenter = new_optimizer(self.config, self.network)
         return {"discriminator": self.adversary.optimizer(), "segmenter": segmenter}
 
-    def updates(self, batch: Adaptation, progress: float) -> Iterator[Update]:
+    @classmethod
+    def batches(cls, config: Config) -> type[Batch]:
+        """With ``matched``, also source patches that are drawn like those of the target."""
+        return batches_of(config)
+
+    def updates(self, batch: Adaptation | MatchedAdaptation, progress: float) -> Iterator[Update]:
         """Discriminator: ``L_adv``; student: ``L_seg - alpha L_adv + w L_consistency``; then the teacher follows."""
         adversary, config = self.adversary, self.config
         weight = config.consistency_weight * ramp(progress, config.consistency_begin, config.consistency_full)
@@ -72,10 +77,10 @@ class AdversarialMeanTeacher(Method, Predicts, Adapts, Monitored):
             logits = self.statistics.forward_source(self.network, source_patches(config, batch))
             yield Update("segmenter", supervised(config, self.network, logits, batch.label))
         else:
-            patches = student_patches(config, batch)
-            outputs = self.statistics.forward_both(self.network, *patches, adversary.layers)
+            source, target, matched = student_patches(config, batch)
+            outputs = self.statistics.forward_both(self.network, source, target, adversary.layers, matched)
             if adversary.learns(progress):
-                yield Update("discriminator", adversary.domain_loss(outputs))
+                yield from adversary.steps(outputs)
             losses = supervised(config, self.network, outputs.source, batch.label)
             losses |= adversary.adversarial_loss(outputs, progress)
             if weight:

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from medgen.methods._adversary import AdversaryConfig, DomainAdversary
+from medgen.methods._adversary import AdversaryConfig, DomainAdversary, batches_of
 from medgen.methods._domains import DomainStatistics
 from medgen.methods._prediction import Monitored, Predictor
 from medgen.methods._segmentation import new_network, new_optimizer, supervised
 from medgen.methods.base import Adapts, Method, Predicts, Shape, Update, Window
-from medgen.sampling.batches import Adaptation
+from medgen.sampling.batches import Adaptation, Batch, MatchedAdaptation
 
 
 class Config(AdversaryConfig):
@@ -40,7 +40,7 @@ class DomainAdversarial(Method, Predicts, Adapts, Monitored):
     def __init__(self, config: Config, shape: Shape) -> None:
         super().__init__(config, shape)
         self.network = new_network(config, shape)
-        self.adversary = DomainAdversary(config, self.network)
+        self.adversary = DomainAdversary(config, self.network, shape.outputs)
         self.discriminator = self.adversary.discriminator
         self.statistics = DomainStatistics(self.network, config.statistics)
         self.predictor = Predictor(self.network, self.statistics)
@@ -60,15 +60,21 @@ class DomainAdversarial(Method, Predicts, Adapts, Monitored):
         segmenter = new_optimizer(self.config, self.network)
         return {"discriminator": self.adversary.optimizer(), "segmenter": segmenter}
 
-    def updates(self, batch: Adaptation, progress: float) -> Iterator[Update]:
+    @classmethod
+    def batches(cls, config: Config) -> type[Batch]:
+        """With ``matched``, also source patches that are drawn like those of the target."""
+        return batches_of(config)
+
+    def updates(self, batch: Adaptation | MatchedAdaptation, progress: float) -> Iterator[Update]:
         """Discriminator: ``L_adv``, the cross-entropy of the domain; segmenter: ``L_seg - alpha L_adv``."""
         adversary, config = self.adversary, self.config
         if not adversary.learns(progress):
             logits = self.statistics.forward_source(self.network, batch.source)
             yield Update("segmenter", supervised(config, self.network, logits, batch.label))
             return
-        outputs = self.statistics.forward_both(self.network, batch.source, batch.target, adversary.layers)
-        yield Update("discriminator", adversary.domain_loss(outputs))
+        matched = batch.matched if isinstance(batch, MatchedAdaptation) else None
+        outputs = self.statistics.forward_both(self.network, batch.source, batch.target, adversary.layers, matched)
+        yield from adversary.steps(outputs)
         # The discriminator has just stepped: the segmenter works against the new one.
         losses = supervised(config, self.network, outputs.source, batch.label)
         yield Update("segmenter", losses | adversary.adversarial_loss(outputs, progress))

@@ -67,7 +67,7 @@ class MeanTeacher(Method, Predicts, Adapts, Monitored):
             yield Update("segmenter", supervised(config, self.network, logits, batch.label))
         else:
             expected = self.teacher.probabilities(self.network, batch.target)
-            outputs = self.statistics.forward_both(self.network, *student_patches(config, batch))
+            outputs = self.statistics.forward_both(self.network, *student_patches(config, batch)[:2])
             losses = supervised(config, self.network, outputs.source, batch.label)
             losses["consistency"] = weight * consistency(config, outputs.target, expected, batch.target_mask)
             yield Update("segmenter", losses)

@@ -93,7 +93,7 @@ class SelfTraining(Method, Predicts, Adapts, Monitored):
             yield Update("segmenter", supervised(config, self.network, logits, batch.label))
         else:
             label, chosen = self._label(batch, progress)
-            outputs = self.statistics.forward_both(self.network, *student_patches(config, batch))
+            outputs = self.statistics.forward_both(self.network, *student_patches(config, batch)[:2])
             losses = supervised(config, self.network, outputs.source, batch.label)
             losses["pseudo"] = config.pseudo_weight * pseudo_label_loss(config, outputs.target, label, chosen)
             yield Update("segmenter", losses)

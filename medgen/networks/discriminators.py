@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from medgen.errors import UsageError
 from medgen.networks.blocks import Dropout, NormName, PReLU, build_norm, initialise_fan_in
+from medgen.networks.spectral import normalise_spectrally
 
 FLAT = (3, 3, 1)
 
@@ -73,6 +74,8 @@ class DomainDiscriminator(nn.Module):
         padding: ``valid`` loses (kernel - 1) / 2 voxels on each side in each layer; ``same`` pads with zeros, which
             allows maps of any size.
         norm: ``batch``, ``instance`` or ``none`` (a learnt bias).
+        spectral: divide the weights by their largest singular value (Miyato et al. 2018), which bounds the slope.
+        classes: of voxels that have two logits of their own each; 1 is published.
         input_norm: normalise the concatenated maps first, because their scales differ from layer to layer.
         dropout: rate before the classifier.
 
@@ -80,7 +83,7 @@ class DomainDiscriminator(nn.Module):
         margin: voxels lost on each side.
 
     Shape:
-        ``(B, channels, X, Y, Z)`` to ``(B, 2, X - 2 margin, Y - 2 margin, Z - 2 margin)``.
+        ``(B, channels, X, Y, Z)`` to ``(B, 2 classes, X - 2 margin, Y - 2 margin, Z - 2 margin)``.
     """
 
     def __init__(
@@ -92,6 +95,8 @@ class DomainDiscriminator(nn.Module):
         kernel: int = 3,
         padding: Literal["valid", "same"] = "valid",
         norm: NormName = "batch",
+        spectral: bool = False,
+        classes: int = 1,
         input_norm: bool = False,
         dropout: float = 0.0,
     ) -> None:
@@ -104,8 +109,10 @@ class DomainDiscriminator(nn.Module):
             blocks += [nn.Conv3d(channels, width, kernel, padding=padding, bias=False)]
             blocks += [build_norm(norm, width), PReLU(width)]
             channels = width
-        self.body = nn.Sequential(*blocks, Dropout(dropout), nn.Conv3d(channels, 2, 1))
+        self.body = nn.Sequential(*blocks, Dropout(dropout), nn.Conv3d(channels, 2 * classes, 1))
         initialise_fan_in(self)
+        if spectral:
+            normalise_spectrally(self)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Logits of the two domains at every voxel inside the margin.

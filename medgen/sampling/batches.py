@@ -144,6 +144,42 @@ class Adaptation(NamedTuple):
         return SEGMENTATION
 
 
+class MatchedAdaptation(NamedTuple):
+    """As :class:`Adaptation`, and images of the labelled domain that are drawn as those of the other one are.
+
+    Half of the labelled patches may lie on a lesion. Beside target patches from anywhere, a discriminator of domains
+    then learns that a lesion is a sign of the source.
+
+    Attributes:
+        source: see :class:`Adaptation`.
+        label: see :class:`Adaptation`.
+        mask: see :class:`Adaptation`.
+        target: see :class:`Adaptation`.
+        target_mask: see :class:`Adaptation`.
+        matched: (B, C, X, Y, Z) normalised input channels of the labelled domain, drawn without labels.
+        matched_mask: (B, 1, X, Y, Z) in {0, 1}.
+    """
+
+    source: Tensor
+    label: Tensor
+    mask: Tensor
+    target: Tensor
+    target_mask: Tensor
+    matched: Tensor
+    matched_mask: Tensor
+
+    @classmethod
+    def streams(cls) -> tuple[Stream, ...]:
+        """Those of :class:`Adaptation`, and one of the labelled domain that never opens a label."""
+        alike: dict[str, StoredArray] = {"matched": "image", "matched_mask": "mask"}
+        return *Adaptation.streams(), Stream(alike, domain="source", places=False)
+
+    @classmethod
+    def task(cls) -> Task:
+        """Segmentation."""
+        return SEGMENTATION
+
+
 class Unpaired(NamedTuple):
     """Patches of the inputs of some cases, and of the target of others, which need not be the same patients.
 

@@ -103,14 +103,13 @@ class StreamSource:
         paired_fraction: float = 0.0,
     ) -> None:
         streams = kind.streams()
-        adapts = issubclass(kind, Adaptation)
-        check_transfer(config.transfer, inputs, adapts=adapts)
+        check_transfer(config.transfer, inputs, adapts=any(stream.domain for stream in streams))
         taken = [_taken(stream, cases, alone=len(streams) == 1) for stream in streams]
         taken = [
             known_pairs(mine, paired_fraction, seed) if stream.paired else mine
             for stream, mine in zip(streams, taken, strict=True)
         ]
-        change = fit_transfer(config.transfer, inputs, *taken) if config.transfer else None
+        change = fit_transfer(config.transfer, inputs, *split_domains(cases)) if config.transfer else None
         uniform = config.model_copy(update={"sampling": "uniform"})
         self.streams = tuple(
             PatchSource(
@@ -118,7 +117,7 @@ class StreamSource:
                 config if stream.sees_labels or config.sampling != "balanced" else uniform,
                 (seed ^ (number * _APART)) % 2**64,
                 contexts if "image" in stream.fields.values() else None,
-                change if number == 0 else None,
+                change if stream.domain == "source" else None,
                 arrays=frozenset(stream.fields.values()),
             )
             for number, (stream, mine) in enumerate(zip(streams, taken, strict=True))
