@@ -97,6 +97,13 @@ def test_random_and_missing_labels_of_the_target_change_nothing(spoil, clean, tm
     assert same(weights("domain_adversarial", cases, tmp_path / "run"), clean("domain_adversarial"))
 
 
+def test_matched_patches_open_no_label_of_the_target_and_change_the_weights(clean, damaged, tmp_path, monkeypatch):
+    monkeypatch.setitem(SMALL, "matched", True)
+    matched = weights("domain_adversarial", damaged, tmp_path / "run")
+    assert same(matched, weights("domain_adversarial", clean.folder, tmp_path / "clean"))
+    assert not same(matched, clean("domain_adversarial"))
+
+
 def test_weights_that_are_chosen_by_health_need_no_label_of_the_target_either(damaged, clean, tmp_path):
     choose = {"validate_every": 2, "keep": "health", "health": {"cases": 1, "disturbed": 1, "segments": 4}}
     chosen = weights("domain_adversarial", damaged, tmp_path / "run", schedule=choose)

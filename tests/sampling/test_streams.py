@@ -12,7 +12,17 @@ from test_patches import config, stored
 from medgen.cases import Case
 from medgen.errors import InputError
 from medgen.preparation import Roles
-from medgen.sampling.batches import Adaptation, Images, Labelled, Paired, PartlyPaired, Stream, Unpaired, split
+from medgen.sampling.batches import (
+    Adaptation,
+    Images,
+    Labelled,
+    MatchedAdaptation,
+    Paired,
+    PartlyPaired,
+    Stream,
+    Unpaired,
+    split,
+)
 from medgen.sampling.loading import patch_batches
 from medgen.sampling.streams import StreamSource, lacking
 
@@ -151,3 +161,18 @@ def test_both_images_of_a_known_pair_are_of_one_place(cases):
 def test_known_pairs_without_a_case_that_has_both_images_are_an_error(cases):
     with pytest.raises(InputError, match=r"config.paired_fraction asks for pairs, and no training case has both"):
         StreamSource(PartlyPaired, cases[2:], config(), 0, paired_fraction=0.5)
+
+
+def test_matched_patches_are_of_the_source_and_drawn_without_labels(tmp_path):
+    cases = [
+        replace(stored(tmp_path, name, seed=i), domain=domain)
+        for i, (name, domain) in enumerate((("a", "source"), ("b", "target")))
+    ]
+    settings = config(sampling="balanced", foreground=1.0)
+    plain, matched = (StreamSource(kind, cases, settings, seed=0) for kind in (Adaptation, MatchedAdaptation))
+    assert [[case.name for case in stream.cases] for stream in matched.streams] == [["a"], ["b"], ["a"]]
+    assert [stream.config.sampling for stream in matched.streams] == ["balanced", "uniform", "uniform"]
+    patch = matched[3]
+    assert set(patch) == set(MatchedAdaptation._fields)
+    assert all(np.array_equal(patch[name], value) for name, value in plain[3].items())
+    assert not np.array_equal(patch["matched"], patch["source"])

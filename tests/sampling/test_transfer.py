@@ -7,7 +7,7 @@ from medgen.cases import read_cases
 from medgen.errors import UsageError
 from medgen.preparation import Preparation, PreparationConfig, Roles, build_store
 from medgen.run.experiment import train
-from medgen.sampling.batches import Adaptation
+from medgen.sampling.batches import Adaptation, MatchedAdaptation
 from medgen.sampling.loading import patch_batches
 from medgen.sampling.patches import PatchConfig
 from medgen.sampling.streams import StreamSource
@@ -190,6 +190,18 @@ def test_a_method_that_does_not_adapt_is_refused_before_anything_is_made(tmp_pat
     with pytest.raises(UsageError, match="second domain"):
         train(recipe(patches=patches), write_domains(tmp_path / "data"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_patches_that_match_the_target_are_transferred_like_the_labelled_ones(stored):
+    settings = PatchConfig(size=SIZE, transfer=TransferConfig(input="ge|swi"))
+    plain, mapped = (
+        StreamSource(MatchedAdaptation, stored, each, seed=5, inputs=("t1", "ge|swi"))
+        for each in (PatchConfig(size=SIZE), settings)
+    )
+    before, after = plain[0], mapped[0]
+    assert np.array_equal(before["target"], after["target"])
+    assert np.array_equal(before["matched"][0], after["matched"][0])
+    assert not np.array_equal(before["matched"][1], after["matched"][1])
 
 
 def test_a_recipe_with_transfer_trains(tmp_path):
