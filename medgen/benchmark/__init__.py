@@ -112,7 +112,7 @@ def run_benchmark(
         out: output folder; if it holds this benchmark already, the benchmark is continued.
         regimes: names from :data:`REGIMES`, from the plan, or of methods; or ``all``. By default those of the plan,
             or the six.
-        plan: rows with their own titles, seeds and settings, and the references of the tests; or a file with them.
+        plan: rows with their own titles, seeds, settings and case tables, and the references of the tests; or a file.
         seeds: number of training runs of each regime, with seeds ``recipe.seed``, ``recipe.seed + 1``, ...
         folds: number of folds of the target domain if it has no test cases; see :func:`make_folds`.
         workers: number of runs at the same time.

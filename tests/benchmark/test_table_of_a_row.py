@@ -1,15 +1,18 @@
 """A row of a plan that trains on another case table, and is tested on the same cases."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from two_domains import RECIPE, write_domains
 
 from medgen.benchmark import Plan, run_benchmark
-from medgen.benchmark.regimes import choose_regimes
+from medgen.benchmark.regimes import choose_regimes, load_plan
 from medgen.benchmark.runs import plan_runs
 from medgen.cases import read_cases
 from medgen.errors import InputError, UsageError
+from medgen.phantom.head.adaptation import RANDOMISED_TABLE
 from medgen.recipe.settings import load_recipe
 
 OWN = "cases_own.csv"
@@ -125,3 +128,12 @@ def test_folds_divide_the_patients_of_the_table_of_the_benchmark(tmp_path):
 def _with_patient(row):
     name, split, rest = row.split(",", 2)
     return ",".join([name, split, name, rest])
+
+
+def test_the_study_of_lesions_has_domain_randomisation_as_a_row():
+    """Its table is the one that the phantom writes, and nothing of the budget differs from training on S."""
+    rows = load_plan(Path(__file__).parents[2] / "pipelines" / "lesion_adaptation" / "rows.yaml")
+    usual, own = choose_regimes(["source_only", "domain_randomisation"], rows)
+    assert own.cases == RANDOMISED_TABLE
+    assert usual.cases is None
+    assert replace(own, name=usual.name, title=usual.title, seeds=usual.seeds, cases=None) == usual
