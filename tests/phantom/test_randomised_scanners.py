@@ -9,6 +9,7 @@ import pytest
 
 from medgen.cases import read_cases
 from medgen.cases.phantoms import is_phantom
+from medgen.cli import main
 from medgen.errors import UsageError
 from medgen.phantom import make_adaptation_phantom
 from medgen.phantom.head import randomised
@@ -170,6 +171,20 @@ def test_more_copies_and_patients_keep_those_there_were(folders, tmp_path):
     name = "source_train_000_random_00"
     for path in (tmp_path / "randomised" / name).iterdir():
         assert path.read_bytes() == (folders[1] / "randomised" / name / path.name).read_bytes()
+
+
+def test_the_command_makes_them_and_its_help_says_what_for(tmp_path, capsys):
+    few = "--source 1 --target 0 --test 0 --source-test 0 --validation 0 0 --spacing 8 --workers 1"
+    with pytest.raises(SystemExit) as end:
+        main(["phantom", "adaptation", str(tmp_path / "out"), *few.split(), "--randomised", "2"])
+    assert not end.value.code
+    assert len(read_cases(tmp_path / "out" / "cases_randomised.csv").cases) == 2
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(["phantom", "adaptation", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "domain randomisation" in said
+    assert "no image of the target" in said
 
 
 @pytest.mark.parametrize(
