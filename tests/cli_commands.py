@@ -7,7 +7,8 @@ from medgen.cli import app
 COMMANDS = {
     "demo": "--out --spacing",
     "phantom head": "OUT --subjects --seed --domain --spacing --misalignment --lesions --stripped",
-    "phantom adaptation": "OUT --source --target --test --source-test --validation --seed --spacing",
+    "phantom adaptation": "OUT --source --target --test --source-test --validation --seed --spacing --pair "
+    "--randomised",
     "phantom prostate": "OUT --subjects --train --validation --test --seed --positive --spacing --native-diffusion",
     "cases from-nnunet": "FOLDER --output -o --validation --overwrite",
     "cases from-msd": "FOLDER --output -o --validation --split-into --overwrite",

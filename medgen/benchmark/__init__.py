@@ -107,11 +107,12 @@ def run_benchmark(
 
     Args:
         recipe: recipe of a segmentation; every regime uses its budget, patches, preparation and network.
-        cases: case table with a column ``domain``; every target case to test on needs a label.
+        cases: case table with a column ``domain``; every target case to test on needs a label. A row of the plan may
+            name another one beside it to train on, with the same test cases.
         out: output folder; if it holds this benchmark already, the benchmark is continued.
         regimes: names from :data:`REGIMES`, from the plan, or of methods; or ``all``. By default those of the plan,
             or the six.
-        plan: rows with their own titles, seeds and settings, and the references of the tests; or a file with them.
+        plan: rows with their own titles, seeds, settings and case tables, and the references of the tests; or a file.
         seeds: number of training runs of each regime, with seeds ``recipe.seed``, ``recipe.seed + 1``, ...
         folds: number of folds of the target domain if it has no test cases; see :func:`make_folds`.
         workers: number of runs at the same time.
@@ -128,7 +129,7 @@ def run_benchmark(
 
     Raises:
         UsageError: the recipe, the plan or the folder does not fit this benchmark.
-        InputError: the cases are not sufficient.
+        InputError: the cases are not sufficient, or a row's own case table is missing or has other test cases.
         KeyboardInterrupt: Ctrl-C; active runs have saved their state.
         StorageError: the disk is full or the folder cannot be written.
     """
@@ -227,8 +228,10 @@ class _Study:
 
     def _regime_facts(self, regime: Regime) -> dict[str, Any]:
         done = [run for run in self.runs if run.regime == regime and run.done]
+        own = regime.cases
         return {
             "method": regime.method,
+            **({"cases": {"name": own, "sha256": sha256(self.table.path.parent / own)}} if own else {}),
             "overrides": list(regime.overrides),
             "seconds": [read_facts(run.folder)["seconds"] for run in done],
         }

@@ -20,7 +20,7 @@ from medgen.cases import columns_of
 from medgen.config import Config, build
 from medgen.errors import UsageError
 from medgen.methods.catalogue import method_names, resolve
-from medgen.names import file_name
+from medgen.names import CASE_BYTES, file_name
 from medgen.recipe.settings import Recipe, load_recipe
 from medgen.recipe.yaml import read_yaml
 
@@ -47,6 +47,8 @@ class Regime:
             channel for each column (``separate``), which is 0 everywhere for a case without this image.
         overrides: ``key=value`` changes to the recipe, applied last.
         seeds: number of seeds; None means the number of the benchmark.
+        cases: name of another case table beside that of the benchmark, to train on; None means that of the benchmark.
+            It has the same test cases.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Regime:
     shifted: Literal["kept", "dropped", "separate"] = "kept"
     overrides: tuple[str, ...] = ()
     seeds: int | None = None
+    cases: str | None = None
 
 
 _BOTH = ("source", "target")
@@ -81,6 +84,8 @@ class Row(Config):
     """The regime or method that this row varies; by default the one with the same name."""
     title: str | None = None
     seeds: PositiveInt | None = None
+    cases: str | None = None
+    """Another case table to train on, with the same test cases: a file beside the case table of the benchmark."""
     set: dict[str, Any] = {}
     """Changes to the recipe, such as ``{config.alpha: 0.1}``."""
 
@@ -172,9 +177,11 @@ def _planned(name: str, row: Row | None, allow_modules: Sequence[str]) -> Regime
     row = row or Row()
     base = _regime(row.like or name, allow_modules)
     file_name(name)
+    if row.cases is not None:
+        file_name(row.cases, CASE_BYTES)
     changes = tuple(f"{key}={json.dumps(value)}" for key, value in row.set.items())  # JSON is YAML
     title = row.title or (base.title if row.like in (None, name) else f"{base.title}: {name.replace('_', ' ')}")
-    return replace(base, name=name, title=title, seeds=row.seeds, overrides=changes)
+    return replace(base, name=name, title=title, seeds=row.seeds, overrides=changes, cases=row.cases)
 
 
 def _regime(name: str, allow_modules: Sequence[str]) -> Regime:

@@ -211,6 +211,8 @@ def _remarks(rows: Sequence[Row], facts: Mapping[str, Any]) -> list[str]:
         changes = facts["regimes"][row.name]
         if seconds := sorted(each["training"] for each in changes["seconds"]):
             lines.append(f"{row.title}: {seconds[len(seconds) // 2] / 60:.1f} minutes of training each (median)")
+        if cases := changes.get("cases"):
+            lines.append(f"{row.title}: training cases of {cases['name']}")
         if changes["overrides"]:
             lines.append(f"{row.title}: {'; '.join(changes['overrides'])}")
         if len(row.target.seeds) < row.wanted:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medgen.benchmark.regimes import Regime, derive_recipe, notes_of, shifted_input, titled
-from medgen.benchmark.splits import Fold, digest, make_folds, split_hash, tested_cases, training_cases
+from medgen.benchmark.splits import Fold, digest, make_folds, split_hash, table_of, tested_cases, training_cases
 from medgen.cases import SOURCE, TARGET, Case, CaseTable, write_cases
 from medgen.config import build
 from medgen.errors import InputError, UsageError
@@ -141,7 +141,7 @@ def plan_runs(
 
     Raises:
         UsageError: the recipe is not for segmentation, a regime does not fit it, or a method lacks a setting.
-        InputError: the cases are not sufficient.
+        InputError: the cases are not sufficient, or the case table of a regime is missing or has other test cases.
     """
     if base.data.labels is None:
         raise UsageError(
@@ -155,9 +155,11 @@ def plan_runs(
             wanted.append((regime, seed, derive_recipe(base, regime, shifted=channel, seed=seed)))
         check_recipe(wanted[-1][2], allow_modules=allow_modules)  # the seeds differ in nothing else
     hashes: dict[Path, str] = {}
+    divided = make_folds(table, folds)
+    own = {regime: table_of(regime, table, divided) for regime in regimes}
     runs = [
-        _run(recipe, table, regime, seed, fold, out, hashes)
-        for fold in make_folds(table, folds)
+        _run(recipe, own[regime], regime, seed, fold, out, hashes)
+        for fold in divided
         for regime, seed, recipe in wanted
     ]
     return tuple(sorted(runs, key=lambda run: run.seed))

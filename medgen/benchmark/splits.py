@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from medgen.benchmark.regimes import Regime
-from medgen.cases import SOURCE, TARGET, Case, CaseTable, columns_of
+from medgen.cases import SOURCE, TARGET, Case, CaseTable, columns_of, read_cases
 from medgen.errors import InputError, UsageError
+from medgen.files import image_digest
 from medgen.preparation import Roles
 from medgen.recipe.check import require_images
 from medgen.sampling.batches import Adaptation, Labelled
@@ -81,11 +82,59 @@ def make_folds(table: CaseTable, folds: int | None = None) -> tuple[Fold, ...]:
     )
 
 
+def table_of(regime: Regime, table: CaseTable, folds: Sequence[Fold]) -> CaseTable:
+    """The case table that a regime trains on.
+
+    Args:
+        regime: may name another one than that of the benchmark.
+        table: case table of the user.
+        folds: of ``table``.
+
+    Raises:
+        InputError: the other table is missing or wrong, or lacks a test case as it stands in ``table``. Differences
+            between rows would then not be between the same patients, or one of them be trained on.
+    """
+    if regime.cases is None:
+        return table
+    path = table.path.parent / regime.cases
+    if not path.is_file():
+        raise InputError(
+            f"the case table of the regime '{regime.name}' does not exist",
+            where=path,
+            fix=f"write it beside {table.path.name}, or omit the regime",
+        )
+    own = read_cases(path)
+    _require_domains(own)
+    first, second = ({case.name: case for case in each.cases} for each in (table, own))
+    for name in dict.fromkeys(case.name for fold in folds for case in (*fold.target, *fold.source)):
+        if wrong := _difference(first[name], second.get(name)):
+            raise InputError(
+                f"the regime '{regime.name}' does not have the test cases of {table.path.name}: '{name}' {wrong}",
+                where=path,
+                fix="give both tables the same rows of test cases; training cases may differ",
+            )
+    return own
+
+
+def _difference(case: Case, other: Case | None) -> str:
+    """What another table has otherwise of a case; empty if nothing."""
+    if other is None:
+        return "is missing"
+    for what in ("split", "domain", "patient"):
+        if getattr(case, what) != getattr(other, what):
+            return f"has another {what}"
+    for role in sorted({*case.images, *other.images}):
+        one, two = case.images.get(role), other.images.get(role)
+        if one != two and (one is None or two is None or image_digest(one) != image_digest(two)):
+            return f"has another image for {role}"
+    return ""
+
+
 def training_cases(table: CaseTable, regime: Regime, fold: Fold, roles: Roles) -> tuple[Case, ...]:
     """The training and validation cases of a run, without the labels that its regime must not use.
 
     Args:
-        table: case table of the user.
+        table: the case table that the regime trains on, see :func:`table_of`.
         regime: determines whose images and whose labels are used.
         fold: the held-out cases.
         roles: roles of the run's recipe; other columns are left out.

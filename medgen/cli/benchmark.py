@@ -63,7 +63,7 @@ def benchmark(
         cases: case table with 'source' or 'target' in the column 'domain'.
         out: output folder; if it holds this benchmark already, the benchmark is continued.
         regimes: comma-separated names; by default those of --plan, or the six.
-        plan: YAML file of regimes with their own titles, seeds and settings, and the references of the tests.
+        plan: YAML file of regimes with their own titles, seeds, settings and case tables, and the references.
         seeds: number of training runs of each regime.
         folds: number of folds of the target domain if it has no test cases; 5 by default.
         workers: number of runs at the same time; they share the cores equally.

@@ -90,6 +90,7 @@ def adaptation(
     source_test: int = 12,
     validation: tuple[int, int] = (4, 4),
     pair: str = "first",
+    randomised: int = 0,
     making: Making = _USUAL,
 ) -> None:
     """Make head phantoms with lesions on two scanners, for domain adaptation.
@@ -99,6 +100,14 @@ def adaptation(
     For example:
 
         medgen phantom adaptation lesions --source 20 --target 20 --test 24 --seed 0
+        medgen phantom adaptation lesions --randomised 5
+
+    With --randomised N, each source training patient is also scanned N times
+    by scanners whose contrast, resolution, bias field and noise are drawn at
+    random. A network that trains on these copies ('cases_randomised.csv')
+    has seen many scanners and no image of the target: domain randomisation,
+    the baseline that every adaptation should beat. All other files stay the
+    same.
 
     Args:
         out: output folder; 'cases.csv' in it lists the images of both scanners.
@@ -109,12 +118,13 @@ def adaptation(
         validation: number of validation patients on the source and on the target scanner.
         pair: which two scanners, and which disease: first, convexity, convexity_mixed, dark_oedema or long_echo;
             docs/explanation/phantom.md tells them apart.
+        randomised: number of copies of each source training patient, each by a scanner drawn at random.
         making: seed, voxel size and processes.
     """
     from medgen.phantom import make_adaptation_phantom
 
     counts = {"source": source, "target": target, "test": test, "source_test": source_test, "validation": validation}
-    _make(make_adaptation_phantom, out, making, pair=pair, **counts)
+    _make(make_adaptation_phantom, out, making, pair=pair, randomised=randomised, **counts)
 
 
 def _make(make: Callable[..., Path], out: Path, making: Making, **choice: Any) -> None:

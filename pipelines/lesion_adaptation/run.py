@@ -25,6 +25,7 @@ from medgen.files import write_json
 from medgen.inference.cohort import predict_cohort
 from medgen.inference.loading import load_model
 from medgen.phantom import make_adaptation_phantom
+from medgen.phantom.head.adaptation import RANDOMISED_TABLE
 from medgen.recipe.settings import load_recipe
 from medgen.run.experiment import train
 from medgen.run.monitor import rank_checkpoints, read_records
@@ -36,6 +37,8 @@ SEEDS = {"study": 0, "layers": 0, "rank": 0, "tune": 1000}
 PLANS = {"study": "rows.yaml", "layers": "layers.yaml", "rank": "rows.yaml", "tune": "rows.yaml"}
 SOURCE_TEST = 4
 """Test cases of the source; they say what adaptation costs there, and the table is about the target."""
+RANDOMISED = 5
+"""Copies of each source training patient by random scanners, for the row of domain randomisation."""
 RANKED = "adapted"
 """The row whose checkpoints are ranked."""
 
@@ -68,11 +71,17 @@ def main() -> None:
 
 
 def phantom(folder: Path, seed: int, workers: int) -> Path:
-    """20 labelled source, 20 unlabelled target and 24 target test cases; made once."""
+    """20 labelled source, 20 unlabelled target and 24 target test cases, and copies by random scanners; made once."""
     table = folder / "cases.csv"
-    if not table.is_file():
+    if not (table.is_file() and (folder / RANDOMISED_TABLE).is_file()):
         make_adaptation_phantom(
-            folder, seed=seed, source_test=SOURCE_TEST, workers=workers, overwrite=True, progress=_say
+            folder,
+            seed=seed,
+            source_test=SOURCE_TEST,
+            randomised=RANDOMISED,
+            workers=workers,
+            overwrite=True,
+            progress=_say,
         )
     return table
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from medgen.cases import Case, write_cases
+from medgen.cases import SOURCE, Case, write_cases
 from medgen.cases.phantoms import MANIFEST, image_hashes
 from medgen.errors import UsageError
 from medgen.files import write_json
-from medgen.phantom.head.cohort import Job, make_all, require_spacing, write_factors
+from medgen.phantom.head.cohort import Job, Made, make_all, require_spacing, write_factors
 from medgen.phantom.head.pairs import PAIRS, Pair
 from medgen.phantom.workers import require_free
 from medgen.types import Progress, Split
 
-_LARGEST = 999
+RANDOMISED, RANDOMISED_TABLE = "randomised", "cases_randomised.csv"
+"""Folder of the copies by scanners drawn at random, and the case table that has them; both in that of the phantom."""
+_LARGEST, _MOST_COPIES = 999, 100
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,11 @@ class _Group:
     split: Split
     count: int
     first: int
+
+    @property
+    def copied(self) -> bool:
+        """Whether its cases have copies by random scanners, if there are any."""
+        return (self.domain, self.split) == (SOURCE, "train")
 
 
 def make_adaptation_phantom(
@@ -38,6 +47,7 @@ def make_adaptation_phantom(
     seed: int = 0,
     spacing: float = 2.0,
     pair: str | Pair = "first",
+    randomised: int = 0,
     overwrite: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -62,6 +72,11 @@ def make_adaptation_phantom(
         seed: chooses people, scanners and noise.
         spacing: isotropic voxel in mm, 0.8 to 8.
         pair: which scanners and which disease; the name of one of :data:`~medgen.phantom.head.pairs.PAIRS`, or another.
+        randomised: copies of each source training patient, 0 to 100, each by a scanner of which contrast, resolution,
+            bias field and noise are drawn at random (:mod:`medgen.phantom.head.randomised`), for domain randomisation:
+            the same anatomy, lesions and label, with ``ge`` or ``swi``. They are written to ``randomised/``, which is
+            a phantom's folder without a table, and ``cases_randomised.csv`` is ``cases.csv`` with these copies in
+            place of the source training cases. No other file changes by this.
         overwrite: replace files of the same names.
         workers: processes; by default one a core. The result does not depend on it. With more than one, a script
             must call this under ``if __name__ == "__main__":``, because processes are started afresh.
@@ -71,7 +86,8 @@ def make_adaptation_phantom(
         Path of ``cases.csv``.
 
     Raises:
-        UsageError: an argument is out of range, or the folder holds a case table and ``overwrite`` is off.
+        UsageError: an argument is out of range, the folder holds a case table and ``overwrite`` is off, or it holds
+            one of random copies and none are asked for.
         InputError: nilearn's MNI152 maps are missing.
         StorageError: the disk is full or the folder cannot be written.
     """
@@ -87,6 +103,7 @@ def make_adaptation_phantom(
         pair = PAIRS[pair]
     require_spacing(spacing)
     require_free(out, overwrite)
+    _require_copies(out, randomised, source, overwrite)
     groups = _groups(counts)
     jobs = {
         Job(
@@ -106,16 +123,53 @@ def make_adaptation_phantom(
         for group in groups
         for number in range(group.count)
     }
-    made = make_all(list(jobs), workers, progress)
+    copies = {copy: job for job, group in jobs.items() if group.copied for copy in _copies(job, randomised)}
+    every = [*jobs, *copies]
+    made = dict(zip(every, make_all(every, workers, progress), strict=True))
+    cases = {job: Case(job.name, group.split, group.domain, made[job].images) for job, group in jobs.items()}
     sizes = {f"{group.domain}_{group.split}": group.count for group in groups}
     settings = {"anatomy": "head", "lesions": True, "stripped": True, "spacing": float(spacing), "cases": sizes}
     settings["pair"] = asdict(pair)
-    seeds = {"subject": seed, "scanner": seed, "realisation": seed}
-    hashes = image_hashes({job.name: made[job.index].images for job in jobs})
-    write_json(out / MANIFEST, {**settings, "seeds": seeds, "images": hashes})
-    cases = [Case(job.name, group.split, group.domain, made[job.index].images) for job, group in jobs.items()]
-    write_factors(cases, [made[job.index] for job in jobs], out / "factors.csv")
-    return write_cases(cases, out / "cases.csv")
+    settings["seeds"] = {"subject": seed, "scanner": seed, "realisation": seed}
+    if copies:
+        mine = {
+            copy: replace(cases[job], name=copy.name, images=made[copy].images, patient=job.name)
+            for copy, job in copies.items()
+        }
+        others = [case for job, case in cases.items() if not jobs[job].copied]
+        _write_facts(mine, made, out / RANDOMISED, {**settings, "cases": {"source_train": len(mine)}})
+        write_cases([*mine.values(), *others], out / RANDOMISED_TABLE)
+    _write_facts(cases, made, out, settings)
+    return write_cases(cases.values(), out / "cases.csv")
+
+
+def _write_facts(
+    cases: Mapping[Job, Case], made: Mapping[Job, Made], folder: Path, settings: dict[str, object]
+) -> None:
+    """Write the manifest and the factors of some cases."""
+    hashes = image_hashes({case.name: case.images for case in cases.values()})
+    write_json(folder / MANIFEST, {**settings, "images": hashes})
+    write_factors(list(cases.values()), [made[job] for job in cases], folder / "factors.csv")
+
+
+def _copies(job: Job, count: int) -> list[Job]:
+    """The same person in ``count`` scanners drawn at random."""
+    folder = job.out / RANDOMISED
+    return [replace(job, out=folder, name=f"{job.name}_random_{copy:02d}", copy=copy) for copy in range(count)]
+
+
+def _require_copies(out: Path, count: int, source: int, overwrite: bool) -> None:
+    """Refuse a number of copies that cannot be made, and to leave copies of other people beside a new phantom."""
+    if not 0 <= count <= _MOST_COPIES:
+        raise UsageError(f"{count} random copies of each patient were asked for", fix=f"ask for 0 to {_MOST_COPIES}")
+    if count and not source:
+        raise UsageError("random copies were asked for, but no source training case", fix="ask for source cases too")
+    if os.path.lexists(out / RANDOMISED_TABLE) and not (count and overwrite):
+        raise UsageError(
+            "the folder already holds a table of random copies",
+            where=out / RANDOMISED_TABLE,
+            fix="choose another folder, or --overwrite with --randomised",
+        )
 
 
 def _groups(counts: tuple[int, ...]) -> list[_Group]:

@@ -15,11 +15,12 @@ from medgen.cases import DOMAINS, SOURCE, Case
 from medgen.errors import UsageError
 from medgen.files import atomic_path
 from medgen.phantom.grid import field_of_view
-from medgen.phantom.head.acquisition import LOWEST_HU, make_scanner, scan_ct, scan_mr
+from medgen.phantom.head.acquisition import LOWEST_HU, Scanner, make_scanner, scan_ct, scan_mr
 from medgen.phantom.head.anatomy import build_head
 from medgen.phantom.head.lesions import draw_findings
 from medgen.phantom.head.pairs import PAIRS, Pair
 from medgen.phantom.head.pathology import add_lesions, brain_mask, fluid_share
+from medgen.phantom.head.randomised import random_scanner
 from medgen.phantom.head.sequences import DOMAINS as SEQUENCES
 from medgen.phantom.head.template import Template, load_template
 from medgen.phantom.head.tissues import subject_tissues
@@ -32,6 +33,8 @@ from medgen.volume import Kind
 _SPACINGS = (0.8, 8.0)
 FIRST_VARIED = 1000
 """Number of the varied scanner of subject 0; smaller ones are those of the domains."""
+FIRST_RANDOMISED, PEOPLE = 10_000, 1000
+"""Number of the random scanner of person 0, copy 0, which also numbers its noise; how many further the next copy is."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Job:
     Attributes:
         out: folder of the cohort.
         name: of the case.
-        index: number of the person; jobs of one cohort have different ones.
+        index: number of the person.
         domain: "source" or "target".
         spacing: mm.
         misalignment: mm by which the CT is off.
@@ -51,6 +54,9 @@ class Job:
         stripped: keep the brain only.
         ct: write a CT.
         varied: a scanner of its own, drawn at random.
+        copy: number of the person's copy, from 0, by a scanner of which everything is drawn at random
+            (:mod:`medgen.phantom.head.randomised`); None for a scan by the scanner of the domain. For people below
+            :data:`PEOPLE`.
         pair: the scanners of both domains, and what the patients have.
     """
 
@@ -66,6 +72,7 @@ class Job:
     stripped: bool = False
     ct: bool = True
     varied: bool = False
+    copy: int | None = None
     pair: Pair = PAIRS["first"]
 
 
@@ -91,11 +98,10 @@ class Made(NamedTuple):
     factors: dict[str, float]
 
 
-def make_all(jobs: Sequence[Job], workers: int | None, progress: Progress | None) -> dict[int, Made]:
-    """Make and write every head, by the index of its job."""
+def make_all(jobs: Sequence[Job], workers: int | None, progress: Progress | None) -> list[Made]:
+    """Make and write every head, in the order of the jobs."""
     template = load_template(jobs[0].spacing)
-    made = side_by_side(jobs, _make, workers, progress, start=_keep, arguments=(template,))
-    return {job.index: each for job, each in zip(jobs, made, strict=True)}
+    return side_by_side(jobs, _make, workers, progress, start=_keep, arguments=(template,))
 
 
 def write_factors(cases: Sequence[Case], made: Sequence[Made], path: Path) -> None:
@@ -133,11 +139,7 @@ def _images(
 ) -> tuple[dict[str, tuple[NDArray[Any], Kind]], NDArray[np.float64], dict[str, float]]:
     """Arrays (X, Y, Z) of each role and how they are stored, voxel index to mm, and the factors."""
     subject = Stream(job.seeds[0], SUBJECT, job.index)
-    scanners = {name: make_scanner(name, Stream(job.seeds[1], SCANNER, number)) for number, name in enumerate(DOMAINS)}
-    scanner = job.pair.scanner(scanners[job.domain], scanners[SOURCE])
-    if job.varied:
-        scanner = varied_scanner(scanner, Stream(job.seeds[1], SCANNER, FIRST_VARIED + job.index))
-    realisation = Stream(job.seeds[2], REALISATION, job.index)
+    scanner, realisation = _scanner(job)
     grid = field_of_view(job.spacing)
     anatomy, tissues = build_head(template, subject, grid), job.pair.tissues(subject_tissues(subject))
     factors = {"csf_fraction": fluid_share(anatomy)}
@@ -146,7 +148,8 @@ def _images(
         findings = draw_findings(template, anatomy.mapping, subject, job.pair.disease)
         anatomy, label = add_lesions(anatomy, findings, subject)
     mask = brain_mask(anatomy) if job.stripped else anatomy.head
-    images = scan_mr(anatomy, tissues, scanner, realisation, SEQUENCES[job.domain])
+    sequences = SEQUENCES[job.domain] if job.copy is None else tuple(scanner.protocols)
+    images = scan_mr(anatomy, tissues, scanner, realisation, sequences)
     if job.ct:
         images |= scan_ct(anatomy, tissues, scanner, realisation, job.misalignment)
     if job.stripped:
@@ -158,3 +161,15 @@ def _images(
         factors["lesion_ml"] = np.count_nonzero(label & mask) * grid.spacing**3 / 1000
     arrays["mask"] = (mask.astype(np.uint8), "label")
     return arrays, grid.affine, factors | {"noise": scanner.noise, "bias": scanner.bias}
+
+
+def _scanner(job: Job) -> tuple[Scanner, Stream]:
+    """Where the person lies, and the stream of bias field and noise."""
+    if job.copy is not None:
+        number = FIRST_RANDOMISED + PEOPLE * job.copy + job.index
+        return random_scanner(Stream(job.seeds[1], SCANNER, number)), Stream(job.seeds[2], REALISATION, number)
+    scanners = {name: make_scanner(name, Stream(job.seeds[1], SCANNER, number)) for number, name in enumerate(DOMAINS)}
+    scanner = job.pair.scanner(scanners[job.domain], scanners[SOURCE])
+    if job.varied:
+        scanner = varied_scanner(scanner, Stream(job.seeds[1], SCANNER, FIRST_VARIED + job.index))
+    return scanner, Stream(job.seeds[2], REALISATION, job.index)

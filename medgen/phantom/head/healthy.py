@@ -96,10 +96,10 @@ def make_head_phantom(
     # Written only where chosen, so that the files of a plain phantom stay what they were.
     settings |= {name: True for name, chosen in chosen_by_name if chosen}
     seeds = {"subject": first, "scanner": second, "realisation": third}
-    hashes = image_hashes({job.name: made[job.index].images for job in jobs})
+    hashes = image_hashes({job.name: each.images for job, each in zip(jobs, made, strict=True)})
     write_json(out / MANIFEST, {"anatomy": "head", **settings, "seeds": seeds, "images": hashes})
-    cases = [Case(job.name, names[job.index], domain, made[job.index].images) for job in jobs]
-    write_factors(cases, [made[job.index] for job in jobs], out / "factors.csv")
+    cases = [Case(job.name, names[job.index], domain, each.images) for job, each in zip(jobs, made, strict=True)]
+    write_factors(cases, made, out / "factors.csv")
     return write_cases(cases, out / "cases.csv")
 
 

@@ -13,6 +13,8 @@ from medgen.phantom.head.tissues import INDEX, TissueTable
 
 SHIFTED = "swi"
 """The target's sequence that the source lacks."""
+HIGH_PASS_MM, ECHO_MS = (8, 100), (5, 60)
+"""What a pair may have: cut-off of the phase filter of the SWI, and its echo time."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,9 @@ class Pair:
         """
         disease, (least, most) = self.disease, self.disease.distractors
         for name, value, low, high in (
-            ("oedema", self.oedema, 50, 400), ("high_pass", self.high_pass, 8, 100), ("echo", self.echo, 5, 60),
-            ("blood", disease.blood, 0, 2), ("convex", disease.convex, 0, 1), ("distractors", least, 0, most),
-            ("distractors", most, least, 20),
+            ("oedema", self.oedema, 50, 400), ("high_pass", self.high_pass, *HIGH_PASS_MM),
+            ("echo", self.echo, *ECHO_MS), ("blood", disease.blood, 0, 2), ("convex", disease.convex, 0, 1),
+            ("distractors", least, 0, most), ("distractors", most, least, 20),
         ):  # fmt: skip
             if not low <= value <= high:
                 raise UsageError(f"'{name}' of a pair of scanners is {value}", fix=f"choose {low} to {high}")

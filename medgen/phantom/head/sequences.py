@@ -14,18 +14,21 @@ from medgen.types import Floats
 class SpinEcho:
     """Spin echo; with ``invert`` the fluid is nulled by an inversion (FLAIR). Times in ms.
 
+    ``null`` is the inversion time as a multiple of the one that nulls fluid; at 1 fluid gives no signal.
+
     Signal: density (1 - e^(-TR/T1)) e^(-TE/T2), with inversion density |1 - 2 e^(-TI/T1) + e^(-TR/T1)| e^(-TE/T2).
     """
 
     repetition: float
     echo: float
     invert: bool = False
+    null: float = 1.0
 
     def signal(self, tissues: TissueTable) -> Floats:
         """Signal of each tissue, (K,), arbitrary units >= 0."""
         recovery = 1 - np.exp(-self.repetition / tissues.t1)
         if self.invert:
-            delay = fluid_null(self.repetition)
+            delay = self.null * fluid_null(self.repetition)
             recovery = np.abs(1 - 2 * np.exp(-delay / tissues.t1) + np.exp(-self.repetition / tissues.t1))
         signal: Floats = tissues.density * recovery * np.exp(-self.echo / tissues.t2)
         return signal

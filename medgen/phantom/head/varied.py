@@ -34,20 +34,27 @@ def varied_scanner(scanner: Scanner, stream: Stream) -> Scanner:
         of the others, the times are changed by up to a third.
     """
     generator = stream.generator("varied")
-    noise, bias = (_between(generator, *limits) for limits in (NOISE, BIAS))
-    voxel = [_between(generator, *SHARPNESS_MM)] * 3
-    if generator.random() < 0.5:
-        axis = int(generator.integers(3))
-        voxel[axis] = min(SHARPNESS_MM[1], voxel[axis] * _between(generator, 1.0, 4.0))
+    noise, bias = (draw_log_uniform(generator, *limits) for limits in (NOISE, BIAS))
+    voxel = draw_voxel(generator)
     protocols = {}
     for name, protocol in PROTOCOLS.items():
         own = stream.generator(f"sequence {name}")
-        sequence = _t1(own) if name == "t1" else _other(protocol.sequence, own)
-        protocols[name] = replace(protocol, sequence=sequence, voxel=(voxel[0], voxel[1], voxel[2]))
+        sequence = draw_t1(own) if name == "t1" else _other(protocol.sequence, own)
+        protocols[name] = replace(protocol, sequence=sequence, voxel=voxel)
     return replace(scanner, noise=noise, bias=bias, protocols=protocols)
 
 
-def _t1(generator: np.random.Generator) -> Sequence:
+def draw_voxel(generator: np.random.Generator) -> tuple[float, float, float]:
+    """Extent of an acquired voxel in mm along X, Y and Z, see :data:`SHARPNESS_MM`."""
+    voxel = [draw_log_uniform(generator, *SHARPNESS_MM)] * 3
+    if generator.random() < 0.5:
+        axis = int(generator.integers(3))
+        voxel[axis] = min(SHARPNESS_MM[1], voxel[axis] * draw_log_uniform(generator, 1.0, 4.0))
+    return voxel[0], voxel[1], voxel[2]
+
+
+def draw_t1(generator: np.random.Generator) -> Sequence:
+    """A T1-weighted sequence of one of three kinds."""
     kind = generator.random()
     if kind < 0.5:
         inversion, flip = generator.uniform(850, 1200), generator.uniform(6, 12)
@@ -64,6 +71,6 @@ def _other(sequence: Sequence, generator: np.random.Generator) -> Sequence:
     return replace(sequence, repetition=repetition, echo=min(sequence.echo * echo, 0.9 * repetition))
 
 
-def _between(generator: np.random.Generator, low: float, high: float) -> float:
-    """Uniform in the logarithm."""
+def draw_log_uniform(generator: np.random.Generator, low: float, high: float) -> float:
+    """A number from ``low`` to ``high``, uniform in the logarithm."""
     return float(np.exp(generator.uniform(np.log(low), np.log(high))))
