@@ -96,6 +96,7 @@ def test_what_ends_a_training(signals, step, cause, reason):
         # Four patients: 0.72 before and 0.65 after are not told from chance, nor from each other.
         (probed(0.72, answers=24), *[probed(0.65, answers=24)] * 2),
         (probed(0.5), *[probed(0.5)] * 2),  # nothing to reach
+        (probed(0.5), probed(0.2)),  # the validation from before is none of the two
     ],
 )
 def test_what_does_not_end_it(signals):
@@ -119,13 +120,13 @@ def test_without_a_validation_before_adaptation_only_a_collapse_is_found():
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0, math.nan])
 @pytest.mark.parametrize(
     "signals",
-    [(BEFORE, SAME), (BEFORE, SAME, FORGOTTEN), (BEFORE, SAME, APART), (FAR, CHANCE, CHANCE), (FAR, FAR, FAR)],
+    [(BEFORE, SAME, SAME), (BEFORE, SAME, FORGOTTEN), (BEFORE, SAME, APART), (FAR, CHANCE, CHANCE), (FAR, FAR, FAR)],
 )
 def test_the_discriminators_own_accuracy_decides_nothing(signals, value):
     plain = looks(*signals)
     accuracy = {f"discriminator_accuracy{end}": value for end in ("", "_low", "_high")}
-    changed = looks(signals[0], *({**each, **accuracy} for each in signals[1:]))
-    for other in (changed, looks(*({**each, **accuracy} for each in signals))):
+    for changed in ((0,), (1,), (2,), (0, 1, 2)):  # in one of the validations, or in all
+        other = looks(*({**each, **accuracy} if number in changed else each for number, each in enumerate(signals)))
         assert [judge(other[: n + 1]) for n in range(len(other))] == [judge(plain[: n + 1]) for n in range(len(plain))]
         assert find_stop(other) == find_stop(plain)
         for keep in ("last", "health"):
