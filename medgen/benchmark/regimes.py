@@ -243,6 +243,8 @@ def derive_recipe(base: Recipe, regime: Regime, *, shifted: str | None, seed: in
         values["patches"]["transfer"] = None
         if values["schedule"]["keep"] == "health":  # and without adaptation there is no health to select weights by
             values["schedule"]["keep"] = "best"
+        if values["schedule"]["health"]:
+            values["schedule"]["health"]["stop"] = "never"
     values["data"]["domains"] = None  # the table of the run already holds only the cases that it may use
     if regime.shifted != "kept":
         replacements = _replacements(regime, shifted)

@@ -18,7 +18,7 @@ from medgen.benchmark.verdict import verdict
 from medgen.errors import UsageError
 from medgen.files import atomic_path, plain, require_result, write_json
 from medgen.metrics.resampling import FEWEST, finite_means, mean_of
-from medgen.run.monitor import RULE
+from medgen.run.monitor import LIMITS, RULE
 
 _SHOWN = {"recall": "recall", "precision": "precision", "hd95": "HD95, mm", "lesion_f1": "lesion F1"}
 """Metrics besides the Dice and their headings; all but distances are shown in percent."""
@@ -243,7 +243,7 @@ def _health(rows: Sequence[Row], seeds: Sequence[int]) -> list[str]:
         (row.title, *(", ".join(dict.fromkeys(row.health.get(seed, ()))) or _NONE for seed in seeds))
         for row in looked_at
     ]
-    words = f"## Health\n\nVerdicts at the end of training, made without labels of T. {RULE}"
+    words = f"## Health\n\nVerdicts at the end of training, made without labels of T. {LIMITS} {RULE}"
     return [words, _grid(("regime", *(str(seed) for seed in seeds)), lines)]
 
 

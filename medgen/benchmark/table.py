@@ -24,7 +24,7 @@ from medgen.metrics.statistics import (
     holm,
     summarise_runs,
 )
-from medgen.run.monitor import judge, kept_records, read_records
+from medgen.run.monitor import find_stop, judge, kept_records, read_records, stop_setting
 
 Numbers = NDArray[np.float64]
 DICE = "dice"
@@ -142,12 +142,15 @@ def collect(runs: Sequence[Run], domain: str) -> Scored | None:
 
 
 def verdicts(runs: Sequence[Run]) -> dict[int, tuple[str, ...]]:
-    """Health verdicts of the kept weights, by seed; a run without health monitoring has none."""
+    """Health verdicts of the kept weights, and why a training ended early, by seed; none without a monitor."""
     found: dict[int, tuple[str, ...]] = {}
     for run in runs:
         if looks := read_records(run.folder / "metrics.jsonl"):
-            kept = kept_records(looks, run.recipe.schedule.keep)
-            found[run.seed] = (*found.get(run.seed, ()), judge(kept).word)
+            schedule = run.recipe.schedule
+            stop = stop_setting(schedule)
+            word, end = judge(kept_records(looks, schedule.keep, stop)).word, find_stop(looks, stop)
+            told = f"{word} (ended: {end.cause})" if end else word
+            found[run.seed] = (*found.get(run.seed, ()), told)
     return found
 
 

@@ -74,6 +74,11 @@ class HealthConfig(Config):
     """Target cases among them that are predicted a second time after a perturbation, at the same cost."""
     segments: PositiveInt = 32
     """Training-size patches of each domain, drawn uniformly from the masks of these cases, for the domain probe."""
+    stop: Literal["never", "probe"] = "never"
+    """``probe``: the training ends before its last step where the verdict is collapsed, where a fresh linear probe says
+    that adaptation pushes the domains apart, or where it has reached its goal; the rule is in
+    :mod:`medgen.run.monitor.stop`. With few cases the intervals are too wide for the last two: take 8 or more, and 128
+    segments."""
 
 
 class Schedule(Config):
@@ -110,7 +115,7 @@ class Schedule(Config):
     """The monitor of a method that adapts; null switches it off."""
     snapshots: bool = False
     """Keep the weights of every validation in ``checkpoints/<part>/snapshots``, to score them afterwards; always on if
-    ``keep`` is ``health``."""
+    ``keep`` is ``health`` or ``health.stop`` is ``probe``."""
     tensorboard: bool = False
     """Also write TensorBoard events (needs the extra ``tensorboard``)."""
 

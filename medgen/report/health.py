@@ -14,7 +14,7 @@ import numpy as np
 
 from medgen.errors import content_errors
 from medgen.report.drawing import Theme, draw_curve, draw_legend, new_figure, style_axes
-from medgen.run.monitor import RULE, MonitorRecord, judge, kept_records, read_records
+from medgen.run.monitor import LIMITS, RULE, STOPPING, MonitorRecord, find_stop, judge, kept_records, read_records
 from medgen.run.monitor.verdict import TOLD_APART, distance, late_layers
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ Validations: TypeAlias = Sequence[MonitorRecord]
 CAPTION = (
     "Signals on held-out cases of both domains over the steps; none uses a label of the target. Shaded: warm-up, "
     "before adaptation begins. Bands are 95 % intervals over patients; the domains are separable where a whole band "
-    f"lies above the upper dotted line ({TOLD_APART:g}); the lower one is chance."
+    f"lies above the upper dotted line ({TOLD_APART:g}); the lower one is chance. The method's own discriminator is "
+    "shown and decides nothing."
 )
 _COLUMNS = 3
 
@@ -39,15 +40,21 @@ class HealthPanel(NamedTuple):
         word: the verdict.
         reason: the signals that decided.
         rule: the whole rule in words.
+        limits: what a verdict can know and what it cannot.
         step: of the validation that the verdict is on, counted from 1.
         good: whether nothing is to be done.
+        stopped: the sentence on why the training ended before its last step; empty where it did not.
+        stopping: the rule of that in words.
     """
 
     word: str
     reason: str
     rule: str
+    limits: str
     step: int
     good: bool
+    stopped: str = ""
+    stopping: str = STOPPING
 
 
 def read_validations(log: Path) -> Validations:
@@ -60,14 +67,21 @@ def read_validations(log: Path) -> Validations:
         return tuple(read_records(log))
 
 
-def health_panel(validations: Validations, keep: str = "last") -> HealthPanel | None:
-    """The verdict on the weights that were kept (``schedule.keep``); None where no monitor ran."""
+def health_panel(validations: Validations, keep: str = "last", stop: str = "never") -> HealthPanel | None:
+    """The verdict on the weights that were kept; None where no monitor ran.
+
+    Args:
+        validations: of one run.
+        keep: ``schedule.keep`` of its recipe.
+        stop: ``schedule.health.stop`` of its recipe.
+    """
     if not validations:
         return None
-    validations = kept_records(validations, keep)
-    verdict = judge(validations)
-    good = verdict.word in ("healthy", "warming up")
-    return HealthPanel(verdict.word, verdict.reason, RULE, validations[-1].step + 1, good)
+    kept, end = kept_records(validations, keep, stop), find_stop(validations, stop)
+    verdict, step = judge(kept), kept[-1].step + 1
+    good = verdict.word in ("healthy", "warming up") and not (end and end.harmful)
+    told = f"The training ended at step {end.step + 1}: {end.cause}: {end.reason}" if end else ""
+    return HealthPanel(verdict.word, verdict.reason, RULE, LIMITS, step, good, told)
 
 
 def health_chart(validations: Validations, theme: Theme) -> Figure:

@@ -89,7 +89,7 @@ def render_page(sources: Sources, figures: Sequence[Picture]) -> str:
         intervals=bool(interval_columns(sources.methods)),
         samples=sources.samples,
         judgements=sources.judgements,
-        health=health_panel(sources.validations, sources.keep),
+        health=health_panel(sources.validations, sources.keep, sources.stop),
         missing=sources.missing,
         warnings=sources.warnings,
         warned=sources.warned,

@@ -90,6 +90,11 @@ class Sources:
         return str((self.settings.get("schedule") or {}).get("keep", "best"))
 
     @property
+    def stop(self) -> str:
+        """Whether the monitor may end the training: ``schedule.health.stop``."""
+        return str(((self.settings.get("schedule") or {}).get("health") or {}).get("stop", "never"))
+
+    @property
     def roles(self) -> dict[str, Any]:
         """Which columns of the case table the recipe uses."""
         return self.settings.get("data") or {}

@@ -130,7 +130,7 @@ def fit(session: Session, part: Part) -> Method:
 
 
 def _train(session: Session, part: Part, state: _State, folder: Path) -> None:
-    """All steps that are left."""
+    """All steps that are left, unless a validation ends the training."""
     recipe, method = session.recipe, state.method
     source = StreamSource(
         method.batches(method.config),
@@ -141,8 +141,11 @@ def _train(session: Session, part: Part, state: _State, folder: Path) -> None:
         recipe.data.inputs,
         method.paired_fraction,
     )
+    if state.on_validation and state.on_validation.end():  # killed there before the weights were written
+        return
     for record in _records(session, state, source):
-        _after_step(session, part, state, record, folder, source)
+        if _after_step(session, part, state, record, folder, source):
+            return
 
 
 def _state(session: Session, part: Part, folder: Path, *, until: int | None = None) -> _State:
@@ -219,8 +222,8 @@ def _records(session: Session, state: _State, source: Patches) -> Iterator[Recor
     )
 
 
-def _after_step(session: Session, part: Part, state: _State, record: Record, folder: Path, source: Patches) -> None:
-    """Everything that is not training: log, progress, validation, checkpoint, leaving in time."""
+def _after_step(session: Session, part: Part, state: _State, record: Record, folder: Path, source: Patches) -> bool:
+    """Everything that is not training: log, progress, validation, checkpoint, leaving in time; whether all is done."""
     schedule, main = session.recipe.schedule, session.engine.rank == 0
     now = time.monotonic()
     state.seconds, state.clock = state.seconds + now - state.clock, now
@@ -239,6 +242,7 @@ def _after_step(session: Session, part: Part, state: _State, record: Record, fol
     validations = state.on_validation
     if validations and (state.step % schedule.validate_every == 0 or last or state.step == validations.extra):
         validations(state.current, record.step)
+        last = validations.end() or last
     stop = not session.engine.everywhere(not session.stop.reason)
     # While the losses are suspicious nothing is saved: the last good checkpoints would make way for it.
     due = state.step % schedule.save_every == 0 and session.engine.everywhere(not state.watch.since)
@@ -249,6 +253,7 @@ def _after_step(session: Session, part: Part, state: _State, record: Record, fol
     if stop and not last:
         session.engine.barrier()
         raise _stopped(session, part, state)
+    return last
 
 
 def _stopped(session: Session, part: Part, state: _State) -> Preempted | KeyboardInterrupt:

@@ -75,6 +75,10 @@ class OnValidation(Protocol):
         """Validate ``method`` at a step of the log; every process calls it."""
         ...
 
+    def end(self) -> bool:
+        """Whether the training ends here, before its last step; every process asks, and all are told the same."""
+        ...
+
 
 def weights_of(method: Method) -> dict[str, Tensor]:
     """A copy of all weights and statistics on the CPU."""

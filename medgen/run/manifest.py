@@ -21,6 +21,7 @@ from medgen.inference.boosting import FILE
 from medgen.preparation import Roles, Store
 from medgen.preparation.store import CASES
 from medgen.run.monitor.history import adaptation_manifest
+from medgen.run.monitor.stop import stop_setting
 from medgen.run.same import take_over, untrained
 from medgen.run.session import Session
 from medgen.run.warnings import kept_warnings
@@ -43,7 +44,7 @@ def write_manifest(session: Session, cases: Sequence[Case], prepared: Store, sec
     folder, settings, engine = session.folder, session.recipe, session.engine
     versions = {name: importlib.metadata.version(name) for name in ("torch", "monai", "numpy", "nibabel")}
     peak = peak_memory(torch.device("cpu"))
-    adaptation = adaptation_manifest(folder, keep=settings.schedule.keep)
+    adaptation = adaptation_manifest(folder, keep=settings.schedule.keep, stop=stop_setting(settings.schedule))
     parts = {path.parent.name: json.loads(path.read_text()) for path in folder.glob("checkpoints/*/done.json")}
     write_json(
         folder / "run.json",

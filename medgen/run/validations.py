@@ -6,9 +6,11 @@ import logging
 
 from medgen.baselines.constant import constant_error
 from medgen.methods.base import Method
+from medgen.recipe.settings import Schedule
 from medgen.run.keeping import Keep, KeepBest, weights_of
 from medgen.run.monitor.monitor import KeepHealthy, Monitor, monitored_cases, steps_before_adaptation
 from medgen.run.monitor.snapshots import save_snapshot
+from medgen.run.monitor.stop import stop_setting
 from medgen.run.session import Part, Session
 from medgen.run.validation import Validation, validate
 from medgen.run.warnings import ignored_input, winning_discriminator, worse_than_constant
@@ -22,10 +24,16 @@ class PartValidations:
     def __init__(self, session: Session, part: Part, method: Method) -> None:
         self._session, self._part = session, part
         schedule, main = session.recipe.schedule, session.engine.rank == 0
-        self.keep = _keep(schedule.keep, session, part)
+        self.keep = _keep(schedule, session, part)
         self._snapshots = main and (schedule.snapshots or isinstance(self.keep, KeepHealthy))
         subset = monitored_cases(session, part, type(method))
         self.extra = None if subset is None else steps_before_adaptation(schedule, method)
+        if main and self.extra == 0 and stop_setting(schedule) != "never":
+            log.warning(
+                "%s: adaptation begins at the first step, so no validation is there to compare with: "
+                "schedule.health.stop can only find a collapse",
+                part.name,
+            )
         self._monitor = Monitor(session, part, subset) if subset is not None and main else None
         self._constant: dict[str, float] | None = None
         self._warned: set[str] = set()
@@ -41,6 +49,10 @@ class PartValidations:
             save_snapshot(session.folder / "checkpoints" / part.name, step + 1, weights_of(method))
         if monitor is not None:
             monitor.check(method, step, found.scores.get("dice"))
+
+    def end(self) -> bool:
+        """Whether the monitor ends the training here, by the validations so far."""
+        return isinstance(self.keep, KeepHealthy) and self.keep.ended() is not None
 
     def _write(self, method: Method, step: int, found: Validation) -> None:
         """Log the scores, those of the constant, and what is wrong with the method; a warning that is new is shown."""
@@ -72,10 +84,7 @@ def on_validation(session: Session, part: Part, method: Method) -> PartValidatio
     return PartValidations(session, part, method) if part.held_out else None
 
 
-def _keep(name: str, session: Session, part: Part) -> Keep:
-    match name:
-        case "best":
-            return KeepBest()
-        case "health":
-            return KeepHealthy(session, part)
-    return Keep()
+def _keep(schedule: Schedule, session: Session, part: Part) -> Keep:
+    if schedule.keep == "health" or stop_setting(schedule) != "never":  # a method that adapts has no best score
+        return KeepHealthy(session, part)
+    return KeepBest() if schedule.keep == "best" else Keep()

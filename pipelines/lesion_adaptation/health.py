@@ -27,7 +27,7 @@ from medgen.cases import Case, write_cases
 from medgen.inference.cohort import predict
 from medgen.report import write_report
 from medgen.run.experiment import train
-from medgen.run.monitor import RULE, judge, read_records
+from medgen.run.monitor import LIMITS, RULE, judge, read_records
 from medgen.types import Split
 from medgen.volume import Volume, read_volume, require_same_grid, write_volume
 
@@ -84,14 +84,14 @@ def brain_mask(images: list[Volume]) -> Volume:
 
 
 def summary(run: Path) -> str:
-    """The signals of every look, the verdict on the last one, and its rule."""
+    """The signals of every look, the verdict on the last one, what it cannot know, and its rule."""
     looks = read_records(run / "metrics.jsonl")
     lines = ["  ".join(f"{name:>16}" for name in ("step", *SIGNALS))]
     for look in looks:
         cells = [f"{look.step + 1}{' (before)' if look.warming_up else ''}", *(f"{look[name]:.3f}" for name in SIGNALS)]
         lines.append("  ".join(f"{cell:>16}" for cell in cells))
     verdict = judge(looks)
-    return "\n".join([*lines, f"verdict: {verdict.word} ({verdict.reason})", f"rule: {RULE}"])
+    return "\n".join([*lines, f"verdict: {verdict.word} ({verdict.reason})", LIMITS, f"rule: {RULE}"])
 
 
 def _say(done: int, total: int, what: str) -> None:

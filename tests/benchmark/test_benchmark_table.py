@@ -13,6 +13,8 @@ from medgen.benchmark.figure import dots, write_figure
 from medgen.benchmark.rendering import cells, difference_cells, markdown, write_results
 from medgen.benchmark.table import tabulate
 from medgen.benchmark.verdict import verdict
+from medgen.recipe.settings import HealthConfig, Schedule
+from medgen.run.monitor import LIMITS
 
 TITLES = {"source_only": "train on S", "adapted": "adapted", "target_only": "train on T"}
 FACTS = {
@@ -39,7 +41,7 @@ def run(folder: Path, regime: str, seed: int, dice: dict, *, fold: int = 0, sour
     for name, scores in (("scores.json", dice), ("scores_source.json", source or {})):
         rows = [{"case": case, "dice": value, "hd95": 4.0} for case, value in scores.items()]
         (place / name).write_text(json.dumps({"cases": rows}))
-    recipe = SimpleNamespace(schedule=SimpleNamespace(keep="last"))
+    recipe = SimpleNamespace(schedule=Schedule(keep="last"))
     names = {"regime": SimpleNamespace(name=regime), "seed": seed, "folder": place, "recipe": recipe}
     return SimpleNamespace(**names, done=done, tested=tested)
 
@@ -209,6 +211,20 @@ def test_verdicts_are_shown_by_seed(tmp_path):
     text = markdown([row], FACTS)
     assert "| adapted | collapsed | – |" in text
     assert "COLLAPSED if" in text
+    assert LIMITS in text
+
+
+def test_a_training_that_the_monitor_ended_is_marked(tmp_path):
+    one = run(tmp_path, "adapted", 0, {"a": 0.4})
+    one.recipe.schedule = Schedule(keep="last", health=HealthConfig(stop="probe"))
+    before = {"source_dice": 0.6, "volume_source": 1.0, "volume_target": 1.0}
+    records = [
+        {"part": "stage0", "step": 0, "health": before, "verdict": "warming up"},
+        {"part": "stage0", "step": 1, "health": {"source_dice": 0.2}, "verdict": "collapsed"},
+    ]
+    (one.folder / "metrics.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    (row,) = tabulate([one], TITLES)
+    assert row.health == {0: ("warming up (ended: collapsed)",)}  # the weights from before are kept
 
 
 def test_files_hold_every_number(rows, tmp_path):

@@ -120,11 +120,12 @@ def test_every_look_and_the_verdict_are_printed(tmp_path):
     records = [("warming up", 9, healthy), ("collapsed", 19, {**healthy, "source_dice": 0.2})]
     lines = [{"part": "stage0", "step": step, "health": look, "verdict": word} for word, step, look in records]
     (tmp_path / "metrics.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
-    heading, first, second, verdict, rule = summary(tmp_path).splitlines()
+    heading, first, second, verdict, limits, rule = summary(tmp_path).splitlines()
     assert heading.split()[:2] == ["step", "source_dice"]
     assert first.split()[:4] == ["10", "(before)", "0.700", "60.000"]
     assert second.split()[:2] == ["20", "0.200"]
     assert verdict.startswith("verdict: collapsed (the source Dice fell to 0.20 from 0.70")
+    assert "nor whether another disease" in limits
     assert rule.startswith("rule: COLLAPSED")
 
 

@@ -39,9 +39,16 @@ RULE = (
     f" volume nor entropy of the target came near the source's: within {math.expm1(CLOSE):.0%}, or to {NEARER:g} of the"
     f" distance (of logarithms) before. UNKNOWN while the source Dice is below {LEAST_DICE:g}, or where no probe could"
     f" be measured (it takes two patients of each domain). HEALTHY otherwise. 'Before' is the last validation"
-    f" before adaptation begins, or the first one."
+    f" before adaptation begins, or the first one. The method's own discriminator decides nothing."
 )
 """The whole rule in words."""
+
+LIMITS = (
+    "The verdict compares predicted volumes, entropies and features of the two domains, without a label of the target."
+    " It cannot know the Dice on the target, nor whether another disease or prevalence, rather than the scanner, makes"
+    " the domains differ."
+)
+"""What a verdict can know and what it cannot; it stands wherever a verdict is explained."""
 
 Word = Literal["healthy", "not adapting", "collapsed", "warming up", "unknown"]
 
@@ -106,6 +113,12 @@ def late_layers(record: MonitorRecord) -> list[str]:
     return record.layers[len(record.layers) // 2 :]
 
 
+def interval_of(record: MonitorRecord, layer: str = "", signal: str = "domain_accuracy") -> str:
+    """An accuracy with its 95 % interval, e.g. ``0.83 [0.71, 0.91]``."""
+    value, low, high = (record[f"{signal}{end}{f'/{layer}' if layer else ''}"] for end in ("", "_low", "_high"))
+    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
+
+
 def _lost(records: Sequence[MonitorRecord]) -> str:
     now = records[-1]["source_dice"]
     best = max(
@@ -154,12 +167,7 @@ def _not_told_apart(now: MonitorRecord) -> str:
 
 
 def _accuracies(record: MonitorRecord) -> str:
-    parts = (
-        f"{layer}: {record[f'domain_accuracy/{layer}']:.2f} "
-        f"[{record[f'domain_accuracy_low/{layer}']:.2f}, {record[f'domain_accuracy_high/{layer}']:.2f}]"
-        for layer in late_layers(record)
-    )
-    return ", ".join(parts) or "not measured"
+    return ", ".join(f"{layer}: {interval_of(record, layer)}" for layer in late_layers(record)) or "not measured"
 
 
 def _came_near(now: MonitorRecord, start: MonitorRecord) -> str:

@@ -9,7 +9,7 @@ import pytest
 from medgen.report import write_report
 from medgen.report.drawing import LIGHT
 from medgen.report.health import health_chart, health_panel
-from medgen.run.monitor import RULE, MonitorRecord
+from medgen.run.monitor import LIMITS, RULE, STOPPING, MonitorRecord
 
 LAYERS = ("down1", "bottom", "up2")
 
@@ -75,14 +75,36 @@ def test_what_was_not_measured_is_said():
 
 
 def test_the_report_of_a_run_shows_it(tmp_path):
-    (tmp_path / "recipe.yaml").write_text("method: domain_adversarial\ndata: {inputs: [t1], labels: label}\n")
+    text = shown(tmp_path, looks())
+    assert "Health of the adaptation Healthy at step 400" in text
+    assert escaped(RULE) in text
+    assert escaped(LIMITS) in text
+    assert "The training ended" not in text
+    assert (tmp_path / "figures" / "health.png").stat().st_size > 10000
+
+
+def test_the_report_says_why_a_training_ended(tmp_path):
+    seen = looks()
+    seen[-1] = MonitorRecord(399, {**seen[-1].signals, "entropy_target": 0.9})
+    text = shown(tmp_path, seen, "schedule: {health: {stop: probe}}\n")
+    assert "Healthy at step 300" in text
+    assert "The training ended at step 400: collapsed: the mean entropy on the target is 0.90" in text
+    assert "The weights of step 300 were kept." in text
+    assert escaped(STOPPING) in text
+
+
+def escaped(text):
+    return text.replace("'", "&#39;")
+
+
+def shown(tmp_path, seen, schedule=""):
+    """The text of the report of a run with these validations."""
+    recipe = "method: domain_adversarial\ndata: {inputs: [t1], labels: label}\n"
+    (tmp_path / "recipe.yaml").write_text(recipe + schedule)
     with (tmp_path / "metrics.jsonl").open("w") as log:
-        for look in looks():
+        for look in seen:
             verdict = "warming up" if look.warming_up else "healthy"
             line = {"part": "stage0", "step": look.step, "health": dict(look.signals), "verdict": verdict}
             log.write(json.dumps(line) + "\n")
     page = write_report(tmp_path).read_text()
-    text = " ".join(re.sub(r"<[^>]+>", " ", re.sub(r"<(style|picture).*?</\1>", " ", page, flags=re.S)).split())
-    assert "Health of the adaptation Healthy at step 400" in text
-    assert RULE.replace("'", "&#39;") in text
-    assert (tmp_path / "figures" / "health.png").stat().st_size > 10000
+    return " ".join(re.sub(r"<[^>]+>", " ", re.sub(r"<(style|picture).*?</\1>", " ", page, flags=re.S)).split())
