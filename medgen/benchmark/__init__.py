@@ -232,6 +232,7 @@ class _Study:
         return {
             "method": regime.method,
             **({"cases": {"name": own, "sha256": sha256(self.table.path.parent / own)}} if own else {}),
+            **({"start": regime.start} if regime.start else {}),
             "overrides": list(regime.overrides),
             "seconds": [read_facts(run.folder)["seconds"] for run in done],
         }

@@ -49,6 +49,7 @@ class Regime:
         seeds: number of seeds; None means the number of the benchmark.
         cases: name of another case table beside that of the benchmark, to train on; None means that of the benchmark.
             It has the same test cases.
+        start: name of an earlier regime whose weights it begins with; None means random ones.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Regime:
     overrides: tuple[str, ...] = ()
     seeds: int | None = None
     cases: str | None = None
+    start: str | None = None
 
 
 _BOTH = ("source", "target")
@@ -86,6 +88,10 @@ class Row(Config):
     seeds: PositiveInt | None = None
     cases: str | None = None
     """Another case table to train on, with the same test cases: a file beside the case table of the benchmark."""
+    start: str | None = None
+    """An earlier row of the plan: the run begins with the weights of that row's run of the same seed and fold, and its
+    steps come on top. Adaptations of one network differ in nothing but themselves; what they gain by more steps alone
+    is told by a row that starts there too and does not adapt."""
     set: dict[str, Any] = {}
     """Changes to the recipe, such as ``{config.alpha: 0.1}``."""
 
@@ -153,6 +159,7 @@ def choose_regimes(
     if twice := {name for name in wanted if wanted.count(name) > 1}:
         raise UsageError(f"the regime '{min(twice)}' is listed twice", fix="list each regime once")
     chosen = {name: _planned(name, rows.get(name), allow_modules) for name in wanted}
+    _require_starts(list(chosen.values()))
     for override in overrides:
         name, _, change = override.partition(":")
         if name not in chosen:
@@ -161,6 +168,16 @@ def choose_regimes(
             )
         chosen[name] = replace(chosen[name], overrides=(*chosen[name].overrides, change))
     return tuple(chosen.values())
+
+
+def _require_starts(regimes: Sequence[Regime]) -> None:
+    """Refuse a row that starts from one that is not run before it."""
+    for number, regime in enumerate(regimes):
+        if regime.start is not None and regime.start not in (each.name for each in regimes[:number]):
+            raise UsageError(
+                f"the row '{regime.name}' starts from '{regime.start}', which is not run before it",
+                fix="list that row earlier, or leave 'start' out",
+            )
 
 
 def _everything() -> list[str]:
@@ -181,7 +198,7 @@ def _planned(name: str, row: Row | None, allow_modules: Sequence[str]) -> Regime
         file_name(row.cases, CASE_BYTES)
     changes = tuple(f"{key}={json.dumps(value)}" for key, value in row.set.items())  # JSON is YAML
     title = row.title or (base.title if row.like in (None, name) else f"{base.title}: {name.replace('_', ' ')}")
-    return replace(base, name=name, title=title, seeds=row.seeds, overrides=changes, cases=row.cases)
+    return replace(base, name=name, title=title, seeds=row.seeds, overrides=changes, cases=row.cases, start=row.start)
 
 
 def _regime(name: str, allow_modules: Sequence[str]) -> Regime:

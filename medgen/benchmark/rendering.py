@@ -213,6 +213,8 @@ def _remarks(rows: Sequence[Row], facts: Mapping[str, Any]) -> list[str]:
             lines.append(f"{row.title}: {seconds[len(seconds) // 2] / 60:.1f} minutes of training each (median)")
         if cases := changes.get("cases"):
             lines.append(f"{row.title}: training cases of {cases['name']}")
+        if start := changes.get("start"):
+            lines.append(f"{row.title}: begins with the weights of {start}; its steps come on top of that row's")
         if changes["overrides"]:
             lines.append(f"{row.title}: {'; '.join(changes['overrides'])}")
         if len(row.target.seeds) < row.wanted:

@@ -97,8 +97,9 @@ def run_all(
         stack.callback(pool.end)
         stack.enter_context(stop.listening())
         while (waiting and not stop.reason) or pool.working:
-            while waiting and len(pool.working) < workers and not stop.reason:
-                pool.start(waiting.pop(0))
+            while len(pool.working) < workers and not stop.reason and (ready := _ready(waiting, pool)) is not None:
+                waiting.remove(ready)
+                pool.start(ready)
             if pool.listen(seconds=0.5) and after_each and (waiting or pool.working):
                 after_each(pool.outcome)
             if stop.reason and not pool.outcome.stopped:
@@ -107,6 +108,17 @@ def run_all(
         if waiting:
             pool.outcome.stopped = stop.reason
     return pool.outcome
+
+
+def _ready(waiting: list[Run], pool: _Pool) -> Run | None:
+    """The first run that can start: its start has its weights. One whose start failed is taken out, and fails too."""
+    for run in list(waiting):
+        if run.start is None or run.start.done:
+            return run
+        if run.start not in waiting and all(worker.run != run.start for worker in pool.working):
+            waiting.remove(run)
+            pool.failed(run, f"{run.start.name}, from which it starts, failed")
+    return None
 
 
 def environment(workers: int) -> dict[str, str]:
@@ -188,9 +200,12 @@ class _Pool:
             self.done += 1
             self._say(f"{run.name}: done")
         elif not self.outcome.stopped:
-            reason = worker.error or f"the process ended with code {code}; see {LOG} in its folder"
-            self.outcome.failed.append(Failure(run.name, run.folder.relative_to(self.out).as_posix(), reason))
-            log.warning("%s failed: %s", run.name, reason)
+            self.failed(run, worker.error or f"the process ended with code {code}; see {LOG} in its folder")
+
+    def failed(self, run: Run, reason: str) -> None:
+        """Take note of a run without scores."""
+        self.outcome.failed.append(Failure(run.name, run.folder.relative_to(self.out).as_posix(), reason))
+        log.warning("%s failed: %s", run.name, reason)
 
     def stop(self) -> None:
         """Ask all processes to save their state and end."""

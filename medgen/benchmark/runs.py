@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ class Run:
         training: training and validation cases.
         tested: test cases by domain; without the key ``source`` if no source cases are left for testing.
         hashes: hashes of its splits, and as ``settings`` a hash over everything that its scores depend on.
+        start: the run whose weights it begins with.
     """
 
     regime: Regime
@@ -48,6 +50,7 @@ class Run:
     training: tuple[Case, ...]
     tested: Mapping[str, tuple[Case, ...]]
     hashes: Mapping[str, str]
+    start: Run | None = None
 
     @property
     def name(self) -> str:
@@ -81,7 +84,7 @@ class Run:
             before = load_recipe(facts["recipe"])
         except UsageError:  # the recipe has a key that no longer exists
             return False
-        return digest([_binding(before), facts["splits"]]) == self.hashes["settings"]
+        return _settings_hash(before, facts["splits"], self.start) == self.hashes["settings"]
 
     def write(self) -> None:
         """Write the case tables of the run and the record of its settings."""
@@ -96,6 +99,7 @@ class Run:
             "settings": self.hashes["settings"],
             "splits": {name: value for name, value in self.hashes.items() if name != "settings"},
             "tested": list(self.tested),
+            "start": None if self.start is None else os.path.relpath(self.start.folder, self.folder),
             "recipe": self.recipe.model_dump(mode="json"),
             "finished": False,
         }
@@ -157,12 +161,14 @@ def plan_runs(
     hashes: dict[Path, str] = {}
     divided = make_folds(table, folds)
     own = {regime: table_of(regime, table, divided) for regime in regimes}
-    runs = [
-        _run(recipe, own[regime], regime, seed, fold, out, hashes)
-        for fold in divided
-        for regime, seed, recipe in wanted
-    ]
-    return tuple(sorted(runs, key=lambda run: run.seed))
+    runs: dict[tuple[str, int, int], Run] = {}
+    for fold in divided:
+        for regime, seed, recipe in wanted:
+            run = _run(recipe, own[regime], regime, seed, fold, out, hashes)
+            if regime.start is not None:
+                run = _started(run, runs.get((regime.start, seed, fold.number)))
+            runs[regime.name, seed, fold.number] = run
+    return tuple(sorted(runs.values(), key=lambda run: run.seed))
 
 
 def titles_of(base: Recipe, regimes: Sequence[Regime], shifted: str | None = None) -> dict[str, str]:
@@ -197,7 +203,7 @@ def _run(
         **{f"test_{domain}": split_hash(cases, hashes) for domain, cases in tested.items()},
     }
     name = f"seed{seed}" if fold.count == 1 else f"seed{seed}_fold{fold.number}"
-    settings = digest([_binding(recipe), splits])
+    settings = _settings_hash(recipe, splits, None)
     return Run(
         regime,
         seed,
@@ -208,6 +214,23 @@ def _run(
         tested,
         {"settings": settings, **splits},
     )
+
+
+def _started(run: Run, start: Run | None) -> Run:
+    """``run`` beginning with the weights of another one."""
+    if start is None:
+        raise UsageError(
+            f"'{run.regime.name}' has a seed {run.seed}, and the row '{run.regime.start}', where it starts, has not",
+            fix="give that row as many seeds",
+        )
+    splits = {name: value for name, value in run.hashes.items() if name != "settings"}
+    settings = _settings_hash(run.recipe, splits, start)
+    return replace(run, start=start, hashes={**splits, "settings": settings})
+
+
+def _settings_hash(recipe: Recipe, splits: Mapping[str, str], start: Run | None) -> str:
+    """Over everything that the scores of a run depend on, also what it starts from."""
+    return digest([_binding(recipe), splits, *([] if start is None else [start.hashes["settings"]])])
 
 
 def _binding(recipe: Recipe) -> dict[str, Any]:

@@ -58,6 +58,7 @@ def execute(
             resume=(folder / "recipe.yaml").is_file(),
             device=device,
             store=store,
+            init_from=folder / facts["start"] if facts.get("start") else None,
             allow_modules=allow_modules,
             progress=progress,
         )
