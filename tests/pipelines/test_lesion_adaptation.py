@@ -61,15 +61,16 @@ def folders(tmp_path):
 
 
 def test_one_tumour_patient_is_held_out(folders):
-    from tumour import make_table
+    from tumour import make_table, patients_of
 
-    last = read_cases(make_table(folders / "tumour", folders / "last", held_out=-1))
+    patients = patients_of(folders / "tumour")
+    last = read_cases(make_table(patients, folders / "last", held_out=2))
     assert [(case.name, case.split) for case in last.cases] == [
         ("pat_a", "train"),
         ("pat_b", "train"),
         ("pat_c", "test"),
     ]
-    first = read_cases(make_table(folders / "tumour", folders / "first", held_out=0))
+    first = read_cases(make_table(patients, folders / "first", held_out=0))
     assert [case.split for case in first.cases] == ["test", "train", "train"]
     assert first.cases[0].path("label") == folders / "tumour/pat_a/labels.nii.gz"
     assert first.cases[0].path("mask") == folders / "tumour/pat_a/brain_mask.nii.gz"
