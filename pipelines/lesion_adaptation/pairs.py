@@ -2,11 +2,13 @@
 
     python pipelines/lesion_adaptation/screen.py --out runs/screen
     python pipelines/lesion_adaptation/pairs.py confirm --out runs/pairs --pairs first slow_filter --seeds 1000 1001
+    python pipelines/lesion_adaptation/pairs.py study --out runs/pairs --pairs first --seeds 1000 --plan adversary.yaml
     python pipelines/lesion_adaptation/pairs.py page --out runs/pairs runs/more_pairs --screen runs/screen/screen.json
 
 ``confirm`` makes a phantom of each pair and seed at 3 mm and trains DeepMedic `small` three times on it: on the source,
 on the source without the shifted channel, on the target. A pair is accepted if all of ``LIMITS`` hold on every seed.
-What is done is skipped. ``page`` writes docs/results/lesion_adaptation/pairs.md with the map of what was screened.
+What is done is skipped. ``study`` trains the rows of a plan on the same phantoms, with runs that ``confirm`` made
+where they are the same. ``page`` writes docs/results/lesion_adaptation/pairs.md with the map of what was screened.
 """
 
 from __future__ import annotations
@@ -21,11 +23,14 @@ from typing import Any
 from medgen.benchmark import run_benchmark
 from medgen.files import write_json
 from medgen.phantom import make_adaptation_phantom
+from medgen.phantom.head.adaptation import RANDOMISED_TABLE
 from medgen.phantom.head.pairs import PAIRS
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "results" / "lesion_adaptation"
 SPACING, GROUPS = 3.0, {"source": 16, "target": 14, "test": 8, "source_test": 4, "validation": (0, 0)}
+RANDOMISED = 3
+"""Copies of each source training patient by random scanners."""
 LIMITS = {"s_on_t": (0, 25), "without_on_t": (45, 60), "t_on_t": (60, 100), "s_on_s": (60, 100)}
 """DSC in % between which a pair has to lie."""
 WORDS = {
@@ -50,19 +55,37 @@ def confirm(options: argparse.Namespace) -> None:
             what = {"pair": pair, "seed": seed, "steps": options.steps, "segments": options.segments}
             if any(what.items() <= each.items() for each in known):
                 continue
-            folder = options.out / f"{pair}_{seed}"
-            if not (folder / "phantom" / "cases.csv").is_file():
-                make_adaptation_phantom(
-                    folder / "phantom", seed=seed, pair=pair, spacing=SPACING, workers=1, overwrite=True, **GROUPS
-                )
-            study = folder / f"study_{options.steps}_{options.segments}"
-            run_benchmark(
-                HERE / "deepmedic.yaml", folder / "phantom" / "cases.csv", study, plan=HERE / "pairs.yaml", seeds=1,
-                workers=1, overrides=budget(options.steps, options.segments), device="cpu",
-            ).require_complete()  # fmt: skip
+            study = trained(options, pair, seed, HERE / "pairs.yaml", 1)
             known.append({**what, **scores_of(study / "benchmark.csv")})
             write_json(file, known)
             print(known[-1], flush=True)
+
+
+def study(options: argparse.Namespace) -> None:
+    """Train the rows of a plan; each pair and seed has a table of its own."""
+    for seed in options.seeds:
+        for pair in options.pairs:
+            done = trained(options, pair, seed, HERE / options.plan, options.trainings, options.regimes)
+            print((done / "benchmark.md").read_text())
+
+
+def trained(
+    options: argparse.Namespace, pair: str, seed: int, plan: Path, trainings: int, regimes: Sequence[str] = ()
+) -> Path:
+    """The folder of the benchmark of one phantom, with the rows of a plan; what is missing is made."""
+    folder = options.out / f"{pair}_{seed}"
+    table = folder / "phantom" / "cases.csv"
+    if not (table.is_file() and (table.parent / RANDOMISED_TABLE).is_file()):
+        make_adaptation_phantom(
+            table.parent, seed=seed, pair=pair, spacing=SPACING, workers=1, overwrite=True, randomised=RANDOMISED,
+            **GROUPS,
+        )  # fmt: skip
+    out = folder / f"study_{options.steps}_{options.segments}"
+    run_benchmark(
+        HERE / "deepmedic.yaml", table, out, plan=plan, regimes=regimes, seeds=trainings, workers=1, device="cpu",
+        overrides=[*budget(options.steps, options.segments), *options.set],
+    ).require_complete()  # fmt: skip
+    return out
 
 
 def budget(steps: int, segments: int) -> list[str]:
@@ -146,18 +169,22 @@ def _cells(scores: Mapping[str, float], factor: float = 1) -> str:
 def main() -> None:
     """Do one of the parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = {"confirm": confirm, "page": page}
+    parts = {"confirm": confirm, "study": study, "page": page}
     parser.add_argument("part", choices=tuple(parts))
     parser.add_argument("--out", type=Path, required=True, nargs="+", help="page: of every run that counts")
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--segments", type=int, default=6, help="of a step")
     parser.add_argument("--pairs", nargs="+", default=list(PAIRS), choices=list(PAIRS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1000, 1001], help="of the phantom")
+    parser.add_argument("--plan", default="adversary.yaml", help="study: a file of rows beside this one")
+    parser.add_argument("--regimes", nargs="+", default=[], help="study: some of the rows")
+    parser.add_argument("--trainings", type=int, default=1, help="study: training seeds")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="changes to deepmedic.yaml")
     parser.add_argument("--screen", type=Path, help="screen.json of screen.py")
     options = parser.parse_args()
-    if options.part == "confirm":
+    if options.part != "page":
         if len(options.out) > 1:
-            parser.error("'confirm' writes into one folder")
+            parser.error(f"'{options.part}' writes into one folder")
         (options.out,) = options.out
     parts[options.part](options)
 
