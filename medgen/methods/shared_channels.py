@@ -39,8 +39,10 @@ from medgen.sampling.batches import Adaptation, Batch, MatchedAdaptation, centre
 class Config(ViewsConfig):
     """Settings of the two networks."""
 
-    begin: Share = 0.25
-    """Share of the training until which the network with all channels waits: the first labels are of no use."""
+    begin: Share = 0.5
+    """Share of the training from which the network with all channels learns from the labels on the target."""
+    first: Literal["source", "nothing"] = "source"
+    """What that network learns before: the labels of the source, and so what the channel shows there; or nothing."""
     together: Share = 1.0
     """Share of the training from which the labels are those of the mean of both; at 1 the one without the channel
     labels alone."""
@@ -99,7 +101,7 @@ class SharedChannels(Method, Predicts, Adapts, HasFeatures):
         return {name: new_optimizer(self.config, network) for name, network in networks.items()}
 
     def updates(self, batch: Adaptation | MatchedAdaptation, progress: float) -> Iterator[Update]:
-        """A step of the network without the channel on the source; then one of the other, on what was labelled."""
+        """A step of the network without the channel on the source, and one of the other, later on what was labelled."""
         config, second = self.config, self.second
         labelled = split(batch, self.draws)[0]
         logits = second(labelled.source[:, self.views.kept])
@@ -107,6 +109,8 @@ class SharedChannels(Method, Predicts, Adapts, HasFeatures):
         if progress >= config.begin:
             image, label, mask = self._labelled(batch, len(labelled.source), together=progress >= config.together)
             yield Update("segmenter", label_losses(config, self.network(image), label, mask))
+        elif config.first == "source":
+            yield Update("segmenter", supervised(config, self.network, self.network(labelled.source), labelled.label))
 
     def predict(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Class probabilities ``(B, K, X - 2m, Y - 2m, Z - 2m)`` in [0, 1]; channel 0 is background."""

@@ -82,8 +82,9 @@ def test_the_network_that_labels_does_not_see_the_shifted_channel():
 def test_before_its_beginning_no_target_image_is_looked_at():
     found = method(begin=0.5)
     broken = batch()._replace(target=torch.full((4, 2, SIDE, SIDE, SIDE), float("nan")))
-    (update,) = found.updates(broken, 0.4)
-    assert update.optimizer == "second"
+    assert [update.optimizer for update in found.updates(broken, 0.4)] == ["second", "segmenter"]
+    assert all(torch.isfinite(loss) for update in found.updates(broken, 0.4) for loss in update.losses.values())
+    assert [update.optimizer for update in method(begin=0.5, first="nothing").updates(broken, 0.4)] == ["second"]
     assert found.target_begins == 0.5
     assert method(begin=0.5, images="source").target_begins == 1.0
 
