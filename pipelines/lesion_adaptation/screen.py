@@ -125,11 +125,16 @@ def pair_of(settings: dict[str, Any]) -> Pair:
     return Pair(disease=disease, **{key: value for key, value in settings.items() if key not in names})
 
 
+def settings_of(named: Sequence[str]) -> dict[str, Any]:
+    """Of ``KEY=JSON``, the values."""
+    values = {key: json.loads(value) for key, value in (each.split("=", 1) for each in named)}
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+
+
 def chosen(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """The settings of each pair."""
     if options.settings:
-        values = {key: json.loads(value) for key, value in (each.split("=", 1) for each in options.settings)}
-        yield {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        yield settings_of(options.settings)
         return
     yield from ({}, BASE)
     yield from (BASE | change for change in CHANGES)
