@@ -130,8 +130,9 @@ def page(options: argparse.Namespace) -> None:
     """Write the tables."""
     found = [each for out in options.out for each in json.loads((out / "pairs.json").read_text())]
     found.sort(key=lambda each: (-each["steps"], each["pair"], each["seed"]))
-    screened = json.loads(options.screen.read_text()) if options.screen else []
-    write_json(PAGE / "pairs.json", {"phantom": True, "deepmedic": found, "screen": screened})
+    committed = json.loads((PAGE / "pairs.json").read_text())
+    screened = json.loads(options.screen.read_text()) if options.screen else committed["screen"]
+    write_json(PAGE / "pairs.json", {**committed, "deepmedic": found, "screen": screened})
     remarks = PAGE / "pairs_remarks.md"
     lines = [
         "# Pairs of scanners (phantom)",
@@ -146,6 +147,8 @@ def page(options: argparse.Namespace) -> None:
         *(remarks.read_text().splitlines() if remarks.is_file() else []),
         "",
         *_map(screened),
+        "",
+        *_earlier(committed["earlier"]),
     ]  # fmt: skip
     (PAGE / "pairs.md").write_text("\n".join(lines) + "\n")
 
@@ -175,6 +178,18 @@ def _map(screened: Sequence[Mapping[str, Any]]) -> list[str]:
         "| pair | phantom seed | " + " | ".join(WORDS.values()) + " |",
         "|---" * (2 + len(WORDS)) + "|",
         *(f"| {_settings(each['settings'])} | {each['seed']} | {_cells(each, 100)} |" for each in screened),
+    ]
+
+
+def _earlier(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What was measured on a phantom that no longer exists."""
+    return [
+        "## Before 2026-11-30",
+        "",
+        "Lesions without blood near the surface then lay at the skull base even where contusions lay under the "
+        "convexity, so their place alone told one from the other. These numbers cannot be made again.",
+        "",
+        *table_of(found),
     ]
 
 
