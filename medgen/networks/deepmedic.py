@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medgen.errors import UsageError
-from medgen.networks.blocks import Dropout, NormName, PReLU, build_norm, initialise_fan_in
+from medgen.networks.blocks import Convolution, Dropout, NormName, PReLU, build_norm, initialise_fan_in
 
 PresetName = Literal["original", "res2016", "current", "wide", "small"]
 Padding = Literal["valid", "mirror"]
@@ -134,11 +134,11 @@ class DeepMedic(nn.Module):
 
         def layer(read: int, made: int, kernel: int = 3, rate: float = 0.0, *, bias: bool = False) -> nn.Sequential:
             before = [build_norm(norm, read, momentum=momentum), PReLU(read), Dropout(rate)]
-            return nn.Sequential(*before, nn.Conv3d(read, made, kernel, bias=bias))
+            return nn.Sequential(*before, Convolution(read, made, kernel, bias=bias))
 
         def pathway() -> nn.ModuleList:
             deeper = (layer(read, made) for read, made in pairwise(filters))
-            return nn.ModuleList([nn.Conv3d(inputs, filters[0], 3, bias=False), *deeper])
+            return nn.ModuleList([Convolution(inputs, filters[0], 3, bias=False), *deeper])
 
         self.pathways = nn.ModuleList(pathway() for _ in range(1 + len(shape.factors)))
         joined = filters[-1] * len(self.pathways)
@@ -253,7 +253,7 @@ def _crop(x: Tensor, start: Sequence[int], size: Sequence[int]) -> Tensor:
 
 def _add_centre(x: Tensor, earlier: Tensor) -> Tensor:
     """Add the centre of an earlier map; channels that one of the two lacks count as zero or are left out."""
-    start = [(big - small) // 2 for big, small in zip(earlier.shape[2:], x.shape[2:], strict=True)]
-    centre = _crop(earlier[:, : x.shape[1]], start, x.shape[2:])
-    missing = x.shape[1] - centre.shape[1]
-    return x + (functional.pad(centre, (0,) * 7 + (missing,)) if missing else centre)
+    lost = [(small - big) // 2 for big, small in zip(earlier.shape[4:1:-1], x.shape[4:1:-1], strict=True)]
+    pairs = [edge for edge in lost for _ in range(2)]
+    # One padding by negative widths: the gradient of each slice would be a whole map of zeros and a copy.
+    return x + functional.pad(earlier, [*pairs, 0, x.shape[1] - earlier.shape[1]])
