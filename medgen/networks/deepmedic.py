@@ -276,8 +276,15 @@ def _crop(x: Tensor, start: Sequence[int], size: Sequence[int]) -> Tensor:
 
 
 def _add_centre(x: Tensor, earlier: Tensor) -> Tensor:
-    """Add the centre of an earlier map; channels that one of the two lacks count as zero or are left out."""
-    lost = [(small - big) // 2 for big, small in zip(earlier.shape[4:1:-1], x.shape[4:1:-1], strict=True)]
-    pairs = [edge for edge in lost for _ in range(2)]
+    """Add the centre of an earlier map; channels that one of the two lacks count as zero or are left out.
+
+    Without gradients, ``x`` itself is changed.
+    """
+    start = [(big - small) // 2 for big, small in zip(earlier.shape[2:], x.shape[2:], strict=True)]
+    if not torch.is_grad_enabled():
+        shared = min(x.shape[1], earlier.shape[1])
+        x[:, :shared] += _crop(earlier[:, :shared], start, x.shape[2:])
+        return x
     # One padding by negative widths: the gradient of each slice would be a whole map of zeros and a copy.
+    pairs = [-edge for edge in reversed(start) for _ in range(2)]
     return x + functional.pad(earlier, [*pairs, 0, x.shape[1] - earlier.shape[1]])
