@@ -144,6 +144,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--against", type=Path, required=True, help="a checkout of the state before")
     parser.add_argument("--presets", nargs="+", default=list(OUTPUTS), choices=list(OUTPUTS))
+    parser.add_argument("--what", nargs="+", default=["training", "volume"], choices=["training", "volume"])
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -151,9 +152,9 @@ def main() -> None:
     print(f"{platform.processor() or platform.machine()}, one thread, single precision; torch {torch.__version__}.\n")
     print("| what | preset | before, s | after, s | convolutions, s | after / before | share before | share after |")
     print("|---|---|---|---|---|---|---|---|")
-    for training in (True, False):
+    for what in arguments.what:
         for preset in arguments.presets:
-            print(row(preset, theirs, training=training, rounds=arguments.rounds), flush=True)
+            print(row(preset, theirs, training=what == "training", rounds=arguments.rounds), flush=True)
 
 
 if __name__ == "__main__":
