@@ -99,9 +99,10 @@ class Convolution(nn.Conv3d):
             values = functional.linear(x.permute(0, 2, 3, 4, 1), self.weight.flatten(1), self.bias)
             return values.permute(0, 4, 1, 2, 3)
         plain = x.device.type == "cpu" and x.dtype == self.weight.dtype == torch.float32
-        if plain and torch.backends.mkldnn.is_available() and not torch.is_autocast_enabled("cpu"):
-            settings = self.padding, self.stride, self.dilation, self.groups
-            return torch.mkldnn_convolution(x, self.weight, self.bias, *settings)
+        present: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        if plain and present and not torch.is_autocast_enabled("cpu") and not isinstance(self.padding, str):
+            weights = self.weight, self.bias
+            return torch.mkldnn_convolution(x, *weights, self.padding, self.stride, self.dilation, self.groups)
         return super().forward(x)
 
 

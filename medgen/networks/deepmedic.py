@@ -264,7 +264,7 @@ class _Layer(nn.Sequential):
         """Normalised and rectified slab by slab, so that what lies between stays in the processor's cache."""
         result = torch.empty_like(x)
         thickness = max(1, SLAB // x[0, :, 0].numel())
-        for image, place in zip(x.split(1), result.split(1), strict=True):
+        for image, place in zip(x.split(1), result.split(1), strict=True):  # type: ignore[no-untyped-call]
             for slab, target in zip(image.split(thickness, 2), place.split(thickness, 2), strict=True):
                 target.copy_(self[1](self[0](slab)))
         return result
