@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medgen.errors import UsageError
-from medgen.networks.blocks import Dropout, NormName, PReLU, build_norm, initialise_fan_in
+from medgen.networks.blocks import Convolution, Dropout, NormName, PReLU, build_norm, initialise_fan_in
 
 PresetName = Literal["original", "res2016", "current", "wide", "small"]
 Padding = Literal["valid", "mirror"]
@@ -27,6 +27,9 @@ DEPTH = 8
 """Layers of a pathway; each valid 3^3 convolution takes one voxel off each side."""
 CONNECTED = (4, 6, 8)
 """Layers of a pathway that end in a residual connection, and that the domain discriminator reads."""
+
+SLAB = 2**17
+"""Values that are normalised and rectified at once in inference; they fit a processor's second cache."""
 
 
 class Preset(NamedTuple):
@@ -132,13 +135,13 @@ class DeepMedic(nn.Module):
         self.multiple, self.minimum, self.align = 1, 1, math.lcm(*shape.factors) if aligned else 1
         self.margin = max(DEPTH + self._extra, *(self._reach(f, aligned=aligned) for f in shape.factors))
 
-        def layer(read: int, made: int, kernel: int = 3, rate: float = 0.0, *, bias: bool = False) -> nn.Sequential:
+        def layer(read: int, made: int, kernel: int = 3, rate: float = 0.0, *, bias: bool = False) -> _Layer:
             before = [build_norm(norm, read, momentum=momentum), PReLU(read), Dropout(rate)]
-            return nn.Sequential(*before, nn.Conv3d(read, made, kernel, bias=bias))
+            return _Layer(*before, Convolution(read, made, kernel, bias=bias))
 
         def pathway() -> nn.ModuleList:
             deeper = (layer(read, made) for read, made in pairwise(filters))
-            return nn.ModuleList([nn.Conv3d(inputs, filters[0], 3, bias=False), *deeper])
+            return nn.ModuleList([Convolution(inputs, filters[0], 3, bias=False), *deeper])
 
         self.pathways = nn.ModuleList(pathway() for _ in range(1 + len(shape.factors)))
         joined = filters[-1] * len(self.pathways)
@@ -246,14 +249,42 @@ class DeepMedic(nn.Module):
         return _crop(x, [start] * 3, [side + 2 * extra for side in output])
 
 
+class _Layer(nn.Sequential):
+    """Normalisation, PReLU, dropout, and (in all layers but the ninth) a convolution."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        norm, rectifier, *rest = self
+        whole = norm.training or torch.is_grad_enabled() or isinstance(norm, nn.InstanceNorm3d)
+        x = rectifier(norm(x)) if whole or x.device.type != "cpu" else self._rectified(x)
+        for module in rest:
+            x = module(x)
+        return x
+
+    def _rectified(self, x: Tensor) -> Tensor:
+        """Normalised and rectified slab by slab, so that what lies between stays in the processor's cache."""
+        result = torch.empty_like(x)
+        thickness = max(1, SLAB // x[0, :, 0].numel())
+        for image, place in zip(x.split(1), result.split(1), strict=True):  # type: ignore[no-untyped-call]
+            for slab, target in zip(image.split(thickness, 2), place.split(thickness, 2), strict=True):
+                target.copy_(self[1](self[0](slab)))
+        return result
+
+
 def _crop(x: Tensor, start: Sequence[int], size: Sequence[int]) -> Tensor:
     a, b, c = (slice(first, first + side) for first, side in zip(start, size, strict=True))
     return x[..., a, b, c]
 
 
 def _add_centre(x: Tensor, earlier: Tensor) -> Tensor:
-    """Add the centre of an earlier map; channels that one of the two lacks count as zero or are left out."""
+    """Add the centre of an earlier map; channels that one of the two lacks count as zero or are left out.
+
+    Without gradients, ``x`` itself is changed.
+    """
     start = [(big - small) // 2 for big, small in zip(earlier.shape[2:], x.shape[2:], strict=True)]
-    centre = _crop(earlier[:, : x.shape[1]], start, x.shape[2:])
-    missing = x.shape[1] - centre.shape[1]
-    return x + (functional.pad(centre, (0,) * 7 + (missing,)) if missing else centre)
+    if not torch.is_grad_enabled():
+        shared = min(x.shape[1], earlier.shape[1])
+        x[:, :shared] += _crop(earlier[:, :shared], start, x.shape[2:])
+        return x
+    # One padding by negative widths: the gradient of each slice would be a whole map of zeros and a copy.
+    pairs = [-edge for edge in reversed(start) for _ in range(2)]
+    return x + functional.pad(earlier, [*pairs, 0, x.shape[1] - earlier.shape[1]])

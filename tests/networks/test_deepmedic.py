@@ -167,6 +167,39 @@ class TestLayers:
         for name in net.layers:
             torch.testing.assert_close(named[name], maps[name])
 
+    def test_gradients_equal_those_of_the_second_computation(self):
+        net = network("res2016", inputs=2, outputs=3).double()
+        for parameter in net.parameters():
+            if parameter.dim() == 1:
+                nn.init.normal_(parameter)
+        image = cube(net, 6, inputs=2).double()
+        parameters = dict(net.named_parameters())
+        mine, expected = (
+            torch.autograd.grad(logits.square().sum(), list(parameters.values()))
+            for logits in (net(image), second_computation(net, image)[0])
+        )
+        for name, one, other in zip(parameters, mine, expected, strict=True):
+            assert one.abs().sum() > 0, name
+            torch.testing.assert_close(one, other, msg=lambda text, name=name: f"{name}: {text}")
+
+    @pytest.mark.parametrize("norm", ["batch", "instance", "none"])
+    @pytest.mark.parametrize("batch", [1, 2])
+    def test_inference_slab_by_slab_equals_the_plain_layers(self, norm, batch, monkeypatch):
+        """Also where a map has fewer channels than the one before, and where the last slab is thinner."""
+        net = network("small", width=0.3, norm=norm)
+        for parameter in net.parameters():
+            if parameter.dim() == 1:
+                nn.init.normal_(parameter)
+        image = cube(net, 6, batch=batch)
+        expected, maps = net.features(image, net.layers)  # with gradients nothing is cut
+        assert expected.requires_grad
+        monkeypatch.setattr("medgen.networks.deepmedic.SLAB", 5000)
+        with torch.inference_mode():
+            logits, named = net.features(image, net.layers)
+        torch.testing.assert_close(logits, expected.detach(), atol=1e-4, rtol=1e-4)
+        for name in net.layers:
+            torch.testing.assert_close(named[name], maps[name].detach(), atol=1e-4, rtol=1e-4)
+
     def test_original_has_no_residuals_and_small_kernels(self):
         assert PRESETS["original"].residual is False
         shapes = [m.kernel_size[0] for m in DeepMedic(1, 2, preset="original").modules() if isinstance(m, nn.Conv3d)]
