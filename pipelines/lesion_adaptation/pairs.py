@@ -50,6 +50,10 @@ _PLACES = {
 }
 
 
+_RUN = ("pair", "seed", "steps", "segments")
+"""What tells one measurement from another; a later one of the same takes its place on the page."""
+
+
 def confirm(options: argparse.Namespace) -> None:
     """Train what is missing and write ``pairs.json``."""
     file = options.out / "pairs.json"
@@ -127,10 +131,12 @@ def accepted(runs: Sequence[Mapping[str, float]]) -> bool:
 
 
 def page(options: argparse.Namespace) -> None:
-    """Write the tables."""
-    found = [each for out in options.out for each in json.loads((out / "pairs.json").read_text())]
-    found.sort(key=lambda each: (-each["steps"], each["pair"], each["seed"]))
+    """Write the tables: what was committed before, and what is new."""
     committed = json.loads((PAGE / "pairs.json").read_text())
+    new = [each for out in options.out for each in json.loads((out / "pairs.json").read_text())]
+    by_run = {tuple(each[key] for key in _RUN): each for each in (*committed["deepmedic"], *new)}
+    found = list(by_run.values())
+    found.sort(key=lambda each: (-each["steps"], each["pair"], each["seed"]))
     screened = json.loads(options.screen.read_text()) if options.screen else committed["screen"]
     write_json(PAGE / "pairs.json", {**committed, "deepmedic": found, "screen": screened})
     remarks = PAGE / "pairs_remarks.md"
