@@ -101,16 +101,16 @@ class SharedChannels(Method, Predicts, Adapts, HasFeatures):
         return {name: new_optimizer(self.config, network) for name, network in networks.items()}
 
     def updates(self, batch: Adaptation | MatchedAdaptation, progress: float) -> Iterator[Update]:
-        """A step of the network without the channel on the source, and one of the other, later on what was labelled."""
+        """A step of the network with all channels, later on what the other one labelled; then one of that other one."""
         config, second = self.config, self.second
         labelled = split(batch, self.draws)[0]
-        logits = second(labelled.source[:, self.views.kept])
-        yield Update("second", supervised(config, second, logits, labelled.label))
         if progress >= config.begin:
             image, label, mask = self._labelled(batch, len(labelled.source), together=progress >= config.together)
             yield Update("segmenter", label_losses(config, self.network(image), label, mask))
         elif config.first == "source":
             yield Update("segmenter", supervised(config, self.network, self.network(labelled.source), labelled.label))
+        logits = second(labelled.source[:, self.views.kept])
+        yield Update("second", supervised(config, second, logits, labelled.label))
 
     def predict(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Class probabilities ``(B, K, X - 2m, Y - 2m, Z - 2m)`` in [0, 1]; channel 0 is background."""

@@ -61,13 +61,13 @@ def test_it_learns_what_the_shifted_channel_shows_on_the_target():
 def test_only_the_target_and_its_labels_reach_the_network_with_all_channels():
     found, given = method(norm="instance"), batch()
     first, second = found.updates(given, 0.5)
-    assert (first.optimizer, second.optimizer) == ("second", "segmenter")
+    assert (first.optimizer, second.optimizer) == ("segmenter", "second")
     parameters = list(found.second.parameters())
-    gradients = torch.autograd.grad(sum(second.losses.values()), parameters, allow_unused=True)
+    gradients = torch.autograd.grad(sum(first.losses.values()), parameters, allow_unused=True)
     assert all(gradient is None for gradient in gradients)
-    _, same = found.updates(given._replace(source=given.source + 5, label=1 - given.label), 0.5)
-    _, other = found.updates(given._replace(target=given.target + 5), 0.5)
-    losses = [sum(update.losses.values()) for update in (second, same, other)]
+    same, _ = found.updates(given._replace(source=given.source + 5, label=1 - given.label), 0.5)
+    other, _ = found.updates(given._replace(target=given.target + 5), 0.5)
+    losses = [sum(update.losses.values()) for update in (first, same, other)]
     assert losses[0] == losses[1] != losses[2]
 
 
@@ -82,7 +82,7 @@ def test_the_network_that_labels_does_not_see_the_shifted_channel():
 def test_before_its_beginning_no_target_image_is_looked_at():
     found = method(begin=0.5)
     broken = batch()._replace(target=torch.full((4, 2, SIDE, SIDE, SIDE), float("nan")))
-    assert [update.optimizer for update in found.updates(broken, 0.4)] == ["second", "segmenter"]
+    assert [update.optimizer for update in found.updates(broken, 0.4)] == ["segmenter", "second"]
     assert all(torch.isfinite(loss) for update in found.updates(broken, 0.4) for loss in update.losses.values())
     assert [update.optimizer for update in method(begin=0.5, first="nothing").updates(broken, 0.4)] == ["second"]
     assert found.target_begins == 0.5
