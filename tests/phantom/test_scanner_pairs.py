@@ -67,6 +67,20 @@ def test_half_of_the_contusions_lie_far_from_the_skull_base(findings):
     assert high[0.0] < 0.45 < high[0.5] < 0.9 < high[1.0]
 
 
+def test_lesions_without_blood_near_the_surface_lie_where_contusions_lie(findings):
+    usual = findings(Disease())
+    assert [each.distractors for each in findings(Disease(convex=0.0, shallow=0.5))] == [
+        each.distractors for each in usual
+    ]
+    heights = {
+        share: np.array([each.shape.center[2] for found in findings(Disease(convex=share, shallow=1.0))
+                         for each in found.distractors])
+        for share in (0.0, 1.0)
+    }  # fmt: skip
+    assert np.mean(heights[0.0] > 10) < 0.45
+    assert np.mean(heights[1.0] > 10) > 0.95
+
+
 def test_scanner_and_tissues_of_a_pair():
     source, target = (make_scanner(name, Stream(SEED, SCANNER, place)) for place, name in enumerate(DOMAINS))
     pair = Pair(high_pass=60, echo=30, oedema=150, alike=True)
@@ -88,7 +102,7 @@ def test_scanner_and_tissues_of_a_pair():
     "wrong",
     [
         {"oedema": 0}, {"high_pass": float("nan")}, {"echo": 500}, {"disease": Disease(blood=-1)},
-        {"disease": Disease(convex=2)}, {"disease": Disease(distractors=(3, 1))},
+        {"disease": Disease(convex=2)}, {"disease": Disease(shallow=-0.1)}, {"disease": Disease(distractors=(3, 1))},
         {"disease": Disease(distractors=(-1, 1))},
     ],
 )  # fmt: skip

@@ -67,11 +67,14 @@ class Disease:
             others are mostly frontal and temporal. The same holds for the distractors near the surface: else the place
             alone would tell one from the other.
         blood: factor, 0 to 2, on the share of blood in a contusion, which is at most all of its core.
+        shallow: share of the distractors, 0 to 1, near the surface, where contusions lie; the others are in deep white
+            matter, where their place alone tells what they are.
     """
 
     distractors: tuple[int, int] = (6, 10)
     convex: float = 0.0
     blood: float = 1.0
+    shallow: float = 0.5
 
 
 USUAL = Disease()
@@ -102,7 +105,7 @@ def draw_findings(template: Template, mapping: SubjectMap, stream: Stream, disea
     generator = stream.generator("distractors")
     distractors = []
     for _ in range(generator.integers(disease.distractors[0], disease.distractors[1] + 1)):
-        weights = surface() if generator.random() < 0.5 else places.white
+        weights = surface() if generator.random() < disease.shallow else places.white
         distractors.append(_lesion(generator, places, weights, (4.0, 10.0), taken))
     veins = _veins(stream.generator("veins"), places, distractors)
     generator = stream.generator("microbleeds")

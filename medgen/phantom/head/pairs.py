@@ -46,6 +46,7 @@ class Pair:
         for name, value, low, high in (
             ("oedema", self.oedema, 50, 400), ("high_pass", self.high_pass, *HIGH_PASS_MM),
             ("echo", self.echo, *ECHO_MS), ("blood", disease.blood, 0, 2), ("convex", disease.convex, 0, 1),
+            ("shallow", disease.shallow, 0, 1),
             ("distractors", least, 0, most), ("distractors", most, least, 20),
         ):  # fmt: skip
             if not low <= value <= high:
