@@ -89,13 +89,13 @@ class Convolution(nn.Conv3d):
     """``nn.Conv3d``, by the fastest code that torch has for it on a processor.
 
     torch itself takes its slow code (up to ten times the time, and channels first in memory) for one small image
-    (channels x X x Y below 20,481) and, on one thread, for a 1^3 kernel, which is a matrix product. Strides, padding
-    and groups of a 1^3 kernel are not for this class.
+    (channels x X x Y below 20,481) and, on one thread, for a 1^3 kernel, which is a matrix product.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve."""
-        if x.device.type == "cpu" and self.kernel_size == (1, 1, 1):
+        one = self.kernel_size == self.stride == (1, 1, 1) and self.groups == 1 and self.padding in ((0, 0, 0), "valid")
+        if x.device.type == "cpu" and one:
             values = functional.linear(x.permute(0, 2, 3, 4, 1), self.weight.flatten(1), self.bias)
             return values.permute(0, 4, 1, 2, 3)
         plain = x.device.type == "cpu" and x.dtype == self.weight.dtype == torch.float32

@@ -44,6 +44,8 @@ def main() -> None:
     if len(patients) < 2:
         raise SystemExit(f"{data} has {len(patients)} patients to use; at least two are needed")
     chosen = options.held_out or range(len(patients))
+    if wrong := [n for n in chosen if not 0 <= n < len(patients)]:
+        raise SystemExit(f"--held-out {wrong[0]}: the {len(patients)} patients are numbered from 0")
     threads = max(1, torch.get_num_threads() // options.workers)
     with ProcessPoolExecutor(options.workers, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
         jobs = [pool.submit(fold, patients, n, out, options.seeds, options.set) for n in chosen]
@@ -75,7 +77,8 @@ def fold(
     """Train on all patients but one, and score that one; the fold has a folder of its own with a report."""
     folder = out / f"without_{patients[held_out].name}"
     done = folder / "fold.json"
-    if done.is_file() and (known := json.loads(done.read_text()))["asked"] == [list(seeds), list(changes)]:
+    asked = [[patient.name for patient in patients], RECIPE.read_text(), list(seeds), list(changes)]
+    if done.is_file() and (known := json.loads(done.read_text()))["asked"] == asked:
         return dict(known["found"])
     began = time.monotonic()
     table = make_table(patients, folder, held_out=held_out)
@@ -90,7 +93,7 @@ def fold(
     found = {key: case[key] for key in ("case", "dice", "hd95", "recall", "precision")}
     found["minutes"] = (time.monotonic() - began) / 60
     write_report(folder)
-    write_json(done, {"asked": [list(seeds), list(changes)], "found": found})
+    write_json(done, {"asked": asked, "found": found})
     return found
 
 
