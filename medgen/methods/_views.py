@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from pydantic import NonNegativeInt
 from torch import Tensor
+from torch.optim import Optimizer
 
 from medgen.errors import UsageError
-from medgen.methods._segmentation import Network, SegmentationConfig, new_network, probabilities
+from medgen.methods._segmentation import Network, SegmentationConfig, new_network, new_optimizer, probabilities
 from medgen.methods.base import Shape
 
 
@@ -35,11 +36,17 @@ class Views:
                 f"one view lacks the channels {', '.join(map(str, hidden))} of {shape.inputs}",
                 fix=f"name some, not all, of 0 to {shape.inputs - 1} in config.hidden",
             )
+        self.config = config
         self.network, self.second = network, new_network(config, Shape(len(self.kept), shape.outputs))
 
     def of(self, image: Tensor) -> tuple[tuple[str, Network, Tensor], ...]:
         """Of both views: name of the optimiser, network, and the channels of ``image`` (B, C, X, Y, Z) that it sees."""
         return ("segmenter", self.network, image), ("second", self.second, image[:, self.kept])
+
+    def optimizers(self) -> dict[str, Optimizer]:
+        """One for each network."""
+        networks = {"segmenter": self.network, "second": self.second}
+        return {name: new_optimizer(self.config, network) for name, network in networks.items()}
 
     def probabilities(self, image: Tensor) -> Tensor:
         """Class probabilities ``(B, K, X - 2m, Y - 2m, Z - 2m)`` in [0, 1] as far as both networks agree on them."""

@@ -24,7 +24,6 @@ from medgen.methods._domains import Share, ramp, require_order
 from medgen.methods._segmentation import (
     feature_maps,
     new_network,
-    new_optimizer,
     pseudo_label_loss,
     supervised,
     window_of,
@@ -85,8 +84,7 @@ class CoTraining(Method, Predicts, Adapts, HasFeatures):
 
     def optimizers(self) -> dict[str, Optimizer]:
         """One for each network."""
-        networks = {"segmenter": self.network, "second": self.second}
-        return {name: new_optimizer(self.config, network) for name, network in networks.items()}
+        return self.views.optimizers()
 
     def updates(self, batch: Adaptation, progress: float) -> Iterator[Update]:
         """One step of each network; both learn the labels that they agreed on before either stepped."""

@@ -25,7 +25,6 @@ from medgen.methods._segmentation import (
     feature_maps,
     label_losses,
     new_network,
-    new_optimizer,
     probabilities,
     supervised,
     window_of,
@@ -97,8 +96,7 @@ class SharedChannels(Method, Predicts, Adapts, HasFeatures):
 
     def optimizers(self) -> dict[str, Optimizer]:
         """One for each network."""
-        networks = {"segmenter": self.network, "second": self.second}
-        return {name: new_optimizer(self.config, network) for name, network in networks.items()}
+        return self.views.optimizers()
 
     def updates(self, batch: Adaptation | MatchedAdaptation, progress: float) -> Iterator[Update]:
         """A step of the network with all channels, later on what the other one labelled; then one of that other one."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from medgen.methods._segmentation import feature_maps, new_network, new_optimizer, supervised, window_of
+from medgen.methods._segmentation import feature_maps, new_network, supervised, window_of
 from medgen.methods._views import Views, ViewsConfig
 from medgen.methods.base import HasFeatures, Method, Predicts, Shape, Update, Window
 from medgen.sampling.batches import Labelled
@@ -46,8 +46,7 @@ class ViewAgreement(Method, Predicts, HasFeatures):
 
     def optimizers(self) -> dict[str, Optimizer]:
         """One for each network."""
-        networks = {"segmenter": self.network, "second": self.second}
-        return {name: new_optimizer(self.config, network) for name, network in networks.items()}
+        return self.views.optimizers()
 
     def updates(self, batch: Labelled, progress: float) -> Iterator[Update]:
         """One step of each network."""
