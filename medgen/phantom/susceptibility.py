@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import fft
 
 from medgen.types import Floats
@@ -65,14 +66,36 @@ def dephasing(shift: Floats, spacing: float, echo: float, voxel: tuple[float, fl
     return left
 
 
-def phase_mask(shift: Floats, spacing: float, echo: float, cutoff: float, power: int = 4) -> Floats:
-    """Phase mask of susceptibility-weighted imaging: high-passed phase, applied ``power`` times (Haacke 2004).
-
-    The high-pass is homodyne: the image is divided by its low-pass, a Gaussian in k-space that is 1/e at one turn in
-    ``cutoff`` mm. What varies over longer distances leaves the phase, at any size of the voxel.
+def shimmed(shift: Floats, spacing: float, inside: NDArray[np.bool_]) -> Floats:
+    """The shift of the field less what the shim coils take away: its solid harmonics of order 0 to 2.
 
     Args:
         shift: (X, Y, Z) ppm.
+        spacing: mm.
+        inside: (X, Y, Z) voxels over which the scanner shims by least squares.
+
+    Returns:
+        (X, Y, Z) ppm.
+    """
+    x, y, z = spacing / 100 * (np.indices(shift.shape) - np.argwhere(inside).mean(0).reshape(3, 1, 1, 1))
+    terms = np.stack([np.ones_like(x), x, y, z, x * y, y * z, z * x, x**2 - y**2, 2 * z**2 - x**2 - y**2])
+    currents = np.linalg.lstsq(terms[:, inside].T, shift[inside], rcond=None)[0]
+    left: Floats = shift - np.tensordot(currents, terms, 1)
+    return left
+
+
+def phase_mask(
+    shift: Floats, magnitude: Floats, spacing: float, echo: float, cutoff: float, power: int = 4
+) -> Floats:
+    """Phase mask of susceptibility-weighted imaging: high-passed phase, applied ``power`` times (Haacke 2004).
+
+    The high-pass is homodyne: the image is divided by its low-pass, a Gaussian in k-space that is 1/e at one turn in
+    ``cutoff`` mm. What varies over longer distances leaves the phase, at any size of the voxel. Air gives no signal,
+    so the low-pass does not see its phase.
+
+    Args:
+        shift: (X, Y, Z) ppm.
+        magnitude: (X, Y, Z) >= 0, of the image whose phase it is.
         spacing: mm.
         echo: echo time in ms.
         cutoff: of the high-pass in mm.
@@ -81,7 +104,7 @@ def phase_mask(shift: Floats, spacing: float, echo: float, cutoff: float, power:
     Returns:
         Factor in [0, 1], (X, Y, Z), small where the phase leads (veins, blood, air).
     """
-    signal = np.exp(2j * np.pi * GYROMAGNETIC * FIELD * echo * 1e-3 * shift)
+    signal = magnitude * np.exp(2j * np.pi * GYROMAGNETIC * FIELD * echo * 1e-3 * shift)
     spectrum = fft.fftn(signal)
     for axis, size in enumerate(shift.shape):
         window = np.exp(-((fft.fftfreq(size, spacing) * cutoff) ** 2))

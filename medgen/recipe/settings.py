@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from medgen.config import Config, build
 from medgen.errors import UsageError
@@ -21,6 +21,11 @@ from medgen.sampling.patches import PatchConfig
 _Steps = Annotated[int, Field(ge=1, le=10**9)]
 _LARGEST_BATCH = 2**32
 """Voxels of one micro-batch: 16 GiB for a single channel, before any network."""
+
+
+def _as_text(value: object) -> object:
+    """A bare 32 in YAML is a number."""
+    return str(value) if type(value) is int else value
 
 
 class LearningRate(Config):
@@ -92,7 +97,7 @@ class Schedule(Config):
     patches, the step equals that of the whole batch; a mean over masks weighs each micro-batch, and each process,
     alike, however many voxels its masks have. With several networks, none steps before all micro-batches are done, so
     the loss of each is computed with the others as they were before the step."""
-    precision: Literal["32", "bf16", "auto"] = "32"
+    precision: Annotated[Literal["32", "bf16", "auto"], BeforeValidator(_as_text)] = "32"
     """``bf16``: mixed precision, the weights stay in 32 bits. ``auto``: bf16 where the device computes in it; what is
     chosen when a run begins stands in its recipe.yaml, and a resumed run keeps it on every machine."""
     learning_rate: LearningRate = LearningRate()

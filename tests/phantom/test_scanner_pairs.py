@@ -19,7 +19,7 @@ from medgen.phantom.head.pairs import PAIRS, SHIFTED, Pair
 from medgen.phantom.head.sequences import PROTOCOLS
 from medgen.phantom.head.tissues import INDEX, subject_tissues
 from medgen.phantom.randomness import SCANNER, SUBJECT, Stream
-from medgen.phantom.susceptibility import GYROMAGNETIC, phase_mask
+from medgen.phantom.susceptibility import GYROMAGNETIC, phase_mask, shimmed
 
 SEED = 5
 
@@ -120,10 +120,32 @@ def test_the_phase_filter_keeps_what_varies_over_less_than_its_cutoff(spacing):
     kept = {}
     for wave in (24, 96):
         shift = np.broadcast_to((0.02 / turn * np.sin(2 * np.pi * x / wave))[:, None, None], (size, 4, 4))
-        mask = phase_mask(np.array(shift), spacing, echo, 60.0, power=1)
+        mask = phase_mask(np.array(shift), np.ones(shift.shape), spacing, echo, 60.0, power=1)
         kept[wave] = (1 - mask.min()) / (2 * 0.02)
     for wave, share in kept.items():
         assert share == pytest.approx(1 - np.exp(-((60 / wave) ** 2)), abs=0.02)
+
+
+def test_the_phase_of_what_gives_no_signal_does_not_reach_the_tissue():
+    random = np.random.default_rng(0)
+    tissue = np.zeros((32, 32, 8), dtype=bool)
+    tissue[8:24, 8:24] = True
+    shift = np.where(tissue, 0.01 * random.standard_normal(tissue.shape), 0)
+    wild = np.where(tissue, shift, 9.4 * random.standard_normal(tissue.shape))
+    masks = [phase_mask(each, tissue.astype(float), 3.0, 20.0, 30.0)[tissue] for each in (shift, wild)]
+    assert masks[0] == pytest.approx(masks[1])
+    assert masks[0].min() < 0.9  # the phase of the tissue does
+
+
+def test_the_shim_takes_the_low_orders_away_and_leaves_the_rest():
+    x, y, z = 3.0 * np.indices((20, 22, 18)) - 30
+    inside = x**2 + y**2 + (z - 5) ** 2 < 25**2
+    low = 0.3 + 0.01 * x - 0.02 * z + 1e-4 * (x * y + y * z) - 2e-4 * (x**2 - y**2) + 1e-4 * (2 * z**2 - x**2 - y**2)
+    assert abs(shimmed(low, 3.0, inside)).max() < 1e-9
+    third = 1e-5 * (x**3 - 3 * x * y**2)
+    left = shimmed(low + third, 3.0, inside)
+    assert np.std(left[inside]) == pytest.approx(np.std(third[inside]), rel=0.4)
+    assert np.std(left[inside]) < np.std((low + third)[inside])
 
 
 def test_a_pair_by_name_and_by_value(tmp_path):

@@ -101,3 +101,9 @@ def test_a_document_that_would_grow_or_sink_is_refused_at_once(text: str, said: 
 
 def test_parts_that_are_named_once_and_used_twice_are_plain_yaml() -> None:
     assert read_yaml("a: &size [32, 32, 32]\nb: *size") == {"a": [32, 32, 32], "b": [32, 32, 32]}
+
+
+def test_the_precision_may_be_a_bare_number():
+    assert load_recipe(RECIPE, ["schedule.precision=32"]).schedule.precision == "32"
+    with pytest.raises(UsageError, match="'schedule.precision' is '16'"):
+        load_recipe(RECIPE, ["schedule.precision=16"])

@@ -13,10 +13,11 @@ from medgen.phantom.artefacts import integers, non_uniformity, rician
 from medgen.phantom.deformation import misalignment
 from medgen.phantom.grid import Grid
 from medgen.phantom.head.anatomy import Anatomy
+from medgen.phantom.head.pathology import brain_mask
 from medgen.phantom.head.sequences import PROTOCOLS, Protocol
 from medgen.phantom.head.tissues import INDEX, NAMES, SILENT, TissueTable, nominal_tissues
 from medgen.phantom.randomness import Stream, smooth_field
-from medgen.phantom.susceptibility import dephasing, field_shift, phase_mask
+from medgen.phantom.susceptibility import dephasing, field_shift, phase_mask, shimmed
 from medgen.types import Floats
 
 LOWEST_HU = -1024  # what scanners store at least
@@ -94,7 +95,7 @@ def scan_mr(
     result = {}
     for (name, protocol), image in zip(protocols.items(), images, strict=True):
         if protocol.susceptible and shift is not None:
-            image = image * _susceptible(protocol, shift, anatomy.grid)
+            image = _susceptible(protocol, image, shift, anatomy.grid)
         image = _blur(image, protocol.voxel, anatomy.grid.spacing)
         own = smooth_field(stream.generator(f"bias {name}"), anatomy.grid, 90.0)[0]
         image *= non_uniformity(common + 0.5 * own, anatomy.head, scanner.bias)
@@ -152,7 +153,8 @@ def _mix(anatomy: Anatomy, values: Floats) -> Floats:
 def _field(anatomy: Anatomy, tissues: TissueTable) -> Floats:
     """Shift of the field in ppm as the tissue that gives signal feels it.
 
-    At a surface the field jumps within a voxel, but the spins are all on one side: air and bone do not count.
+    At a surface the field jumps within a voxel, but the spins are all on one side: air and bone do not count. The
+    scanner has shimmed the brain.
     """
     spacing = anatomy.grid.spacing
     shift = field_shift(_mix(anatomy, tissues.susceptibility), spacing)
@@ -161,15 +163,15 @@ def _field(anatomy: Anatomy, tissues: TissueTable) -> Floats:
     width = 1.6 / spacing
     smooth: Floats = ndimage.gaussian_filter(shift * weight, width, truncate=2.5)
     smooth /= ndimage.gaussian_filter(weight, width, truncate=2.5)
-    return smooth
+    return shimmed(smooth, spacing, brain_mask(anatomy))
 
 
-def _susceptible(protocol: Protocol, shift: Floats, grid: Grid) -> Floats:
+def _susceptible(protocol: Protocol, image: Floats, shift: Floats, grid: Grid) -> Floats:
     echo = protocol.sequence.echo
-    factor = dephasing(shift, grid.spacing, echo, protocol.voxel)
+    image = image * dephasing(shift, grid.spacing, echo, protocol.voxel)
     if protocol.susceptible == "phase":
-        factor = factor * phase_mask(shift, grid.spacing, echo, protocol.high_pass)
-    return factor
+        image = image * phase_mask(shift, image, grid.spacing, echo, protocol.high_pass)
+    return image
 
 
 def _blur(image: Floats, voxel: tuple[float, ...], spacing: float) -> Floats:
