@@ -84,9 +84,7 @@ def shimmed(shift: Floats, spacing: float, inside: NDArray[np.bool_]) -> Floats:
     return left
 
 
-def phase_mask(
-    shift: Floats, magnitude: Floats, spacing: float, echo: float, cutoff: float, power: int = 4
-) -> Floats:
+def phase_mask(shift: Floats, magnitude: Floats, spacing: float, echo: float, cutoff: float, power: int = 4) -> Floats:
     """Phase mask of susceptibility-weighted imaging: high-passed phase, applied ``power`` times (Haacke 2004).
 
     The high-pass is homodyne: the image is divided by its low-pass, a Gaussian in k-space that is 1/e at one turn in

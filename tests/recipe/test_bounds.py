@@ -105,5 +105,5 @@ def test_parts_that_are_named_once_and_used_twice_are_plain_yaml() -> None:
 
 def test_the_precision_may_be_a_bare_number():
     assert load_recipe(RECIPE, ["schedule.precision=32"]).schedule.precision == "32"
-    with pytest.raises(UsageError, match="'schedule.precision' is '16'"):
+    with pytest.raises(UsageError, match=r"'schedule\.precision' is '16'"):
         load_recipe(RECIPE, ["schedule.precision=16"])
