@@ -66,7 +66,8 @@ class Disease:
         convex: share of the contusions, 0 to 1, that lie under the convexity, far from the air of the skull base; the
             others are mostly frontal and temporal. The same holds for the distractors near the surface: else the place
             alone would tell one from the other.
-        blood: factor, 0 to 2, on the share of blood in a contusion, which is at most all of its core.
+        blood: factor, 0 to 2, on the share of blood in a contusion, which is at most all of its core, and on that of
+            scar in a distractor: else a spin echo, which sees both alike, would tell them by how much there is.
         shallow: share of the distractors, 0 to 1, near the surface, where contusions lie; the others are in deep white
             matter, where their place alone tells what they are.
     """
@@ -100,8 +101,10 @@ def draw_findings(template: Template, mapping: SubjectMap, stream: Stream, disea
     def surface() -> Floats:
         return places.convex if where.random() < disease.convex else places.superficial
 
+    def filled(lesion: Lesion) -> Lesion:
+        return replace(lesion, amount=min(1.0, disease.blood * lesion.amount))
+
     contusions = [_lesion(generator, places, surface(), (5.0, 11.0), taken) for _ in range(generator.integers(3, 6))]
-    contusions = [replace(lesion, amount=min(1.0, disease.blood * lesion.amount)) for lesion in contusions]
     generator = stream.generator("distractors")
     distractors = []
     for _ in range(generator.integers(disease.distractors[0], disease.distractors[1] + 1)):
@@ -110,7 +113,7 @@ def draw_findings(template: Template, mapping: SubjectMap, stream: Stream, disea
     veins = _veins(stream.generator("veins"), places, distractors)
     generator = stream.generator("microbleeds")
     bleeds = [_bleed(generator, places.draw(generator, places.brain)) for _ in range(generator.integers(3, 9))]
-    return Findings(tuple(contusions), tuple(distractors), veins, tuple(bleeds))
+    return Findings(tuple(map(filled, contusions)), tuple(map(filled, distractors)), veins, tuple(bleeds))
 
 
 class _Places:
