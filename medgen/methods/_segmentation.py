@@ -123,17 +123,18 @@ def new_optimizer(config: SegmentationConfig, module: nn.Module, learning_rate: 
     return NesterovRMSprop(module.parameters(), rate, momentum=config.momentum)
 
 
-def window_of(config: SegmentationConfig, network: Network, minimum: int = 0) -> Window:
+def window_of(config: SegmentationConfig, network: Network, minimum: int = 0, reach: int = 0) -> Window:
     """The context and sub-sampling of DeepMedic's pathways, or the levels of the U-Net.
 
     Args:
         config: says how thick the slices are; where they are, a patch may have one slice.
         network: of these settings.
         minimum: voxels of the smallest side that something else asks for, such as a discriminator.
+        reach: voxels on each side that the method loses after the network.
     """
-    least = max(network.multiple, 2 * network.margin + network.align, network.minimum, minimum)
+    least = max(network.multiple, 2 * (network.margin + reach) + network.align, network.minimum, minimum)
     smallest = least if config.slices == "thin" else (least, least, 1)
-    return Window(network.margin, network.multiple, network.align, smallest)
+    return Window(network.margin + reach, network.multiple, network.align, smallest)
 
 
 def supervised(config: SegmentationConfig, network: nn.Module, logits: Tensor, label: Tensor) -> dict[str, Tensor]:

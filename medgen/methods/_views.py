@@ -18,6 +18,20 @@ class ViewsConfig(SegmentationConfig):
     hidden: tuple[NonNegativeInt, ...] = ()
     """Numbers of the input channels that the second view lacks; by default the last one."""
 
+    def hidden_of(self, inputs: int) -> list[int]:
+        """Numbers of the channels, of ``inputs``, that the second view lacks.
+
+        Raises:
+            UsageError: there is no such channel, or no other one.
+        """
+        hidden = sorted(set(self.hidden or (inputs - 1,)))
+        if max(hidden) >= inputs or len(hidden) == inputs:
+            raise UsageError(
+                f"one view lacks the channels {', '.join(map(str, hidden))} of {inputs}",
+                fix=f"name some, not all, of 0 to {inputs - 1} in config.hidden",
+            )
+        return hidden
+
 
 class Views:
     """Two networks, the second of which sees fewer channels; the method registers both under their own names.
@@ -25,17 +39,12 @@ class Views:
     Args:
         config: which channels are hidden from the second network.
         shape: of the method.
-        network: the first, which sees all channels.
+        network: the first; what it sees is the method's affair, all channels in :meth:`of`.
     """
 
     def __init__(self, config: ViewsConfig, shape: Shape, network: Network) -> None:
-        hidden = config.hidden or (shape.inputs - 1,)
+        hidden = config.hidden_of(shape.inputs)
         self.kept = [number for number in range(shape.inputs) if number not in hidden]
-        if max(hidden) >= shape.inputs or not self.kept:
-            raise UsageError(
-                f"one view lacks the channels {', '.join(map(str, hidden))} of {shape.inputs}",
-                fix=f"name some, not all, of 0 to {shape.inputs - 1} in config.hidden",
-            )
         self.config = config
         self.network, self.second = network, new_network(config, Shape(len(self.kept), shape.outputs))
 
