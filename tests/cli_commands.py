@@ -45,7 +45,7 @@ COMMANDS = {
     "reader-study make": "REAL SYNTHETIC --output -o --task --count --repeats --seed --role --split --window",
     "reader-study serve": "STUDY --port --open",
     "reader-study score": "STUDY --output -o --answers",
-    "benchmark": "RECIPE --cases --out --regimes --plan --seeds --folds --workers --set --shifted --table-only",
+    "benchmark": "RECIPE --cases --out --regimes --plan --seeds --folds --workers --set --shifted --table-only --reuse",
     "report": "FOLDER --output -o",
     "models": "--json",
 }

@@ -12,6 +12,7 @@ from typing import Any
 import medgen
 from medgen.benchmark.regimes import REFERENCES, REGIMES, Plan, Regime, choose_regimes, load_plan
 from medgen.benchmark.rendering import require_own_results, write_results
+from medgen.benchmark.reuse import reuse_trainings
 from medgen.benchmark.running import Failure, Outcome, run_all
 from medgen.benchmark.runs import Run, plan_runs, read_facts, titles_of
 from medgen.benchmark.splits import Fold, make_folds
@@ -101,6 +102,7 @@ def run_benchmark(
     device: str = "auto",
     allow_modules: Sequence[str] = (),
     table_only: bool = False,
+    reuse: Sequence[str | Path] = (),
     progress: Progress | None = None,
 ) -> Benchmark:
     """Train, predict and score every regime with every seed, and compare the regimes; finished runs are skipped.
@@ -122,6 +124,8 @@ def run_benchmark(
         device: as for :func:`medgen.train`.
         allow_modules: modules outside medgen that may be named as methods.
         table_only: train nothing, and make the table of the finished runs.
+        reuse: folders of other benchmarks; a run with the recipe and the training cases of one of theirs takes its
+            model, and only predicts and scores.
         progress: called with (runs done, number of runs, what is running).
 
     Returns:
@@ -150,6 +154,7 @@ def run_benchmark(
     if table_only:  # safe while another process does the runs, because files are written atomically
         return study.write(Outcome())
     with folder_lock(out):
+        reuse_trainings(runs, [Path(other) for other in reuse])
         outcome = run_all(
             runs,
             out,

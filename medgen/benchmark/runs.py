@@ -86,6 +86,13 @@ class Run:
             return False
         return _settings_hash(before, facts["splits"], self.start) == self.hashes["settings"]
 
+    def trained_as(self, facts: Mapping[str, Any]) -> bool:
+        """Whether a run of another benchmark, by its record, has the training of this one; the tests may differ."""
+        if not facts or facts.get("start") or self.start is not None:
+            return False
+        alike = all(facts["splits"].get(part) == self.hashes[part] for part in ("train", "val"))
+        return alike and _binding(load_recipe(facts["recipe"])) == _binding(self.recipe)
+
     def write(self) -> None:
         """Write the case tables of the run and the record of its settings."""
         write_cases(self.training, self.folder / TRAINING_TABLE)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from medgen.cli.parameters import AllowModule, Overrides
 
@@ -23,6 +26,7 @@ def benchmark(
     max_minutes: float | None = None,
     device: str = "auto",
     table_only: bool = False,
+    reuse: Annotated[tuple[Path, ...], Parameter(name="--reuse", metavar="BENCHMARK")] = (),
     allow_module: AllowModule = (),
 ) -> None:
     """Compare training regimes for domain adaptation by their Dice (DSC).
@@ -72,6 +76,7 @@ def benchmark(
         max_minutes: save and stop after this time, with exit code 75.
         device: 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.
         table_only: train nothing; write the table of the finished runs.
+        reuse: another benchmark; what it trained with the same recipe and cases is not trained again; repeatable.
         allow_module: allow a method from this Python module outside medgen; repeatable.
     """
     from medgen.benchmark import run_benchmark
@@ -95,6 +100,7 @@ def benchmark(
             device=device,
             allow_modules=allow_module,
             table_only=table_only,
+            reuse=reuse,
             progress=progress,
         )
     if found.rows:

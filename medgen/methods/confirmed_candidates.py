@@ -7,7 +7,7 @@ ones, at the candidates and nowhere else: what an artefact looks like elsewhere 
 far as the first network says so, and as far as the second one does on average over the candidate around that voxel.
 
 Images of the target say how sure the second network is on the new scanner: its mean evidence at candidates is moved to
-what it is on the source, as the share of true ones should be the same. Nothing else of the target is used, and no label.
+what it is on the source, as the share of true ones should be the same. Nothing else of the target is used.
 
 The rule is medgen's. Detectors of lesions have long had a second stage that tells true candidates from false ones; that
 two views of one image should err independently is the idea of co-training (Blum & Mitchell 1998).

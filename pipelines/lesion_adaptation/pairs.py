@@ -7,8 +7,9 @@
 
 ``confirm`` makes a phantom of each pair and seed at 3 mm and trains DeepMedic `small` three times on it: on the source,
 on the source without the shifted channel, on the target. A pair is accepted if all of ``LIMITS`` hold on every seed.
-What is done is skipped. ``study`` trains the rows of a plan on the same phantoms, with runs that ``confirm`` made
-where they are the same. ``page`` writes docs/results/lesion_adaptation/pairs.md with the map of what was screened.
+What is done is skipped, and pairs with the same source train on it once. ``study`` trains the rows of a plan on the
+same phantoms, with runs that ``confirm`` made where they are the same. ``page`` writes
+docs/results/lesion_adaptation/pairs.md with the map of what was screened.
 """
 
 from __future__ import annotations
@@ -107,6 +108,7 @@ def trained(
     run_benchmark(
         HERE / "deepmedic.yaml", table, out, plan=plan, regimes=regimes, seeds=trainings, workers=1, device="cpu",
         overrides=[*budget(options.steps, options.segments), *options.set],
+        reuse=sorted(each for each in options.out.glob(f"*/{out.name}") if each != out),
     ).require_complete()  # fmt: skip
     return out
 

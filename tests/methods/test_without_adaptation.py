@@ -24,7 +24,8 @@ NETWORKS = {
     "instance": {"network": "unet", "width": 0.25, "norm": "instance"},
     "batch": {"network": "unet", "width": 0.25, "norm": "batch"},
 }
-ADAPTING = [name for name in method_names() if resolve(name).adapts()]
+ADAPTING = [name for name in method_names() if resolve(name).adapts() and name != "confirmed_candidates"]
+"""All but the one whose networks never see all channels."""
 
 
 def trained(name: str, network: str) -> Method:

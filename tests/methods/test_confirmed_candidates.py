@@ -1,0 +1,143 @@
+"""One network proposes by the shared channels, the other one confirms by the shifted channel."""
+
+import pytest
+import torch
+
+from medgen.errors import UsageError
+from medgen.methods.base import Shape
+from medgen.methods.catalogue import create
+from medgen.methods.confirmed_candidates import REACH, averaged
+from medgen.recipe.settings import Schedule
+from medgen.sampling.batches import MatchedAdaptation
+from medgen.training.engine import Engine
+from medgen.training.loop import train
+
+SIDE, SMALL = 16, {"network": "unet", "width": 0.25, "norm": "batch", "learning_rate": 3e-3}
+
+
+def method(**changes):
+    torch.manual_seed(0)
+    return create("confirmed_candidates", {**SMALL, **changes}, Shape(2, 2))
+
+
+def balls(size, generator):
+    places = 3 + torch.rand(size, 3, generator=generator) * 9
+    grid = torch.stack(torch.meshgrid(*[torch.arange(SIDE, dtype=torch.float32)] * 3, indexing="ij"))
+    return ((grid - places[..., None, None, None]).square().sum(1) < 9)[:, None].float()
+
+
+def images(size, generator, artefact):
+    """Bright in channel 0: the lesion, and what looks like it. Dark in channel 1: the lesion, and artefacts elsewhere."""
+    lesion, other = balls(size, generator), balls(size, generator)
+    other = other * (1 - lesion)
+    noise = 0.2 * torch.randn(size, 2, SIDE, SIDE, SIDE, generator=generator)
+    dark = artefact * balls(size, generator) * (1 - other)
+    return torch.cat([torch.maximum(lesion, other), -2 * torch.maximum(lesion, dark)], 1) + noise, lesion, other
+
+
+def batch(seed=0, size=4):
+    generator = torch.Generator().manual_seed(seed)
+    source, lesion, _ = images(size, generator, 0)
+    ones = torch.ones(size, 1, SIDE, SIDE, SIDE)
+    target, matched = images(size, generator, 1)[0], images(size, generator, 0)[0]
+    return MatchedAdaptation(source, lesion.long(), ones, target, ones, matched, ones)
+
+
+def fitted(steps=100, **changes):
+    found = method(**changes)
+    batches = [batch(seed) for seed in range(steps)]
+    list(train(found, found.optimizers(), batches, Schedule(steps=steps, batch=4), Engine("cpu"), seed=1))
+    return found.eval()
+
+
+def test_artefacts_are_no_candidates_and_what_only_looks_like_a_lesion_is_not_confirmed():
+    found = fitted()
+    image, lesion, other = images(8, torch.Generator().manual_seed(999), 1)
+    with torch.no_grad():
+        predicted = found.predict(image)[:, 1:] > 0.5
+    assert 2 * (predicted * lesion).sum() / (predicted.sum() + lesion.sum()) > 0.7
+    assert (predicted * other).sum() < 0.3 * other.sum()
+
+
+def test_only_labels_at_candidates_reach_the_network_that_confirms(monkeypatch):
+    found, given = method(begin=0.0), batch()
+    there = torch.zeros(4, 1, SIDE, SIDE, SIDE)
+    there[:, :, 4:8, 4:8, 4:8] = 1
+    proposed = torch.cat([1 - 0.9 * there, 0.9 * there], 1)
+    monkeypatch.setattr("medgen.methods.confirmed_candidates.detached_probabilities", lambda *_: proposed)
+    near = torch.nn.functional.max_pool3d(there, 3, stride=1, padding=1)
+
+    def loss(label):
+        return next(iter(found.updates(given._replace(label=label), 0.5))).losses["cross_entropy"]
+
+    first = loss(given.label)
+    assert loss(torch.where(near > 0, given.label, 1 - given.label)) == first
+    assert loss(torch.where(near > 0, 1 - given.label, given.label)) != first
+
+
+def test_each_network_sees_its_own_channels():
+    found, image = method().eval(), batch().target
+    for channel, network in enumerate(("second", "network")):
+        changed = image.clone()
+        changed[:, channel] += 1
+        seen = []
+        for kind in ("second", "network"):
+            getattr(found, kind).register_forward_hook(lambda *call, kind=kind: seen.append((kind, call[2])))
+        with torch.no_grad():
+            found.predict(image)
+            found.predict(changed)
+        before, after = dict(seen[: len(seen) // 2]), dict(seen[len(seen) // 2 :])
+        differs = {kind for kind in before if not torch.equal(before[kind], after[kind])}
+        assert differs == {network}
+
+
+def test_the_target_is_looked_at_from_calibration_on_and_by_the_control_never():
+    broken = batch()._replace(target=torch.full((4, 2, SIDE, SIDE, SIDE), float("nan")))
+
+    def seen(found, progress):
+        list(found.updates(broken, progress))
+        return bool(found.evidence.isnan().any())
+
+    adapting = method(begin=0.1, calibrate=0.5, norm="instance")
+    assert not seen(adapting, 0.4)
+    assert adapting.target_begins == 0.5
+    control = method(begin=0.1, calibrate=0.5, norm="instance", images="source")
+    assert not seen(control, 0.9)
+    assert control.target_begins == 1.0
+    assert control._shift().tolist() == [0, 0]
+
+
+def test_evidence_of_the_target_is_moved_to_that_of_the_source():
+    found = method()
+    assert found._shift().tolist() == [0, 0]
+    found.evidence[:] = torch.tensor([[0.0, 30.0], [0.0, -40.0]])
+    found.voxels[:] = torch.tensor([[10.0], [20.0]])
+    assert found._shift().tolist() == [0, 5]
+    again = method()
+    again.load_state_dict(found.state_dict())
+    assert again._shift().tolist() == [0, 5]
+
+
+def test_the_mean_over_a_candidate_by_hand():
+    found, weight = torch.zeros(1, 1, 16, 16, 16), torch.zeros(1, 1, 16, 16, 16)
+    found[0, 0, 8, 8, 8], weight[0, 0, 8, 8, 8:10] = 1, torch.tensor([1.0, 0.5])
+    mean = averaged(found, weight)[0, 0]
+    assert mean[8, 8, 8].item() == pytest.approx(2 / 3, abs=0.03)
+    assert mean[8, 8, 8 + REACH].item() == pytest.approx(2 / 3, abs=0.03)
+    assert mean[8, 8, 8 + REACH + 1].item() == pytest.approx(0, abs=1e-3)
+
+
+def test_a_tile_of_deepmedic_has_the_values_of_the_volume():
+    found = method(network="deepmedic", preset="small", width=0.25).eval()
+    image = torch.randn(1, 2, 76, 73, 73)
+    margin = found.window.margin
+    assert margin == found.network.margin + REACH
+    with torch.no_grad():
+        whole, part = found.predict(image), found.predict(image[:, :, :73])
+    assert whole.shape[2:] == tuple(side - 2 * margin for side in (76, 73, 73))
+    assert torch.allclose(whole[:, :, : 73 - 2 * margin], part, atol=1e-5)
+
+
+def test_a_channel_that_is_not_there_is_refused():
+    with pytest.raises(UsageError, match="one view lacks the channels 2 of 2"):
+        method(hidden=(2,))
