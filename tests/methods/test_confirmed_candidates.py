@@ -27,7 +27,7 @@ def balls(size, generator):
 
 
 def images(size, generator, artefact):
-    """Bright in channel 0: the lesion, and what looks like it. Dark in channel 1: the lesion, and artefacts elsewhere."""
+    """Bright in channel 0: the lesion, and what looks like it. Dark in channel 1: the lesion, artefacts elsewhere."""
     lesion, other = balls(size, generator), balls(size, generator)
     other = other * (1 - lesion)
     noise = 0.2 * torch.randn(size, 2, SIDE, SIDE, SIDE, generator=generator)
@@ -77,18 +77,17 @@ def test_only_labels_at_candidates_reach_the_network_that_confirms(monkeypatch):
 
 def test_each_network_sees_its_own_channels():
     found, image = method().eval(), batch().target
-    for channel, network in enumerate(("second", "network")):
+    answers = {"second": [], "network": []}
+    for kind, heard in answers.items():
+        getattr(found, kind).register_forward_hook(lambda _module, _given, answer, heard=heard: heard.append(answer))
+    for channel, network in enumerate(answers):
         changed = image.clone()
         changed[:, channel] += 1
-        seen = []
-        for kind in ("second", "network"):
-            getattr(found, kind).register_forward_hook(lambda *call, kind=kind: seen.append((kind, call[2])))
         with torch.no_grad():
             found.predict(image)
             found.predict(changed)
-        before, after = dict(seen[: len(seen) // 2]), dict(seen[len(seen) // 2 :])
-        differs = {kind for kind in before if not torch.equal(before[kind], after[kind])}
-        assert differs == {network}
+        differs = [kind for kind, heard in answers.items() if not torch.equal(*heard[-2:])]
+        assert differs == [network]
 
 
 def test_the_target_is_looked_at_from_calibration_on_and_by_the_control_never():
