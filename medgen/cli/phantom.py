@@ -116,7 +116,7 @@ def adaptation(
         test: number of test patients on the target scanner.
         source_test: number of test patients on the source scanner.
         validation: number of validation patients on the source and on the target scanner.
-        pair: which two scanners, and which disease: first, convexity, convexity_mixed, dark_oedema or long_echo;
+        pair: which two scanners, and which disease: first, long_echo, long_filter or short_filter;
             docs/explanation/phantom.md tells them apart.
         randomised: number of copies of each source training patient, each by a scanner drawn at random.
         making: seed, voxel size and processes.

@@ -1,8 +1,8 @@
 """Is a pair of scanners fit to test adaptation? DeepMedic says whether source labels fail, and a channel less mends it.
 
     python pipelines/lesion_adaptation/screen.py --out runs/screen
-    python pipelines/lesion_adaptation/pairs.py confirm --out runs/pairs --pairs first slow_filter --seeds 1000 1001
-    python pipelines/lesion_adaptation/pairs.py study --out runs/pairs --pairs first --seeds 1000 --plan adversary.yaml
+    python pipelines/lesion_adaptation/pairs.py confirm --out runs/pairs --pairs long_echo long_filter --seeds 1000 1001
+    python pipelines/lesion_adaptation/pairs.py study --out runs/pairs --pairs long_echo --seeds 1000 --plan adversary.yaml
     python pipelines/lesion_adaptation/pairs.py page --out runs/pairs runs/more_pairs --screen runs/screen/screen.json
 
 ``confirm`` makes a phantom of each pair and seed at 3 mm and trains DeepMedic `small` three times on it: on the source,
@@ -192,10 +192,10 @@ def _map(screened: Sequence[Mapping[str, Any]]) -> list[str]:
 def _earlier(found: Sequence[Mapping[str, Any]]) -> list[str]:
     """What was measured on a phantom that no longer exists."""
     return [
-        "## Before 2026-11-30",
+        "## On the phantom as it was",
         "",
-        "Lesions without blood near the surface then lay at the skull base even where contusions lay under the "
-        "convexity, so their place alone told one from the other. These numbers cannot be made again.",
+        "Until 2026-11-30 nothing was shimmed, the phase filter saw the phase of air, and there was more blood in a "
+        "contusion than scar in what looks like one (above). These numbers cannot be made again.",
         "",
         *table_of(found),
     ]

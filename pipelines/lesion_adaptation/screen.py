@@ -40,14 +40,15 @@ GROUPS = {"source": (8, 4), "target": (8, 8)}
 """Training and test heads of each domain."""
 TREES = BoostingConfig(trees=60)
 ROLES = {"source": ("t2", "flair", "ge"), "target": ("t2", "flair", "swi")}
-BASE: dict[str, Any] = {"high_pass": 60, "oedema": 150, "blood": 1.5, "distractors": (1, 3), "alike": True}
+BASE: dict[str, Any] = {
+    "high_pass": 30, "echo": 40, "oedema": 150, "blood": 1.5, "distractors": (4, 7), "convex": 0.5, "alike": True,
+}  # fmt: skip
 """The pair around which one setting, or two, are changed."""
 CHANGES: tuple[dict[str, Any], ...] = (
-    {"high_pass": 20}, {"high_pass": 40}, {"high_pass": 90}, {"echo": 30}, {"echo": 40}, {"oedema": 140},
-    {"oedema": 170}, {"oedema": 200}, {"blood": 1.2}, {"blood": 1.8}, {"distractors": (6, 10)}, {"convex": 0.5},
-    {"convex": 1.0}, {"alike": False}, {"high_pass": 90, "echo": 30}, {"high_pass": 40, "echo": 30},
-    {"echo": 30, "convex": 0.5}, {"high_pass": 90, "convex": 0.5}, {"high_pass": 40, "echo": 40},
-    {"convex": 1.0, "oedema": 140}, {"convex": 1.0, "high_pass": 40}, {"convex": 1.0, "oedema": 170},
+    {"high_pass": 20}, {"high_pass": 40}, {"high_pass": 60}, {"echo": 20}, {"echo": 30}, {"echo": 50},
+    {"high_pass": 60, "echo": 20}, {"high_pass": 20, "echo": 20}, {"oedema": 140}, {"oedema": 170}, {"oedema": 200},
+    {"blood": 1.2}, {"blood": 1.8}, {"distractors": (1, 3)}, {"distractors": (6, 9)}, {"convex": 0.0},
+    {"convex": 1.0}, {"shallow": 1.0}, {"shallow": 1.0, "distractors": (6, 9)}, {"alike": False},
 )  # fmt: skip
 
 

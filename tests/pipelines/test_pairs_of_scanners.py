@@ -41,7 +41,7 @@ def test_a_head_in_memory_is_that_of_the_phantom(studies, tmp_path):
 
 def test_settings_make_a_pair(studies):
     screen, _ = studies
-    assert screen.pair_of({**screen.BASE, "convex": 1.0}) == PAIRS["convexity"]
+    assert screen.pair_of(screen.BASE) == PAIRS["long_echo"]
     assert screen.pair_of({}) == PAIRS["first"]
 
 
