@@ -2,7 +2,7 @@
 
     python pipelines/lesion_adaptation/screen.py --out runs/screen
     python pipelines/lesion_adaptation/pairs.py confirm --out runs/pairs --pairs long_echo long_filter --seeds 1000 1001
-    python pipelines/lesion_adaptation/pairs.py study --out runs/pairs --pairs long_echo --seeds 1000 --plan adversary.yaml
+    python pipelines/lesion_adaptation/pairs.py study --out runs/pairs --pairs long_echo --plan adversary.yaml
     python pipelines/lesion_adaptation/pairs.py page --out runs/pairs runs/more_pairs --screen runs/screen/screen.json
 
 ``confirm`` makes a phantom of each pair and seed at 3 mm and trains DeepMedic `small` three times on it: on the source,
