@@ -195,8 +195,8 @@ def _earlier(found: Sequence[Mapping[str, Any]]) -> list[str]:
         "## On the phantom as it was",
         "",
         "Until 2026-11-30 nothing was shimmed, the phase filter saw the phase of air, and there was more blood in a "
-        "contusion than scar in what looks like one (above). These numbers cannot be made again. There were 8 target and "
-        "8 source test patients, 4 in runs of 400 or 200 steps.",
+        "contusion than scar in what looks like one (above). These numbers cannot be made again. There were 8 target "
+        "and 8 source test patients, 4 in runs of 400 or 200 steps.",
         "",
         *table_of(found),
     ]
