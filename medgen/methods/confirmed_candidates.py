@@ -24,9 +24,15 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from medgen.losses.segmentation import cross_entropy
 from medgen.methods._domains import Share, require_order
-from medgen.methods._segmentation import feature_maps, new_network, probabilities, supervised, window_of
+from medgen.methods._segmentation import (
+    feature_maps,
+    label_losses,
+    new_network,
+    probabilities,
+    supervised,
+    window_of,
+)
 from medgen.methods._teacher import detached_probabilities
 from medgen.methods._views import Views, ViewsConfig, agreement
 from medgen.methods.base import Adapts, HasFeatures, Method, Predicts, Shape, Update, Window
@@ -95,7 +101,7 @@ class ConfirmedCandidates(Method, Predicts, Adapts, HasFeatures):
             logits = self.network(batch.source[:, self.hidden])
             around = functional.max_pool3d(1 - proposed[:, :1], 3, stride=1, padding=1) > config.threshold
             weight = around * centre(batch.mask, logits)
-            yield Update("segmenter", {"cross_entropy": cross_entropy(logits, centre(batch.label, logits), weight)})
+            yield Update("segmenter", label_losses(config, logits, centre(batch.label, logits), weight))
         if progress >= config.calibrate:
             other = (batch.target, batch.target_mask)
             alike = (batch.matched, batch.matched_mask)
@@ -106,10 +112,13 @@ class ConfirmedCandidates(Method, Predicts, Adapts, HasFeatures):
 
     @torch.no_grad()
     def _gather(self, domain: int, image: Tensor, mask: Tensor) -> None:
-        """Add up the evidence of the second network at the candidates of one domain, 0 for the source, 1 the target."""
+        """Add up the evidence of the second network in one domain, 0 for the source, 1 the target.
+
+        The weight of a voxel is the square of what the first network proposes, so that only candidates count.
+        """
         proposed = detached_probabilities(self.second, image[:, self.views.kept])
         found = detached_probabilities(self.network, image[:, self.hidden]).clamp_min(1e-6).log()
-        there = (proposed[:, :1] < 0.5) & (centre(mask, proposed) > 0)
+        there = (1 - proposed[:, :1]) ** 2 * centre(mask, proposed)
         self.evidence[domain] += ((found - found[:, :1]) * there).sum((0, 2, 3, 4), dtype=torch.float64)
         self.voxels[domain] += there.sum()
 

@@ -6,7 +6,7 @@ import torch
 from medgen.methods.base import Shape
 from medgen.methods.catalogue import create, method_names, resolve
 from medgen.recipe.settings import Schedule
-from medgen.sampling.batches import Adaptation
+from medgen.sampling.batches import Adaptation, MatchedAdaptation
 from medgen.training.engine import Engine
 from medgen.training.loop import train
 
@@ -36,7 +36,7 @@ def trained(name, norm, statistics, target_seed, steps):
     method = create(name, {key: value for key, value in wanted.items() if key in known}, Shape(2, 2))
     schedule = Schedule(steps=STEPS, batch=2)
     # As many steps as are wanted: the training ends with its batches, and its progress counts to STEPS.
-    batches = [batch(seed, target_seed) for seed in range(STEPS)]
+    batches = [batch(seed, target_seed, type(method).batches(method.config)) for seed in range(STEPS)]
     for done, _ in enumerate(train(method, method.optimizers(), batches, schedule, Engine("cpu"), seed=3), start=1):
         if done == steps:
             break
@@ -44,11 +44,12 @@ def trained(name, norm, statistics, target_seed, steps):
         return method.eval().predict(batches[0].source), method.target_begins
 
 
-def batch(seed, target_seed):
+def batch(seed, target_seed, kind):
     source = torch.randn(2, 2, 16, 16, 16, generator=torch.Generator().manual_seed(seed))
     target = torch.randn(2, 2, 16, 16, 16, generator=torch.Generator().manual_seed(100 * target_seed + seed))
     ones = torch.ones(2, 1, 16, 16, 16)
-    return Adaptation(source, (source[:, :1] > 0).long(), ones, 2 * target + 1, ones)
+    given = Adaptation(source, (source[:, :1] > 0).long(), ones, 2 * target + 1, ones)
+    return MatchedAdaptation(*given, source, ones) if kind is MatchedAdaptation else given
 
 
 @pytest.mark.parametrize(("norm", "statistics"), NETWORKS)
