@@ -45,7 +45,7 @@ REACH = 3
 class Config(ViewsConfig):
     """Settings of the two networks."""
 
-    begin: Share = 0.3
+    begin: Share = 0.2
     """Share of the training from which the second network learns: there must be candidates first."""
     threshold: float = Field(default=0.2, gt=0, lt=1)
     """Probability that the first network must give to any lesion for a voxel to belong to a candidate in training."""
@@ -100,8 +100,9 @@ class ConfirmedCandidates(Method, Predicts, Adapts, HasFeatures):
             proposed = detached_probabilities(second, batch.source[:, self.views.kept])
             logits = self.network(batch.source[:, self.hidden])
             around = functional.max_pool3d(1 - proposed[:, :1], 3, stride=1, padding=1) > config.threshold
-            weight = around * centre(batch.mask, logits)
-            yield Update("segmenter", label_losses(config, logits, centre(batch.label, logits), weight))
+            label = centre(batch.label, logits)
+            weight = balanced(around * centre(batch.mask, logits), label > 0)
+            yield Update("segmenter", label_losses(config, logits, label, weight))
         if progress >= config.calibrate:
             other = (batch.target, batch.target_mask)
             alike = (batch.matched, batch.matched_mask)
@@ -149,6 +150,24 @@ class ConfirmedCandidates(Method, Predicts, Adapts, HasFeatures):
         mean = self.evidence / self.voxels.clamp_min(1)
         known = (self.voxels > 0).all()
         return torch.where(known, mean[0] - mean[1], 0.0).float()
+
+
+def balanced(weight: Tensor, lesion: Tensor) -> Tensor:
+    """``weight`` in which lesion and background have the same sum, where there is some of both.
+
+    Patches are drawn so that they show lesions, so how many candidates in them are true says nothing.
+
+    >>> balanced(torch.ones(4), torch.tensor([True, False, False, False])).tolist()
+    [2.0, 0.6666666865348816, 0.6666666865348816, 0.6666666865348816]
+
+    Args:
+        weight: at least 0, of any shape.
+        lesion: of the same shape.
+    """
+    true, false = (weight * lesion).sum(), (weight * ~lesion).sum()
+    if not true or not false:
+        return weight
+    return weight * torch.where(lesion, (true + false) / (2 * true), (true + false) / (2 * false))
 
 
 def averaged(found: Tensor, weight: Tensor) -> Tensor:
