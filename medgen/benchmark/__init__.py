@@ -132,7 +132,7 @@ def run_benchmark(
         The table, as written to ``out``; see :meth:`Benchmark.require_complete`.
 
     Raises:
-        UsageError: the recipe, the plan or the folder does not fit this benchmark.
+        UsageError: the recipe, the plan or the folder does not fit this benchmark, or there is none to reuse.
         InputError: the cases are not sufficient, or a row's own case table is missing or has other test cases.
         KeyboardInterrupt: Ctrl-C; active runs have saved their state.
         StorageError: the disk is full or the folder cannot be written.

@@ -5,30 +5,36 @@ Two target scanners may share one source. What learns from the source alone is t
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from medgen.benchmark.runs import FACTS, SCORES, Run, read_facts
+from medgen.errors import UsageError
 from medgen.files import PARTIAL
 
 _FRESH = {FACTS, "predictions", "checkpoints", "worker.log", *SCORES.values()}
 """What a run does not take over."""
 
+log = logging.getLogger(__name__)
 
-def reuse_trainings(runs: Sequence[Run], others: Sequence[Path]) -> list[str]:
+
+def reuse_trainings(runs: Sequence[Run], others: Sequence[Path]) -> None:
     """Copy the models that ``runs`` would train, where another benchmark has trained them: same recipe, same cases.
 
     Args:
-        runs: those that have been trained already are left as they are.
+        runs: those that have begun already are left as they are.
         others: folders of other benchmarks.
 
-    Returns:
-        Names of the runs that need no training any more.
+    Raises:
+        UsageError: a folder holds no benchmark.
     """
-    taken = []
+    for other in others:
+        if not (other / "runs").is_dir():
+            raise UsageError("there is no benchmark to reuse", where=other, fix="name the --out of a benchmark")
     for run in runs:
-        if run.start is not None or (run.folder / "recipe.yaml").exists():
+        if run.start is not None or run.folder.exists():
             continue
         for other in others:
             folder = other / "runs" / run.regime.name / run.folder.name
@@ -37,6 +43,5 @@ def reuse_trainings(runs: Sequence[Run], others: Sequence[Path]) -> list[str]:
                 shutil.rmtree(unfinished, ignore_errors=True)
                 shutil.copytree(folder, unfinished, ignore=lambda _, names: _FRESH.intersection(names))
                 unfinished.rename(run.folder)
-                taken.append(run.name)
+                log.info("%s: trained already in %s", run.name, folder)
                 break
-    return taken

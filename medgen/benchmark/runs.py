@@ -90,8 +90,12 @@ class Run:
         """Whether a run of another benchmark, by its record, has the training of this one; the tests may differ."""
         if not facts or facts.get("start") or self.start is not None:
             return False
-        alike = all(facts["splits"].get(part) == self.hashes[part] for part in ("train", "val"))
-        return alike and _binding(load_recipe(facts["recipe"])) == _binding(self.recipe)
+        if any(facts["splits"].get(part) != self.hashes[part] for part in ("train", "val")):
+            return False
+        try:
+            return _binding(load_recipe(facts["recipe"])) == _binding(self.recipe)
+        except UsageError:  # the recipe has a key that no longer exists
+            return False
 
     def write(self) -> None:
         """Write the case tables of the run and the record of its settings."""

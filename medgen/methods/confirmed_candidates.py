@@ -39,7 +39,7 @@ from medgen.methods.base import Adapts, HasFeatures, Method, Predicts, Shape, Up
 from medgen.sampling.batches import MatchedAdaptation, centre
 
 REACH = 3
-"""Voxels on each side over which the second network's answer is averaged; a multiple of what DeepMedic's sides are."""
+"""Voxels on each side over which the second network's answer is averaged; a multiple of 3, as DeepMedic's sides are."""
 
 
 class Config(ViewsConfig):

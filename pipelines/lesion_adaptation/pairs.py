@@ -108,7 +108,7 @@ def trained(
     run_benchmark(
         HERE / "deepmedic.yaml", table, out, plan=plan, regimes=regimes, seeds=trainings, workers=1, device="cpu",
         overrides=[*budget(options.steps, options.segments), *options.set],
-        reuse=sorted(each for each in options.out.glob(f"*/{out.name}") if each != out),
+        reuse=sorted(each.parent for each in options.out.glob(f"*/{out.name}/runs") if each.parent != out),
     ).require_complete()  # fmt: skip
     return out
 

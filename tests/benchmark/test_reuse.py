@@ -8,6 +8,7 @@ import pytest
 from two_domains import RECIPE, write_domains
 
 from medgen.benchmark import run_benchmark
+from medgen.errors import UsageError
 
 OPTIONS = {"regimes": ["source_only", "target_only"], "seeds": 1, "device": "cpu"}
 
@@ -54,5 +55,6 @@ def test_another_recipe_is_trained(first, tmp_path, change):
     assert trained_at(done, "source_only")[0] != trained_at(tmp_path / "out", "source_only")[0]
 
 
-def test_a_folder_without_a_benchmark_lends_nothing(first, tmp_path):
-    run_benchmark(RECIPE, first[1], tmp_path / "out", reuse=[tmp_path], **OPTIONS).require_complete()
+def test_a_folder_without_a_benchmark_is_refused(first, tmp_path):
+    with pytest.raises(UsageError, match="there is no benchmark to reuse"):
+        run_benchmark(RECIPE, first[1], tmp_path / "out", reuse=[tmp_path / "nothing"], **OPTIONS)

@@ -55,6 +55,8 @@ def test_what_patients_have(findings):
     for first, second in zip(usual, more, strict=True):
         expected = [min(1.0, 1.5 * lesion.amount) for lesion in first.contusions]
         assert [lesion.amount for lesion in second.contusions] == expected
+        scar = [min(1.0, 1.5 * lesion.amount) for lesion in first.distractors]
+        assert [lesion.amount for lesion in second.distractors] == scar  # a spin echo sees scar as it sees blood
 
 
 def test_half_of_the_contusions_lie_far_from_the_skull_base(findings):

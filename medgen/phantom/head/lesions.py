@@ -91,8 +91,8 @@ def draw_findings(template: Template, mapping: SubjectMap, stream: Stream, disea
         disease: how many, where, and how much blood.
 
     Returns:
-        3 to 5 contusions of 5 to 11 mm (radius) near the surface; distractors of 4 to 10 mm, half in deep white matter
-        and half where contusions lie; 25 veins; 3 to 8 microbleeds.
+        3 to 5 contusions of 5 to 11 mm (radius) near the surface; distractors of 4 to 10 mm, in deep white matter or
+        where contusions lie; 25 veins; 3 to 8 microbleeds.
     """
     places = _Places(template, mapping)
     generator, where = stream.generator("contusions"), stream.generator("convexity")
