@@ -41,7 +41,8 @@ class Regime:
         name: name of its folder.
         title: title of its row; ``{shifted}`` and ``{channels}`` are replaced by the names of the shifted channel.
         labelled: domains whose images are used with their labels.
-        unlabelled: domains whose images are used without labels.
+        unlabelled: domains whose images are used without labels. Images of a domain that is labelled too are used
+            twice, the second time in place of those of the target: what a method makes of no new scanner at all.
         method: the training method.
         shifted: use of the input that differs between the domains: ``kept`` as one channel, ``dropped``, or one
             channel for each column (``separate``), which is 0 everywhere for a case without this image.
@@ -92,6 +93,9 @@ class Row(Config):
     """An earlier row of the plan: the run begins with the weights of that row's run of the same seed and fold, and its
     steps come on top. Adaptations of one network differ in nothing but themselves; what they gain by more steps alone
     is told by a row that starts there too and does not adapt."""
+    unlabelled: tuple[Literal["source", "target"], ...] | None = None
+    """Domains whose images are used without labels. ``[source]`` is a control of a method that adapts: it is fed images
+    of the source in place of those of the target."""
     set: dict[str, Any] = {}
     """Changes to the recipe, such as ``{config.alpha: 0.1}``."""
 
@@ -198,7 +202,11 @@ def _planned(name: str, row: Row | None, allow_modules: Sequence[str]) -> Regime
         file_name(row.cases, CASE_BYTES)
     changes = tuple(f"{key}={json.dumps(value)}" for key, value in row.set.items())  # JSON is YAML
     title = row.title or (base.title if row.like in (None, name) else f"{base.title}: {name.replace('_', ' ')}")
-    return replace(base, name=name, title=title, seeds=row.seeds, overrides=changes, cases=row.cases, start=row.start)
+    unlabelled = base.unlabelled if row.unlabelled is None else row.unlabelled
+    return replace(
+        base, name=name, title=title, seeds=row.seeds, overrides=changes, cases=row.cases, start=row.start,
+        unlabelled=unlabelled,
+    )  # fmt: skip
 
 
 def _regime(name: str, allow_modules: Sequence[str]) -> Regime:

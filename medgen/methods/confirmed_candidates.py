@@ -7,7 +7,9 @@ ones, at the candidates and nowhere else: what an artefact looks like elsewhere 
 far as the first network says so, and as far as the second one does on average over the candidate around that voxel.
 
 Images of the target say how sure the second network is on the new scanner: its mean evidence at candidates is moved to
-what it is on the source, as the share of true ones should be the same. Nothing else of the target is used.
+what it is on the source, as the share of true ones should be the same. Nothing else of the target is used, and nothing
+is learnt while that evidence is counted: in the last steps of a training, or in a short run that starts from a model
+of the source alone, with ``begin`` and ``calibrate`` at 0. One such model serves every new scanner.
 
 The rule is medgen's. Detectors of lesions have long had a second stage that tells true candidates from false ones; that
 two views of one image should err independently is the idea of co-training (Blum & Mitchell 1998).
@@ -16,7 +18,6 @@ two views of one image should err independently is the idea of co-training (Blum
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -49,10 +50,9 @@ class Config(ViewsConfig):
     """Share of the training from which the second network learns: there must be candidates first."""
     threshold: float = Field(default=0.2, gt=0, lt=1)
     """Probability that the first network must give to any lesion for a voxel to belong to a candidate in training."""
-    calibrate: Share = 0.8
-    """Share of the training from which the evidence at candidates of both domains is gathered; at 1 never."""
-    images: Literal["target", "source"] = "target"
-    """``source`` is a control: all is the same, but the evidence is that of the source in both cases."""
+    calibrate: Share = 0.9
+    """Share of the training from which both networks stand still and their evidence at candidates of both domains is
+    counted; at 1 never."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Config:
@@ -66,6 +66,7 @@ class ConfirmedCandidates(Method, Predicts, Adapts, HasFeatures):
     config_class = Config
     batch_class = MatchedAdaptation
     learns = "second/cross_entropy"
+    fresh = ("evidence", "voxels")
     config: Config
     evidence: Tensor
     voxels: Tensor
@@ -86,30 +87,29 @@ class ConfirmedCandidates(Method, Predicts, Adapts, HasFeatures):
 
     @property
     def target_begins(self) -> float:
-        """When images of the target are first looked at; the control never does."""
-        return self.config.calibrate if self.config.images == "target" else 1.0
+        """When images of the target are first looked at."""
+        return self.config.calibrate
 
     def optimizers(self) -> dict[str, Optimizer]:
         """One for each network."""
         return self.views.optimizers()
 
     def updates(self, batch: MatchedAdaptation, progress: float) -> Iterator[Update]:
-        """A step of the network that proposes; later one of the network that confirms, at its candidates."""
+        """A step of the network that proposes, and one of the network that confirms at its candidates."""
         config, second = self.config, self.second
+        if progress >= config.calibrate:
+            self._gather(0, batch.matched, batch.matched_mask)
+            self._gather(1, batch.target, batch.target_mask)
+            return
+        proposed = second(batch.source[:, self.views.kept])
+        candidates = 1 - proposed.detach().float().softmax(dim=1)[:, :1]
+        yield Update("second", supervised(config, second, proposed, batch.label))
         if progress >= config.begin:
-            proposed = detached_probabilities(second, batch.source[:, self.views.kept])
             logits = self.network(batch.source[:, self.hidden])
-            around = functional.max_pool3d(1 - proposed[:, :1], 3, stride=1, padding=1) > config.threshold
+            around = functional.max_pool3d(candidates, 3, stride=1, padding=1) > config.threshold
             label = centre(batch.label, logits)
             weight = balanced(around * centre(batch.mask, logits), label > 0)
             yield Update("segmenter", label_losses(config, logits, label, weight))
-        if progress >= config.calibrate:
-            other = (batch.target, batch.target_mask)
-            alike = (batch.matched, batch.matched_mask)
-            self._gather(0, *alike)
-            self._gather(1, *(other if config.images == "target" else alike))
-        logits = second(batch.source[:, self.views.kept])
-        yield Update("second", supervised(config, second, logits, batch.label))
 
     @torch.no_grad()
     def _gather(self, domain: int, image: Tensor, mask: Tensor) -> None:

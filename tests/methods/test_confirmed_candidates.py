@@ -11,6 +11,7 @@ from medgen.recipe.settings import Schedule
 from medgen.sampling.batches import MatchedAdaptation
 from medgen.training.engine import Engine
 from medgen.training.loop import train
+from medgen.training.transfer import take
 
 SIDE, SMALL = 16, {"network": "unet", "width": 0.25, "norm": "batch", "learning_rate": 3e-3}
 
@@ -59,16 +60,27 @@ def test_artefacts_are_no_candidates_and_what_only_looks_like_a_lesion_is_not_co
     assert (predicted * other).sum() < 0.3 * other.sum()
 
 
-def test_only_labels_at_candidates_reach_the_network_that_confirms(monkeypatch):
+class Fixed(torch.nn.Module):
+    """A network that gives the same logits whatever it sees."""
+
+    def __init__(self, logits):
+        super().__init__()
+        self.logits = torch.nn.Parameter(logits)
+
+    def forward(self, _image):
+        return self.logits
+
+
+def test_only_labels_at_candidates_reach_the_network_that_confirms():
     found, given = method(begin=0.0), batch()
     there = torch.zeros(4, 1, SIDE, SIDE, SIDE)
     there[:, :, 4:8, 4:8, 4:8] = 1
     proposed = torch.cat([1 - 0.9 * there, 0.9 * there], 1)
-    monkeypatch.setattr("medgen.methods.confirmed_candidates.detached_probabilities", lambda *_: proposed)
+    found.second = Fixed(proposed.clamp_min(1e-6).log())
     near = torch.nn.functional.max_pool3d(there, 3, stride=1, padding=1)
 
     def loss(label):
-        return next(iter(found.updates(given._replace(label=label), 0.5))).losses["cross_entropy"]
+        return list(found.updates(given._replace(label=label), 0.5))[1].losses["cross_entropy"]
 
     first = loss(given.label)
     assert loss(torch.where(near > 0, given.label, 1 - given.label)) == first
@@ -90,20 +102,27 @@ def test_each_network_sees_its_own_channels():
         assert differs == [network]
 
 
-def test_the_target_is_looked_at_from_calibration_on_and_by_the_control_never():
+def test_while_the_target_is_looked_at_nothing_learns():
     broken = batch()._replace(target=torch.full((4, 2, SIDE, SIDE, SIDE), float("nan")))
+    found = method(begin=0.1, calibrate=0.5, norm="instance")
+    assert found.target_begins == 0.5
+    assert len(list(found.updates(broken, 0.4))) == 2
+    assert not found.evidence.isnan().any()
+    assert not list(found.updates(broken, 0.5))
+    assert found.evidence.isnan().any()
 
-    def seen(found, progress):
-        list(found.updates(broken, progress))
-        return bool(found.evidence.isnan().any())
 
-    adapting = method(begin=0.1, calibrate=0.5, norm="instance")
-    assert not seen(adapting, 0.4)
-    assert adapting.target_begins == 0.5
-    control = method(begin=0.1, calibrate=0.5, norm="instance", images="source")
-    assert not seen(control, 0.9)
-    assert control.target_begins == 1.0
-    assert control._shift().tolist() == [0, 0]
+def test_a_model_of_the_source_is_taken_to_a_new_scanner_in_a_few_steps():
+    origin = fitted(40, calibrate=0.8)
+    found = method(begin=0.0, calibrate=0.0)
+    take(found, origin.state_dict())
+    assert origin.voxels.all()
+    assert not found.voxels.any()
+    before = {name: each.clone() for name, each in found.named_parameters()}
+    list(train(found, found.optimizers(), [batch(3)], Schedule(steps=1, batch=4), Engine("cpu"), seed=1))
+    assert found.voxels.all()
+    assert found._shift()[1] != 0
+    assert all(torch.equal(each, before[name]) for name, each in found.named_parameters())
 
 
 def test_evidence_of_the_target_is_moved_to_that_of_the_source():
