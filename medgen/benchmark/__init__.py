@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import medgen
-from medgen.benchmark.regimes import REFERENCES, REGIMES, Plan, Regime, choose_regimes, load_plan
+from medgen.benchmark.plan import Plan, choose_regimes, load_plan
+from medgen.benchmark.regimes import REFERENCES, REGIMES, Regime
 from medgen.benchmark.rendering import require_own_results, write_results
 from medgen.benchmark.reuse import reuse_trainings
 from medgen.benchmark.running import Failure, Outcome, run_all

@@ -147,7 +147,7 @@ def plan_runs(
     Args:
         base: recipe of the user.
         table: case table of the user.
-        regimes: see :func:`~medgen.benchmark.regimes.choose_regimes`.
+        regimes: see :func:`~medgen.benchmark.plan.choose_regimes`.
         out: folder of the benchmark.
         seeds: number of seeds of a regime that sets none itself.
         folds: see :func:`~medgen.benchmark.splits.make_folds`.

@@ -7,7 +7,7 @@ import pytest
 from two_domains import RECIPE, write_domains
 
 from medgen.benchmark import run_benchmark
-from medgen.benchmark.regimes import choose_regimes
+from medgen.benchmark.plan import choose_regimes
 from medgen.benchmark.running import environment, run_all
 from medgen.benchmark.runs import plan_runs, read_facts
 from medgen.benchmark.table import verdicts

@@ -6,7 +6,8 @@ import pytest
 from two_domains import RECIPE
 
 from medgen.benchmark import splits
-from medgen.benchmark.regimes import REGIMES, Plan, choose_regimes, derive_recipe
+from medgen.benchmark.plan import Plan, choose_regimes
+from medgen.benchmark.regimes import REGIMES, derive_recipe
 from medgen.benchmark.runs import plan_runs
 from medgen.benchmark.splits import make_folds, split_hash, training_cases
 from medgen.cases import Case, CaseTable, read_cases

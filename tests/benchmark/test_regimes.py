@@ -2,12 +2,10 @@ import pytest
 import yaml
 from two_domains import RECIPE
 
+from medgen.benchmark.plan import Plan, choose_regimes, load_plan
 from medgen.benchmark.regimes import (
     REGIMES,
-    Plan,
-    choose_regimes,
     derive_recipe,
-    load_plan,
     shifted_input,
     titled,
 )

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from two_domains import RECIPE, write_domains
 
 from medgen.benchmark import Plan, run_benchmark
-from medgen.benchmark.regimes import choose_regimes
+from medgen.benchmark.plan import choose_regimes
 from medgen.benchmark.runs import plan_runs
 from medgen.cases import read_cases
 from medgen.errors import UsageError

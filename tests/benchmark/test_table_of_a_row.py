@@ -8,7 +8,7 @@ import pytest
 from two_domains import RECIPE, write_domains
 
 from medgen.benchmark import Plan, run_benchmark
-from medgen.benchmark.regimes import choose_regimes, load_plan
+from medgen.benchmark.plan import choose_regimes, load_plan
 from medgen.benchmark.runs import plan_runs
 from medgen.cases import read_cases
 from medgen.errors import InputError, UsageError
