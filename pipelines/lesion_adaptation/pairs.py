@@ -2,13 +2,11 @@
 
     python pipelines/lesion_adaptation/screen.py --out runs/screen
     python pipelines/lesion_adaptation/pairs.py confirm --out runs/pairs --pairs long_echo long_filter --seeds 1000 1001
-    python pipelines/lesion_adaptation/pairs.py study --out runs/pairs --pairs long_echo --plan adversary.yaml
     python pipelines/lesion_adaptation/pairs.py page --out runs/pairs runs/more_pairs --screen runs/screen/screen.json
 
 ``confirm`` makes a phantom of each pair and seed at 3 mm and trains DeepMedic `small` three times on it: on the source,
 on the source without the shifted channel, on the target. A pair is accepted if all of ``LIMITS`` hold on every seed.
-What is done is skipped, and pairs with the same source train on it once. ``study`` trains the rows of a plan on the
-same phantoms, with runs that ``confirm`` made where they are the same. ``page`` writes
+What is done is skipped, and pairs with the same source train on it once. ``page`` writes
 docs/results/lesion_adaptation/pairs.md with the map of what was screened.
 """
 
@@ -24,16 +22,22 @@ from pathlib import Path
 from typing import Any
 
 from medgen.benchmark import run_benchmark
+from medgen.cases import read_cases, write_cases
 from medgen.files import write_json
 from medgen.phantom import make_adaptation_phantom
 from medgen.phantom.head.adaptation import RANDOMISED_TABLE
 from medgen.phantom.head.pairs import PAIRS, Pair
+from medgen.recipe.settings import load_recipe
 
 from screen import pair_of, settings_of
 
 HERE = Path(__file__).parent
+RECIPE = HERE / "deepmedic.yaml"
 PAGE = HERE.parents[1] / "docs" / "results" / "lesion_adaptation"
-SPACING, GROUPS = 3.0, {"source": 16, "target": 14, "test": 24, "source_test": 16, "validation": (0, 0)}
+SPACING = 3.0
+GROUPS: dict[str, Any] = {"source": 16, "target": 14, "test": 24, "source_test": 16, "validation": (0, 0)}
+FEW, FEW_TABLE = 4, "cases_few.csv"
+"""How many target patients a row with few of them has to learn from, and its case table."""
 RANDOMISED = 3
 """Copies of each source training patient by random scanners."""
 LIMITS = {"s_on_t": (0, 25), "without_on_t": (45, 60), "t_on_t": (60, 100), "s_on_s": (60, 100)}
@@ -59,12 +63,16 @@ def confirm(options: argparse.Namespace) -> None:
     """Train what is missing and write ``pairs.json``."""
     file = options.out / "pairs.json"
     known: list[dict[str, Any]] = json.loads(file.read_text()) if file.is_file() else []
+    schedule = load_recipe(RECIPE, options.set).schedule
     for seed in options.seeds:
         for name, pair in chosen_pairs(options).items():
-            what = {"pair": name, "seed": seed, "steps": options.steps, "segments": options.segments}
+            what = {"pair": name, "seed": seed, "steps": schedule.steps, "segments": schedule.batch}
             if any(what.items() <= each.items() and len(each) == len(what) + len(_PLACES) for each in known):
                 continue
-            study = trained(options, name, pair, seed, HERE / "pairs.yaml", 1, options.regimes)
+            table = phantom(folder_of(options.out, name, seed), pair, seed)
+            study = benchmark_of(
+                table, options.out, HERE / "pairs.yaml", regimes=options.regimes, seeds=1, overrides=options.set
+            )
             known = [each for each in known if not what.items() <= each.items()]  # a part of it, with fewer rows
             known.append({**what, **scores_of(study / "benchmark.csv")})
             write_json(file, known)
@@ -79,44 +87,39 @@ def chosen_pairs(options: argparse.Namespace) -> dict[str, Pair]:
     return {" ".join(f"{key}={json.dumps(value)}" for key, value in settings.items()): pair_of(settings)}
 
 
-def study(options: argparse.Namespace) -> None:
-    """Train the rows of a plan; each pair and seed has a table of its own."""
-    for seed in options.seeds:
-        for name, pair in chosen_pairs(options).items():
-            done = trained(options, name, pair, seed, HERE / options.plan, options.trainings, options.regimes)
-            print((done / "benchmark.md").read_text())
+def folder_of(out: Path, name: str, seed: int) -> Path:
+    """Of one pair and phantom seed."""
+    return out / f"{re.sub('[^a-z0-9]+', '_', name)}_{seed}"
 
 
-def trained(
-    options: argparse.Namespace,
-    name: str,
-    pair: Pair,
-    seed: int,
-    plan: Path,
-    trainings: int,
-    regimes: Sequence[str] = (),
-) -> Path:
-    """The folder of the benchmark of one phantom, with the rows of a plan; what is missing is made."""
-    folder = options.out / f"{re.sub('[^a-z0-9]+', '_', name)}_{seed}"
+def phantom(folder: Path, pair: Pair, seed: int, target: int = GROUPS["target"]) -> Path:
+    """The case table of the phantom of a pair, made once; beside it those of ``RANDOMISED_TABLE`` and ``FEW_TABLE``."""
     table = folder / "phantom" / "cases.csv"
     if not (table.is_file() and (table.parent / RANDOMISED_TABLE).is_file()):
+        groups = {**GROUPS, "target": target}
         make_adaptation_phantom(
             table.parent, seed=seed, pair=pair, spacing=SPACING, workers=1, overwrite=True, randomised=RANDOMISED,
-            **GROUPS,
+            progress=said, **groups,
         )  # fmt: skip
-    out = folder / f"study_{options.steps}_{options.segments}"
-    run_benchmark(
-        HERE / "deepmedic.yaml", table, out, plan=plan, regimes=regimes, seeds=trainings, workers=1, device="cpu",
-        overrides=[*budget(options.steps, options.segments), *options.set],
-        reuse=sorted(each.parent for each in options.out.glob(f"*/{out.name}/runs") if each.parent != out),
-    ).require_complete()  # fmt: skip
-    return out
+    cases = read_cases(table).cases
+    learnt = [case for case in cases if case.split == "train" and case.domain == "target"]
+    write_cases([case for case in cases if case not in learnt[FEW:]], table.with_name(FEW_TABLE))
+    return table
 
 
-def budget(steps: int, segments: int) -> list[str]:
-    """What differs from ``deepmedic.yaml``."""
-    changes = [f"schedule.{key}={steps}" for key in ("steps", "validate_every", "save_every")]
-    return [*changes, f"schedule.batch={segments}", f"preparation.spacing={[SPACING] * 3}"]
+def benchmark_of(table: Path, out: Path, plan: Path, **options: Any) -> Path:
+    """The folder of the benchmark of one phantom; trainings of the phantoms beside it serve where they are the same."""
+    study = table.parents[1] / "study"
+    others = sorted(each.parent for each in out.glob(f"*/{study.name}/runs") if each.parent != study)
+    found = run_benchmark(RECIPE, table, study, plan=plan, reuse=others, progress=said, **options)
+    found.require_complete()
+    return study
+
+
+def said(done: int, total: int, what: str) -> None:
+    """Say now and then how far something is."""
+    if done == total or done % max(1, total // 20) == 0:
+        print(f"{done}/{total} {what}", flush=True)
 
 
 def scores_of(table: Path) -> dict[str, float]:
@@ -213,17 +216,13 @@ def _cells(scores: Mapping[str, float], factor: float = 1) -> str:
 def main() -> None:
     """Do one of the parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = {"confirm": confirm, "study": study, "page": page}
+    parts = {"confirm": confirm, "page": page}
     parser.add_argument("part", choices=tuple(parts))
     parser.add_argument("--out", type=Path, required=True, nargs="+", help="page: of every run that counts")
-    parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--segments", type=int, default=6, help="of a step")
     parser.add_argument("--pairs", nargs="+", default=list(PAIRS), choices=list(PAIRS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1000, 1001], help="of the phantom")
-    parser.add_argument("--plan", default="adversary.yaml", help="study: a file of rows beside this one")
     parser.add_argument("--settings", nargs="+", metavar="KEY=JSON", help="one pair as screen.py takes it, for --pairs")
-    parser.add_argument("--regimes", nargs="+", default=[], help="confirm, study: some of the rows")
-    parser.add_argument("--trainings", type=int, default=1, help="study: training seeds")
+    parser.add_argument("--regimes", nargs="+", default=[], help="confirm: some of the rows")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="changes to deepmedic.yaml")
     parser.add_argument("--screen", type=Path, help="screen.json of screen.py")
     options = parser.parse_args()

@@ -10,12 +10,16 @@ import torch
 from tiny_domains import write_domains
 from torch import nn
 
+from medgen.benchmark import choose_regimes, load_plan
+from medgen.benchmark.regimes import derive_recipe, shifted_input
 from medgen.cases import read_cases
 from medgen.config import build
 from medgen.errors import InputError
 from medgen.methods.base import Shape
 from medgen.methods.catalogue import create, resolve
+from medgen.phantom.head.pairs import PAIRS
 from medgen.preparation.task import SEGMENTATION
+from medgen.recipe.check import check_recipe
 from medgen.recipe.settings import load_recipe
 from medgen.run.experiment import train
 from medgen.volume import Volume, read_label, write_volume
@@ -30,6 +34,8 @@ def _importable():
     sys.path.insert(0, str(FOLDER))
     yield
     sys.path.remove(str(FOLDER))
+    for name in ("pairs", "run", "screen"):
+        sys.modules.pop(name, None)
 
 
 def brain():
@@ -130,11 +136,29 @@ def test_every_look_and_the_verdict_are_printed(tmp_path):
     assert rule.startswith("rule: COLLAPSED")
 
 
-@pytest.mark.parametrize("name", ["recipe.yaml", "tumour.yaml", "health.yaml", "published.yaml"])
+@pytest.mark.parametrize("name", ["deepmedic.yaml", "tumour.yaml", "health.yaml", "published.yaml"])
 def test_recipes_of_lesions_are_valid(name):
     recipe = load_recipe(FOLDER / name)
     build(resolve(recipe.method).config_class, recipe.config)
     assert resolve(recipe.method).batch_class.task() is SEGMENTATION
+
+
+@pytest.mark.parametrize("name", ["rows.yaml", "adversary.yaml", "layers.yaml", "pairs.yaml"])
+def test_every_row_of_a_plan_makes_a_recipe(name):
+    base = load_recipe(FOLDER / "deepmedic.yaml")
+    for regime in choose_regimes(plan=load_plan(FOLDER / name)):
+        recipe = derive_recipe(base, regime, shifted=shifted_input(base), seed=0)
+        build(resolve(recipe.method).config_class, recipe.config)
+        check_recipe(recipe)
+
+
+def test_the_claim_rests_on_rows_of_the_plan():
+    from run import ACCEPTED, CLAIM
+
+    plan = load_plan(FOLDER / "rows.yaml")
+    assert {*plan.references, *CLAIM} <= plan.regimes.keys()
+    assert set(plan.references) <= set(CLAIM)
+    assert set(ACCEPTED) <= PAIRS.keys()
 
 
 def test_the_published_schedule():

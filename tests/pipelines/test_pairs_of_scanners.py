@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from medgen.cases import read_cases
 from medgen.phantom import make_adaptation_phantom
 from medgen.phantom.head.pairs import PAIRS
 from medgen.volume import read_volume
@@ -18,11 +19,10 @@ FOLDER = Path(__file__).parents[2] / "pipelines" / "lesion_adaptation"
 def studies(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
     import pairs
-
     import screen
 
     yield screen, pairs
-    for name in ("pairs", "screen"):
+    for name in ("pairs", "run", "screen"):
         sys.modules.pop(name, None)
 
 
@@ -69,6 +69,16 @@ def test_a_pair_may_be_described_in_place_of_named(studies):
     assert name == "high_pass=60 distractors=[1, 3] blood=1.5 convex=1.0"
     assert (pair.high_pass, pair.disease.distractors, pair.oedema) == (60, (1, 3), 200.0)
     assert pairs.chosen_pairs(argparse.Namespace(settings=None, pairs=["first"])) == {"first": PAIRS["first"]}
+
+
+def test_a_row_with_few_target_patients_has_the_same_tests(studies, tmp_path, monkeypatch):
+    _, pairs = studies
+    monkeypatch.setattr(pairs, "GROUPS", {"source": 1, "test": 1, "source_test": 0, "validation": (0, 0)})
+    monkeypatch.setattr(pairs, "SPACING", 6.0)
+    table = pairs.phantom(tmp_path, PAIRS["long_echo"], 1000, target=pairs.FEW + 1)
+    whole, few = (read_cases(each).cases for each in (table, table.with_name(pairs.FEW_TABLE)))
+    assert [case.name for case in whole if case not in few] == ["target_train_004"]
+    assert len(few) == 1 + pairs.FEW + 1
 
 
 def test_rows_that_were_not_trained_are_missing_and_accept_nothing(studies, tmp_path):
