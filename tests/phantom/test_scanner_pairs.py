@@ -92,6 +92,10 @@ def test_scanner_and_tissues_of_a_pair():
     assert {name: each for name, each in mine.protocols.items() if name != SHIFTED} == {
         name: each for name, each in PROTOCOLS.items() if name != SHIFTED
     }
+    usual = PROTOCOLS[SHIFTED].sequence.repetition
+    repetitions = {echo: Pair(echo=echo).protocols()[SHIFTED].sequence.repetition for echo in (5, 20, 40, 60)}
+    assert repetitions == {5: usual, 20: usual, 40: usual + 20, 60: usual + 40}
+    assert all(echo < 0.9 * repetition for echo, repetition in repetitions.items())
     person = Stream(SEED, SUBJECT, 0)
     before, after = subject_tissues(person), pair.tissues(subject_tissues(person))
     for name, factor in (("oedema", 0.75), ("gliosis", 0.75), ("scar", 1), ("white", 1)):

@@ -26,7 +26,7 @@ class Pair:
         oedema: T2 in ms, 50 to 400, of contusion and of what looks like it; T2* becomes the same share of it as before.
         high_pass: cut-off of the phase filter of the target's SWI in mm, 8 to 100; a longer one leaves more of the
             field of the air spaces.
-        echo: echo time of the SWI in ms, 5 to 60.
+        echo: echo time of the SWI in ms, 5 to 60; a longer one than the usual 20 makes the repetition longer by as much.
         alike: noise and non-uniformity of the target are those of the source.
     """
 
@@ -57,7 +57,9 @@ class Pair:
         shifted = PROTOCOLS[SHIFTED]
         sequence = shifted.sequence
         assert isinstance(sequence, GradientEcho)
-        mine = replace(shifted, sequence=replace(sequence, echo=self.echo), high_pass=self.high_pass)
+        later = max(0.0, self.echo - sequence.echo)
+        timed = replace(sequence, echo=self.echo, repetition=sequence.repetition + later)
+        mine = replace(shifted, sequence=timed, high_pass=self.high_pass)
         return {**PROTOCOLS, SHIFTED: mine}
 
     def scanner(self, scanner: Scanner, source: Scanner) -> Scanner:
