@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from pydantic import PositiveInt, ValidationInfo, field_validator
@@ -33,9 +33,6 @@ class Row(Config):
     """An earlier row of the plan: the run begins with the weights of that row's run of the same seed and fold, and its
     steps come on top. Adaptations of one network differ in nothing but themselves; what they gain by more steps alone
     is told by a row that starts there too and does not adapt."""
-    unlabelled: tuple[Literal["source", "target"], ...] | None = None
-    """Domains whose images are used without labels. ``[source]`` is a control of a method that adapts: it is fed images
-    of the source in place of those of the target."""
     set: dict[str, Any] = {}
     """Changes to the recipe, such as ``{config.alpha: 0.1}``."""
 
@@ -142,11 +139,7 @@ def _planned(name: str, row: Row | None, allow_modules: Sequence[str]) -> Regime
         file_name(row.cases, CASE_BYTES)
     changes = tuple(f"{key}={json.dumps(value)}" for key, value in row.set.items())  # JSON is YAML
     title = row.title or (base.title if row.like in (None, name) else f"{base.title}: {name.replace('_', ' ')}")
-    unlabelled = base.unlabelled if row.unlabelled is None else row.unlabelled
-    return replace(
-        base, name=name, title=title, seeds=row.seeds, overrides=changes, cases=row.cases, start=row.start,
-        unlabelled=unlabelled,
-    )  # fmt: skip
+    return replace(base, name=name, title=title, seeds=row.seeds, overrides=changes, cases=row.cases, start=row.start)
 
 
 def _regime(name: str, allow_modules: Sequence[str]) -> Regime:

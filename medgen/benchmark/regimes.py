@@ -12,7 +12,7 @@ from typing import Literal
 
 from medgen.cases import columns_of
 from medgen.errors import UsageError
-from medgen.methods.catalogue import resolve
+from medgen.methods.catalogue import method_names, resolve
 from medgen.recipe.settings import Recipe, load_recipe
 
 SUPERVISED = "segmentation"
@@ -32,8 +32,7 @@ class Regime:
         name: name of its folder.
         title: title of its row; ``{shifted}`` and ``{channels}`` are replaced by the names of the shifted channel.
         labelled: domains whose images are used with their labels.
-        unlabelled: domains whose images are used without labels. Images of a domain that is labelled too are used
-            twice, the second time in place of those of the target: what a method makes of no new scanner at all.
+        unlabelled: domains whose images are used without labels.
         method: the training method.
         shifted: use of the input that differs between the domains: ``kept`` as one channel, ``dropped``, or one
             channel for each column (``separate``), which is 0 everywhere for a case without this image.
@@ -112,6 +111,8 @@ def derive_recipe(base: Recipe, regime: Regime, *, shifted: str | None, seed: in
     if regime.method != base.method:
         shared = resolve(SUPERVISED).config_class.model_fields
         values["config"] = {key: value for key, value in base.config.items() if key in shared}
+    if shifted in base.data.inputs[:-1] and _has_views(regime.method):  # by default the second view lacks the last
+        values["config"].setdefault("hidden", [base.data.inputs.index(str(shifted))])
     if not regime.unlabelled:  # intensities can be transferred only if images of the target domain are used
         values["patches"]["transfer"] = None
         if values["schedule"]["keep"] == "health":  # and without adaptation there is no health to select weights by
@@ -131,6 +132,10 @@ def derive_recipe(base: Recipe, regime: Regime, *, shifted: str | None, seed: in
             for column in columns_of(str(shifted)):
                 intensity.pop(column, None)
     return load_recipe(values, regime.overrides)
+
+
+def _has_views(method: str) -> bool:
+    return method in method_names() and "hidden" in resolve(method).config_class.model_fields
 
 
 def _replacements(regime: Regime, shifted: str | None) -> list[str]:

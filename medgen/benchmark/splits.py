@@ -156,8 +156,8 @@ def training_cases(table: CaseTable, regime: Regime, fold: Fold, roles: Roles) -
     for case in cases:
         if case.domain in regime.labelled:
             rows.append(_labelled(_with_columns(case, roles, labels=True)))
-        if case.domain in regime.unlabelled:
-            rows.append(_in_place_of_target(_with_columns(case, roles, labels=False), regime))
+        elif case.domain in regime.unlabelled:
+            rows.append(_with_columns(case, roles, labels=False))
     require_images(
         rows,
         roles,
@@ -167,13 +167,6 @@ def training_cases(table: CaseTable, regime: Regime, fold: Fold, roles: Roles) -
         fix="add them, remove the cases from the table, or choose other regimes with --regimes",
     )
     return tuple(rows)
-
-
-def _in_place_of_target(case: Case, regime: Regime) -> Case:
-    """A case without its labels, as one of the target; one that is used with them too gets a second name."""
-    if case.domain not in regime.labelled:
-        return replace(case, domain=TARGET)
-    return replace(case, name=f"{case.name}_unlabelled", domain=TARGET, patient=_patient(case))
 
 
 def tested_cases(cases: Sequence[Case], roles: Roles, where: Path) -> tuple[Case, ...]:

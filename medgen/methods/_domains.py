@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from medgen.errors import UsageError
 from medgen.methods._segmentation import Network
 from medgen.networks.shadow_weights import ShadowWeights, statistics_of
 
@@ -131,8 +132,16 @@ def frozen_statistics(network: nn.Module) -> Iterator[None]:
     """Inside the block batch normalisation takes its running statistics, and they do not move; dropout stays as it is.
 
     Weight and bias of the normalisation still learn.
+
+    Raises:
+        UsageError: they have seen nothing yet, and would stay the mean 0 and the variance 1 of the beginning.
     """
     layers = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.training]
+    if any(layer.num_batches_tracked is not None and not layer.num_batches_tracked for layer in layers):
+        raise UsageError(
+            "'statistics: frozen' keeps statistics of a network that has seen no image",
+            fix="start from a trained model with --init-from, or let the target begin later in the training",
+        )
     for layer in layers:
         layer.eval()
     try:

@@ -3,13 +3,15 @@
 A network with all channels learns to trust the shifted one everywhere, and fails on a new scanner wherever that
 channel looks odd. Here one network sees only the channels that both scanners have and says where a lesion may be. A
 second one sees only the shifted channel, and learns from the labels of the source to tell true candidates from false
-ones, at the candidates and nowhere else: what an artefact looks like elsewhere never comes up. A voxel is of a class as
-far as the first network says so, and as far as the second one does on average over the candidate around that voxel.
+ones, at the candidates and nowhere else: what an artefact looks like elsewhere never comes up. The probability of a
+class is the smaller one of two: that of the first network at the voxel, and the mean of the second one over the
+candidate around it.
 
 Images of the target say how sure the second network is on the new scanner: its mean evidence at candidates is moved to
-what it is on the source, as the share of true ones should be the same. Nothing else of the target is used, and nothing
-is learnt while that evidence is counted: in the last steps of a training, or in a short run that starts from a model
-of the source alone, with ``begin`` and ``calibrate`` at 0. One such model serves every new scanner.
+what it is on the source. That is right if the share of true ones among candidates is the same, and wrong where the
+patients of the target have fewer lesions, or more that only looks like them. Nothing else of the target is used, and
+nothing is learnt while that evidence is counted: in the last steps of a training, or in a short run that starts from a
+model of the source alone, with ``begin`` and ``calibrate`` at 0. One such model serves every new scanner.
 
 The rule is medgen's. Detectors of lesions have long had a second stage that tells true candidates from false ones; that
 two views of one image should err independently is the idea of co-training (Blum & Mitchell 1998).
@@ -25,6 +27,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim import Optimizer
 
+from medgen.errors import UsageError
 from medgen.methods._domains import Share, require_order
 from medgen.methods._segmentation import (
     feature_maps,
@@ -40,7 +43,8 @@ from medgen.methods.base import Adapts, HasFeatures, Method, Predicts, Shape, Up
 from medgen.sampling.batches import MatchedAdaptation, centre
 
 REACH = 3
-"""Voxels on each side over which the second network's answer is averaged; a multiple of 3, as DeepMedic's sides are."""
+"""Voxels of the grid on each side over which the second network's answer is averaged: 9 mm at the 3 mm that it was
+chosen at. A multiple of 3, as DeepMedic's sides are."""
 
 
 class Config(ViewsConfig):
@@ -70,6 +74,7 @@ class ConfirmedCandidates(Method, Predicts, Adapts, HasFeatures):
     config: Config
     evidence: Tensor
     voxels: Tensor
+    learnt: Tensor
 
     def __init__(self, config: Config, shape: Shape) -> None:
         super().__init__(config, shape)
@@ -79,6 +84,7 @@ class ConfirmedCandidates(Method, Predicts, Adapts, HasFeatures):
         self.second = self.views.second
         self.register_buffer("evidence", torch.zeros(2, shape.outputs, dtype=torch.float64))
         self.register_buffer("voxels", torch.zeros(2, 1, dtype=torch.float64))
+        self.register_buffer("learnt", torch.zeros((), dtype=torch.int64))
 
     @property
     def window(self) -> Window:
@@ -95,9 +101,14 @@ class ConfirmedCandidates(Method, Predicts, Adapts, HasFeatures):
         return self.views.optimizers()
 
     def updates(self, batch: MatchedAdaptation, progress: float) -> Iterator[Update]:
-        """A step of the network that proposes, and one of the network that confirms at its candidates."""
+        """A step of the network that proposes, and one of the network that confirms at its candidates.
+
+        Raises:
+            UsageError: evidence is to be counted of a network that has learnt nothing.
+        """
         config, second = self.config, self.second
         if progress >= config.calibrate:
+            self._require_learnt()
             self._gather(0, batch.matched, batch.matched_mask)
             self._gather(1, batch.target, batch.target_mask)
             return
@@ -110,18 +121,29 @@ class ConfirmedCandidates(Method, Predicts, Adapts, HasFeatures):
             label = centre(batch.label, logits)
             weight = balanced(around * centre(batch.mask, logits), label > 0)
             yield Update("segmenter", label_losses(config, logits, label, weight))
+            self.learnt += 1
+
+    def _require_learnt(self) -> None:
+        if not self.learnt:
+            raise UsageError(
+                "the network that confirms has learnt nothing whose evidence could be counted",
+                fix="let config.calibrate come after config.begin, or start from a trained model with --init-from",
+            )
 
     @torch.no_grad()
     def _gather(self, domain: int, image: Tensor, mask: Tensor) -> None:
         """Add up the evidence of the second network in one domain, 0 for the source, 1 the target.
 
-        The weight of a voxel is the square of what the first network proposes, so that only candidates count.
+        The weight of a voxel is the square of what the first network proposes, so that only candidates count. Patches
+        with a value that is not finite count for nothing.
         """
         proposed = detached_probabilities(self.second, image[:, self.views.kept])
         found = detached_probabilities(self.network, image[:, self.hidden]).clamp_min(1e-6).log()
         there = (1 - proposed[:, :1]) ** 2 * centre(mask, proposed)
-        self.evidence[domain] += ((found - found[:, :1]) * there).sum((0, 2, 3, 4), dtype=torch.float64)
-        self.voxels[domain] += there.sum()
+        more = ((found - found[:, :1]) * there).sum((0, 2, 3, 4), dtype=torch.float64)
+        if more.isfinite().all():
+            self.evidence[domain] += more
+            self.voxels[domain] += there.sum()
 
     def predict(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Class probabilities ``(B, K, X - 2m, Y - 2m, Z - 2m)`` in [0, 1]; channel 0 is background."""

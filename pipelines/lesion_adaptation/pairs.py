@@ -18,11 +18,12 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from medgen.benchmark import run_benchmark
-from medgen.cases import read_cases, write_cases
+from medgen.cases.phantoms import MANIFEST
 from medgen.files import write_json
 from medgen.phantom import make_adaptation_phantom
 from medgen.phantom.head.adaptation import RANDOMISED_TABLE
@@ -36,8 +37,6 @@ RECIPE = HERE / "deepmedic.yaml"
 PAGE = HERE.parents[1] / "docs" / "results" / "lesion_adaptation"
 SPACING = 3.0
 GROUPS: dict[str, Any] = {"source": 16, "target": 14, "test": 24, "source_test": 16, "validation": (0, 0)}
-FEW, FEW_TABLE = 4, "cases_few.csv"
-"""How many target patients a row with few of them has to learn from, and its case table."""
 RANDOMISED = 3
 """Copies of each source training patient by random scanners."""
 LIMITS = {"s_on_t": (0, 25), "without_on_t": (45, 60), "t_on_t": (60, 100), "s_on_s": (60, 100)}
@@ -66,10 +65,10 @@ def confirm(options: argparse.Namespace) -> None:
     schedule = load_recipe(RECIPE, options.set).schedule
     for seed in options.seeds:
         for name, pair in chosen_pairs(options).items():
-            what = {"pair": name, "seed": seed, "steps": schedule.steps, "segments": schedule.batch}
-            if any(what.items() <= each.items() and len(each) == len(what) + len(_PLACES) for each in known):
+            what = {"pair": name, "seed": seed, "steps": schedule.steps, "segments": schedule.batch, "set": options.set}
+            if any(what.items() <= each.items() and _PLACES.keys() <= each.keys() for each in known):
                 continue
-            table = phantom(folder_of(options.out, name, seed), pair, seed)
+            table = phantom(folder_of(options.out, name, seed), pair, seed, GROUPS)
             study = benchmark_of(
                 table, options.out, HERE / "pairs.yaml", regimes=options.regimes, seeds=1, overrides=options.set
             )
@@ -92,19 +91,27 @@ def folder_of(out: Path, name: str, seed: int) -> Path:
     return out / f"{re.sub('[^a-z0-9]+', '_', name)}_{seed}"
 
 
-def phantom(folder: Path, pair: Pair, seed: int, target: int = GROUPS["target"]) -> Path:
-    """The case table of the phantom of a pair, made once; beside it those of ``RANDOMISED_TABLE`` and ``FEW_TABLE``."""
+def phantom(folder: Path, pair: Pair, seed: int, groups: Mapping[str, Any]) -> Path:
+    """The case table of the phantom of a pair; it is made once, and a folder with another one is refused."""
     table = folder / "phantom" / "cases.csv"
     if not (table.is_file() and (table.parent / RANDOMISED_TABLE).is_file()):
-        groups = {**GROUPS, "target": target}
         make_adaptation_phantom(
             table.parent, seed=seed, pair=pair, spacing=SPACING, workers=1, overwrite=True, randomised=RANDOMISED,
             progress=said, **groups,
         )  # fmt: skip
-    cases = read_cases(table).cases
-    learnt = [case for case in cases if case.split == "train" and case.domain == "target"]
-    write_cases([case for case in cases if case not in learnt[FEW:]], table.with_name(FEW_TABLE))
+    known = json.loads((table.parent / MANIFEST).read_text())
+    if any(known[key] != value for key, value in facts_of(pair, seed, groups).items()):
+        raise SystemExit(f"{table.parent} holds another phantom; choose another --out")
     return table
+
+
+def facts_of(pair: Pair, seed: int, groups: Mapping[str, Any]) -> dict[str, Any]:
+    """What the manifest of a phantom has to say."""
+    sizes = {"source_train": groups["source"], "source_test": groups["source_test"]}
+    sizes |= {"target_train": groups["target"], "target_test": groups["test"]}
+    sizes |= dict(zip(("source_val", "target_val"), groups["validation"], strict=True))
+    facts = {"pair": asdict(pair), "cases": sizes, "seeds": dict.fromkeys(("subject", "scanner", "realisation"), seed)}
+    return dict(json.loads(json.dumps(facts)))
 
 
 def benchmark_of(table: Path, out: Path, plan: Path, **options: Any) -> Path:

@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from medgen.benchmark import choose_regimes, load_plan
 from medgen.benchmark.regimes import derive_recipe, shifted_input
-from medgen.cases import read_cases
+from medgen.cases import read_cases, write_cases
 from medgen.evaluation import evaluate_segmentation
 from medgen.files import write_json
 from medgen.inference.cohort import predict_cohort
@@ -31,14 +32,21 @@ from medgen.run.experiment import train
 from medgen.run.monitor import rank_checkpoints, read_records
 from medgen.run.monitor.snapshots import list_snapshots, write_snapshot_model
 
+from pairs import GROUPS as OF_A_PAIR
 from pairs import HERE, RECIPE, benchmark_of, folder_of, phantom, said
 
 ACCEPTED = ("long_echo", "long_filter", "short_filter")
 """The pairs of scanners; the first has all rows."""
-CLAIM = ("source_only", "without_shifted", "target_only", "confirmed_source", "confirmed_candidates", "confirmed_few")
+CLAIM = (
+    "source_only", "without_shifted", "target_only", "confirmed_source", "confirmed_candidates", "confirmed_few",
+    "domain_randomisation",
+)  # fmt: skip
 """The rows that the other pairs have, too."""
-TARGET = 20
-"""Target patients to learn from."""
+FEW = 4
+"""Target patients of the rows that have few to learn from; the others have 20."""
+GROUPS = {**OF_A_PAIR, "target": 20, "source_test": 36, "validation": (4, 4)}
+"""Of the source's test patients, as many as there are of the target are no test: the control sees their images."""
+TABLE, FEW_TABLE, CONTROL_TABLE = "study.csv", "study_few.csv", "study_control.csv"
 RANKED = "adapted"
 """The row whose checkpoints are ranked."""
 
@@ -60,8 +68,28 @@ def main() -> None:
 
 
 def cases_of(options: argparse.Namespace, name: str) -> Path:
-    """The case table of a pair."""
-    return phantom(folder_of(options.out, name, options.phantom), PAIRS[name], options.phantom, TARGET)
+    """The case table of a pair; beside it stand those of rows with few target patients, and with images of S alone."""
+    made = phantom(folder_of(options.out, name, options.phantom), PAIRS[name], options.phantom, GROUPS)
+    return divided(made, GROUPS["target"])
+
+
+def divided(table: Path, count: int) -> Path:
+    """Write the tables of the study beside that of the phantom, and name the first.
+
+    In ``CONTROL_TABLE`` the last ``count`` test patients of the source stand, without labels, where patients of the
+    target stood: patients whom no network knows, scanned by the source's scanner.
+    """
+    cases = read_cases(table).cases
+    spare = [case for case in cases if (case.domain, case.split) == ("source", "test")][-count:]
+    kept = [case for case in cases if case not in spare]
+    learnt = [case for case in kept if (case.domain, case.split) == ("target", "train")]
+    images = [{role: path for role, path in case.images.items() if role != "label"} for case in spare]
+    control = [
+        replace(case, domain="target", split="train", images=own) for case, own in zip(spare, images, strict=True)
+    ]
+    write_cases([case for case in kept if case not in learnt[FEW:]], table.with_name(FEW_TABLE))
+    write_cases([*(case for case in kept if case not in learnt), *control], table.with_name(CONTROL_TABLE))
+    return write_cases(kept, table.with_name(TABLE))
 
 
 def rank(options: argparse.Namespace) -> dict[str, object]:

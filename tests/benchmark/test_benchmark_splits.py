@@ -6,7 +6,7 @@ import pytest
 from two_domains import RECIPE
 
 from medgen.benchmark import splits
-from medgen.benchmark.plan import Plan, choose_regimes
+from medgen.benchmark.plan import choose_regimes
 from medgen.benchmark.regimes import REGIMES, derive_recipe
 from medgen.benchmark.runs import plan_runs
 from medgen.benchmark.splits import make_folds, split_hash, training_cases
@@ -145,19 +145,6 @@ def test_who_trains_in_each_regime_with_which_labels():
         "both": source | target,
         "both_separate": source | target,
     }
-
-
-@pytest.mark.parametrize("unlabelled", ["source", "target"])
-def test_a_control_is_fed_images_of_the_source_in_place_of_the_target(unlabelled):
-    plan = Plan.model_validate({"regimes": {"control": {"like": "adapted", "unlabelled": [unlabelled]}}})
-    (control,) = choose_regimes(plan=plan)
-    rows = training_cases(WHOLE, control, make_folds(WHOLE)[0], BASE.data)
-    found = [(case.name, case.domain, "label" in case.images, case.patient) for case in rows]
-    source = [(f"s{n}", "source", True, None) for n in range(3)]
-    if unlabelled == "source":
-        assert found == sorted([*source, *((f"s{n}_unlabelled", "target", False, f"s{n}") for n in range(3))])
-        return
-    assert found == [*source, *((f"t{n}", "target", False, None) for n in range(3))]
 
 
 def test_labelled_target_cases_are_not_marked_as_unlabelled():

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import yaml
 from two_domains import RECIPE
@@ -21,6 +23,15 @@ BASE = load_recipe(RECIPE, ["config.adversarial_weight=0.2", "patches.size=[24,2
 def derived(name: str, seed: int = 0, **changes):
     regime = choose_regimes([name], **changes)[0]
     return derive_recipe(BASE, regime, shifted="ge|swi", seed=seed)
+
+
+def test_the_second_view_lacks_the_shifted_channel_wherever_it_stands():
+    for inputs, hidden in ((["ge|swi", "t1"], [0]), (["t1", "ge|swi"], None)):
+        base = load_recipe(RECIPE, [f"data.inputs={json.dumps(inputs)}"])
+        for name in ("confirmed_candidates", "shared_channels"):
+            (regime,) = choose_regimes([name])
+            assert derive_recipe(base, regime, shifted="ge|swi", seed=0).config.get("hidden") == hidden
+        assert "hidden" not in derive_recipe(base, REGIMES["adapted"], shifted="ge|swi", seed=0).config
 
 
 def test_inputs_of_each_regime():

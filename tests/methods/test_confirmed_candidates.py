@@ -103,13 +103,35 @@ def test_each_network_sees_its_own_channels():
 
 
 def test_while_the_target_is_looked_at_nothing_learns():
-    broken = batch()._replace(target=torch.full((4, 2, SIDE, SIDE, SIDE), float("nan")))
     found = method(begin=0.1, calibrate=0.5, norm="instance")
     assert found.target_begins == 0.5
-    assert len(list(found.updates(broken, 0.4))) == 2
-    assert not found.evidence.isnan().any()
-    assert not list(found.updates(broken, 0.5))
-    assert found.evidence.isnan().any()
+    with pytest.raises(UsageError, match="has learnt nothing"):
+        list(found.updates(batch(), 0.5))
+    assert len(list(found.updates(batch(), 0.4))) == 2
+    assert not found.voxels.any()
+    assert not list(found.updates(batch(), 0.5))
+    assert found.voxels.all()
+    never = method(begin=0.1, calibrate=1.0, norm="instance")
+    assert never.target_begins == 1.0
+    assert len(list(never.updates(batch(), 0.999))) == 2
+
+
+def test_patches_that_are_not_finite_count_for_nothing():
+    found, ones = method(norm="instance"), torch.ones(4, 1, SIDE, SIDE, SIDE)
+    found._gather(1, batch().target, ones)
+    before = found.evidence.clone()
+    found._gather(1, torch.full_like(batch().target, float("nan")), ones)
+    assert torch.equal(found.evidence, before)
+
+
+def test_fewer_voxels_are_candidates_with_a_higher_threshold(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "medgen.methods.confirmed_candidates.balanced", lambda weight, _: asked.append(weight) or weight
+    )
+    for threshold in (0.01, 0.99):
+        list(method(begin=0.0, threshold=threshold).updates(batch(), 0.5))
+    assert asked[0].sum() > asked[1].sum()
 
 
 def test_a_model_of_the_source_is_taken_to_a_new_scanner_in_a_few_steps():

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from medgen.errors import UsageError
 from medgen.phantom.head.acquisition import Scanner
 from medgen.phantom.head.lesions import USUAL, Disease
@@ -23,10 +25,11 @@ class Pair:
 
     Attributes:
         disease: of the patients of both domains.
-        oedema: T2 in ms, 50 to 400, of contusion and of what looks like it; T2* becomes the same share of it as before.
+        oedema: T2 in ms, 50 to 400, of contusion and of what looks like it; T2* changes by the same factor.
         high_pass: cut-off of the phase filter of the target's SWI in mm, 8 to 100; a longer one leaves more of the
             field of the air spaces.
-        echo: echo time of the SWI in ms, 5 to 60; a longer one than the usual 20 makes the repetition longer by as much.
+        echo: echo time of the SWI in ms, 5 to 60; one that is later than the usual 20 makes the repetition longer by
+            as much.
         alike: noise and non-uniformity of the target are those of the source.
     """
 
@@ -75,11 +78,9 @@ class Pair:
 
     def tissues(self, tissues: TissueTable) -> TissueTable:
         """A subject's tissues with the oedema of this pair; the variation between subjects stays."""
-        factor = self.oedema / Pair.oedema
-        for name in ("oedema", "gliosis"):
-            tissues.t2[INDEX[name]] *= factor
-            tissues.t2_star[INDEX[name]] *= factor
-        return tissues
+        factors = np.ones(len(tissues.t2))
+        factors[[INDEX["oedema"], INDEX["gliosis"]]] = self.oedema / Pair.oedema
+        return replace(tissues, t2=tissues.t2 * factors, t2_star=tissues.t2_star * factors)
 
 
 _MIXED = Disease(distractors=(4, 7), convex=0.5, blood=1.5)
@@ -90,4 +91,4 @@ PAIRS: dict[str, Pair] = {
     "long_filter": replace(_DARK, high_pass=60.0, echo=20.0),
     "short_filter": replace(_DARK, high_pass=20.0, echo=40.0),
 }
-"""By name; what was measured of each: docs/results/lesion_adaptation/pairs.md. All but the first have one source."""
+"""By name; what was measured of each: docs/results/lesion_adaptation/pairs.md. All but the first share one source."""

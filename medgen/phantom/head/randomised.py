@@ -13,7 +13,7 @@ PD                    repetition 2000 to 6000 ms, echo 8 to 35 ms
 FLAIR                 repetition 5000 to 12,000 ms, echo 70 to 160 ms, inversion 0.85 to 1.15 of the null of fluid
 shifted channel       gradient echo or susceptibility-weighted image, equally often; echo 5 to 60 ms, repetition
                       25 to 1000 ms, flip angle 5 to 60 degrees; of the latter, phase filter of 8 to 100 mm
-voxel, each sequence  edge 0.8 to 5 mm, in one of two one axis up to 4 times as thick, 5 mm at most
+voxel, each sequence  edge 0.8 to 5 mm, in one of two one axis up to 5 times as thick, 5 mm at most
 noise                 0.5 to 8 % of white matter
 non-uniformity        5 to 60 %
 ====================  ===============================================================================
@@ -73,7 +73,7 @@ def random_scanner(stream: Stream) -> Scanner:
 
 def _protocol(name: str, stream: Stream) -> Protocol:
     generator = stream.generator(f"sequence {name}")
-    protocol = replace(PROTOCOLS[name], voxel=draw_voxel(generator))
+    protocol = replace(PROTOCOLS[name], voxel=draw_voxel(generator, thickest=5.0))
     if name == "t1":
         return replace(protocol, sequence=draw_t1(generator))
     if name in SPIN_ECHOES:

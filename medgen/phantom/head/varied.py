@@ -44,12 +44,12 @@ def varied_scanner(scanner: Scanner, stream: Stream) -> Scanner:
     return replace(scanner, noise=noise, bias=bias, protocols=protocols)
 
 
-def draw_voxel(generator: np.random.Generator) -> tuple[float, float, float]:
-    """Extent of an acquired voxel in mm along X, Y and Z, see :data:`SHARPNESS_MM`."""
+def draw_voxel(generator: np.random.Generator, thickest: float = 4.0) -> tuple[float, float, float]:
+    """Extent of an acquired voxel in mm along X, Y and Z, see :data:`SHARPNESS_MM`; one is up to ``thickest`` times."""
     voxel = [draw_log_uniform(generator, *SHARPNESS_MM)] * 3
     if generator.random() < 0.5:
         axis = int(generator.integers(3))
-        voxel[axis] = min(SHARPNESS_MM[1], voxel[axis] * draw_log_uniform(generator, 1.0, 4.0))
+        voxel[axis] = min(SHARPNESS_MM[1], voxel[axis] * draw_log_uniform(generator, 1.0, thickest))
     return voxel[0], voxel[1], voxel[2]
 
 
