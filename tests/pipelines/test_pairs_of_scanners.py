@@ -74,7 +74,7 @@ def test_a_pair_may_be_described_in_place_of_named(studies):
 
 
 def test_the_tables_of_the_study(studies, tmp_path, monkeypatch):
-    """Few target patients; the control has patients of the source in their place, whom nobody learns or is tested on."""
+    """Few target patients; the control has patients of the source in their place, who are no test."""
     _, pairs = studies
     import run
 
