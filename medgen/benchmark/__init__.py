@@ -13,7 +13,7 @@ import medgen
 from medgen.benchmark.plan import Plan, choose_regimes, load_plan
 from medgen.benchmark.regimes import REFERENCES, REGIMES, Regime
 from medgen.benchmark.rendering import require_own_results, write_results
-from medgen.benchmark.reuse import reuse_trainings
+from medgen.benchmark.reuse import REUSED, reuse_trainings
 from medgen.benchmark.running import Failure, Outcome, run_all
 from medgen.benchmark.runs import Run, plan_runs, read_facts, titles_of
 from medgen.benchmark.splits import Fold, make_folds
@@ -241,6 +241,7 @@ class _Study:
             **({"start": regime.start} if regime.start else {}),
             "overrides": list(regime.overrides),
             "seconds": [read_facts(run.folder)["seconds"] for run in done],
+            "models_reused": sum((run.folder / REUSED).is_file() for run in done),
         }
 
 

@@ -5,15 +5,19 @@ Two target scanners may share one source. What learns from the source alone is t
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from medgen import __version__
 from medgen.benchmark.runs import FACTS, SCORES, Run, read_facts
 from medgen.errors import UsageError
-from medgen.files import PARTIAL
+from medgen.files import PARTIAL, write_json
 
+REUSED = "reused.json"
+"""In the folder of a run whose model was taken over: from where."""
 _FRESH = {FACTS, "predictions", "checkpoints", "worker.log", *SCORES.values()}
 """What a run does not take over."""
 
@@ -21,7 +25,9 @@ log = logging.getLogger(__name__)
 
 
 def reuse_trainings(runs: Sequence[Run], others: Sequence[Path]) -> None:
-    """Copy the models that ``runs`` would train, where another benchmark has trained them: same recipe, same cases.
+    """Copy the models that ``runs`` would train, where another benchmark has trained them: same recipe, cases, version.
+
+    Where the code changed under one version, only the user knows whether a model of before may serve.
 
     Args:
         runs: those that have begun already are left as they are.
@@ -38,10 +44,16 @@ def reuse_trainings(runs: Sequence[Run], others: Sequence[Path]) -> None:
             continue
         for other in others:
             folder = other / "runs" / run.regime.name / run.folder.name
-            if (folder / "run.json").is_file() and run.trained_as(read_facts(folder)):
+            if _same_version(folder / "run.json") and run.trained_as(read_facts(folder)):
                 unfinished = run.folder.with_name(PARTIAL + run.folder.name)
                 shutil.rmtree(unfinished, ignore_errors=True)
                 shutil.copytree(folder, unfinished, ignore=lambda _, names: _FRESH.intersection(names))
+                write_json(unfinished / REUSED, {"from": str(folder.resolve())})
                 unfinished.rename(run.folder)
                 log.info("%s: trained already in %s", run.name, folder)
                 break
+
+
+def _same_version(manifest: Path) -> bool:
+    """Whether a run ended, with this version of medgen."""
+    return manifest.is_file() and json.loads(manifest.read_text())["medgen"] == __version__

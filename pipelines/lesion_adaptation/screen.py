@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from medgen.baselines.classifiers import BoostedClasses, fit_boosted_classes
 from medgen.baselines.regressors import BoostingConfig
+from medgen.errors import UsageError
 from medgen.files import write_json
 from medgen.phantom.grid import field_of_view
 from medgen.phantom.head.acquisition import make_scanner, scan_mr
@@ -128,8 +129,16 @@ def pair_of(settings: dict[str, Any]) -> Pair:
 
 def settings_of(named: Sequence[str]) -> dict[str, Any]:
     """Of ``KEY=JSON``, the values."""
-    values = {key: json.loads(value) for key, value in (each.split("=", 1) for each in named)}
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    known = {*Pair.__dataclass_fields__, *Disease.__dataclass_fields__} - {"disease"}
+    try:
+        values = {key: json.loads(value) for key, value in (each.split("=", 1) for each in named)}
+        if unknown := values.keys() - known:
+            raise ValueError(f"'{min(unknown)}' is none of {', '.join(sorted(known))}")
+        settings = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        pair_of(settings)
+    except (ValueError, TypeError, UsageError) as error:
+        raise SystemExit(f"--settings: {error}") from None
+    return settings
 
 
 def chosen(options: argparse.Namespace) -> Iterator[dict[str, Any]]:

@@ -40,7 +40,10 @@ def main() -> None:
     """Train, predict and score every fold, then the summary."""
     options = _arguments()
     data, out = Path(options.data).resolve(), Path(options.out)
-    patients = [path for n, path in enumerate(patients_of(data)) if n not in options.without]
+    found = patients_of(data)
+    if wrong := [n for n in options.without if not 0 <= n < len(found)]:
+        raise SystemExit(f"--without {wrong[0]}: the {len(found)} patients are numbered from 0")
+    patients = [path for n, path in enumerate(found) if n not in options.without]
     if len(patients) < 2:
         raise SystemExit(f"{data} has {len(patients)} patients to use; at least two are needed")
     chosen = options.held_out or range(len(patients))
@@ -80,18 +83,19 @@ def fold(
     asked = [[patient.name for patient in patients], RECIPE.read_text(), list(seeds), list(changes)]
     if done.is_file() and (known := json.loads(done.read_text()))["asked"] == asked:
         return dict(known["found"])
-    began = time.monotonic()
     table = make_table(patients, folder, held_out=held_out)
     recipe, runs = yaml.safe_load(RECIPE.read_text()), [folder / f"run{seed}" for seed in seeds]
     for seed, run in zip(seeds, runs, strict=True):
         overrides = [*changes, f"seed={seed}"]
         train(recipe, table, run, overrides=overrides, resume=(run / "recipe.yaml").is_file(), progress=_say)
+    began = time.monotonic()
     predict(runs[0], table, folder / "predictions", split="test", ensemble=runs[1:], overwrite=True)
     scores = evaluate_segmentation(folder / "predictions", table, classes=recipe["data"]["classes"])
     scores.write(folder / "scores.json")
     (case,) = json.loads((folder / "scores.json").read_text())["cases"]
     found = {key: case[key] for key in ("case", "dice", "hd95", "recall", "precision")}
-    found["minutes"] = (time.monotonic() - began) / 60
+    trained = sum(json.loads((run / "run.json").read_text())["training_seconds"] for run in runs)
+    found["minutes"] = (trained + time.monotonic() - began) / 60
     write_report(folder)
     write_json(done, {"asked": asked, "found": found})
     return found
@@ -120,7 +124,13 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data")
     parser.add_argument("--out", required=True)
-    parser.add_argument("--held-out", type=int, nargs="+", metavar="N", help="test patients, from 0; by default all")
+    parser.add_argument(
+        "--held-out",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="test patients, from 0 among those that are used; by default all",
+    )
     parser.add_argument("--without", type=int, nargs="+", default=[], metavar="N", help="patients that are not used")
     parser.add_argument("--workers", type=int, default=1, help="folds at the same time")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="of the networks that are averaged")

@@ -45,6 +45,16 @@ def test_what_was_trained_is_not_trained_again_but_tested(first, tmp_path):
         assert trained_at(done, regime) == trained_at(tmp_path / "second", regime)  # also when it was trained
         old, new = (out / "runs" / regime / "seed0" / "benchmark_run.json" for out in (done, tmp_path / "second"))
         assert json.loads(old.read_text())["splits"]["train"] == json.loads(new.read_text())["splits"]["train"]
+        counts = [json.loads((out / "benchmark.json").read_text())["regimes"][regime]["models_reused"]
+                  for out in (done, tmp_path / "second")]  # fmt: skip
+        assert counts == [0, 1]
+
+
+def test_a_model_of_another_version_is_not_taken(first, tmp_path, monkeypatch):
+    done, table = first
+    monkeypatch.setattr("medgen.benchmark.reuse.__version__", "0.0.0")
+    run_benchmark(RECIPE, table, tmp_path / "out", reuse=[done], **OPTIONS).require_complete()
+    assert trained_at(done, "source_only")[1] != trained_at(tmp_path / "out", "source_only")[1]
 
 
 @pytest.mark.parametrize("change", ["schedule.steps=3", "seed=7"])
