@@ -84,10 +84,9 @@ def test_every_network_of_the_study_has_a_valid_recipe_and_differs_in_what_it_is
 
 
 def test_rows_of_other_settings_are_not_mixed_in_one_folder(tmp_path):
-    from run import _require_same_rows
-
     from medgen.errors import UsageError
 
+    from run import _require_same_rows
     from study import Budget
 
     _require_same_rows(tmp_path, Budget())

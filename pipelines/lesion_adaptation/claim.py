@@ -1,0 +1,125 @@
+"""The page of the study: the rows of every pair of scanners beside the published numbers, and whether the claim holds.
+
+    python pipelines/lesion_adaptation/claim.py --out runs/lesions
+
+Copies the tables of ``run.py study`` to docs/results/lesion_adaptation/ and writes claim.md there. The claim: images of
+the target without labels, given to one method, beat a network without the shifted channel and close most of the gap, on
+every pair; and the same method that is fed images of the source instead loses.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pairs import PAGE, folder_of
+from run import ACCEPTED
+
+METHOD, BASELINE, CONTROL = "confirmed_candidates", "without_shifted", "confirmed_source"
+LEAST_GAP = 80
+"""Share of the gap in %."""
+PUBLISHED = {
+    "source_only": 15.7, "without_shifted": 59.7, "adapted": 62.7, "target_only": 63.5, "both": 66.5,
+    "both_separate": 64.7,
+}  # fmt: skip
+"""DSC in % of Kamnitsas et al. 2017 (table 1)."""
+HEAD = (
+    "row", "seeds", "DSC on T", "published", "less without the channel", "less the control", "gap closed", "DSC on S",
+)  # fmt: skip
+FILES = {"benchmark.md": ".md", "benchmark.csv": ".csv", "benchmark_cases.csv": "_cases.csv", "benchmark.png": ".png"}
+
+Rows = Mapping[str, Mapping[str, str]]
+
+
+def rows_of(table: Path) -> Rows:
+    """The rows of a table of the benchmark by name."""
+    with table.open(newline="", encoding="utf-8") as file:
+        return {row["regime"]: row for row in csv.DictReader(file)}
+
+
+def number(row: Mapping[str, str], key: str) -> str:
+    """A number in % with its interval; empty if the table does not have it."""
+    found = [row.get(f"{key}{end}", "") for end in ("", "_low", "_high")]
+    if not all(found):
+        return "-"
+    mean, low, high = (100 * float(each) for each in found)
+    return f"{mean:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def holds(rows: Rows) -> bool:
+    """Whether the claim holds on one pair: both paired intervals above zero, and enough of the gap closed."""
+    row = rows.get(METHOD, {})
+    above = [row.get(f"dice_less_{other}_low") for other in (BASELINE, CONTROL)]
+    share = row.get("gap_share")
+    return bool(share) and 100 * float(share) >= LEAST_GAP and all(each and float(each) > 0 for each in above)
+
+
+def page_of(pairs: Mapping[str, Rows]) -> list[str]:
+    """The lines of claim.md."""
+    lines = [
+        "# Adaptation of DeepMedic on every pair of scanners (phantom)",
+        "",
+        "DSC on T in %, with 95 % intervals over training seeds and patients. The claim holds on a pair if the "
+        f"differences of `{METHOD}` to `{BASELINE}` and to `{CONTROL}` lie above zero with their intervals, and if "
+        f"{LEAST_GAP} % of the gap or more is closed.",
+        "",
+        "The published numbers (Kamnitsas et al. 2017) are of other patients, another network and another budget. "
+        "Populations differ: compare the order of rows, not numbers.",
+        "",
+        "| pair | claim holds |",
+        "|---|---|",
+        *(f"| {pair} | {'yes' if holds(rows) else 'no'} |" for pair, rows in pairs.items()),
+    ]
+    for pair, rows in pairs.items():
+        lines += [
+            "",
+            f"## {pair}",
+            "",
+            f"| {' | '.join(HEAD)} |",
+            "|---" * len(HEAD) + "|",
+            *(_line(name, row) for name, row in rows.items()),
+        ]
+    return lines
+
+
+def _line(name: str, row: Mapping[str, str]) -> str:
+    differences = [number(row, f"dice_less_{other}") for other in (BASELINE, CONTROL)]
+    cells = [
+        f"{row['title']} (`{name}`)",
+        row["seeds"],
+        number(row, "dice"),
+        str(PUBLISHED.get(name, "-")),
+        *differences,
+    ]
+    return f"| {' | '.join([*cells, number(row, 'gap_share'), number(row, 'source_dice')])} |"
+
+
+def write(out: Path, seed: int, pairs: Sequence[str], page: Path = PAGE) -> None:
+    """Copy the tables of the pairs that have one, and write the page."""
+    found: dict[str, Rows] = {}
+    for pair in pairs:
+        study = folder_of(out, pair, seed) / "study"
+        if not (study / "benchmark.csv").is_file():
+            continue
+        found[pair] = rows_of(study / "benchmark.csv")
+        for name, end in FILES.items():
+            shutil.copyfile(study / name, page / f"study_{pair}{end}")
+    if not found:
+        raise SystemExit(f"{out} holds no study; run 'run.py study' with this --out first")
+    (page / "claim.md").write_text("\n".join(page_of(found)) + "\n")
+
+
+def main() -> None:
+    """Write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="that of run.py study")
+    parser.add_argument("--phantom", type=int, default=0, metavar="SEED")
+    options = parser.parse_args()
+    write(options.out, options.phantom, ACCEPTED)
+
+
+if __name__ == "__main__":
+    main()
