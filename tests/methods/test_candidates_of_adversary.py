@@ -215,7 +215,10 @@ def test_the_monitor_hears_nothing_of_other_voxels(conditional):
     assert logits.count_nonzero() == logits[:, :, :2, :2, :2].numel()
 
 
-@pytest.mark.parametrize("changes", [*VARIANTS, {"matched": True, "statistics": "frozen"}, {"statistics": "target"}])
+FROZEN = {"matched": True, "statistics": "frozen", "discriminator_begin": 0.4, "begin": 0.4, "full": 0.5}
+
+
+@pytest.mark.parametrize("changes", [*VARIANTS, FROZEN, {"statistics": "target"}])
 def test_it_trains_in_the_one_loop(changes):
     found = method(**changes)
     owned = {id(p) for each in found.optimizers().values() for group in each.param_groups for p in group["params"]}

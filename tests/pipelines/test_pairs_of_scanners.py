@@ -7,13 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from medgen.benchmark.plan import choose_regimes, load_plan
-from medgen.benchmark.regimes import derive_recipe, shifted_input
-from medgen.config import build
-from medgen.methods.catalogue import resolve
 from medgen.phantom import make_adaptation_phantom
 from medgen.phantom.head.pairs import PAIRS
-from medgen.recipe.settings import load_recipe
 from medgen.volume import read_volume
 
 FOLDER = Path(__file__).parents[2] / "pipelines" / "lesion_adaptation"
@@ -29,19 +24,6 @@ def studies(monkeypatch):
     yield screen, pairs
     for name in ("pairs", "screen"):
         sys.modules.pop(name, None)
-
-
-@pytest.mark.parametrize("plan", ["pairs.yaml", "adversary.yaml", "candidates.yaml"])
-def test_every_row_of_a_plan_is_a_recipe(plan):
-    base = load_recipe(FOLDER / "deepmedic.yaml")
-    rows = choose_regimes((), plan=load_plan(FOLDER / plan))
-    recipes = {row.name: derive_recipe(base, row, shifted=shifted_input(base), seed=0) for row in rows}
-    for recipe in recipes.values():
-        build(resolve(recipe.method).config_class, recipe.config)
-    if plan == "adversary.yaml":
-        fair, candidates, control = (recipes[name].config for name in ("fair", "candidates", "candidates_control"))
-        assert candidates == {**fair, "candidates": 0.2}
-        assert control == {**candidates, "adversarial_weight": 1e-9}
 
 
 def test_a_head_in_memory_is_that_of_the_phantom(studies, tmp_path):
