@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -152,48 +153,64 @@ class DomainAdversary:
     def steps(self, outputs: Outputs) -> Iterator[Update]:
         """Those of the discriminator: ``L_adv``, its cross-entropy of the domain, half of it for each."""
         maps = torch.cat([outputs.source_maps, outputs.target_maps]).detach()
+        seen = _on_grid(outputs.candidates, maps)
         for _ in range(self.config.discriminator_steps):
-            logits = self.discriminator(maps)
-            losses = domain_cross_entropy(logits, len(outputs.source_maps), self._shares(outputs, logits))
+            logits = self.discriminator(maps, seen)
+            losses = domain_cross_entropy(logits, len(outputs.source_maps), self._shares(outputs, logits, seen))
             if self.config.discriminator_penalty:
-                losses["slope"] = self.config.discriminator_penalty * r1_penalty(self._difference, maps)
+                slope = r1_penalty(partial(self._difference, seen=seen, sources=len(outputs.source_maps)), maps)
+                losses["slope"] = self.config.discriminator_penalty * slope
             yield Update("discriminator", losses)
 
     def adversarial_loss(self, outputs: Outputs, progress: float) -> dict[str, Tensor]:
         """What the segmenter adds: ``-alpha L_adv``, or alpha times the confusion; empty while alpha is 0."""
         if not (alpha := self.alpha(progress)):
             return {}
-        logits = self.discriminator(torch.cat([outputs.source_maps, outputs.target_maps]))
+        maps = torch.cat([outputs.source_maps, outputs.target_maps])
+        seen = _on_grid(outputs.candidates, maps)
+        logits = self.discriminator(maps, seen)
         confused = self.config.objective == "confusion"
         loss, sign = (domain_confusion, 1) if confused else (domain_cross_entropy, -1)
-        found = loss(logits, len(outputs.source_maps), self._shares(outputs, logits))
+        found = loss(logits, len(outputs.source_maps), self._shares(outputs, logits, seen))
         return {name: sign * alpha * each for name, each in found.items()}
 
-    def domain_logits(self, statistics: DomainStatistics, image: Tensor, *, of_target: bool) -> Tensor:
+    def domain_logits(
+        self, statistics: DomainStatistics, image: Tensor, candidates: Tensor | None = None, *, of_target: bool
+    ) -> Tensor:
         """Logits ``(B, 2, x, y, z)`` of the discriminator for patches ``(B, C, X, Y, Z)`` of one domain.
 
-        Of a conditional one the mean over the classes, by how much of a voxel belongs to each.
+        Of a conditional one the mean over the classes, by how much of a voxel belongs to each. Where there are
+        ``candidates``, as in :class:`~medgen.methods._domains.Outputs`, both are 0 at every other voxel.
         """
         with statistics.of_domain(self.network, target=of_target):
-            logits, maps = self.network.features(image, self.layers)
-        domain: Tensor = self.discriminator(joined(logits, maps.values()))
-        if not self.config.conditional:
-            return domain
-        share = _shares(logits, next(iter(maps.values())), domain)
-        mean: Tensor = (_by_class(domain) * share[:, :, None]).sum(1)
-        return mean
+            logits, found = self.network.features(image, self.layers)
+        maps = joined(logits, found.values())
+        seen = _on_grid(candidates, maps)
+        domain: Tensor = self.discriminator(maps, seen)
+        if self.config.conditional:
+            domain = (_by_class(domain) * _shares(logits, maps, domain)[:, :, None]).sum(1)
+        return domain if seen is None else domain.masked_fill(~centre(seen, domain), 0.0)
 
-    def _shares(self, outputs: Outputs, logits: Tensor) -> Tensor | None:
-        """How much of each voxel of ``logits`` the segmenter gives to each class; nothing flows back through it."""
-        if not self.config.conditional:
-            return None
-        return _shares(torch.cat([outputs.matched, outputs.target]).detach(), outputs.target_maps, logits)
+    def _shares(self, outputs: Outputs, logits: Tensor, seen: Tensor | None) -> Tensor | None:
+        """How much each voxel of ``logits`` counts for each class of the discriminator; None: all alike.
 
-    def _difference(self, maps: Tensor) -> Tensor:
+        It is as much as the segmenter gives to that class, of a candidate; nothing flows back through it.
+        """
+        share = None if seen is None else _judged(seen, logits, len(outputs.source_maps))
+        if not self.config.conditional:
+            return share
+        given = _shares(torch.cat([outputs.matched, outputs.target]).detach(), outputs.target_maps, logits)
+        return given if share is None else given * share
+
+    def _difference(self, maps: Tensor, seen: Tensor | None, sources: int) -> Tensor:
         """How much more "source" than "target" each patch is, so that its squared slope is a mean over the voxels."""
-        logits = _by_class(self.discriminator(maps))
-        score: Tensor = (logits[:, :, SOURCE] - logits[:, :, TARGET]).mean(1).flatten(1).sum(1)
-        return score / math.sqrt(math.prod(maps.shape[2:]))
+        logits = self.discriminator(maps, seen)
+        each = _by_class(logits)
+        score: Tensor = (each[:, :, SOURCE] - each[:, :, TARGET]).mean(1)
+        if seen is None:
+            return score.flatten(1).sum(1) / math.sqrt(math.prod(maps.shape[2:]))
+        score = score * _judged(seen, logits, sources)[:, 0]
+        return score.flatten(1).sum(1) / seen.flatten(1).sum(1).clamp_min(1).sqrt()
 
 
 def _by_class(logits: Tensor) -> Tensor:
@@ -206,8 +223,24 @@ def _shares(segmented: Tensor, maps: Tensor, like: Tensor) -> Tensor:
 
     The maps that the discriminator reads may be coarser than the logits, and valid convolutions cut its output.
     """
+    return centre(_pooled(segmented.float().softmax(1), maps), like)
+
+
+def _pooled(volume: Tensor, maps: Tensor) -> Tensor:
+    """Mean of ``volume`` over each voxel of ``maps``, which may be coarser."""
     x, y, z = maps.shape[2:]
-    share = segmented.float().softmax(1)
-    return centre(
-        share if share.shape[2:] == maps.shape[2:] else functional.adaptive_avg_pool3d(share, (x, y, z)), like
-    )
+    return volume if volume.shape[2:] == maps.shape[2:] else functional.adaptive_avg_pool3d(volume, (x, y, z))
+
+
+def _on_grid(candidates: Tensor | None, maps: Tensor) -> Tensor | None:
+    """Whether a voxel (B, 1, x, y, z) of ``maps`` has a candidate in it."""
+    return None if candidates is None else _pooled(candidates.float(), maps) > 0
+
+
+def _judged(seen: Tensor, logits: Tensor, sources: int) -> Tensor:
+    """1 at the voxels (B, 1, x, y, z) of ``logits`` that count, else 0: the candidates, if both domains have some.
+
+    A step that sees one domain alone would teach the discriminator which domain is the more frequent one.
+    """
+    seen = centre(seen, logits)
+    return (seen & seen[:sources].any() & seen[sources:].any()).float()

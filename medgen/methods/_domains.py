@@ -54,6 +54,8 @@ class Outputs(NamedTuple):
             patches, where there are any.
         target_maps: the same of the target domain.
         matched: logits of what ``source_maps`` belong to.
+        candidates: (B, 1, x, y, z) of ``matched``, then of ``target``: True at the voxels that an adversary looks at.
+            None: it looks at all of them.
     """
 
     source: Tensor
@@ -61,6 +63,7 @@ class Outputs(NamedTuple):
     source_maps: Tensor
     target_maps: Tensor
     matched: Tensor
+    candidates: Tensor | None = None
 
 
 class DomainStatistics(ShadowWeights):

@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from medgen.errors import UsageError
 from medgen.networks.blocks import Dropout, NormName, PReLU, build_norm, initialise_fan_in
@@ -114,8 +115,14 @@ class DomainDiscriminator(nn.Module):
         if spectral:
             normalise_spectrally(self)
 
-    def forward(self, maps: Tensor) -> Tensor:
+    def forward(self, maps: Tensor, seen: Tensor | None = None) -> Tensor:
         """Logits of the two domains at every voxel inside the margin.
+
+        Args:
+            maps: (B, channels, X, Y, Z).
+            seen: (B, 1, X, Y, Z), True at the voxels that are judged; by default all. Values at the others then reach
+                no logit of these: they are 0 before each convolution, as in submanifold sparse convolutions (Graham et
+                al. 2018, arXiv 1711.10275), and statistics of a batch do not count them. Their own logits say nothing.
 
         Raises:
             UsageError: a side of the maps is not larger than twice the margin.
@@ -125,8 +132,35 @@ class DomainDiscriminator(nn.Module):
                 f"feature maps of {tuple(maps.shape[2:])} voxels are too small for the domain discriminator",
                 fix=f"train on patches whose output is larger than {2 * self.margin} voxels, or choose padding 'same'",
             )
-        logits: Tensor = self.body(maps)
-        return logits
+        if seen is None:
+            logits: Tensor = self.body(maps)
+            return logits
+        for layer in self.body:
+            if isinstance(layer, nn.Conv3d):
+                maps = layer(maps.masked_fill(~seen, 0.0))
+                seen = _middle(seen, maps)
+            else:
+                maps = _of_seen(layer, maps, seen) if isinstance(layer, nn.BatchNorm3d) else layer(maps)
+        return maps
+
+
+def _middle(seen: Tensor, maps: Tensor) -> Tensor:
+    """The part of ``seen`` that a convolution of an odd kernel left."""
+    edge = (seen.shape[2] - maps.shape[2]) // 2
+    x, y, z = (slice(edge, side - edge) for side in seen.shape[2:])
+    return seen[:, :, x, y, z]
+
+
+def _of_seen(norm: nn.BatchNorm3d, maps: Tensor, seen: Tensor) -> Tensor:
+    """Maps (B, C, X, Y, Z) normalised by the statistics of the voxels ``seen`` (B, 1, X, Y, Z); others stay."""
+    settings = (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    last = maps.movedim(1, -1)
+    rows = last[seen[:, 0]]
+    if not norm.training or len(rows) < 2:  # one voxel has no variance
+        return functional.batch_norm(maps, *settings, eps=norm.eps)
+    # As rows: with these as a strided volume, torch 2.13 on a processor computes a wrong gradient.
+    found = functional.batch_norm(rows, *settings, training=True, momentum=norm.momentum or 0.0, eps=norm.eps)
+    return last.masked_scatter(seen.movedim(1, -1), found.to(maps.dtype)).movedim(-1, 1)
 
 
 class LabelDiscriminator(nn.Module):

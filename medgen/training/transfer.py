@@ -39,8 +39,9 @@ def match(needed: Mapping[str, Tensor], origin: Mapping[str, Tensor]) -> Match:
 
     A part is what stands before the first dot. One of which the origin has no tensor by name is paired with the part of
     the origin that has the most weights of the same names and shapes below it. Where several fit equally well, as the
-    generators of two directions do, none is chosen. What a part took by its own name goes to no other part, unless that
-    part began as a copy, as a teacher does: two networks that are to disagree must not begin alike.
+    generators of two directions do, none is chosen. What a part took by its own name, or fits better than others, goes
+    to no other part, unless that part began as a copy, as a teacher does: two networks that are to disagree must not
+    begin alike.
 
     Args:
         needed: ``state_dict()`` of the method.
@@ -57,7 +58,7 @@ def match(needed: Mapping[str, Tensor], origin: Mapping[str, Tensor]) -> Match:
             for name, each in known.items()
             if name == part or name not in by_name or _copies(needed, tensors, parts[name])
         }
-        candidates = (part,) if part in by_name else _alike(needed, tensors, origin, free)
+        candidates = (part,) if part in by_name else _alike(needed, part, parts, origin, free)
         if len(candidates) > 1:
             ambiguous[part] = candidates
         if len(candidates) != 1:
@@ -176,20 +177,28 @@ def _copies(needed: Mapping[str, Tensor], one: Mapping[str, str], other: Mapping
 
 def _alike(
     needed: Mapping[str, Tensor],
-    tensors: Mapping[str, str],
+    part: str,
+    parts: Mapping[str, Mapping[str, str]],
     origin: Mapping[str, Tensor],
     known: Mapping[str, Mapping[str, str]],
 ) -> tuple[str, ...]:
-    """The parts of the origin with the most weights of the same names and shapes; none where no weight is."""
-    counts = {
-        part: sum(
-            _is_weight(needed[name]) and rest in found and origin[found[rest]].shape == needed[name].shape
-            for rest, name in tensors.items()
-        )
-        for part, found in known.items()
-    }
+    """The parts of the origin with the most weights of the same names and shapes, and that fit no other part better."""
+    counts = {}
+    for theirs, found in known.items():
+        fitting = {name: _fitting(needed, tensors, origin, found) for name, tensors in parts.items()}
+        counts[theirs] = fitting[part] if fitting[part] == max(fitting.values()) else 0
     most = max(counts.values(), default=0)
-    return tuple(part for part, count in counts.items() if most and count == most)
+    return tuple(theirs for theirs, count in counts.items() if most and count == most)
+
+
+def _fitting(
+    needed: Mapping[str, Tensor], tensors: Mapping[str, str], origin: Mapping[str, Tensor], found: Mapping[str, str]
+) -> int:
+    """Weights of a part of the method that a part of the origin has with the same name and shape."""
+    return sum(
+        _is_weight(needed[name]) and rest in found and origin[found[rest]].shape == needed[name].shape
+        for rest, name in tensors.items()
+    )
 
 
 def _is_weight(tensor: Tensor) -> bool:

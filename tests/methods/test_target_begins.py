@@ -28,10 +28,11 @@ ADAPTING = [name for name in method_names() if resolve(name).adapts()]
 NETWORKS = [("instance", "shared"), ("batch", "shared"), ("batch", "source"), ("batch", "target")]
 
 
-def trained(name, norm, statistics, target_seed, steps):
+def trained(name, norm, statistics, target_seed, steps, **changes):
     """The prediction of a method after some of :data:`STEPS` steps, and when it says that the target begins."""
     known = resolve(name).config_class.model_fields
     wanted = {**BEGINS, "statistics": statistics, "network": "unet", "width": 0.25, "norm": norm, "learning_rate": 0.01}
+    wanted |= changes
     torch.manual_seed(0)
     method = create(name, {key: value for key, value in wanted.items() if key in known}, Shape(2, 2))
     schedule = Schedule(steps=STEPS, batch=2)
@@ -64,6 +65,16 @@ def test_the_target_has_its_say_when_the_method_says(name, norm, statistics):
     assert 0 < before < STEPS
     assert torch.equal(*(trained(name, norm, statistics, seed, before)[0] for seed in (1, 2)))
     assert not torch.equal(*(trained(name, norm, statistics, seed, STEPS)[0] for seed in (1, 2)))
+
+
+@pytest.mark.parametrize(("norm", "statistics"), [*NETWORKS, ("batch", "frozen")])
+def test_the_search_for_candidates_lets_no_target_image_in_before(norm, statistics):
+    asked = {"candidates": 0.3, "discriminator_begin": 0.3, "begin": 0.3}
+    _, begins = trained("domain_adversarial", norm, statistics, 1, 1, **asked)
+    assert begins == 0.3
+    for steps, alike in ((round(begins * STEPS), True), (STEPS, False)):
+        first, second = (trained("domain_adversarial", norm, statistics, seed, steps, **asked)[0] for seed in (1, 2))
+        assert torch.equal(first, second) == alike
 
 
 def test_the_published_adversary_mixes_the_statistics_of_both_domains_from_its_first_step():

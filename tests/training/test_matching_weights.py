@@ -44,6 +44,24 @@ def test_two_networks_that_are_to_disagree_do_not_begin_alike():
     assert all(torch.equal(each, before[key]) for key, each in method.state_dict().items() if key.startswith("second."))
 
 
+def test_a_network_of_fewer_channels_is_not_filled_from_one_that_fits_another_part_better():
+    for origin_name in ("segmentation", "mean_teacher"):
+        origin = small(origin_name).state_dict()
+        kept = "teacher." if origin_name == "mean_teacher" else "network."
+        method = small("domain_adversarial", candidates=0.2)
+        before = {key: each.clone() for key, each in method.second.state_dict().items()}
+        found = take(method, {key: each + 1 for key, each in origin.items() if key.startswith(kept)})
+        assert {name.partition(".")[0] for name in found.taken} == {"network"}
+        assert all(torch.equal(each, before[key]) for key, each in method.second.state_dict().items())
+
+
+def test_lesion_candidates_begin_with_the_second_view_of_the_origin():
+    origin = {key: each + 1 for key, each in small("view_agreement").state_dict().items()}
+    method = small("domain_adversarial", candidates=0.2)
+    assert {name.partition(".")[0] for name in take(method, origin).taken} == {"network", "second"}
+    assert all(torch.equal(each, origin[f"second.{key}"]) for key, each in method.second.state_dict().items())
+
+
 def test_another_shape_is_told_and_not_taken():
     kernel, bias = torch.ones(4, 2, 3), torch.ones(4)
     found = match(
