@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from medgen.errors import UsageError
 from medgen.methods._domains import frozen_statistics
 from medgen.methods.base import Shape
 from medgen.methods.catalogue import create, resolve
@@ -36,6 +37,13 @@ def batch(side=None, kind=Adaptation, size=2):
     return both if kind is Adaptation else MatchedAdaptation(*both, matched, ones)
 
 
+def warm(found):
+    """With running statistics of some images, as a trained network has them."""
+    with torch.no_grad():
+        found.network.train()(batch().source)
+    return found
+
+
 def losses(found, given, progress=0.5):
     """By update, without steps between them."""
     return [(update.optimizer, update.losses) for update in found.updates(given, progress)]
@@ -56,7 +64,7 @@ def test_the_discriminator_sees_the_matched_patches_in_place_of_the_labelled_one
 
 
 def test_without_statistics_in_common_the_domain_loss_does_not_depend_on_labelled_patches():
-    found = method(matched=True, statistics="frozen", dropout=0.0)
+    found = warm(method(matched=True, statistics="frozen", dropout=0.0))
     given = batch(kind=MatchedAdaptation)
     moved = given._replace(source=given.source + 3)
     first, second = (losses(found, each)[0][1]["domain_source"] for each in (given, moved))
@@ -82,8 +90,13 @@ def test_frozen_statistics_are_those_of_prediction_and_stay():
         assert torch.allclose(logits.softmax(1), probability, atol=1e-5)
 
 
+def test_frozen_statistics_of_a_network_that_has_seen_nothing_are_refused():
+    with pytest.raises(UsageError, match="has seen no image"):
+        list(method(statistics="frozen", discriminator_begin=0.0, begin=0.0).updates(batch(), progress=0.5))
+
+
 def test_frozen_layers_go_back_to_training_and_dropout_is_left_alone():
-    network = method(dropout=0.5).network.train()
+    network = warm(method(dropout=0.5)).network.train()
     before = {name: module.training for name, module in network.named_modules()}
     with frozen_statistics(network):
         assert sum(not module.training for module in network.modules()) == len(statistics_of(network)) // 3
@@ -179,7 +192,7 @@ def test_normalised_maps_do_not_tell_their_scale():
     ],
 )
 def test_all_of_it_trains_in_the_one_loop(changes):
-    found = method(**changes)
+    found = warm(method(**changes))
     given = batch(kind=type(found).batches(found.config))
     before = [parameter.clone() for parameter in found.network.parameters()]
     for _ in train(found, found.optimizers(), [given] * 2, Schedule(steps=2, batch=2), Engine("cpu")):
