@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from pydantic import NonNegativeInt
 from torch import Tensor
@@ -75,3 +77,20 @@ def agreement(first: Tensor, second: Tensor) -> Tensor:
     """
     classes = torch.minimum(first, second)[:, 1:]
     return torch.cat([1 - classes.sum(dim=1, keepdim=True), classes], dim=1)
+
+
+def preferred(lesion: Tensor, count: int, share: float) -> Tensor:
+    """Numbers of ``count`` patches: the first ones in which there is a lesion up to ``share``, then the next of all.
+
+    >>> preferred(torch.tensor([False, False, True, False, True, True]), 3, 0.5).tolist()
+    [2, 4, 0]
+
+    Args:
+        lesion: (N,) whether a patch has one.
+        count: at most N.
+        share: least share with a lesion, as far as there are enough.
+    """
+    first = lesion.nonzero()[: math.ceil(share * count), 0]
+    others = torch.ones_like(lesion)
+    others[first] = False
+    return torch.cat([first, others.nonzero()[: count - len(first), 0]])

@@ -129,8 +129,6 @@ class Method(nn.Module, ABC):
     """Of the patches that it can be built for: 3 for volumes, 2 for slices."""
     opponents: ClassVar[Mapping[str, float]] = {}
     """Optimisers of discriminators, and what the sum of the losses of each is while it cannot tell true from false."""
-    fresh: ClassVar[Collection[str]] = ()
-    """Parts of the state that a warm start leaves new, as what was counted on the images of another training."""
     scaleless: Collection[str] = ()
     """Optimisers whose loss has neither a scale nor a zero, as with a critic: that it grows is no explosion."""
 

@@ -7,22 +7,21 @@ ones, at the candidates and nowhere else: what an artefact looks like elsewhere 
 class is the smaller one of two: that of the first network at the voxel, and the mean of the second one over the
 candidate around it.
 
-Images of the target say how sure the second network is on the new scanner: its mean evidence at candidates is moved to
-what it is on the source. That is right if the share of true ones among candidates is the same, and wrong where the
-patients of the target have fewer lesions, or more that only looks like them. Nothing else of the target is used, and
-nothing is learnt while that evidence is counted: in the last steps of a training, or in a short run that starts from a
-model of the source alone, with ``begin`` and ``calibrate`` at 0. One such model serves every new scanner.
+From ``teach`` on both stand still and label images of the target, and a third network, with all channels, learns from
+those labels on the target alone: there it may trust the shifted channel where that is right on the new scanner. The
+prediction is the mean of the teachers and of their student. A model of the source serves every new scanner: a run that
+starts from it with ``begin`` and ``teach`` at 0 trains only the student.
 
 The rule is medgen's. Detectors of lesions have long had a second stage that tells true candidates from false ones; that
-two views of one image should err independently is the idea of co-training (Blum & Mitchell 1998).
+one view of an image can teach another is co-training (Blum & Mitchell 1998).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor
 from torch.nn import functional
 from torch.optim import Optimizer
@@ -33,14 +32,15 @@ from medgen.methods._segmentation import (
     feature_maps,
     label_losses,
     new_network,
+    new_optimizer,
     probabilities,
     supervised,
     window_of,
 )
 from medgen.methods._teacher import detached_probabilities
-from medgen.methods._views import Views, ViewsConfig, agreement
+from medgen.methods._views import Views, ViewsConfig, agreement, preferred
 from medgen.methods.base import Adapts, HasFeatures, Method, Predicts, Shape, Update, Window
-from medgen.sampling.batches import MatchedAdaptation, centre
+from medgen.sampling.batches import Adaptation, centre, split
 
 REACH = 3
 """Voxels of the grid on each side over which the second network's answer is averaged: 9 mm at the 3 mm that it was
@@ -48,32 +48,32 @@ chosen at. A multiple of 3, as DeepMedic's sides are."""
 
 
 class Config(ViewsConfig):
-    """Settings of the two networks."""
+    """Settings of the three networks."""
 
     begin: Share = 0.2
     """Share of the training from which the second network learns: there must be candidates first."""
     threshold: float = Field(default=0.2, gt=0, lt=1)
     """Probability that the first network must give to any lesion for a voxel to belong to a candidate in training."""
-    calibrate: Share = 0.9
-    """Share of the training from which both networks stand still and their evidence at candidates of both domains is
-    counted; at 1 never."""
+    teach: Share = 0.6
+    """Share of the training from which both networks stand still and teach a third one on the target; at 1 never."""
+    draws: PositiveInt = 2
+    """Target patches that are drawn for each that is learnt."""
+    foreground: Share = 0.5
+    """Least share of the target patches learnt in which there is a candidate, as far as there are such."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Config:
-        require_order(begin=self.begin, calibrate=self.calibrate)
+        require_order(begin=self.begin, teach=self.teach)
         return self
 
 
 class ConfirmedCandidates(Method, Predicts, Adapts, HasFeatures):
-    """One network proposes by the shared channels, the other one confirms by the shifted channel."""
+    """One network proposes by the shared channels, another confirms by the shifted one, a third learns from both."""
 
     config_class = Config
-    batch_class = MatchedAdaptation
+    batch_class = Adaptation
     learns = "second/cross_entropy"
-    fresh = ("evidence", "voxels")
     config: Config
-    evidence: Tensor
-    voxels: Tensor
     learnt: Tensor
 
     def __init__(self, config: Config, shape: Shape) -> None:
@@ -82,8 +82,7 @@ class ConfirmedCandidates(Method, Predicts, Adapts, HasFeatures):
         self.network = new_network(config, Shape(len(self.hidden), shape.outputs))
         self.views = Views(config, shape, self.network)
         self.second = self.views.second
-        self.register_buffer("evidence", torch.zeros(2, shape.outputs, dtype=torch.float64))
-        self.register_buffer("voxels", torch.zeros(2, 1, dtype=torch.float64))
+        self.student = new_network(config, shape)
         self.register_buffer("learnt", torch.zeros((), dtype=torch.int64))
 
     @property
@@ -92,86 +91,89 @@ class ConfirmedCandidates(Method, Predicts, Adapts, HasFeatures):
         return window_of(self.config, self.network, reach=self._reach)
 
     @property
+    def draws(self) -> int:
+        """As many as the target patches need."""
+        return self.config.draws if self.config.teach < 1 else 1
+
+    @property
     def target_begins(self) -> float:
         """When images of the target are first looked at."""
-        return self.config.calibrate
+        return self.config.teach
 
     def optimizers(self) -> dict[str, Optimizer]:
         """One for each network."""
-        return self.views.optimizers()
+        return {**self.views.optimizers(), "student": new_optimizer(self.config, self.student)}
 
-    def updates(self, batch: MatchedAdaptation, progress: float) -> Iterator[Update]:
-        """A step of the network that proposes, and one of the network that confirms at its candidates.
+    def updates(self, batch: Adaptation, progress: float) -> Iterator[Update]:
+        """A step of the network that proposes, and one of the network that confirms; later only the student's.
 
         Raises:
-            UsageError: evidence is to be counted of a network that has learnt nothing.
+            UsageError: the student is to be taught by networks that have learnt nothing.
         """
         config, second = self.config, self.second
-        if progress >= config.calibrate:
-            self._require_learnt()
-            self._gather(0, batch.matched, batch.matched_mask)
-            self._gather(1, batch.target, batch.target_mask)
+        labelled = split(batch, self.draws)[0]
+        if progress >= config.teach:
+            yield Update("student", self._taught(batch, len(labelled.source)))
             return
-        proposed = second(batch.source[:, self.views.kept])
+        proposed = second(labelled.source[:, self.views.kept])
         candidates = 1 - proposed.detach().float().softmax(dim=1)[:, :1]
-        yield Update("second", supervised(config, second, proposed, batch.label))
+        yield Update("second", supervised(config, second, proposed, labelled.label))
         if progress >= config.begin:
-            logits = self.network(batch.source[:, self.hidden])
+            logits = self.network(labelled.source[:, self.hidden])
             around = functional.max_pool3d(candidates, 3, stride=1, padding=1) > config.threshold
-            label = centre(batch.label, logits)
-            weight = balanced(around * centre(batch.mask, logits), label > 0)
+            label = centre(labelled.label, logits)
+            weight = balanced(around * centre(labelled.mask, logits), label > 0)
             yield Update("segmenter", label_losses(config, logits, label, weight))
             self.learnt += 1
 
-    def _require_learnt(self) -> None:
+    def _taught(self, batch: Adaptation, count: int) -> dict[str, Tensor]:
+        """Losses of the student on ``count`` of the target patches, by the labels of its teachers."""
         if not self.learnt:
             raise UsageError(
-                "the network that confirms has learnt nothing whose evidence could be counted",
-                fix="let config.calibrate come after config.begin, or start from a trained model with --init-from",
+                "the networks that are to teach have learnt nothing",
+                fix="let config.teach come after config.begin, or start from a trained model with --init-from",
             )
-
-    @torch.no_grad()
-    def _gather(self, domain: int, image: Tensor, mask: Tensor) -> None:
-        """Add up the evidence of the second network in one domain, 0 for the source, 1 the target.
-
-        The weight of a voxel is the square of what the first network proposes, so that only candidates count. Patches
-        with a value that is not finite count for nothing.
-        """
-        proposed = detached_probabilities(self.second, image[:, self.views.kept])
-        found = detached_probabilities(self.network, image[:, self.hidden]).clamp_min(1e-6).log()
-        there = (1 - proposed[:, :1]) ** 2 * centre(mask, proposed)
-        more = ((found - found[:, :1]) * there).sum((0, 2, 3, 4), dtype=torch.float64)
-        if more.isfinite().all():
-            self.evidence[domain] += more
-            self.voxels[domain] += there.sum()
+        proposed = detached_probabilities(self.second, batch.target[:, self.views.kept])
+        mask = centre(batch.target_mask, proposed)
+        candidate = ((proposed[:, :1] < 0.5) & (mask > 0)).flatten(1).any(1)
+        chosen = preferred(candidate, count, self.config.foreground)
+        image, proposed, mask = batch.target[chosen], proposed[chosen], mask[chosen]
+        found = detached_probabilities(self.network, image[:, self.hidden])
+        label = agreement(proposed, averaged(found, 1 - proposed[:, :1])).argmax(1, keepdim=True)
+        return label_losses(self.config, self.student(image), label, mask)
 
     def predict(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Class probabilities ``(B, K, X - 2m, Y - 2m, Z - 2m)`` in [0, 1]; channel 0 is background."""
         proposed = probabilities(self.second, image[:, self.views.kept])
-        evidence = self.network(image[:, self.hidden]).float() + self._shift().reshape(1, -1, 1, 1, 1)
-        confirmed = averaged(evidence.softmax(dim=1), 1 - proposed[:, :1])
-        low, sides = self._reach, [side - 2 * self._reach for side in proposed.shape[2:]]
-        both = [centre(each, each.new_empty(1, 1, *sides)) if low else each for each in (proposed, confirmed)]
-        return agreement(*both)
+        found = probabilities(self.network, image[:, self.hidden])
+        confirmed = self._inside(averaged(found, 1 - proposed[:, :1]))
+        taught = agreement(self._inside(proposed), confirmed)
+        if self.config.teach == 1:
+            return taught
+        return (taught + self._inside(probabilities(self.student, image))) / 2
+
+    def _inside(self, found: Tensor) -> Tensor:
+        """Without the voxels around which the average does not know the whole cube."""
+        sides = [side - 2 * self._reach for side in found.shape[2:]]
+        return centre(found, found.new_empty(1, 1, *sides)) if self._reach else found
 
     def features(self, image: Tensor) -> tuple[Tensor, ...]:
-        """All feature maps ``(B, C, x, y, z)`` of the network that confirms, in the order of its layers."""
-        return feature_maps(self.network, image[:, self.hidden])
+        """All feature maps ``(B, C, x, y, z)`` of the student, in the order of its layers."""
+        return feature_maps(self.student, image)
 
     def named_maps(self, image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Logits ``(B, K, x, y, z)`` and all feature maps of that network by name, for the monitor."""
-        return self.network.features(image[:, self.hidden], self.network.layers)
+        """Logits ``(B, K, x, y, z)`` and all feature maps of the student by name, for the monitor."""
+        return self.student.features(image, self.student.layers)
+
+    def exported(self) -> Sequence[str]:
+        """What prediction needs: the student only where it was taught."""
+        parts = ("network", "second", "learnt")
+        return parts if self.config.teach == 1 else (*parts, "student")
 
     @property
     def _reach(self) -> int:
         """0 for a network that keeps the size of its input."""
         return REACH if self.network.margin else 0
-
-    def _shift(self) -> Tensor:
-        """What is added to the logits (K,) so that the evidence at candidates of the target is that of the source."""
-        mean = self.evidence / self.voxels.clamp_min(1)
-        known = (self.voxels > 0).all()
-        return torch.where(known, mean[0] - mean[1], 0.0).float()
 
 
 def balanced(weight: Tensor, lesion: Tensor) -> Tensor:

@@ -11,7 +11,6 @@ patches are drawn without labels; of those drawn, the ones in which the labels h
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Literal
 
@@ -30,7 +29,7 @@ from medgen.methods._segmentation import (
     window_of,
 )
 from medgen.methods._teacher import detached_probabilities
-from medgen.methods._views import Views, ViewsConfig
+from medgen.methods._views import Views, ViewsConfig, preferred
 from medgen.methods.base import Adapts, HasFeatures, Method, Predicts, Shape, Update, Window
 from medgen.sampling.batches import Adaptation, Batch, MatchedAdaptation, centre, split
 
@@ -138,23 +137,6 @@ class SharedChannels(Method, Predicts, Adapts, HasFeatures):
         lesion = ((label > 0) & (mask > 0)).flatten(1).any(1)
         chosen = preferred(lesion, count, self.config.foreground)
         return images[chosen], label[chosen], mask[chosen]
-
-
-def preferred(lesion: Tensor, count: int, share: float) -> Tensor:
-    """Numbers of ``count`` patches: the first ones in which there is a lesion up to ``share``, then the next of all.
-
-    >>> preferred(torch.tensor([False, False, True, False, True, True]), 3, 0.5).tolist()
-    [2, 4, 0]
-
-    Args:
-        lesion: (N,) whether a patch has one.
-        count: at most N.
-        share: least share with a lesion, as far as there are enough.
-    """
-    first = lesion.nonzero()[: math.ceil(share * count), 0]
-    others = torch.ones_like(lesion)
-    others[first] = False
-    return torch.cat([first, others.nonzero()[: count - len(first), 0]])
 
 
 METHOD = SharedChannels

@@ -87,8 +87,7 @@ def compare(method: Method, origin: Mapping[str, Tensor]) -> Match:
         UsageError: no weight matches.
     """
     state = method.state_dict()
-    needed = {name: each for name, each in state.items() if name.partition(".")[0] not in method.fresh}
-    found = match(needed, {name: each for name, each in origin.items() if name.partition(".")[0] not in method.fresh})
+    found = match(state, origin)
     if not any(_is_weight(state[name]) for name in found.taken):
         raise UsageError(
             f"no weight matches: none of {len(state)} tensors of the method has a name and a shape of the origin's "
