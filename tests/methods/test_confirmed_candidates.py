@@ -8,7 +8,7 @@ from medgen.methods.base import Shape
 from medgen.methods.catalogue import create
 from medgen.methods.confirmed_candidates import REACH, averaged
 from medgen.recipe.settings import Schedule
-from medgen.sampling.batches import MatchedAdaptation
+from medgen.sampling.batches import Adaptation
 from medgen.training.engine import Engine
 from medgen.training.loop import train
 from medgen.training.transfer import take
@@ -40,8 +40,8 @@ def batch(seed=0, size=4):
     generator = torch.Generator().manual_seed(seed)
     source, lesion, _ = images(size, generator, 0)
     ones = torch.ones(size, 1, SIDE, SIDE, SIDE)
-    target, matched = images(size, generator, 1)[0], images(size, generator, 0)[0]
-    return MatchedAdaptation(source, lesion.long(), ones, target, ones, matched, ones)
+    target = images(size, generator, 1)[0]
+    return Adaptation(source, lesion.long(), ones, target, ones)
 
 
 def fitted(steps=100, **changes):
@@ -72,7 +72,7 @@ class Fixed(torch.nn.Module):
 
 
 def test_only_labels_at_candidates_reach_the_network_that_confirms():
-    found, given = method(begin=0.0), batch()
+    found, given = method(begin=0.0, draws=1), batch()
     there = torch.zeros(4, 1, SIDE, SIDE, SIDE)
     there[:, :, 4:8, 4:8, 4:8] = 1
     proposed = torch.cat([1 - 0.9 * there, 0.9 * there], 1)
@@ -102,26 +102,66 @@ def test_each_network_sees_its_own_channels():
         assert differs == [network]
 
 
-def test_while_the_target_is_looked_at_nothing_learns():
-    found = method(begin=0.1, calibrate=0.5, norm="instance")
+def test_while_the_student_learns_its_teachers_stand_still():
+    found = method(begin=0.0, teach=0.5, norm="instance", draws=1)
     assert found.target_begins == 0.5
-    with pytest.raises(UsageError, match="has learnt nothing"):
+    with pytest.raises(UsageError, match="have learnt nothing"):
         list(found.updates(batch(), 0.5))
-    assert len(list(found.updates(batch(), 0.4))) == 2
-    assert not found.voxels.any()
-    assert not list(found.updates(batch(), 0.5))
-    assert found.voxels.all()
-    never = method(begin=0.1, calibrate=1.0, norm="instance")
-    assert never.target_begins == 1.0
+    assert [update.optimizer for update in found.updates(batch(), 0.4)] == ["second", "segmenter"]
+    assert [update.optimizer for update in found.updates(batch(), 0.5)] == ["student"]
+    never = method(begin=0.0, teach=1.0, norm="instance")
+    assert (never.target_begins, never.draws) == (1.0, 1)
     assert len(list(never.updates(batch(), 0.999))) == 2
+    assert "student" not in never.exported()
+    assert "student" in found.exported()
 
 
-def test_patches_that_are_not_finite_count_for_nothing():
-    found, ones = method(norm="instance"), torch.ones(4, 1, SIDE, SIDE, SIDE)
-    found._gather(1, batch().target, ones)
-    before = found.evidence.clone()
-    found._gather(1, torch.full_like(batch().target, float("nan")), ones)
-    assert torch.equal(found.evidence, before)
+def test_a_model_of_the_source_teaches_a_student_on_a_new_scanner():
+    origin = fitted(40, teach=1.0)
+    found = method(begin=0.0, teach=0.0)
+    take(found, {name: each for name, each in origin.state_dict().items() if name.split(".")[0] in origin.exported()})
+    image = batch(3).target
+    with torch.no_grad():
+        before = found.eval().predict(image)
+    steps = train(found, found.optimizers(), [batch(seed, 8) for seed in range(60)], Schedule(steps=60, batch=4),
+                  Engine("cpu"), seed=1)  # fmt: skip
+    lost = [step.losses["student/cross_entropy"] for step in steps]
+    assert sum(lost[-5:]) < 0.5 * sum(lost[:5])
+    with torch.no_grad():
+        after = found.eval().predict(image)
+        student = found.student(image).softmax(1)
+    for part in ("network", "second"):
+        assert all(torch.equal(each, origin.get_parameter(f"{part}.{name}"))
+                   for name, each in found.get_submodule(part).named_parameters())  # fmt: skip
+    assert not torch.equal(before, after)
+    teachers = fitted_teachers(found, image)
+    assert torch.allclose(after, (teachers + student) / 2, atol=1e-5)
+
+
+def fitted_teachers(found, image):
+    """What the method predicts without its student."""
+    alone = method(begin=0.0, teach=1.0).eval()
+    alone.load_state_dict(found.state_dict())
+    with torch.no_grad():
+        return alone.predict(image)
+
+
+def test_the_student_sees_patches_with_candidates_and_no_label():
+    found, given = method(begin=0.0, teach=0.0, norm="instance", draws=2), batch(size=4)
+    found.learnt += 1
+    there = torch.zeros(4, 1, SIDE, SIDE, SIDE)
+    there[3, :, 4:8, 4:8, 4:8] = 1
+    found.second = Fixed(torch.cat([1 - 0.9 * there, 0.9 * there], 1).log().clamp_min(-9))
+    seen = []
+    found.student.register_forward_hook(lambda _module, shown, _answer: seen.append(shown[0]))
+    list(found.updates(given, 0.5))
+    assert torch.equal(seen[0][0], given.target[3])
+    assert len(seen[0]) == 2
+    unlabelled = given._replace(
+        label=torch.full_like(given.label, 9), source=torch.full_like(given.source, float("nan"))
+    )
+    list(found.updates(unlabelled, 0.5))
+    assert torch.equal(seen[0], seen[1])
 
 
 def test_fewer_voxels_are_candidates_with_a_higher_threshold(monkeypatch):
@@ -130,32 +170,8 @@ def test_fewer_voxels_are_candidates_with_a_higher_threshold(monkeypatch):
         "medgen.methods.confirmed_candidates.balanced", lambda weight, _: asked.append(weight) or weight
     )
     for threshold in (0.01, 0.99):
-        list(method(begin=0.0, threshold=threshold).updates(batch(), 0.5))
+        list(method(begin=0.0, threshold=threshold, draws=1).updates(batch(), 0.5))
     assert asked[0].sum() > asked[1].sum()
-
-
-def test_a_model_of_the_source_is_taken_to_a_new_scanner_in_a_few_steps():
-    origin = fitted(40, calibrate=0.8)
-    found = method(begin=0.0, calibrate=0.0)
-    take(found, origin.state_dict())
-    assert origin.voxels.all()
-    assert not found.voxels.any()
-    before = {name: each.clone() for name, each in found.named_parameters()}
-    list(train(found, found.optimizers(), [batch(3)], Schedule(steps=1, batch=4), Engine("cpu"), seed=1))
-    assert found.voxels.all()
-    assert found._shift()[1] != 0
-    assert all(torch.equal(each, before[name]) for name, each in found.named_parameters())
-
-
-def test_evidence_of_the_target_is_moved_to_that_of_the_source():
-    found = method()
-    assert found._shift().tolist() == [0, 0]
-    found.evidence[:] = torch.tensor([[0.0, 30.0], [0.0, -40.0]])
-    found.voxels[:] = torch.tensor([[10.0], [20.0]])
-    assert found._shift().tolist() == [0, 5]
-    again = method()
-    again.load_state_dict(found.state_dict())
-    assert again._shift().tolist() == [0, 5]
 
 
 def test_the_mean_over_a_candidate_by_hand():
