@@ -7,10 +7,10 @@ ones, at the candidates and nowhere else: what an artefact looks like elsewhere 
 class is the smaller one of two: that of the first network at the voxel, and the mean of the second one over the
 candidate around it.
 
-From ``teach`` on both stand still and label images of the target, and a third network, with all channels, learns from
-those labels on the target alone: there it may trust the shifted channel where that is right on the new scanner. The
-prediction is the mean of the teachers and of their student. A model of the source serves every new scanner: a run that
-starts from it with ``begin`` and ``teach`` at 0 trains only the student.
+With ``teach`` below 1 both then stand still and label images of the target, and a third network, with all channels,
+learns from those labels on the target alone: there it may trust the shifted channel where that is right on the new
+scanner. The prediction is the mean of the teachers and of their student. A run that starts from a model of the source
+with ``begin`` and ``teach`` at 0 trains only the student. On the phantom the student has not beaten its teachers.
 
 The rule is medgen's. Detectors of lesions have long had a second stage that tells true candidates from false ones; that
 one view of an image can teach another is co-training (Blum & Mitchell 1998).
@@ -40,7 +40,7 @@ from medgen.methods._segmentation import (
 from medgen.methods._teacher import detached_probabilities
 from medgen.methods._views import Views, ViewsConfig, agreement, preferred
 from medgen.methods.base import Adapts, HasFeatures, Method, Predicts, Shape, Update, Window
-from medgen.sampling.batches import Adaptation, centre, split
+from medgen.sampling.batches import Adaptation, Batch, Labelled, centre, split
 
 REACH = 3
 """Voxels of the grid on each side over which the second network's answer is averaged: 9 mm at the 3 mm that it was
@@ -54,8 +54,9 @@ class Config(ViewsConfig):
     """Share of the training from which the second network learns: there must be candidates first."""
     threshold: float = Field(default=0.2, gt=0, lt=1)
     """Probability that the first network must give to any lesion for a voxel to belong to a candidate in training."""
-    teach: Share = 0.6
-    """Share of the training from which both networks stand still and teach a third one on the target; at 1 never."""
+    teach: Share = 1.0
+    """Share of the training from which both networks stand still and teach a third one on images of the target; at 1
+    never: then no image of the target is needed."""
     draws: PositiveInt = 2
     """Target patches that are drawn for each that is learnt."""
     foreground: Share = 0.5
@@ -85,6 +86,11 @@ class ConfirmedCandidates(Method, Predicts, Adapts, HasFeatures):
         self.student = new_network(config, shape)
         self.register_buffer("learnt", torch.zeros((), dtype=torch.int64))
 
+    @classmethod
+    def batches(cls, config: Config) -> type[Batch]:
+        """Without a student, labelled patches alone."""
+        return Labelled if config.teach == 1 else Adaptation
+
     @property
     def window(self) -> Window:
         """That of the networks, and the reach of the average."""
@@ -104,7 +110,7 @@ class ConfirmedCandidates(Method, Predicts, Adapts, HasFeatures):
         """One for each network."""
         return {**self.views.optimizers(), "student": new_optimizer(self.config, self.student)}
 
-    def updates(self, batch: Adaptation, progress: float) -> Iterator[Update]:
+    def updates(self, batch: Labelled | Adaptation, progress: float) -> Iterator[Update]:
         """A step of the network that proposes, and one of the network that confirms; later only the student's.
 
         Raises:
@@ -112,7 +118,7 @@ class ConfirmedCandidates(Method, Predicts, Adapts, HasFeatures):
         """
         config, second = self.config, self.second
         labelled = split(batch, self.draws)[0]
-        if progress >= config.teach:
+        if isinstance(batch, Adaptation) and progress >= config.teach:
             yield Update("student", self._taught(batch, len(labelled.source)))
             return
         proposed = second(labelled.source[:, self.views.kept])

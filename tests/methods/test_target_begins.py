@@ -13,6 +13,7 @@ from medgen.training.loop import train
 STEPS = 10
 BEGINS = {
     "begin": 0.5,
+    "teach": 0.6,
     "full": 1.0,
     "discriminator_begin": 0.2,
     "consistency_begin": 0.4,

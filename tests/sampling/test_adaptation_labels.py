@@ -26,7 +26,7 @@ SMALL = {
     "begin": 0.0,
     "full": 0.5,
     "consistency_full": 0.25,
-    "calibrate": 0.5,
+    "teach": 0.5,
 }
 """Settings with which every method looks at the target within its first steps, where it knows them."""
 ADAPTING = [name for name in method_names() if resolve(name).adapts()]
