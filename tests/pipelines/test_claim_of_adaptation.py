@@ -46,7 +46,7 @@ def test_the_page_and_the_copied_tables(claim, tmp_path):
     )
     claim.write(tmp_path / "runs", 0, claim.ACCEPTED, page)
     text = (page / "claim.md").read_text()
-    assert "| train on S (`source_only`) | 5 | 20.0 [10.0, 30.0] | 15.7 | - | - | - | - |" in text
+    assert "| train on S (`source_only`) | 5 | 20.0 [10.0, 30.0] | 15.7 | - | - | - | - | - |" in text
     assert "| long_echo | no |" in text
     assert (page / "study_long_echo_cases.csv").read_text() == "x"
     with pytest.raises(SystemExit, match="holds no study"):
