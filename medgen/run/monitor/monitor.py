@@ -139,6 +139,8 @@ def monitored_cases(session: Session, part: Part, method: type[Method]) -> Subse
     health = session.recipe.schedule.health
     if health is None or not method.adapts() or not part.held_out:
         return None
+    if all(case.domain != TARGET for case in part.cases):  # nothing of the target is learnt
+        return None
     subset = choose_subset(part.held_out, health, session.recipe.seed)
     if subset is None and session.engine.rank == 0:
         log.warning(

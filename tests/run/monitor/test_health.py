@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,10 +12,12 @@ from torch import nn
 
 from medgen.errors import InputError
 from medgen.methods.base import Predicts, Shape, Window
+from medgen.methods.catalogue import resolve
 from medgen.preparation import StoredCase
 from medgen.recipe.settings import HealthConfig, load_recipe
 from medgen.run.experiment import train
 from medgen.run.monitor import RULE, MonitorRecord, adaptation_manifest, judge, rank_checkpoints, read_records
+from medgen.run.monitor.monitor import monitored_cases
 from medgen.run.monitor.signals import case_signals, choose_subset, measure
 from medgen.run.monitor.snapshots import list_snapshots, write_snapshot_model
 from medgen.sampling.batches import Labelled
@@ -139,6 +142,17 @@ def test_without_held_out_targets_it_is_said_and_nothing_is_watched(cases, tmp_p
     blind = train(RECIPE, table, tmp_path / "run", overrides=["schedule.steps=1"], device="cpu")
     assert "the health of the adaptation is not monitored" in caplog.text
     assert read_records(blind / "metrics.jsonl") == []
+
+
+def test_a_run_without_the_target_has_nothing_to_be_told(caplog):
+    recipe = SimpleNamespace(schedule=SimpleNamespace(health=HealthConfig()), seed=0)
+    session = SimpleNamespace(recipe=recipe, engine=SimpleNamespace(rank=0))
+    source, target = (SimpleNamespace(domain=domain) for domain in ("source", "target"))
+    for learnt, told in (((source,), False), ((source, target), True)):
+        caplog.clear()
+        part = SimpleNamespace(cases=learnt, held_out=(source,))
+        assert monitored_cases(session, part, resolve("confirmed_candidates")) is None
+        assert ("is not monitored" in caplog.text) == told
 
 
 # What is seen: a method whose answers are known.
