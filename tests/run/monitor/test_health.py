@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from medgen.cases import DOMAINS
 from medgen.errors import InputError
 from medgen.methods.base import Predicts, Shape, Window
 from medgen.methods.catalogue import resolve
@@ -147,7 +148,7 @@ def test_without_held_out_targets_it_is_said_and_nothing_is_watched(cases, tmp_p
 def test_a_run_without_the_target_has_nothing_to_be_told(caplog):
     recipe = SimpleNamespace(schedule=SimpleNamespace(health=HealthConfig()), seed=0)
     session = SimpleNamespace(recipe=recipe, engine=SimpleNamespace(rank=0))
-    source, target = (SimpleNamespace(domain=domain) for domain in ("source", "target"))
+    source, target = (SimpleNamespace(name=domain, domain=domain, files={"image", "label"}) for domain in DOMAINS)
     for learnt, told in (((source,), False), ((source, target), True)):
         caplog.clear()
         part = SimpleNamespace(cases=learnt, held_out=(source,))
