@@ -40,7 +40,7 @@ from medgen.methods._segmentation import (
 from medgen.methods._teacher import detached_probabilities
 from medgen.methods._views import Views, ViewsConfig, agreement, preferred
 from medgen.methods.base import Adapts, HasFeatures, Method, Predicts, Shape, Update, Window
-from medgen.sampling.batches import Adaptation, Batch, Labelled, centre, split
+from medgen.sampling.batches import Adaptation, Batch, LabelledSource, centre, split
 
 REACH = 3
 """Voxels of the grid on each side over which the second network's answer is averaged: 9 mm at the 3 mm that it was
@@ -89,7 +89,7 @@ class ConfirmedCandidates(Method, Predicts, Adapts, HasFeatures):
     @classmethod
     def batches(cls, config: Config) -> type[Batch]:
         """Without a student, labelled patches alone."""
-        return Labelled if config.teach == 1 else Adaptation
+        return LabelledSource if config.teach == 1 else Adaptation
 
     @property
     def window(self) -> Window:
@@ -110,7 +110,7 @@ class ConfirmedCandidates(Method, Predicts, Adapts, HasFeatures):
         """One for each network."""
         return {**self.views.optimizers(), "student": new_optimizer(self.config, self.student)}
 
-    def updates(self, batch: Labelled | Adaptation, progress: float) -> Iterator[Update]:
+    def updates(self, batch: LabelledSource | Adaptation, progress: float) -> Iterator[Update]:
         """A step of the network that proposes, and one of the network that confirms; later only the student's.
 
         Raises:

@@ -6,7 +6,7 @@ Shapes are those of volumes; for slices (``patches.dimensions: 2``) the last axi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, Protocol
 
 from torch import Tensor
@@ -112,6 +112,16 @@ class Labelled(NamedTuple):
     def task(cls) -> Task:
         """Segmentation."""
         return SEGMENTATION
+
+
+class LabelledSource(Labelled):
+    """As :class:`Labelled`, of the source alone: unlabelled cases of a target in the same table are left out."""
+
+    @classmethod
+    def streams(cls) -> tuple[Stream, ...]:
+        """One, of cases of the source, or of no domain, with inputs and labels."""
+        (stream,) = Labelled.streams()
+        return (replace(stream, domain="source"),)
 
 
 class Adaptation(NamedTuple):

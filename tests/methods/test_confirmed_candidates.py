@@ -8,10 +8,12 @@ from medgen.methods.base import Shape
 from medgen.methods.catalogue import create
 from medgen.methods.confirmed_candidates import REACH, averaged
 from medgen.recipe.settings import Schedule
+from medgen.run.experiment import train
 from medgen.sampling.batches import Adaptation
 from medgen.training.engine import Engine
-from medgen.training.loop import train
+from medgen.training.loop import train as train_steps
 from medgen.training.transfer import take
+from tests.tiny_domains import recipe, write_domains
 
 SIDE, SMALL = 16, {"network": "unet", "width": 0.25, "norm": "batch", "learning_rate": 3e-3}
 
@@ -47,7 +49,7 @@ def batch(seed=0, size=4):
 def fitted(steps=100, **changes):
     found = method(**changes)
     batches = [batch(seed) for seed in range(steps)]
-    list(train(found, found.optimizers(), batches, Schedule(steps=steps, batch=4), Engine("cpu"), seed=1))
+    list(train_steps(found, found.optimizers(), batches, Schedule(steps=steps, batch=4), Engine("cpu"), seed=1))
     return found.eval()
 
 
@@ -123,7 +125,7 @@ def test_a_model_of_the_source_teaches_a_student_on_a_new_scanner():
     image = batch(3).target
     with torch.no_grad():
         before = found.eval().predict(image)
-    steps = train(found, found.optimizers(), [batch(seed, 8) for seed in range(60)], Schedule(steps=60, batch=4),
+    steps = train_steps(found, found.optimizers(), [batch(seed, 8) for seed in range(60)], Schedule(steps=60, batch=4),
                   Engine("cpu"), seed=1)  # fmt: skip
     lost = [step.losses["student/cross_entropy"] for step in steps]
     assert sum(lost[-5:]) < 0.5 * sum(lost[:5])
@@ -162,6 +164,17 @@ def test_the_student_sees_patches_with_candidates_and_no_label():
     )
     list(found.updates(unlabelled, 0.5))
     assert torch.equal(seen[0], seen[1])
+
+
+def test_without_a_student_the_target_need_not_be_there(tmp_path):
+    table, known = write_domains(tmp_path / "cases"), []
+    alone = table.with_name("source.csv")
+    alone.write_text("\n".join(row for row in table.read_text().splitlines() if ",target," not in row) + "\n")
+    blocks = recipe(method="confirmed_candidates", schedule={"steps": 2, "validate_every": 2}, config={"begin": 0.0})
+    for cases in (table, alone):
+        run = train(blocks, cases, tmp_path / cases.stem, device="cpu")
+        known.append((run / "model" / "weights.safetensors").read_bytes())
+    assert known[0] == known[1]
 
 
 def test_fewer_voxels_are_candidates_with_a_higher_threshold(monkeypatch):
