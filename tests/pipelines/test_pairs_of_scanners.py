@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medgen.baselines.regressors import BoostingConfig
 from medgen.cases import read_cases
 from medgen.phantom import make_adaptation_phantom
 from medgen.phantom.head.pairs import PAIRS
@@ -39,6 +40,23 @@ def test_a_head_in_memory_is_that_of_the_phantom(studies, tmp_path):
         inside = written[role][head.mask].astype(float)
         scored = (inside - inside.mean()) / inside.std()
         assert (np.abs(head.image[channel][head.mask] - scored) < 0.02).mean() > 0.999  # voxels are rounded
+
+
+def test_validity_of_the_accepted_pairs(studies, monkeypatch):
+    """Source labels fail on the target, one channel less mends most of it, and training on the target is best."""
+    screen, _ = studies
+    import run
+
+    monkeypatch.setattr(screen, "SPACING", 4.0)
+    monkeypatch.setattr(screen, "GROUPS", {"source": (4, 2), "target": (4, 3)})
+    monkeypatch.setattr(screen, "TREES", BoostingConfig(trees=30))
+    screen.healthy.cache_clear()
+    for name in run.ACCEPTED:  # the source is the same in all of them, and its heads are built once
+        found = screen.measure(PAIRS[name], 1000)
+        told = f"{name}: {found}"
+        assert found["s_on_t"] < 0.5 * found["s_on_s"], told
+        assert found["without_on_t"] > found["s_on_t"] + 0.2, told
+        assert found["t_on_t"] > found["without_on_t"] + 0.05, told
 
 
 def test_settings_make_a_pair(studies):
