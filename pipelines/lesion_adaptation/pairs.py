@@ -1,4 +1,4 @@
-"""Is a pair of scanners fit to test adaptation? DeepMedic says whether source labels fail, and a channel less mends it.
+"""Is a pair of scanners fit to test adaptation? It is if DeepMedic fails on the target, and does not without a channel.
 
     python pipelines/lesion_adaptation/screen.py --out runs/screen
     python pipelines/lesion_adaptation/pairs.py confirm --out runs/pairs --pairs long_echo long_filter --seeds 1000 1001
