@@ -18,7 +18,7 @@ one view of an image can teach another is co-training (Blum & Mitchell 1998).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from pydantic import Field, PositiveInt, model_validator
@@ -29,6 +29,7 @@ from torch.optim import Optimizer
 from medgen.errors import UsageError
 from medgen.methods._domains import Share, require_order
 from medgen.methods._segmentation import (
+    Network,
     feature_maps,
     label_losses,
     new_network,
@@ -83,7 +84,7 @@ class ConfirmedCandidates(Method, Predicts, Adapts, HasFeatures):
         self.network = new_network(config, Shape(len(self.hidden), shape.outputs))
         self.views = Views(config, shape, self.network)
         self.second = self.views.second
-        self.student = new_network(config, shape)
+        self.student = new_network(config, shape) if config.teach < 1 else None
         self.register_buffer("learnt", torch.zeros((), dtype=torch.int64))
 
     @classmethod
@@ -99,7 +100,7 @@ class ConfirmedCandidates(Method, Predicts, Adapts, HasFeatures):
     @property
     def draws(self) -> int:
         """As many as the target patches need."""
-        return self.config.draws if self.config.teach < 1 else 1
+        return self.config.draws if self.student is not None else 1
 
     @property
     def target_begins(self) -> float:
@@ -108,7 +109,8 @@ class ConfirmedCandidates(Method, Predicts, Adapts, HasFeatures):
 
     def optimizers(self) -> dict[str, Optimizer]:
         """One for each network."""
-        return {**self.views.optimizers(), "student": new_optimizer(self.config, self.student)}
+        student = {"student": new_optimizer(self.config, self.student)} if self.student is not None else {}
+        return {**self.views.optimizers(), **student}
 
     def updates(self, batch: LabelledSource | Adaptation, progress: float) -> Iterator[Update]:
         """A step of the network that proposes, and one of the network that confirms; later only the student's.
@@ -118,8 +120,9 @@ class ConfirmedCandidates(Method, Predicts, Adapts, HasFeatures):
         """
         config, second = self.config, self.second
         labelled = split(batch, self.draws)[0]
-        if isinstance(batch, Adaptation) and progress >= config.teach:
-            yield Update("student", self._taught(batch, len(labelled.source)))
+        if isinstance(batch, Adaptation) and self.student is not None and progress >= config.teach:
+            image, label, mask = self._labelled(batch, len(labelled.source))
+            yield Update("student", label_losses(config, self.student(image), label, mask))
             return
         proposed = second(labelled.source[:, self.views.kept])
         candidates = 1 - proposed.detach().float().softmax(dim=1)[:, :1]
@@ -132,8 +135,8 @@ class ConfirmedCandidates(Method, Predicts, Adapts, HasFeatures):
             yield Update("segmenter", label_losses(config, logits, label, weight))
             self.learnt += 1
 
-    def _taught(self, batch: Adaptation, count: int) -> dict[str, Tensor]:
-        """Losses of the student on ``count`` of the target patches, by the labels of its teachers."""
+    def _labelled(self, batch: Adaptation, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """``count`` of the target patches, and their labels and masks (B, 1, x, y, z) for the student."""
         if not self.learnt:
             raise UsageError(
                 "the networks that are to teach have learnt nothing",
@@ -145,8 +148,7 @@ class ConfirmedCandidates(Method, Predicts, Adapts, HasFeatures):
         chosen = preferred(candidate, count, self.config.foreground)
         image, proposed, mask = batch.target[chosen], proposed[chosen], mask[chosen]
         found = detached_probabilities(self.network, image[:, self.hidden])
-        label = agreement(proposed, averaged(found, 1 - proposed[:, :1])).argmax(1, keepdim=True)
-        return label_losses(self.config, self.student(image), label, mask)
+        return image, agreement(proposed, averaged(found, 1 - proposed[:, :1])).argmax(1, keepdim=True), mask
 
     def predict(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Class probabilities ``(B, K, X - 2m, Y - 2m, Z - 2m)`` in [0, 1]; channel 0 is background."""
@@ -154,7 +156,7 @@ class ConfirmedCandidates(Method, Predicts, Adapts, HasFeatures):
         found = probabilities(self.network, image[:, self.hidden])
         confirmed = self._inside(averaged(found, 1 - proposed[:, :1]))
         taught = agreement(self._inside(proposed), confirmed)
-        if self.config.teach == 1:
+        if self.student is None:
             return taught
         return (taught + self._inside(probabilities(self.student, image))) / 2
 
@@ -164,17 +166,16 @@ class ConfirmedCandidates(Method, Predicts, Adapts, HasFeatures):
         return centre(found, found.new_empty(1, 1, *sides)) if self._reach else found
 
     def features(self, image: Tensor) -> tuple[Tensor, ...]:
-        """All feature maps ``(B, C, x, y, z)`` of the student, in the order of its layers."""
-        return feature_maps(self.student, image)
+        """All feature maps ``(B, C, x, y, z)`` of the student, or of the network that confirms, layer by layer."""
+        return feature_maps(*self._last(image))
 
     def named_maps(self, image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Logits ``(B, K, x, y, z)`` and all feature maps of the student by name, for the monitor."""
-        return self.student.features(image, self.student.layers)
+        """Logits ``(B, K, x, y, z)`` and all feature maps of that network by name, for the monitor."""
+        network, seen = self._last(image)
+        return network.features(seen, network.layers)
 
-    def exported(self) -> Sequence[str]:
-        """What prediction needs: the student only where it was taught."""
-        parts = ("network", "second", "learnt")
-        return parts if self.config.teach == 1 else (*parts, "student")
+    def _last(self, image: Tensor) -> tuple[Network, Tensor]:
+        return (self.network, image[:, self.hidden]) if self.student is None else (self.student, image)
 
     @property
     def _reach(self) -> int:
