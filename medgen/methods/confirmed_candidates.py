@@ -66,6 +66,8 @@ class Config(ViewsConfig):
     @model_validator(mode="after")
     def _in_order(self) -> Config:
         require_order(begin=self.begin, teach=self.teach)
+        if self.teach == self.begin and self.begin:
+            raise ValueError("'teach' must come after 'begin', or both be 0 in a run that starts from a trained model")
         return self
 
 

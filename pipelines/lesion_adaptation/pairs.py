@@ -65,7 +65,9 @@ def confirm(options: argparse.Namespace) -> None:
     schedule = load_recipe(RECIPE, options.set).schedule
     for seed in options.seeds:
         for name, pair in chosen_pairs(options).items():
-            what = {"pair": name, "seed": seed, "steps": schedule.steps, "segments": schedule.batch, "set": options.set}
+            what = {"pair": name, "seed": seed, "steps": schedule.steps, "segments": schedule.batch}
+            if changes := [each for each in options.set if not each.startswith("schedule.precision=")]:
+                what["set"] = changes
             if any(what.items() <= each.items() and _PLACES.keys() <= each.keys() for each in known):
                 continue
             table = phantom(folder_of(options.out, name, seed), pair, seed, GROUPS)
@@ -115,9 +117,10 @@ def facts_of(pair: Pair, seed: int, groups: Mapping[str, Any]) -> dict[str, Any]
 
 
 def benchmark_of(table: Path, out: Path, plan: Path, **options: Any) -> Path:
-    """The folder of the benchmark of one phantom; trainings of the phantoms beside it serve where they are the same."""
-    study = table.parents[1] / "study"
-    others = sorted(each.parent for each in out.glob(f"*/{study.name}/runs") if each.parent != study)
+    """The folder of the benchmark of one phantom and plan; what was trained beside it serves where it is the same."""
+    of_plan = "" if plan.stem in ("rows", "pairs") else f"_{plan.stem}"
+    study = table.parents[1] / f"study{of_plan}"
+    others = sorted(each.parent for each in out.glob("*/study*/runs") if each.parent != study)
     found = run_benchmark(RECIPE, table, study, plan=plan, reuse=others, progress=said, **options)
     found.require_complete()
     return study
@@ -146,7 +149,8 @@ def page(options: argparse.Namespace) -> None:
     """Write the tables: what was committed before, and what is new."""
     committed = json.loads((PAGE / "pairs.json").read_text())
     new = [each for out in options.out for each in json.loads((out / "pairs.json").read_text())]
-    by_run = {tuple(each[key] for key in _RUN): each for each in (*committed["deepmedic"], *new)}
+    every = (*committed["deepmedic"], *new)
+    by_run = {(*(each[key] for key in _RUN), *each.get("set", ())): each for each in every}
     found = list(by_run.values())
     found.sort(key=lambda each: (-each["steps"], each["pair"], each["seed"]))
     screened = json.loads(options.screen.read_text()) if options.screen else committed["screen"]

@@ -77,7 +77,8 @@ def divided(table: Path, count: int) -> Path:
     """Write the tables of the study beside that of the phantom, and name the first.
 
     In ``CONTROL_TABLE`` the last ``count`` test patients of the source stand, without labels, where patients of the
-    target stood: patients whom no network knows, scanned by the source's scanner.
+    target stood: patients whom no network knows, scanned by the source's scanner. It has no other image of the target
+    but the tests, so that what is trained on it is the same for every pair.
     """
     cases = read_cases(table).cases
     spare = [case for case in cases if (case.domain, case.split) == ("source", "test")][-count:]
@@ -88,7 +89,8 @@ def divided(table: Path, count: int) -> Path:
         replace(case, domain="target", split="train", images=own) for case, own in zip(spare, images, strict=True)
     ]
     write_cases([case for case in kept if case not in learnt[FEW:]], table.with_name(FEW_TABLE))
-    write_cases([*(case for case in kept if case not in learnt), *control], table.with_name(CONTROL_TABLE))
+    others = [case for case in kept if case.domain == "source" or case.split == "test"]
+    write_cases([*others, *control], table.with_name(CONTROL_TABLE))
     return write_cases(kept, table.with_name(TABLE))
 
 

@@ -28,10 +28,10 @@ def derived(name: str, seed: int = 0, **changes):
 def test_the_second_view_lacks_the_shifted_channel_wherever_it_stands():
     for inputs, hidden in ((["ge|swi", "t1"], [0]), (["t1", "ge|swi"], None)):
         base = load_recipe(RECIPE, [f"data.inputs={json.dumps(inputs)}"])
-        for name in ("confirmed_candidates", "shared_channels"):
+        for name in ("confirmed_candidates", "shared_channels", "adapted"):
             (regime,) = choose_regimes([name])
             assert derive_recipe(base, regime, shifted="ge|swi", seed=0).config.get("hidden") == hidden
-        assert "hidden" not in derive_recipe(base, REGIMES["adapted"], shifted="ge|swi", seed=0).config
+        assert "hidden" not in derive_recipe(base, REGIMES["source_only"], shifted="ge|swi", seed=0).config
 
 
 def test_inputs_of_each_regime():

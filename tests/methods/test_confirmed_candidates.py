@@ -111,6 +111,8 @@ def test_while_the_student_learns_its_teachers_stand_still():
         list(found.updates(batch(), 0.5))
     assert [update.optimizer for update in found.updates(batch(), 0.4)] == ["second", "segmenter"]
     assert [update.optimizer for update in found.updates(batch(), 0.5)] == ["student"]
+    with pytest.raises(UsageError, match="'teach' must come after 'begin'"):
+        method(begin=0.5, teach=0.5)
     never = method(begin=0.0, teach=1.0, norm="instance")
     assert (never.target_begins, never.draws) == (1.0, 1)
     assert len(list(never.updates(batch(), 0.999))) == 2

@@ -1,4 +1,4 @@
-"""The page of the lesion study: when the claim holds, and what a line says."""
+"""The page of the lesion study: who wins, and what a line says."""
 
 import sys
 from pathlib import Path
@@ -25,14 +25,16 @@ WINS = {
 }  # fmt: skip
 
 
-def test_the_claim_holds_only_if_all_of_it_does(claim):
-    assert claim.holds({"confirmed_candidates": WINS})
-    assert not claim.holds({"source_only": WINS})
-    for key, value in (
-        ("gap_share", "0.79"), ("gap_share", ""), ("dice_less_without_shifted_low", "-0.01"),
-        ("dice_less_confirmed_source_low", ""),
+def test_who_wins(claim):
+    asked = ("confirmed_candidates", ["without_shifted", "confirmed_source"])
+    assert claim.wins({"confirmed_candidates": WINS}, *asked) == "yes"
+    assert claim.wins({"source_only": WINS}, *asked) == "?"
+    for key, value, said in (
+        ("gap_share", "0.79", "no"), ("gap_share", "", "?"), ("dice_less_without_shifted_low", "-0.01", "no"),
+        ("dice_less_confirmed_source_low", "", "?"),
     ):  # fmt: skip
-        assert not claim.holds({"confirmed_candidates": WINS | {key: value}})
+        assert claim.wins({"confirmed_candidates": WINS | {key: value}}, *asked) == said
+    assert claim.verdicts({"confirmed_candidates": WINS}) == ("?", "yes", "?")
 
 
 def test_the_page_and_the_copied_tables(claim, tmp_path):
@@ -47,7 +49,7 @@ def test_the_page_and_the_copied_tables(claim, tmp_path):
     claim.write(tmp_path / "runs", 0, claim.ACCEPTED, page)
     text = (page / "claim.md").read_text()
     assert "| train on S (`source_only`) | 5 | 20.0 [10.0, 30.0] | 15.7 | - | - | - | - | - |" in text
-    assert "| long_echo | no |" in text
+    assert "| long_echo | ? | ? | ? |" in text
     assert (page / "study_long_echo_cases.csv").read_text() == "x"
     with pytest.raises(SystemExit, match="holds no study"):
         claim.write(tmp_path / "nothing", 0, claim.ACCEPTED, page)
