@@ -211,7 +211,7 @@ def _without_cases(stream: Stream) -> InputError:
     """The error where no training case belongs to a stream."""
     if stream.domain is not None:
         return InputError(
-            f"adaptation needs training cases of two domains, and there is none of domain '{stream.domain}'",
+            f"the method learns from training cases of domain '{stream.domain}', and there is none",
             fix=f"write '{stream.domain}' into the column 'domain' of the case table",
         )
     if stream.paired:

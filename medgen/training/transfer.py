@@ -181,11 +181,15 @@ def _alike(
     origin: Mapping[str, Tensor],
     known: Mapping[str, Mapping[str, str]],
 ) -> tuple[str, ...]:
-    """The parts of the origin with the most weights of the same names and shapes, and that fit no other part better."""
+    """The parts of the origin with the most weights of the same names and shapes, and that fit no other part as well.
+
+    A part that began as a copy is no other part.
+    """
+    others = [tensors for tensors in parts.values() if not _copies(needed, parts[part], tensors)]
     counts = {}
     for theirs, found in known.items():
-        fitting = {name: _fitting(needed, tensors, origin, found) for name, tensors in parts.items()}
-        counts[theirs] = fitting[part] if fitting[part] == max(fitting.values()) else 0
+        mine = _fitting(needed, parts[part], origin, found)
+        counts[theirs] = mine if all(_fitting(needed, each, origin, found) < mine for each in others) else 0
     most = max(counts.values(), default=0)
     return tuple(theirs for theirs, count in counts.items() if most and count == most)
 

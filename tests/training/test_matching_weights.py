@@ -19,6 +19,12 @@ def test_a_method_takes_all_of_itself(name, dimensions):
     assert all(torch.equal(each, origin[key]) for key, each in method.state_dict().items())
 
 
+def test_where_two_networks_fit_equally_well_none_is_taken():
+    origin = {f"teacher{key.removeprefix('network')}": each for key, each in small("segmentation").state_dict().items()}
+    with pytest.raises(UsageError, match="no weight matches"):
+        take(small("confirmed_candidates"), origin)
+
+
 def test_a_teacher_takes_the_segmenter_that_its_student_takes():
     origin = {key: each + 1 for key, each in small("segmentation").state_dict().items()}
     method = small("mean_teacher")
