@@ -7,7 +7,9 @@ import shutil
 import pytest
 from two_domains import RECIPE, write_domains
 
+from medgen import __version__
 from medgen.benchmark import run_benchmark
+from medgen.benchmark.reuse import _same_version
 from medgen.errors import UsageError
 
 OPTIONS = {"regimes": ["source_only", "target_only"], "seeds": 1, "device": "cpu"}
@@ -50,11 +52,12 @@ def test_what_was_trained_is_not_trained_again_but_tested(first, tmp_path):
         assert counts == [0, 1]
 
 
-def test_a_model_of_another_version_is_not_taken(first, tmp_path, monkeypatch):
-    done, table = first
-    monkeypatch.setattr("medgen.benchmark.reuse.__version__", "0.0.0")
-    run_benchmark(RECIPE, table, tmp_path / "out", reuse=[done], **OPTIONS).require_complete()
-    assert trained_at(done, "source_only")[1] != trained_at(tmp_path / "out", "source_only")[1]
+def test_a_model_of_another_version_is_not_taken(tmp_path):
+    manifest = tmp_path / "run.json"
+    assert not _same_version(manifest)
+    for version, same in ((__version__, True), ("0.0.0", False)):
+        manifest.write_text(json.dumps({"medgen": version}))
+        assert _same_version(manifest) == same
 
 
 @pytest.mark.parametrize("change", ["schedule.steps=3", "seed=7"])

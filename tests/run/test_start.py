@@ -85,7 +85,7 @@ def test_a_header_that_cannot_be_read(tmp_path):
 def test_an_adaptation_without_a_second_domain(tmp_path):
     table = tiny_domains.write_domains(tmp_path)
     table.write_text(table.read_text().replace(",target,", ",source,"))
-    with pytest.raises(InputError, match="there is none of domain 'target'"):
+    with pytest.raises(InputError, match="training cases of domain 'target', and there is none"):
         start(tiny_domains.recipe(method="entropy_minimisation"), table, tmp_path / "run")
 
 
