@@ -40,8 +40,8 @@ def match(needed: Mapping[str, Tensor], origin: Mapping[str, Tensor]) -> Match:
     A part is what stands before the first dot. One of which the origin has no tensor by name is paired with the part of
     the origin that has the most weights of the same names and shapes below it. Where several fit equally well, as the
     generators of two directions do, none is chosen. What a part took by its own name, or fits better than others, goes
-    to no other part, unless that part began as a copy, as a teacher does: two networks that are to disagree must not
-    begin alike.
+    to no other part, and what two parts fit equally well goes to neither, unless one began as a copy of the other, as a
+    teacher does: two networks that are to disagree must not begin alike.
 
     Args:
         needed: ``state_dict()`` of the method.
