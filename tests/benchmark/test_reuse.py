@@ -16,7 +16,7 @@ OPTIONS = {"regimes": ["source_only", "target_only"], "seeds": 1, "device": "cpu
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory):
+def first(tmp_path_factory, in_this_process):
     """A benchmark, and a second table whose target test images differ."""
     folder = tmp_path_factory.mktemp("reuse")
     table = write_domains(folder / "domains")

@@ -55,7 +55,7 @@ def test_the_row_trains_on_its_table_and_is_tested_on_the_same_cases(domains, tm
     assert "target" not in (other.folder / "cases.csv").read_text()
 
 
-def test_the_results_name_the_table_and_a_changed_one_is_another_run(domains, tmp_path):
+def test_the_results_name_the_table_and_a_changed_one_is_another_run(domains, tmp_path, in_this_process):
     found = run_benchmark(RECIPE, domains, tmp_path / "out", plan=plan(), regimes=["other"], seeds=1, device="cpu")
     found.require_complete()
     assert found.rows[0].target.cases == ("target3", "target4")
