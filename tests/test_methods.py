@@ -25,7 +25,7 @@ from medgen.methods.base import (
 )
 from medgen.methods.catalogue import create, list_methods, method_names, resolve
 from medgen.recipe.settings import Schedule
-from medgen.sampling.batches import split
+from medgen.sampling.parts import split
 from medgen.training.engine import Engine, channels_last
 from medgen.training.loop import train
 from medgen.training.model_folder import exported_state, load_stages, save_model

@@ -22,7 +22,8 @@ from medgen.methods.base import Update, Window
 from medgen.networks.discriminators import DomainDiscriminator
 from medgen.networks.segmenters import MAP_STRIDE, SegmentationUNet
 from medgen.networks.shadow_weights import statistics_of
-from medgen.sampling.batches import Adaptation, Batch, MatchedAdaptation, centre
+from medgen.sampling.batches import Adaptation, Batch, MatchedAdaptation
+from medgen.sampling.parts import centre
 
 
 class AdversaryConfig(SegmentationConfig):

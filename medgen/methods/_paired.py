@@ -16,7 +16,8 @@ from medgen.methods.base import WHOLE, Shape, Window
 from medgen.networks.fcn import Preset
 from medgen.networks.generators import Generator, Norm, build_generator
 from medgen.preparation.task import AIR_BELOW, BONE_FROM
-from medgen.sampling.batches import Paired, centre
+from medgen.sampling.batches import Paired
+from medgen.sampling.parts import centre
 
 Reduction = Literal["mean", "sum"]
 Region = Literal["body", "mask", "patch"]

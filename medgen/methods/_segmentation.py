@@ -16,7 +16,7 @@ from medgen.methods._optimizers import NesterovRMSprop
 from medgen.methods.base import Shape, Window
 from medgen.networks.deepmedic import DeepMedic
 from medgen.networks.segmenters import SegmentationUNet, Slices, build_segmenter
-from medgen.sampling.batches import centre
+from medgen.sampling.parts import centre
 
 Network = DeepMedic | SegmentationUNet
 

@@ -14,7 +14,8 @@ from medgen.methods._domains import DomainStatistics, Share, StatisticsName, req
 from medgen.methods._perturbation import PerturbationConfig, perturb
 from medgen.methods._segmentation import SegmentationConfig, probabilities, pseudo_label_loss
 from medgen.networks.shadow_weights import ShadowWeights
-from medgen.sampling.batches import Adaptation, MatchedAdaptation, centre
+from medgen.sampling.batches import Adaptation, MatchedAdaptation
+from medgen.sampling.parts import centre
 
 
 class TeacherConfig(SegmentationConfig):

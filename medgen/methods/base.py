@@ -171,7 +171,7 @@ class Method(nn.Module, ABC):
 
     @property
     def draws(self) -> int:
-        """Batches of fresh patches that one step takes; see :func:`~medgen.sampling.batches.split`."""
+        """Batches of fresh patches that one step takes; see :func:`~medgen.sampling.parts.split`."""
         return 1
 
     @property

@@ -32,7 +32,8 @@ from medgen.methods._teacher import detached_probabilities
 from medgen.methods._views import Views, ViewsConfig, agreement
 from medgen.methods.base import Adapts, HasFeatures, Method, Predicts, Shape, Update, Window
 from medgen.networks.shadow_weights import statistics_of
-from medgen.sampling.batches import Adaptation, centre
+from medgen.sampling.batches import Adaptation
+from medgen.sampling.parts import centre
 
 
 class Config(ViewsConfig):

@@ -41,7 +41,8 @@ from medgen.methods._segmentation import (
 from medgen.methods._teacher import detached_probabilities
 from medgen.methods._views import Views, ViewsConfig, agreement, preferred
 from medgen.methods.base import Adapts, HasFeatures, Method, Predicts, Shape, Update, Window
-from medgen.sampling.batches import Adaptation, Batch, LabelledSource, centre, split
+from medgen.sampling.batches import Adaptation, Batch, LabelledSource
+from medgen.sampling.parts import centre, split
 
 REACH = 3
 """Voxels of the grid on each side over which the second network's answer is averaged: 9 mm at the 3 mm that it was

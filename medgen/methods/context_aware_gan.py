@@ -38,7 +38,8 @@ from medgen.losses.adversarial import binary_cross_entropy
 from medgen.methods._paired import PUBLISHED, PairedConfig, adam, covered, estimate, new_generator, reconstruction
 from medgen.methods.base import Method, Predicts, Shape, Update, Window
 from medgen.networks.discriminators import ContextAwareDiscriminator
-from medgen.sampling.batches import Paired, centre
+from medgen.sampling.batches import Paired
+from medgen.sampling.parts import centre
 
 JUDGED = 16
 """Voxels a side that the discriminator sees: the output of the published FCN."""

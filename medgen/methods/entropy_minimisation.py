@@ -21,7 +21,8 @@ from medgen.methods._domains import DomainStatistics, Share, StatisticsName, ram
 from medgen.methods._prediction import Monitored, Predictor
 from medgen.methods._segmentation import SegmentationConfig, new_network, new_optimizer, supervised, window_of
 from medgen.methods.base import Adapts, Method, Predicts, Shape, Update, Window
-from medgen.sampling.batches import Adaptation, centre
+from medgen.sampling.batches import Adaptation
+from medgen.sampling.parts import centre
 
 
 class Config(SegmentationConfig):

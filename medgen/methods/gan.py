@@ -36,7 +36,8 @@ from medgen.methods._images import require_code
 from medgen.methods.base import HasFeatures, Memory, Method, Samples, Shape, Update, Window
 from medgen.networks.dcgan import SMALLEST, AutoencodingDiscriminator, DCDiscriminator, DCGenerator
 from medgen.networks.ranks import Norm
-from medgen.sampling.batches import Images, split
+from medgen.sampling.batches import Images
+from medgen.sampling.parts import split
 
 ObjectiveName = Literal["minimax", "non_saturating", "least_squares", "wgan", "wgan_gp", "dragan", "began", "hinge"]
 _LOSSES = {

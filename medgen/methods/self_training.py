@@ -24,7 +24,8 @@ from medgen.methods._prediction import Monitored, Predictor
 from medgen.methods._segmentation import new_network, new_optimizer, pseudo_label_loss, supervised, window_of
 from medgen.methods._teacher import Teacher, TeacherConfig, detached_probabilities, source_patches, student_patches
 from medgen.methods.base import Adapts, Method, Predicts, Shape, Update, Window
-from medgen.sampling.batches import Adaptation, centre
+from medgen.sampling.batches import Adaptation
+from medgen.sampling.parts import centre
 
 Portion = Annotated[float, Field(gt=0, le=1)]
 

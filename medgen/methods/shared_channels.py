@@ -31,7 +31,8 @@ from medgen.methods._segmentation import (
 from medgen.methods._teacher import detached_probabilities
 from medgen.methods._views import Views, ViewsConfig, preferred
 from medgen.methods.base import Adapts, HasFeatures, Method, Predicts, Shape, Update, Window
-from medgen.sampling.batches import Adaptation, Batch, MatchedAdaptation, centre, split
+from medgen.sampling.batches import Adaptation, Batch, MatchedAdaptation
+from medgen.sampling.parts import centre, split
 
 
 class Config(ViewsConfig):

@@ -20,7 +20,7 @@ from medgen.methods.base import Method, Predicts, Samples, Translates
 from medgen.preparation.task import Task
 from medgen.run.session import Part, Session
 from medgen.run.validation import held_out_batches
-from medgen.sampling.batches import centre
+from medgen.sampling.parts import centre
 
 IGNORES = 0.01
 """A generator ignores its input if its outputs differ by less than this share of what the truth of them differs by."""

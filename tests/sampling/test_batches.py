@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from medgen.sampling.batches import centre
+from medgen.sampling.parts import centre
 
 
 @pytest.mark.parametrize(

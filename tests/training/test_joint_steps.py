@@ -10,7 +10,8 @@ from torch import nn
 from medgen.config import Config
 from medgen.errors import UsageError
 from medgen.methods.base import Method, Shape, Update
-from medgen.sampling.batches import Paired, split
+from medgen.sampling.batches import Paired
+from medgen.sampling.parts import split
 
 
 class Numbers(Method):

@@ -21,7 +21,7 @@ from medgen.metrics.overlap import CUBE, dice, volume
 from medgen.preparation import StoredCase
 from medgen.recipe.settings import HealthConfig, Recipe
 from medgen.run.validation import estimate, estimate_volume, on_domain
-from medgen.sampling.batches import centre
+from medgen.sampling.parts import centre
 from medgen.sampling.patches import PatchConfig, PatchSource
 from medgen.sampling.streams import split_domains
 from medgen.training.engine import Engine
