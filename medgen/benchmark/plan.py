@@ -127,10 +127,6 @@ def _everything() -> list[str]:
     return [*REGIMES, *(name for name in others if resolve(name).batch_class.task().labels)]
 
 
-def _adapts(method: str, allow_modules: Sequence[str] = ()) -> bool:
-    return resolve(method, allow_modules=allow_modules).adapts()
-
-
 def _planned(name: str, row: Row | None, allow_modules: Sequence[str]) -> Regime:
     row = row or Row()
     base = _regime(row.like or name, allow_modules)
@@ -151,6 +147,8 @@ def _regime(name: str, allow_modules: Sequence[str]) -> Regime:
         near = get_close_matches(name, known, 1)
         fix = f"did you mean '{near[0]}'?" if near else f"choose from: {', '.join(known)}"
         raise UsageError(f"unknown regime or method '{name}'", fix=fix)
-    unlabelled = ("target",) if _adapts(name, allow_modules) else ()
-    title = f"train on S, {name.replace('_', ' ')}" + (" with T unlabelled" if unlabelled else "")
+    kind = resolve(name, allow_modules=allow_modules)
+    unlabelled = ("target",) if kind.adapts() else ()
+    looks = any(stream.domain == "target" for stream in kind.batches(kind.config_class()).streams())  # as it comes
+    title = f"train on S, {name.replace('_', ' ')}" + (" with T unlabelled" if looks else "")
     return Regime(name, title, unlabelled=unlabelled, method=name)

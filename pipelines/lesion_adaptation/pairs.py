@@ -150,7 +150,9 @@ def page(options: argparse.Namespace) -> None:
     committed = json.loads((PAGE / "pairs.json").read_text())
     new = [each for out in options.out for each in json.loads((out / "pairs.json").read_text())]
     every = (*committed["deepmedic"], *new)
-    by_run = {(*(each[key] for key in _RUN), *each.get("set", ())): each for each in every}
+    by_run: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for each in every:  # a later run of some of the rows leaves the scores of the others
+        by_run.setdefault((*(each[key] for key in _RUN), *each.get("set", ())), {}).update(each)
     found = list(by_run.values())
     found.sort(key=lambda each: (-each["steps"], each["pair"], each["seed"]))
     screened = json.loads(options.screen.read_text()) if options.screen else committed["screen"]

@@ -136,6 +136,13 @@ def test_a_method_is_a_regime_that_sees_the_target_where_it_adapts():
     assert supervised.unlabelled == ()
 
 
+def test_a_method_that_looks_at_the_target_only_when_asked_does_not_say_that_it_does():
+    teacher, student = choose_regimes(["confirmed_candidates", "mean_teacher"])
+    assert teacher.unlabelled == student.unlabelled == ("target",)
+    assert teacher.title == "train on S, confirmed candidates"
+    assert student.title == "train on S, mean teacher with T unlabelled"
+
+
 def test_a_plan_has_rows_of_its_own(tmp_path):
     rows = {
         "source_only": None,
