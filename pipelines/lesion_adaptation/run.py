@@ -1,8 +1,7 @@
-"""Lesions on a scanner without labels: phantom, benchmark of the training regimes, layer ablation, health signals.
+"""Lesions on a scanner without labels: phantom, benchmark of the training regimes, adversary step by step, health signals.
 
     python pipelines/lesion_adaptation/run.py study --out runs/lesions --workers 2
     python pipelines/lesion_adaptation/run.py study --out runs/lesions --workers 2 --plan adversary.yaml
-    python pipelines/lesion_adaptation/run.py study --out runs/lesions --workers 2 --plan layers.yaml
     python pipelines/lesion_adaptation/run.py rank  --out runs/lesions
 
 `study` trains the rows of rows.yaml on the first pair of scanners, and those that the claim rests on on the others; a

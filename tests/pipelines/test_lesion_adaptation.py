@@ -143,7 +143,7 @@ def test_recipes_of_lesions_are_valid(name):
     assert resolve(recipe.method).batch_class.task() is SEGMENTATION
 
 
-@pytest.mark.parametrize("name", ["rows.yaml", "adversary.yaml", "layers.yaml", "pairs.yaml"])
+@pytest.mark.parametrize("name", ["rows.yaml", "adversary.yaml", "pairs.yaml"])
 def test_every_row_of_a_plan_makes_a_recipe(name):
     base = load_recipe(FOLDER / "deepmedic.yaml")
     for regime in choose_regimes(plan=load_plan(FOLDER / name)):
