@@ -1,4 +1,4 @@
-"""Lesions on a scanner without labels: phantom, benchmark of the training regimes, adversary step by step, health signals.
+"""Lesions on a scanner without labels: phantom, regimes, the adversary step by step, health signals.
 
     python pipelines/lesion_adaptation/run.py study --out runs/lesions --workers 2
     python pipelines/lesion_adaptation/run.py study --out runs/lesions --workers 2 --plan adversary.yaml

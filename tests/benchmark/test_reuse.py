@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 from two_domains import RECIPE, write_domains
+from without_processes import runs_in_this_process
 
 from medgen import __version__
 from medgen.benchmark import run_benchmark
@@ -15,8 +16,14 @@ from medgen.errors import UsageError
 OPTIONS = {"regimes": ["source_only", "target_only"], "seeds": 1, "device": "cpu"}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_processes():
+    with runs_in_this_process():
+        yield
+
+
 @pytest.fixture(scope="module")
-def first(tmp_path_factory, in_this_process):
+def first(tmp_path_factory):
     """A benchmark, and a second table whose target test images differ."""
     folder = tmp_path_factory.mktemp("reuse")
     table = write_domains(folder / "domains")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from two_domains import RECIPE, write_domains
+from without_processes import runs_in_this_process
 
 from medgen.benchmark import Plan, run_benchmark
 from medgen.benchmark.plan import choose_regimes, load_plan
@@ -55,8 +56,9 @@ def test_the_row_trains_on_its_table_and_is_tested_on_the_same_cases(domains, tm
     assert "target" not in (other.folder / "cases.csv").read_text()
 
 
-def test_the_results_name_the_table_and_a_changed_one_is_another_run(domains, tmp_path, in_this_process):
-    found = run_benchmark(RECIPE, domains, tmp_path / "out", plan=plan(), regimes=["other"], seeds=1, device="cpu")
+def test_the_results_name_the_table_and_a_changed_one_is_another_run(domains, tmp_path):
+    with runs_in_this_process():
+        found = run_benchmark(RECIPE, domains, tmp_path / "out", plan=plan(), regimes=["other"], seeds=1, device="cpu")
     found.require_complete()
     assert found.rows[0].target.cases == ("target3", "target4")
     facts = json.loads((tmp_path / "out" / "benchmark.json").read_text())["regimes"]["other"]

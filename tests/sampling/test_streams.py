@@ -21,9 +21,9 @@ from medgen.sampling.batches import (
     PartlyPaired,
     Stream,
     Unpaired,
-    split,
 )
 from medgen.sampling.loading import patch_batches
+from medgen.sampling.parts import split
 from medgen.sampling.streams import StreamSource, lacking
 
 

@@ -1,5 +1,7 @@
-"""Fixtures of the benchmark's tests."""
+"""Runs of a benchmark in the process of the test, for tests of what comes out of them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -17,9 +19,9 @@ class _Here:
         heard.put((self, None))
 
 
-@pytest.fixture(scope="module")
-def in_this_process():
-    """Runs of a benchmark without processes of their own, for tests of what comes out of them."""
+@contextmanager
+def runs_in_this_process() -> Iterator[None]:
+    """Until the end, no run of a benchmark starts a process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(running, "_Worker", _Here)
         yield
