@@ -16,7 +16,7 @@ from medgen.metrics.overlap import CUBE
 from medgen.metrics.pieces import count_pieces
 from medgen.preparation import Preparation, Prepared
 from medgen.preparation.settings import require_class_names
-from medgen.recipe.prediction import InferenceConfig
+from medgen.recipe.prediction import InferenceConfig, PiecesConfig
 from medgen.volume import Volume
 
 OnProbability = Callable[[str, Volume], None]
@@ -187,10 +187,10 @@ def without_small(label: Volume, minimum_ml: float) -> Volume:
 
 
 def chosen_pieces(label: Volume, classes: Sequence[str], settings: InferenceConfig) -> tuple[Volume, tuple[str, ...]]:
-    """The label map with the pieces of each class that the settings keep, and a note on what was removed.
+    """The label map with the pieces of each class that the settings keep, and notes on what was removed and filled.
 
-    MONAI's ``KeepLargestConnectedComponent`` and ``RemoveSmallObjects`` do the same (a test compares them); they are
-    not used here, since importing them takes longer than most predictions.
+    MONAI's ``KeepLargestConnectedComponent``, ``RemoveSmallObjects`` and ``FillHoles`` do the same (a test compares
+    them); they are not used here, since importing them takes longer than most predictions.
 
     Args:
         label: (1, X, Y, Z) integers, n for ``classes[n - 1]``.
@@ -200,7 +200,7 @@ def chosen_pieces(label: Volume, classes: Sequence[str], settings: InferenceConf
     from scipy import ndimage
 
     rules = [settings.pieces_of(name) for name in classes]
-    if not any(rule.minimum_ml or rule.keep == "largest" for rule in rules):
+    if all(rule == PiecesConfig() for rule in rules):
         return label, ()
     values, notes = label.data[0].copy(), []
     voxel_ml = float(np.prod(label.spacing)) / 1000
@@ -218,7 +218,25 @@ def chosen_pieces(label: Volume, classes: Sequence[str], settings: InferenceConf
             part[np.concatenate([[False], removed])[pieces]] = 0  # the first are the voxels of other classes
             ml, of = (float(each.sum()) * voxel_ml for each in (sizes[removed], sizes))
             notes.append(f"{name}: {removed.sum()} of {count} pieces removed, {ml:.3g} of {of:.3g} ml")
+        enclosed = _enclosed(part == index, rule.fill) & (part == 0)
+        if enclosed.any():
+            part[enclosed] = index
+            notes.append(f"{name}: {enclosed.sum() * voxel_ml:.3g} ml filled that it encloses")
     return label.with_data(values), tuple(notes)
+
+
+def _enclosed(mask: NDArray[np.bool_], fill: str) -> NDArray[np.bool_]:
+    """The mask and what it encloses: ``none``, its ``holes``, or also its ``rings`` in slices along each axis."""
+    from scipy import ndimage
+
+    if fill == "none":
+        return mask
+    result: NDArray[np.bool_] = ndimage.binary_fill_holes(mask)
+    for axis in range(3) if fill == "rings" else ():
+        slices = zip(np.moveaxis(mask, axis, 0), np.moveaxis(result, axis, 0), strict=True)
+        for flat, filled in slices:
+            filled |= ndimage.binary_fill_holes(flat)
+    return result
 
 
 def found_in(label: Volume, classes: Iterable[str]) -> dict[str, Found]:

@@ -80,6 +80,8 @@ class DetectionConfig(Config):
 class PiecesConfig(Config):
     """Which connected pieces (26 neighbours) of a class stay in a label map; what does not becomes background.
 
+    First the pieces are chosen, then the holes of those that stay are filled.
+
     >>> PiecesConfig(keep="largest").minimum_ml
     0.0
     """
@@ -88,6 +90,10 @@ class PiecesConfig(Config):
     """``largest``: the largest piece alone, of an organ that is one; of equal ones the first."""
     minimum_ml: NonNegativeFloat = 0.0
     """Smaller pieces do not stay; in ml on the patient's own grid."""
+    fill: Literal["none", "holes", "rings"] = "none"
+    """Background that becomes the class: ``holes``, which it encloses on all sides; ``rings``, also what it encloses in
+    a slice along any of the three axes of the grid, such as a necrosis that is open at one end. Other classes inside
+    stay."""
 
 
 class InferenceConfig(Config):
@@ -109,9 +115,9 @@ class InferenceConfig(Config):
         minimum_ml: of a label map, connected pieces (26 neighbours) of a class that are smaller than this many
             millilitres become background; 0 keeps all. Probability maps and the validation during training are not
             changed.
-        pieces: of a label map, by name of the class, the pieces that stay, e.g.
+        pieces: of a label map, by name of the class, the pieces that stay, and whether their holes are filled, e.g.
             ``{peripheral zone: {keep: largest}, tumour: {minimum_ml: 0.05}}``; of other classes ``minimum_ml`` decides.
-            A prediction says how much was removed.
+            A prediction says how much was removed and filled.
         detection: of a segmentation, the class in whose probability lesions are found; ``None``: none are. A
             prediction then has a detection map and a list of lesions besides.
         licence: terms under which the weights may be used and passed on, in words or as an SPDX identifier, on one

@@ -51,6 +51,48 @@ def test_small_pieces_are_those_of_monai():
     assert np.count_nonzero(found.data == 2) < np.count_nonzero(label.data == 2)
 
 
+def test_holes_are_those_of_monai():
+    from monai.transforms import FillHoles
+
+    label = blobs(2)
+    label = label.with_data(np.where(label.data == 2, 0, 1).astype(np.uint8))
+    found, (note,) = chosen_pieces(label, CLASSES, settings(gland={"fill": "holes"}))
+    expected = FillHoles(applied_labels=[1], connectivity=1)(torch.from_numpy(label.data.copy()))
+    assert np.array_equal(found.data, np.asarray(expected))
+    filled = np.count_nonzero(found.data) - np.count_nonzero(label.data)
+    assert filled > 0
+    assert note == f"gland: {filled * 0.008:.3g} ml filled that it encloses"
+
+
+def tube() -> np.ndarray:
+    """A tube of 3 x 3 x 4 voxels around a bore of 4, in which the first is another class."""
+    values = np.zeros((1, 7, 7, 8), np.uint8)
+    values[0, 2:5, 2:5, 2:6] = 1
+    values[0, 3, 3, 2:6] = [2, 0, 0, 0]
+    return values
+
+
+@pytest.mark.parametrize("turned", [(1, 2, 3), (3, 1, 2), (2, 3, 1)])
+def test_a_ring_encloses_in_a_slice_what_is_open_at_the_end(turned):
+    label = Volume(np.ascontiguousarray(tube().transpose(0, *turned)), np.diag([10.0, 10.0, 10.0, 1.0]))
+    untouched, notes = chosen_pieces(label, CLASSES, settings(gland={"fill": "holes"}))
+    assert (np.array_equal(untouched.data, label.data), notes) == (True, ())
+    found, notes = chosen_pieces(label, CLASSES, settings(gland={"fill": "rings"}))
+    assert notes == ("gland: 3 ml filled that it encloses",)
+    assert (np.count_nonzero(found.data == 1), np.count_nonzero(found.data == 2)) == (35, 1)
+
+
+def test_a_hole_of_a_piece_that_goes_is_not_filled():
+    values = np.zeros((1, 12, 5, 5), np.uint8)
+    values[0, :3, :3, :3] = 1
+    values[0, 1, 1, 1] = 0
+    values[0, 6:11] = 1
+    label = Volume(values, np.diag([10.0, 10.0, 10.0, 1.0]))
+    found, notes = chosen_pieces(label, CLASSES, settings(gland={"keep": "largest", "fill": "rings"}))
+    assert not found.data[0, :3].any()
+    assert notes == ("gland: 1 of 2 pieces removed, 26 of 151 ml",)
+
+
 def test_both_rules_and_the_notes():
     values = np.zeros((1, 9, 9, 9), np.uint8)
     values[0, 0, 0, :3] = 1
