@@ -32,6 +32,8 @@ from medgen.inference.cohort import predict
 from medgen.report import write_report
 from medgen.run.experiment import train
 
+from appearance import copies_of
+
 RECIPE = Path(__file__).with_name("tumour.yaml")
 ROLES = {"flair": "flair", "t1c": "t1c", "label": "labels", "mask": "brain_mask"}
 
@@ -51,7 +53,7 @@ def main() -> None:
         raise SystemExit(f"--held-out {wrong[0]}: the {len(patients)} patients are numbered from 0")
     threads = max(1, torch.get_num_threads() // options.workers)
     with ProcessPoolExecutor(options.workers, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
-        jobs = [pool.submit(fold, patients, n, out, options.seeds, options.set) for n in chosen]
+        jobs = [pool.submit(fold, patients, n, out, options.seeds, options.copies, options.set) for n in chosen]
         found = [job.result() for job in jobs]
     dice = [each["dice"] for each in found]
     result = {
@@ -60,6 +62,7 @@ def main() -> None:
         "recipe": RECIPE.name,
         "set": options.set,
         "seeds": options.seeds,
+        "copies": options.copies,
         "machine": f"{platform.machine()} CPU, {threads} threads a fold",
         "date": date.today().isoformat(),
     }
@@ -75,15 +78,15 @@ def patients_of(data: Path) -> list[Path]:
 
 
 def fold(
-    patients: Sequence[Path], held_out: int, out: Path, seeds: Sequence[int], changes: Sequence[str]
+    patients: Sequence[Path], held_out: int, out: Path, seeds: Sequence[int], copies: int, changes: Sequence[str]
 ) -> dict[str, Any]:
     """Train on all patients but one, and score that one; the fold has a folder of its own with a report."""
     folder = out / f"without_{patients[held_out].name}"
     done = folder / "fold.json"
-    asked = [[patient.name for patient in patients], RECIPE.read_text(), list(seeds), list(changes)]
+    asked = [[patient.name for patient in patients], RECIPE.read_text(), list(seeds), copies, list(changes)]
     if done.is_file() and (known := json.loads(done.read_text()))["asked"] == asked:
         return dict(known["found"])
-    table = make_table(patients, folder, held_out=held_out)
+    table = make_table(patients, folder, held_out=held_out, copies=copies)
     recipe, runs = yaml.safe_load(RECIPE.read_text()), [folder / f"run{seed}" for seed in seeds]
     for seed, run in zip(seeds, runs, strict=True):
         overrides = [*changes, f"seed={seed}"]
@@ -101,8 +104,8 @@ def fold(
     return found
 
 
-def make_table(patients: Sequence[Path], out: Path, *, held_out: int) -> Path:
-    """The case table: one patient is the test, the others are trained on."""
+def make_table(patients: Sequence[Path], out: Path, *, held_out: int, copies: int = 0) -> Path:
+    """The case table: one patient is the test, the others and their copies are trained on."""
     cases = [
         Case(
             folder.name,
@@ -112,7 +115,8 @@ def make_table(patients: Sequence[Path], out: Path, *, held_out: int) -> Path:
         )
         for number, folder in enumerate(patients)
     ]
-    return write_cases(cases, out / "cases.csv")
+    shown = [copies_of(case, copies, out / "copies", seed=0) for case in cases if case.split == "train"]
+    return write_cases([*cases, *(each for found in shown for each in found)], out / "cases.csv")
 
 
 def _say(done: int, total: int, what: str) -> None:
@@ -134,6 +138,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--without", type=int, nargs="+", default=[], metavar="N", help="patients that are not used")
     parser.add_argument("--workers", type=int, default=1, help="folds at the same time")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="of the networks that are averaged")
+    parser.add_argument("--copies", type=int, default=7, help="of each training patient, with other tumours")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     return parser.parse_args()
 
