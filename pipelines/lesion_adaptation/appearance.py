@@ -43,7 +43,7 @@ def copies_of(case: Case, count: int, out: Path, seed: int) -> list[Case]:
         images = dict(case.images)
         for role, image in another_look(arrays, spacing, generator).items():
             images[role] = out / f"{case.name}_{number}_{role}.nii.gz"
-            write_volume(volumes[role].with_data(image[None]), images[role])
+            write_volume(volumes[role].with_data(image[None]), images[role], kind="scalar")
         found.append(replace(case, name=f"{case.name}_{number}", images=images))
     return found
 
