@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -122,10 +123,11 @@ class Augmentation:
     def _turn(self, crop: Crop, generator: np.random.Generator) -> Crop:
         """One affine map for all arrays: linear for images, nearest for mask and labels."""
         if generator.random() >= self.config.probability:
-            return {name: self._middle(array) for name, array in crop.items()}
+            return {name: _middle(array, self.size) for name, array in crop.items()}
         grids, resampler = self._ready()["grids"], self._ready()["resampler"]
         grids.set_random_state(state=_legacy(generator))
         grid = grids(spatial_size=self.size)
+        crop = _seen_by(_numpy(grid), crop)
         turned = {}
         for mode, names in (("bilinear", crop.keys() - _WHOLE), ("nearest", crop.keys() & _WHOLE)):
             together = [name for name in crop if name in names]  # one call for all channels: the grid is half the cost
@@ -135,11 +137,6 @@ class Augmentation:
             for name, part in zip(together, np.split(moved, ends[:-1]), strict=True):
                 turned[name] = part.astype(crop[name].dtype, copy=False)
         return turned
-
-    def _middle(self, array: Array) -> Array:
-        first = [(large - small) // 2 for large, small in zip(array.shape[1:], self.size, strict=True)]
-        box = tuple(slice(low, low + length) for low, length in zip(first, self.size, strict=True))
-        return array[(slice(None), *box)]
 
     def _light(self, image: Array, air: Array, generator: np.random.Generator) -> Array:
         config = self.config
@@ -177,6 +174,24 @@ class Augmentation:
         return {"config": self.config, "size": self.size, "_transforms": None}
 
 
+def _middle(array: Array, size: Sequence[int]) -> Array:
+    first = [(large - small) // 2 for large, small in zip(array.shape[1:], size, strict=True)]
+    box = tuple(slice(low, low + length) for low, length in zip(first, size, strict=True))
+    return array[(slice(None), *box)]
+
+
+def _seen_by(grid: Array, crop: Crop) -> Crop:
+    """The middle of each array as far as a grid of places, in voxels from the centre, reaches and a voxel more.
+
+    The crop is as large as the widest turn needs, and most turns look at a quarter of it.
+    """
+    reach = np.abs(grid[:3]).max(axis=(1, 2, 3))
+    large = next(iter(crop.values())).shape[1:]
+    spare = [max(0, int((side - 3) / 2 - far)) for side, far in zip(large, reach, strict=True)]
+    size = [side - 2 * each for side, each in zip(large, spare, strict=True)]  # the centre stays where it is
+    return {name: _middle(array, size) for name, array in crop.items()}
+
+
 def _build(config: AugmentationConfig, size: tuple[int, int, int]) -> dict[str, Any]:
     # MONAI takes seconds to import, and many recipes do not need it.
     from monai.transforms.intensity import array as intensity
@@ -187,7 +202,7 @@ def _build(config: AugmentationConfig, size: tuple[int, int, int]) -> dict[str, 
         "grids": RandAffineGrid(
             rotate_range=tuple(np.radians(angle) for angle in config.rotation), scale_range=(config.zoom,) * 3
         ),
-        "resampler": Resample(),
+        "resampler": Resample(dtype=np.float32),  # the default computes in double precision
         "bias": intensity.RandBiasField(coeff_range=(-config.bias, config.bias), prob=chance),
         "scale": intensity.RandScaleIntensity(factors=config.scale, prob=chance),
         "contrast": intensity.RandAdjustContrast(gamma=(1 - config.contrast, 1 + config.contrast + 1e-6), prob=chance),
