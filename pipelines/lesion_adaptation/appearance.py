@@ -2,8 +2,8 @@
 
 Three patients do not tell how a tumour can look: how bright each of its parts is in FLAIR and after contrast agent,
 and whether a cavity that is as dark as fluid lies inside, as in many glioblastomas. In each copy the parts have another
-contrast to the brain, and every second one has a cavity of its own, mostly with an enhancing wall. The rest of the head
-and the labels stay. Only training patients are copied; values are in robust standard deviations of the brain.
+contrast to the brain, and most have a cavity of their own, often with an enhancing wall. The rest of the head and the
+labels stay. Only training patients are copied; values are in robust standard deviations of the brain.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def another_look(
     """FLAIR and T1c, (X, Y, Z) float32, with another contrast of each part of the tumour and perhaps a cavity."""
     labels, brain = arrays["label"], arrays["mask"] > 0
     parts = [_soft(labels == value, spacing) for value in (1, 2, 3, 4)]
-    inside = _cavity(labels > 0, spacing, generator) if generator.random() < 0.5 else None
+    inside = _cavity(labels > 0, spacing, generator) if generator.random() < 0.7 else None
     result = {}
     for role in (FLUID, ENHANCING):
         image = arrays[role]
@@ -72,15 +72,16 @@ def another_look(
 
 
 def _cavity(tumour: Array, spacing: tuple[float, float, float], generator: np.random.Generator) -> tuple[Array, Array]:
-    """A place for a cavity in the tumour, at least 3 mm below its surface, and its wall; both (X, Y, Z) in [0, 1]."""
+    """A cavity in the tumour, which may be open at its surface, and its wall; both (X, Y, Z) in [0, 1]."""
     depth = ndimage.distance_transform_edt(tumour, spacing)
+    shell = generator.choice([0.0, 3.0, 6.0])  # mm of the tumour that stay around it
     deep = np.argwhere(depth >= min(6.0, float(depth.max())))
     centre = deep[generator.integers(len(deep))]
     axes = np.ogrid[tuple(slice(side) for side in tumour.shape)]
     stretched = generator.uniform(0.7, 1.4, 3)
     squares = ((axis - at) * step * by for axis, at, step, by in zip(axes, centre, spacing, stretched, strict=True))
     distance = np.sqrt(sum(each.astype(np.float32) ** 2 for each in squares))
-    hollow = (distance < generator.uniform(6.0, 22.0)) & (depth >= 3.0)
+    hollow = (distance < generator.uniform(6.0, 30.0)) & (depth > shell)
     outside = ndimage.distance_transform_edt(~hollow, spacing) if hollow.any() else np.full(tumour.shape, np.inf)
     wall = ~hollow & tumour & (outside <= generator.uniform(2.0, 5.0))
     return _soft(hollow, spacing), _soft(wall, spacing)
