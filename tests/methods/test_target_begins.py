@@ -29,21 +29,28 @@ ADAPTING = [name for name in method_names() if resolve(name).adapts()]
 NETWORKS = [("instance", "shared"), ("batch", "shared"), ("batch", "source"), ("batch", "target")]
 
 
-def trained(name, norm, statistics, target_seed, steps, **changes):
-    """The prediction of a method after some of :data:`STEPS` steps, and when it says that the target begins."""
+def built(name, norm, statistics, **changes):
+    """A method with the settings of :data:`BEGINS` that it has."""
     known = resolve(name).config_class.model_fields
     wanted = {**BEGINS, "statistics": statistics, "network": "unet", "width": 0.25, "norm": norm, "learning_rate": 0.01}
     wanted |= changes
     torch.manual_seed(0)
-    method = create(name, {key: value for key, value in wanted.items() if key in known}, Shape(2, 2))
-    schedule = Schedule(steps=STEPS, batch=2)
-    # As many steps as are wanted: the training ends with its batches, and its progress counts to STEPS.
+    return create(name, {key: value for key, value in wanted.items() if key in known}, Shape(2, 2))
+
+
+def before_and_after(method, target_seed):
+    """What it predicts of a source patch when the target begins, and at the end of :data:`STEPS` steps."""
+    steps, predictions = {round(method.target_begins * STEPS), STEPS}, []
+    assert len(steps) == 2
+    assert 0 not in steps
     batches = [batch(seed, target_seed, type(method).batches(method.config)) for seed in range(STEPS)]
-    for done, _ in enumerate(train(method, method.optimizers(), batches, schedule, Engine("cpu"), seed=3), start=1):
-        if done == steps:
-            break
-    with torch.no_grad():
-        return method.eval().predict(batches[0].source), method.target_begins
+    training = train(method, method.optimizers(), batches, Schedule(steps=STEPS, batch=2), Engine("cpu"), seed=3)
+    for done, _ in enumerate(training, start=1):
+        if done in steps:
+            with torch.no_grad():
+                predictions.append(method.eval().predict(batches[0].source))
+            method.train()
+    return predictions
 
 
 def batch(seed, target_seed, kind):
@@ -61,21 +68,19 @@ def test_the_target_has_its_say_when_the_method_says(name, norm, statistics):
         pytest.skip("AdaBN has one form")
     if name == "co_training" and norm == "batch":
         pytest.skip("co-training refuses batch normalisation")
-    _, begins = trained(name, norm, statistics, 1, 1)
-    before = round(begins * STEPS)
-    assert 0 < before < STEPS
-    assert torch.equal(*(trained(name, norm, statistics, seed, before)[0] for seed in (1, 2)))
-    assert not torch.equal(*(trained(name, norm, statistics, seed, STEPS)[0] for seed in (1, 2)))
+    before, after = zip(*(before_and_after(built(name, norm, statistics), seed) for seed in (1, 2)), strict=True)
+    assert torch.equal(*before)
+    assert not torch.equal(*after)
 
 
 @pytest.mark.parametrize(("norm", "statistics"), [*NETWORKS, ("batch", "frozen")])
 def test_the_search_for_candidates_lets_no_target_image_in_before(norm, statistics):
     asked = {"candidates": 0.3, "discriminator_begin": 0.3, "begin": 0.3}
-    _, begins = trained("domain_adversarial", norm, statistics, 1, 1, **asked)
-    assert begins == 0.3
-    for steps, alike in ((round(begins * STEPS), True), (STEPS, False)):
-        first, second = (trained("domain_adversarial", norm, statistics, seed, steps, **asked)[0] for seed in (1, 2))
-        assert torch.equal(first, second) == alike
+    first, second = (built("domain_adversarial", norm, statistics, **asked) for _ in range(2))
+    assert first.target_begins == 0.3
+    before, after = zip(*(before_and_after(*each) for each in ((first, 1), (second, 2))), strict=True)
+    assert torch.equal(*before)
+    assert not torch.equal(*after)
 
 
 def test_the_published_adversary_mixes_the_statistics_of_both_domains_from_its_first_step():
