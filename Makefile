@@ -47,7 +47,7 @@ demo: $(VENV)/.with-medgen
 	$(BIN)/medgen demo --out $(OUT)
 
 test: $(VENV)/.with-dev
-	$(TEST_ENVIRONMENT) $(BIN)/python -m pytest -n $(WORKERS) tests
+	$(TEST_ENVIRONMENT) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests
 
 check: $(VENV)/.with-dev $(DOCSTRINGS)/.done
 	$(BIN)/ruff format --check .
