@@ -21,15 +21,15 @@ class TestPlanted:
 
     def test_a_class_whatever_it_is_called(self) -> None:
         for factor in (PLANTED > 2, np.where(PLANTED > 2, "new scanner", "a scanner")):
-            score = linear_probe(CODES, factor, PATIENTS)
+            score = linear_probe(CODES, factor, PATIENTS, draws=10)
             assert score.name == "auroc"
             assert score.value > 0.95
-        other = linear_probe(CODES, np.where(PLANTED > 2, "a", "b"), PATIENTS)
+        other = linear_probe(CODES, np.where(PLANTED > 2, "a", "b"), PATIENTS, draws=10)
         assert other.value == pytest.approx(score.value), "which class is called the larger one does not matter"
 
     def test_the_scale_of_the_codes_does_not_matter(self) -> None:
         scaled = CODES * 10.0 ** np.arange(8) + 5
-        found, plain = (linear_probe(each, PLANTED, PATIENTS).value for each in (scaled, CODES))
+        found, plain = (linear_probe(each, PLANTED, PATIENTS, draws=10).value for each in (scaled, CODES))
         assert found == pytest.approx(plain)
 
     def test_more_pixels_than_patches_and_dead_ones(self) -> None:
@@ -45,7 +45,7 @@ class TestChance:
             generator = np.random.default_rng(seed)
             codes, number = generator.normal(size=(40, 6)), generator.normal(size=40)
             for factor in (number, number > 0):
-                score = linear_probe(codes, factor, np.arange(40), seed, draws=10)
+                score = linear_probe(codes, factor, np.arange(40), seed, draws=1)
                 values[score.name].append(score.value)
         assert -0.2 < np.mean(values["r2"]) < 0.05
         assert np.mean(values["auroc"]) == pytest.approx(0.5, abs=0.1)
