@@ -46,7 +46,7 @@ def batch(seed=0, size=4):
     return Adaptation(source, lesion.long(), ones, target, ones)
 
 
-def fitted(steps=100, **changes):
+def fitted(steps=60, **changes):
     found = method(**changes)
     batches = [batch(seed) for seed in range(steps)]
     list(train_steps(found, found.optimizers(), batches, Schedule(steps=steps, batch=4), Engine("cpu"), seed=1))
@@ -121,13 +121,13 @@ def test_while_the_student_learns_its_teachers_stand_still():
 
 
 def test_a_model_of_the_source_teaches_a_student_on_a_new_scanner():
-    origin = fitted(40, teach=1.0)
+    origin = fitted(20, teach=1.0)
     found = method(begin=0.0, teach=0.0)
     take(found, origin.state_dict())
     image = batch(3).target
     with torch.no_grad():
         before = found.eval().predict(image)
-    steps = train_steps(found, found.optimizers(), [batch(seed, 8) for seed in range(60)], Schedule(steps=60, batch=4),
+    steps = train_steps(found, found.optimizers(), [batch(seed, 8) for seed in range(40)], Schedule(steps=40, batch=4),
                   Engine("cpu"), seed=1)  # fmt: skip
     lost = [step.losses["student/cross_entropy"] for step in steps]
     assert sum(lost[-5:]) < 0.5 * sum(lost[:5])

@@ -34,7 +34,7 @@ def batch(seed=0, size=4, kind=Adaptation):
     return both if kind is Adaptation else MatchedAdaptation(*both, first[2], ones)
 
 
-def fitted(steps=60, **changes):
+def fitted(steps=40, **changes):
     found = method(**changes)
     kind = type(found).batches(found.config)
     batches = [batch(seed, size=2 * found.draws, kind=kind) for seed in range(steps)]
