@@ -5,7 +5,8 @@
 
 DATA holds one folder a patient with flair, t1c, labels and brain_mask (.nii.gz; BRATS 2013 cases as shipped with
 deepmedic/deepmedic). Every patient is the test in turn, or those that ``--held-out`` numbers (from 0). One network is
-trained for each of ``--seeds``, and the mean of their probabilities is the result. What is done is not done again.
+trained for each of ``--seeds``, on the patients and on copies of them with other tumours (``appearance.py``); the mean
+of their probabilities is the result. What is done is not done again.
 ``leave_one_out.json`` has the scores and the minutes; how the recipe was chosen is told in docs/benchmarks.md.
 """
 
