@@ -33,9 +33,14 @@ def copies_of(case: Case, count: int, out: Path, seed: int) -> list[Case]:
         count: how many.
         out: folder of the new images.
         seed: of the copies; the number of each is added to it.
+
+    Raises:
+        SystemExit: there is no tumour.
     """
     volumes = {role: read_volume(path) for role, path in case.images.items()}
     arrays = {role: volume.data[0].astype(np.float32) for role, volume in volumes.items()}
+    if count and not arrays["label"].any():
+        raise SystemExit(f"{case.images['label']}: there is no tumour; take the patient out, or use --copies 0")
     spacing = volumes["label"].spacing
     found = []
     for number in range(count):
@@ -52,7 +57,8 @@ def another_look(
     arrays: Mapping[str, Array], spacing: tuple[float, float, float], generator: np.random.Generator
 ) -> dict[str, Array]:
     """FLAIR and T1c, (X, Y, Z) float32, with another contrast of each part of the tumour and perhaps a cavity."""
-    labels, brain = arrays["label"], arrays["mask"] > 0
+    brain, box = arrays["mask"] > 0, _around(arrays["label"] > 0, spacing)
+    labels = arrays["label"][box]
     parts = [_soft(labels == value, spacing) for value in (1, 2, 3, 4)]
     inside = _cavity(labels > 0, spacing, generator) if generator.random() < 0.7 else None
     result = {}
@@ -60,15 +66,23 @@ def another_look(
         image = arrays[role]
         middle = float(np.median(image[brain]))
         scale = 1.4826 * float(np.median(np.abs(image[brain] - middle)))
-        values = (image - middle) / scale
+        values = (image[box] - middle) / scale
         contrast = generator.uniform(0.5, 1.2)
         changed = values.copy()
         for part in parts:
             changed += part * ((contrast * generator.uniform(0.7, 1.2) - 1) * values + generator.normal(0, 0.4))
         if inside is not None:
             changed = _hollowed(changed, *inside, role, generator)
-        result[role] = np.where(brain, changed * scale + middle, image).astype(np.float32)
+        result[role] = image.astype(np.float32)
+        result[role][box] = np.where(brain[box], changed * scale + middle, image[box])
     return result
+
+
+def _around(tumour: Array, spacing: tuple[float, float, float]) -> tuple[slice, ...]:
+    """The box of the tumour and 10 mm around it; nothing beyond is changed."""
+    (found,) = ndimage.find_objects(tumour.astype(np.uint8))
+    far = [int(np.ceil(10 / step)) for step in spacing]
+    return tuple(slice(max(0, side.start - more), side.stop + more) for side, more in zip(found, far, strict=True))
 
 
 def _cavity(tumour: Array, spacing: tuple[float, float, float], generator: np.random.Generator) -> tuple[Array, Array]:

@@ -76,3 +76,13 @@ def test_the_copies_are_cases_on_the_same_grid_with_the_same_labels(tmp_path):
     one, two = (read_volume(case.path("flair")) for case in (first, second))
     assert np.array_equal(one.affine, grid)
     assert not np.allclose(one.data, two.data, atol=5)
+
+
+def test_a_patient_without_a_tumour_is_refused_by_name(tmp_path):
+    from appearance import copies_of
+
+    images = {role: tmp_path / f"{role}.nii.gz" for role in patient()}
+    for path in images.values():
+        write_volume(Volume(np.zeros((1, 8, 8, 8), np.float32), np.diag([*SPACING, 1.0])), path, kind="scalar")
+    with pytest.raises(SystemExit, match=r"label\.nii\.gz: there is no tumour"):
+        copies_of(Case("ann", "train", None, images), 1, tmp_path / "copies", seed=0)
