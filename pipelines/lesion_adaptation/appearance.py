@@ -32,7 +32,7 @@ def copies_of(case: Case, count: int, out: Path, seed: int) -> list[Case]:
         case: with ``flair``, ``t1c``, ``label`` (values 0 to 4) and ``mask``.
         count: how many.
         out: folder of the new images.
-        seed: of the copies; the number of each is added to it.
+        seed: of the patient's copies, another one for each patient.
 
     Raises:
         SystemExit: there is no tumour.
@@ -48,7 +48,7 @@ def copies_of(case: Case, count: int, out: Path, seed: int) -> list[Case]:
         images = dict(case.images)
         for role, image in another_look(arrays, spacing, generator).items():
             images[role] = out / f"{case.name}_{number}_{role}.nii.gz"
-            write_volume(volumes[role].with_data(image[None]), images[role], kind="scalar")
+            write_volume(volumes[role].with_data(image[None]), images[role], kind="scalar", overwrite=True)
         found.append(replace(case, name=f"{case.name}_{number}", images=images))
     return found
 

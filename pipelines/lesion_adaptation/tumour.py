@@ -49,6 +49,8 @@ def main() -> None:
     patients = [path for n, path in enumerate(found) if n not in options.without]
     if len(patients) < 2:
         raise SystemExit(f"{data} has {len(patients)} patients to use; at least two are needed")
+    if options.copies < 0:
+        raise SystemExit(f"--copies {options.copies}: give 0 or more")
     chosen = options.held_out or range(len(patients))
     if wrong := [n for n in chosen if not 0 <= n < len(patients)]:
         raise SystemExit(f"--held-out {wrong[0]}: the {len(patients)} patients are numbered from 0")
@@ -116,7 +118,7 @@ def make_table(patients: Sequence[Path], out: Path, *, held_out: int, copies: in
         )
         for number, folder in enumerate(patients)
     ]
-    shown = [copies_of(case, copies, out / "copies", seed=0) for case in cases if case.split == "train"]
+    shown = [copies_of(case, copies, out / "copies", seed=n) for n, case in enumerate(cases) if case.split == "train"]
     return write_cases([*cases, *(each for found in shown for each in found)], out / "cases.csv")
 
 

@@ -73,6 +73,8 @@ def test_the_copies_are_cases_on_the_same_grid_with_the_same_labels(tmp_path):
     assert (first.name, second.name, first.split) == ("ann_0", "ann_1", "train")
     for case in (first, second):
         assert (case.path("label"), case.path("mask")) == (images["label"], images["mask"])
+    again, _ = copies_of(Case("ann", "train", None, images), 2, tmp_path / "copies", seed=3)  # a fold that goes on
+    assert again == first
     one, two = (read_volume(case.path("flair")) for case in (first, second))
     assert np.array_equal(one.affine, grid)
     assert not np.allclose(one.data, two.data, atol=5)
