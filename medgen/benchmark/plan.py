@@ -149,6 +149,7 @@ def _regime(name: str, allow_modules: Sequence[str]) -> Regime:
         raise UsageError(f"unknown regime or method '{name}'", fix=fix)
     kind = resolve(name, allow_modules=allow_modules)
     unlabelled = ("target",) if kind.adapts() else ()
-    looks = any(stream.domain == "target" for stream in kind.batches(kind.config_class()).streams())  # as it comes
+    as_it_comes = kind.config_class.model_construct()  # unchecked: a method of one's own may ask for settings
+    looks = any(stream.domain == "target" for stream in kind.batches(as_it_comes).streams())
     title = f"train on S, {name.replace('_', ' ')}" + (" with T unlabelled" if looks else "")
     return Regime(name, title, unlabelled=unlabelled, method=name)

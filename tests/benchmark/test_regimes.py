@@ -143,6 +143,17 @@ def test_a_method_that_looks_at_the_target_only_when_asked_does_not_say_that_it_
     assert student.title == "train on S, mean teacher with T unlabelled"
 
 
+def test_a_method_of_ones_own_may_ask_for_settings(monkeypatch):
+    kind = resolve("mean_teacher")
+
+    class Asks(kind.config_class):
+        needed: float
+
+    monkeypatch.setattr(kind, "config_class", Asks)
+    (regime,) = choose_regimes(["mean_teacher"])
+    assert regime.title == "train on S, mean teacher with T unlabelled"
+
+
 def test_a_plan_has_rows_of_its_own(tmp_path):
     rows = {
         "source_only": None,
