@@ -190,7 +190,8 @@ def chosen_pieces(label: Volume, classes: Sequence[str], settings: InferenceConf
     """The label map with the pieces of each class that the settings keep, and notes on what was removed and filled.
 
     MONAI's ``KeepLargestConnectedComponent``, ``RemoveSmallObjects`` and ``FillHoles`` do the same (a test compares
-    them); they are not used here, since importing them takes longer than most predictions.
+    them); they are not used here, since importing them takes longer than most predictions. ``FillHoles`` also replaces
+    other classes inside, which stay here.
 
     Args:
         label: (1, X, Y, Z) integers, n for ``classes[n - 1]``.
