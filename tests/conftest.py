@@ -1,6 +1,7 @@
 """Shared fixtures."""
 
 import os
+import sys
 from collections.abc import Iterator
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # several test processes share the cores; their threads would spin
@@ -9,6 +10,26 @@ from pathlib import Path
 
 import pytest
 from faults.network import blocked
+
+PIPELINES = Path(__file__).parents[1] / "pipelines"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def scripts_of_one_pipeline(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test file that names a folder of ``pipelines`` as FOLDER imports its scripts, and leaves none to other files.
+
+    Every pipeline has its own ``run``; one that stayed loaded would be the ``run`` of all.
+    """
+    folder = getattr(request.module, "FOLDER", None)
+    if folder is None or PIPELINES not in Path(folder).parents:
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        yield
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)).startswith(str(PIPELINES)):
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """Copies of a patient whose tumour looks different: the head, the grid and the labels stay."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +11,6 @@ from medgen.volume import Volume, read_volume, write_volume
 
 FOLDER = Path(__file__).parents[2] / "pipelines" / "lesion_adaptation"
 SPACING = (2.0, 2.0, 2.0)
-
-
-@pytest.fixture(autouse=True)
-def _importable(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
-    yield
-    sys.modules.pop("appearance", None)
 
 
 def patient():

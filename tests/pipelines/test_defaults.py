@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,14 +11,6 @@ from medgen.methods.catalogue import method_names
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "pipelines" / "defaults"
-
-
-@pytest.fixture(autouse=True)
-def folder(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
-    yield
-    for name in ("run", "constants"):  # other pipelines have a run.py, too
-        sys.modules.pop(name, None)
 
 
 @pytest.mark.parametrize("name", method_names())

@@ -19,7 +19,6 @@ HERE = {"device": "cpu", "allow_modules": [LINEAR]}
 
 @pytest.fixture
 def family(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
     import family
 
     return family

@@ -14,7 +14,6 @@ FOLDER = Path(__file__).parents[2] / "pipelines" / "generation"
 
 @pytest.fixture
 def flows(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
     import flows
 
     return flows

@@ -1,6 +1,5 @@
 """A result of a study is skipped only if it was made with the settings of today."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,11 +11,9 @@ FOLDER = Path(__file__).parents[2] / "pipelines" / "generation"
 
 @pytest.fixture(autouse=True)
 def kept(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
     import kept
 
-    yield kept
-    sys.modules.pop("kept", None)
+    return kept
 
 
 def test_a_result_of_other_settings_is_refused(kept, tmp_path):

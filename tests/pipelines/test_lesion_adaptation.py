@@ -1,7 +1,6 @@
 """The case tables of the real lesion data on tiny volumes, the brain mask that is made, what is printed."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -27,15 +26,6 @@ from medgen.volume import Volume, read_label, write_volume
 FOLDER = Path(__file__).parents[2] / "pipelines" / "lesion_adaptation"
 TUMOURS = ("flair", "t1c", "labels", "brain_mask")
 SHAPE = (8, 9, 7)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _importable():
-    sys.path.insert(0, str(FOLDER))
-    yield
-    sys.path.remove(str(FOLDER))
-    for name in ("pairs", "run", "screen"):
-        sys.modules.pop(name, None)
 
 
 def brain():

@@ -1,20 +1,12 @@
 """The statistics of the phantom study, by hand; its budget; the body of the porcine scan."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "pipelines" / "mr_to_ct"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _importable():
-    sys.path.insert(0, str(FOLDER))
-    yield
-    sys.path.remove(str(FOLDER))
 
 
 def write(out, row, seed, values):

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +18,10 @@ FOLDER = Path(__file__).parents[2] / "pipelines" / "lesion_adaptation"
 
 @pytest.fixture(autouse=True)
 def studies(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
     import pairs
     import screen
 
-    yield screen, pairs
-    for name in ("pairs", "run", "screen"):
-        sys.modules.pop(name, None)
+    return screen, pairs
 
 
 def test_a_head_in_memory_is_that_of_the_phantom(studies, tmp_path):

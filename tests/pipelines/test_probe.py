@@ -13,16 +13,14 @@ from medgen.methods.base import Shape
 from medgen.methods.catalogue import create
 from medgen.training.model_folder import save_model
 
-ROOT = Path(__file__).parents[2]
+FOLDER = Path(__file__).parents[2] / "pipelines" / "generation"
 
 
 @pytest.fixture
 def probe(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "pipelines" / "generation")
     import probe
 
-    yield probe
-    sys.modules.pop("probe", None)
+    return probe
 
 
 def references(seed: int, count: int = 60) -> References:

@@ -1,7 +1,6 @@
 """The study of few patients: its rows differ in what they say and in nothing else, its curves are what was scored."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +11,6 @@ from medgen.recipe.settings import load_recipe
 from medgen.volume import Volume, write_volume
 
 FOLDER = Path(__file__).parents[2] / "pipelines" / "prostate_detection"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _importable():
-    sys.path.insert(0, str(FOLDER))
-    yield
-    sys.path.remove(str(FOLDER))
 
 
 def test_the_rows_differ_in_their_losses_alone():

@@ -10,7 +10,6 @@ FOLDER = Path(__file__).parents[2] / "pipelines" / "speed"
 
 @pytest.mark.parametrize(("slowest", "code"), [(9.9, 0), (10.1, 1)])
 def test_the_slowest_decides(monkeypatch, capsys, slowest, code):
-    monkeypatch.syspath_prepend(str(FOLDER))
     import prostate_patient as speed
 
     costs = iter([speed.Cost(3.0, 5.0, 0.5), speed.Cost(slowest, 4.0, 0.7), speed.Cost(2.0, 6.0, 0.6)])

@@ -1,7 +1,6 @@
 """The study of few labelled patients: its arms are fair, and the committed page says what its numbers say."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +14,9 @@ FOLDER, RESULTS = ROOT / "pipelines" / "generation", ROOT / "docs" / "results" /
 
 @pytest.fixture(autouse=True)
 def study(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
     import shortage
 
-    yield shortage
-    for name in ("shortage", "train_on_synthetic"):
-        sys.modules.pop(name, None)
+    return shortage
 
 
 def test_every_arm_has_its_steps_and_the_same_test_heads(study, monkeypatch, tmp_path):

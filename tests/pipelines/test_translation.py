@@ -2,21 +2,12 @@
 
 import csv
 import json
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "pipelines" / "generation"
-
-
-@pytest.fixture(autouse=True)
-def folder(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
-    yield
-    for name in ("translation", "translation_page"):
-        sys.modules.pop(name, None)
 
 
 @pytest.fixture
