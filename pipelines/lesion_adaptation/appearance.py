@@ -67,10 +67,10 @@ def another_look(
         middle = float(np.median(image[brain]))
         scale = 1.4826 * float(np.median(np.abs(image[brain] - middle)))
         values = (image[box] - middle) / scale
-        contrast = generator.uniform(0.5, 1.2)
+        contrast = generator.uniform(0.8, 1.2)
         changed = values.copy()
         for part in parts:
-            changed += part * ((contrast * generator.uniform(0.7, 1.2) - 1) * values + generator.normal(0, 0.4))
+            changed += part * ((contrast * generator.uniform(0.9, 1.1) - 1) * values + generator.normal(0, 0.2))
         if inside is not None:
             changed = _hollowed(changed, *inside, role, generator)
         result[role] = image.astype(np.float32)
