@@ -140,7 +140,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--without", type=int, nargs="+", default=[], metavar="N", help="patients that are not used")
     parser.add_argument("--workers", type=int, default=1, help="folds at the same time")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="of the networks that are averaged")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the networks that are averaged")
     parser.add_argument("--copies", type=int, default=7, help="of each training patient, with other tumours")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     return parser.parse_args()
