@@ -89,7 +89,7 @@ def adaptation(
     test: int = 24,
     source_test: int = 12,
     validation: tuple[int, int] = (4, 4),
-    pair: str = "first",
+    pair: str = "long_echo",
     randomised: int = 0,
     making: Making = _USUAL,
 ) -> None:
@@ -116,7 +116,7 @@ def adaptation(
         test: number of test patients on the target scanner.
         source_test: number of test patients on the source scanner.
         validation: number of validation patients on the source and on the target scanner.
-        pair: which two scanners, and which disease: first, long_echo, long_filter or short_filter;
+        pair: which two scanners, and which disease: long_echo, long_filter, short_filter or first;
             docs/explanation/phantom.md tells them apart.
         randomised: number of copies of each source training patient, each by a scanner drawn at random.
         making: seed, voxel size and processes.

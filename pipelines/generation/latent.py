@@ -95,7 +95,15 @@ def run(out: Path, data: Path | None) -> None:
     phantom = out / "phantom" / "cases.csv"
     if not phantom.is_file():
         make_adaptation_phantom(
-            phantom.parent, source=24, target=24, test=18, source_test=18, seed=SEED, spacing=3.5, workers=1
+            phantom.parent,
+            source=24,
+            target=24,
+            test=18,
+            source_test=18,
+            pair="first",
+            seed=SEED,
+            spacing=3.5,
+            workers=1,
         )
     for name, recipe in (("slices", SLICES), ("brains", BRAINS), ("flair", FLAIR)):
         trained(recipe, phantom, out / name)

@@ -46,7 +46,7 @@ def make_adaptation_phantom(
     validation: tuple[int, int] = (4, 4),
     seed: int = 0,
     spacing: float = 2.0,
-    pair: str | Pair = "first",
+    pair: str | Pair = "long_echo",
     randomised: int = 0,
     overwrite: bool = False,
     workers: int | None = None,
@@ -55,7 +55,7 @@ def make_adaptation_phantom(
     """Make a phantom for domain adaptation: skull-stripped heads with contusions in two protocols, one case table.
 
     The last contrast is a gradient echo (``ge``) in the source and a susceptibility-weighted image (``swi``) in the
-    target; noise and bias field are stronger in the target. The blood that makes a lesion a contusion shows in that
+    target. The blood that makes a lesion a contusion shows in that
     contrast; hyperintensities without blood, which carry no label, look the same in the others. Nobody is in two
     groups, and a larger group has the people of a smaller one and some more.
 
