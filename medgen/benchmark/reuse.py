@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,7 +49,7 @@ def reuse_trainings(runs: Sequence[Run], others: Sequence[Path]) -> None:
                 unfinished = run.folder.with_name(PARTIAL + run.folder.name)
                 shutil.rmtree(unfinished, ignore_errors=True)
                 shutil.copytree(folder, unfinished, ignore=lambda _, names: _FRESH.intersection(names))
-                write_json(unfinished / REUSED, {"from": str(folder.resolve())})
+                write_json(unfinished / REUSED, {"from": os.path.relpath(folder, run.folder)})
                 unfinished.rename(run.folder)
                 log.info("%s: trained already in %s", run.name, folder)
                 break

@@ -181,7 +181,7 @@ class DomainAdversary:
         """Logits ``(B, 2, x, y, z)`` of the discriminator for patches ``(B, C, X, Y, Z)`` of one domain.
 
         Of a conditional one the mean over the classes, by how much of a voxel belongs to each. Where there are
-        ``candidates``, as in :class:`~medgen.methods._domains.Outputs`, both are 0 at every other voxel.
+        ``candidates``, as in :class:`~medgen.methods._domains.Outputs`, both are NaN at every other voxel.
         """
         with statistics.of_domain(self.network, target=of_target):
             logits, found = self.network.features(image, self.layers)
@@ -190,7 +190,7 @@ class DomainAdversary:
         domain: Tensor = self.discriminator(maps, seen)
         if self.config.conditional:
             domain = (_by_class(domain) * _shares(logits, maps, domain)[:, :, None]).sum(1)
-        return domain if seen is None else domain.masked_fill(~centre(seen, domain), 0.0)
+        return domain if seen is None else domain.masked_fill(~centre(seen, domain), torch.nan)
 
     def _shares(self, outputs: Outputs, logits: Tensor, seen: Tensor | None) -> Tensor | None:
         """How much each voxel of ``logits`` counts for each class of the discriminator; None: all alike.

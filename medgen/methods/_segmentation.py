@@ -146,9 +146,13 @@ def supervised(config: SegmentationConfig, network: nn.Module, logits: Tensor, l
         logits: raw.
         label: cut to the size of the logits.
     """
+    return label_losses(config, logits, centre(label, logits)) | penalties(config, network)
+
+
+def penalties(config: SegmentationConfig, network: nn.Module) -> dict[str, Tensor]:
+    """What the settings ask for of the weights of a network's convolutions."""
     convolutions = (parameter for parameter in network.parameters() if parameter.dim() == 5)
-    penalties = weight_penalties(convolutions, l1=config.l1, l2=config.l2)
-    return label_losses(config, logits, centre(label, logits)) | penalties
+    return weight_penalties(convolutions, l1=config.l1, l2=config.l2)
 
 
 def label_losses(

@@ -31,7 +31,8 @@ class TeacherConfig(SegmentationConfig):
     the difference between the domains that adaptation is for."""
     statistics: StatisticsName = "shared"
     """Batch normalisation: statistics of both domains in one batch; or each domain by itself, with those of the
-    source or of the target domain kept for the teacher and for prediction."""
+    source or of the target domain kept for the teacher and for prediction; or ``frozen``, those of the network that
+    the run starts from."""
     perturb_source: bool = False
     """Whether the labelled patches are changed in the same way. Augmentation of the recipe would change the patches of
     the teacher too."""

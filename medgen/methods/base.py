@@ -142,7 +142,7 @@ class Method(nn.Module, ABC):
 
     @classmethod
     def batches(cls, config: Any) -> type[Batch]:
-        """What training with these settings is fed with: :attr:`batch_class`, or a batch with more streams.
+        """What training with these settings is fed with: :attr:`batch_class`, or a batch with other streams.
 
         Held-out patches are always of :attr:`batch_class`.
         """

@@ -34,6 +34,7 @@ from medgen.methods._segmentation import (
     label_losses,
     new_network,
     new_optimizer,
+    penalties,
     probabilities,
     supervised,
     window_of,
@@ -46,7 +47,7 @@ from medgen.sampling.parts import centre, split
 
 REACH = 3
 """Voxels of the grid on each side over which the second network's answer is averaged: 9 mm at the 3 mm that it was
-chosen at. A multiple of 3, as DeepMedic's sides are."""
+chosen at."""
 
 
 class Config(ViewsConfig):
@@ -125,7 +126,8 @@ class ConfirmedCandidates(Method, Predicts, Adapts, HasFeatures):
         labelled = split(batch, self.draws)[0]
         if isinstance(batch, Adaptation) and self.student is not None and progress >= config.teach:
             image, label, mask = self._labelled(batch, len(labelled.source))
-            yield Update("student", label_losses(config, self.student(image), label, mask))
+            losses = label_losses(config, self._inside(self.student(image)), label, mask)
+            yield Update("student", losses | penalties(config, self.student))
             return
         proposed = second(labelled.source[:, self.views.kept])
         candidates = 1 - proposed.detach().float().softmax(dim=1)[:, :1]
@@ -135,7 +137,7 @@ class ConfirmedCandidates(Method, Predicts, Adapts, HasFeatures):
             around = functional.max_pool3d(candidates, 3, stride=1, padding=1) > config.threshold
             label = centre(labelled.label, logits)
             weight = balanced(around * centre(labelled.mask, logits), label > 0)
-            yield Update("segmenter", label_losses(config, logits, label, weight))
+            yield Update("segmenter", label_losses(config, logits, label, weight) | penalties(config, self.network))
             self.learnt += 1
 
     def _labelled(self, batch: Adaptation, count: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -151,17 +153,21 @@ class ConfirmedCandidates(Method, Predicts, Adapts, HasFeatures):
         chosen = preferred(candidate, count, self.config.foreground)
         image, proposed, mask = batch.target[chosen], proposed[chosen], mask[chosen]
         found = detached_probabilities(self.network, image[:, self.hidden])
-        return image, agreement(proposed, averaged(found, 1 - proposed[:, :1])).argmax(1, keepdim=True), mask
+        return image, self._taught(proposed, found).argmax(1, keepdim=True), self._inside(mask)
 
     def predict(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Class probabilities ``(B, K, X - 2m, Y - 2m, Z - 2m)`` in [0, 1]; channel 0 is background."""
         proposed = probabilities(self.second, image[:, self.views.kept])
         found = probabilities(self.network, image[:, self.hidden])
-        confirmed = self._inside(averaged(found, 1 - proposed[:, :1]))
-        taught = agreement(self._inside(proposed), confirmed)
+        taught = self._taught(proposed, found)
         if self.student is None:
             return taught
         return (taught + self._inside(probabilities(self.student, image))) / 2
+
+    def _taught(self, proposed: Tensor, found: Tensor) -> Tensor:
+        """What both networks say together, where the whole cube of the average is known."""
+        confirmed = averaged(found, 1 - proposed[:, :1])
+        return agreement(self._inside(proposed), self._inside(confirmed))
 
     def _inside(self, found: Tensor) -> Tensor:
         """Without the voxels around which the average does not know the whole cube."""
@@ -182,8 +188,12 @@ class ConfirmedCandidates(Method, Predicts, Adapts, HasFeatures):
 
     @property
     def _reach(self) -> int:
-        """0 for a network that keeps the size of its input."""
-        return REACH if self.network.margin else 0
+        """Voxels lost on each side: the reach of the average, or more, so that sides stay those that DeepMedic takes.
+
+        0 for a network that keeps the size of its input.
+        """
+        align = self.network.align
+        return -(-REACH // align) * align if self.network.margin else 0
 
 
 def balanced(weight: Tensor, lesion: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ class Config(SegmentationConfig):
     """Share of the training from which the weight is at its largest; published is no rise."""
     statistics: StatisticsName = "shared"
     """Batch normalisation: statistics of both domains in one batch; or each domain by itself, with those of the
-    source or of the target domain kept for prediction."""
+    source or of the target domain kept for prediction; or ``frozen``, those of the network that the run starts from."""
 
     @model_validator(mode="after")
     def _entropy_in_order(self) -> Config:

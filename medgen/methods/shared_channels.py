@@ -24,6 +24,7 @@ from medgen.methods._segmentation import (
     feature_maps,
     label_losses,
     new_network,
+    penalties,
     probabilities,
     supervised,
     window_of,
@@ -104,7 +105,8 @@ class SharedChannels(Method, Predicts, Adapts, HasFeatures):
         labelled = split(batch, self.draws)[0]
         if progress >= config.begin:
             image, label, mask = self._labelled(batch, len(labelled.source), together=progress >= config.together)
-            yield Update("segmenter", label_losses(config, self.network(image), label, mask))
+            losses = label_losses(config, self.network(image), label, mask)
+            yield Update("segmenter", losses | penalties(config, self.network))
         elif config.first == "source":
             yield Update("segmenter", supervised(config, self.network, self.network(labelled.source), labelled.label))
         logits = second(labelled.source[:, self.views.kept])

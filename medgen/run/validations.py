@@ -26,7 +26,7 @@ class PartValidations:
         schedule, main = session.recipe.schedule, session.engine.rank == 0
         self.keep = _keep(schedule, session, part)
         self._snapshots = main and (schedule.snapshots or isinstance(self.keep, KeepHealthy))
-        subset = monitored_cases(session, part, type(method))
+        subset = monitored_cases(session, part, method)
         self.extra = None if subset is None else steps_before_adaptation(schedule, method)
         if main and self.extra == 0 and stop_setting(schedule) != "never":
             log.warning(

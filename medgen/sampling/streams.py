@@ -68,7 +68,8 @@ def require_streams(cases: Sequence[Case], kind: type[Batch], roles: Roles) -> N
     """
     joined = [_streams_of(case, kind, roles) for case in cases]
     for stream in kind.streams():
-        if not any(stream in each for each in joined):
+        fitting = [case for case, each in zip(cases, joined, strict=True) if stream in each]
+        if not any(stream.domain is None or _of_domain(case.domain, stream) for case in fitting):
             raise _without_cases(stream)
 
 

@@ -2,8 +2,9 @@
 
     python pipelines/lesion_adaptation/agree.py RUN_A RUN_B --out runs/agree
 
-RUN_A and RUN_B are folders such as runs/lesions/study/runs/without_shifted/seed0 and .../seed1. A voxel that both call
-a lesion is one; pieces below the volume of the recipe are dropped, and the target's test cases are scored.
+RUN_A and RUN_B are folders such as runs/lesions/long_echo_0/study/runs/without_shifted/seed0 and .../seed1. A voxel
+that both call a lesion is one; pieces below the volume of the recipe are dropped, and the target's test cases are
+scored.
 """
 
 from __future__ import annotations

@@ -61,13 +61,12 @@ _RUN = ("pair", "seed", "steps", "segments")
 def confirm(options: argparse.Namespace) -> None:
     """Train what is missing and write ``pairs.json``."""
     file = options.out / "pairs.json"
-    known: list[dict[str, Any]] = json.loads(file.read_text()) if file.is_file() else []
+    known = measured(file) if file.is_file() else []
     schedule = load_recipe(RECIPE, options.set).schedule
     for seed in options.seeds:
         for name, pair in chosen_pairs(options).items():
-            what = {"pair": name, "seed": seed, "steps": schedule.steps, "segments": schedule.batch}
-            if changes := [each for each in options.set if not each.startswith("schedule.precision=")]:
-                what["set"] = changes
+            changes = [each for each in options.set if not each.startswith("schedule.precision=")]
+            what = {"pair": name, "seed": seed, "steps": schedule.steps, "segments": schedule.batch, "set": changes}
             if any(what.items() <= each.items() and _PLACES.keys() <= each.keys() for each in known):
                 continue
             table = phantom(folder_of(options.out, name, seed), pair, seed, GROUPS)
@@ -78,6 +77,11 @@ def confirm(options: argparse.Namespace) -> None:
             known.append({**what, **scores_of(study / "benchmark.csv")})
             write_json(file, known)
             print(known[-1], flush=True)
+
+
+def measured(file: Path) -> list[dict[str, Any]]:
+    """What a ``pairs.json`` holds, each with the changed settings of its recipe."""
+    return [{"set": [], **each} for each in json.loads(file.read_text())]
 
 
 def chosen_pairs(options: argparse.Namespace) -> dict[str, Pair]:
@@ -148,11 +152,11 @@ def accepted(runs: Sequence[Mapping[str, float]]) -> bool:
 def page(options: argparse.Namespace) -> None:
     """Write the tables: what was committed before, and what is new."""
     committed = json.loads((PAGE / "pairs.json").read_text())
-    new = [each for out in options.out for each in json.loads((out / "pairs.json").read_text())]
+    new = [each for out in options.out for each in measured(out / "pairs.json")]
     every = (*committed["deepmedic"], *new)
     by_run: dict[tuple[Any, ...], dict[str, Any]] = {}
     for each in every:  # a later run of some of the rows leaves the scores of the others
-        by_run.setdefault((*(each[key] for key in _RUN), *each.get("set", ())), {}).update(each)
+        by_run.setdefault((*(each[key] for key in _RUN), *each["set"]), {}).update(each)
     found = list(by_run.values())
     found.sort(key=lambda each: (-each["steps"], each["pair"], each["seed"]))
     screened = json.loads(options.screen.read_text()) if options.screen else committed["screen"]
@@ -184,8 +188,8 @@ def table_of(found: Sequence[Mapping[str, Any]]) -> list[str]:
         "|---" * (4 + len(WORDS)) + "|",
     ]
     for each in found:
-        alike = [one for one in found if all(one[key] == each[key] for key in ("pair", "steps", "segments"))]
-        said = f"{each['pair']} | {each['seed']} | {each['steps']} x {each['segments']}"
+        alike = [one for one in found if all(one[key] == each[key] for key in ("pair", "steps", "segments", "set"))]
+        said = f"{' '.join([each['pair'], *each['set']])} | {each['seed']} | {each['steps']} x {each['segments']}"
         lines.append(f"| {said} | {_cells(each)} | {'yes' if accepted(alike) else 'no'} |")
     return lines
 

@@ -33,7 +33,7 @@ from medgen.inference.cohort import predict
 from medgen.report import write_report
 from medgen.run.experiment import train
 
-from appearance import copies_of
+import appearance
 
 RECIPE = Path(__file__).with_name("tumour.yaml")
 ROLES = {"flair": "flair", "t1c": "t1c", "label": "labels", "mask": "brain_mask"}
@@ -86,7 +86,8 @@ def fold(
     """Train on all patients but one, and score that one; the fold has a folder of its own with a report."""
     folder = out / f"without_{patients[held_out].name}"
     done = folder / "fold.json"
-    asked = [[patient.name for patient in patients], RECIPE.read_text(), list(seeds), copies, list(changes)]
+    made = [RECIPE.read_text(), Path(appearance.__file__).read_text()]
+    asked = [[patient.name for patient in patients], made, list(seeds), copies, list(changes)]
     if done.is_file() and (known := json.loads(done.read_text()))["asked"] == asked:
         return dict(known["found"])
     table = make_table(patients, folder, held_out=held_out, copies=copies)
@@ -118,8 +119,9 @@ def make_table(patients: Sequence[Path], out: Path, *, held_out: int, copies: in
         )
         for number, folder in enumerate(patients)
     ]
-    shown = [copies_of(case, copies, out / "copies", seed=n) for n, case in enumerate(cases) if case.split == "train"]
-    return write_cases([*cases, *(each for found in shown for each in found)], out / "cases.csv")
+    learnt = [(n, case) for n, case in enumerate(cases) if case.split == "train"]
+    shown = [copy for n, case in learnt for copy in appearance.copies_of(case, copies, out / "copies", seed=n)]
+    return write_cases([*cases, *shown], out / "cases.csv")
 
 
 def _say(done: int, total: int, what: str) -> None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from medgen.errors import UsageError
+from medgen.errors import InputError, UsageError
 from medgen.methods.base import Shape
 from medgen.methods.catalogue import create
 from medgen.methods.confirmed_candidates import REACH, averaged
@@ -177,6 +177,12 @@ def test_without_a_student_the_target_need_not_be_there(tmp_path):
         run = train(blocks, cases, tmp_path / cases.stem, device="cpu")
         known.append((run / "model" / "weights.safetensors").read_bytes())
     assert known[0] == known[1]
+    other = table.with_name("target.csv")
+    rows = [row for row in table.read_text().splitlines() if ",train,source," not in row]
+    other.write_text("\n".join(rows) + "\n")
+    with pytest.raises(InputError, match="training cases of domain 'source', and there is none"):
+        train(blocks, other, tmp_path / "none", device="cpu")
+    assert not (tmp_path / "none" / "store").exists(), "refused before anything is prepared"
 
 
 def test_fewer_voxels_are_candidates_with_a_higher_threshold(monkeypatch):
@@ -207,6 +213,33 @@ def test_a_tile_of_deepmedic_has_the_values_of_the_volume():
         whole, part = found.predict(image), found.predict(image[:, :, :73])
     assert whole.shape[2:] == tuple(side - 2 * margin for side in (76, 73, 73))
     assert torch.allclose(whole[:, :, : 73 - 2 * margin], part, atol=1e-5)
+
+
+@pytest.mark.parametrize("preset", ["small", "res2016", "current", "wide"])
+def test_deepmedic_takes_the_smallest_patch_and_the_next(preset):
+    found = method(network="deepmedic", preset=preset, width=0.1)
+    (side, *_), window, network = found.window.smallest(), found.window, found.network
+    for output in (side - 2 * window.margin, side - 2 * window.margin + window.align):
+        assert (output + 2 * window.margin - 2 * network.margin) % network.align == 0
+
+
+def test_the_student_learns_what_its_teachers_predict():
+    deep = {"network": "deepmedic", "preset": "small", "width": 0.1, "norm": "instance"}
+    found = method(**deep, begin=0, teach=0, draws=1, l2=1e-3).eval()
+    found.learnt += 1
+    sides = found.window.smallest()
+    image = torch.randn(1, 2, *sides, generator=torch.Generator().manual_seed(2))
+    ones = torch.ones(1, 1, *sides)
+    with torch.no_grad():
+        seen, label, mask = found._labelled(Adaptation(image, ones.long(), ones, image, ones), 1)
+        student, found.student = found.student, None
+        expected = found.predict(image)
+    found.student = student
+    assert torch.equal(seen, image)
+    assert label.shape == mask.shape == expected[:, :1].shape
+    assert torch.equal(label, expected.argmax(1, keepdim=True))
+    (update,) = found.updates(Adaptation(image, ones.long(), ones, image, ones), 0.5)
+    assert update.losses["l2"] > 0
 
 
 def test_a_channel_that_is_not_there_is_refused():

@@ -125,5 +125,5 @@ def test_rows_that_were_not_trained_are_missing_and_accept_nothing(studies, tmp_
     found = pairs.scores_of(table)
     assert found == pytest.approx({"s_on_s": 65, "s_on_t": 20, "t_on_t": 63})
     assert not pairs.accepted([found, found])
-    line = pairs.table_of([{"pair": "first", "seed": 1000, "steps": 600, "segments": 6, **found}])[-1]
+    line = pairs.table_of([{"pair": "first", "seed": 1000, "steps": 600, "segments": 6, "set": [], **found}])[-1]
     assert line == "| first | 1000 | 600 x 6 | 65.0 | 20.0 | - | 63.0 | - | no |"

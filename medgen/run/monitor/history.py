@@ -1,8 +1,7 @@
 """The records of a run together: which weights they prefer, and what the manifest says of them.
 
-Which weights become the model, by what needs no label of the target, is ``schedule.keep: health``. On the phantom the
-ranking of checkpoints by these signals was an illustration and no evidence (five checkpoints of one run, see the
-benchmarks), so this is not the default: a method that adapts keeps the weights of its last step.
+Which weights become the model, by what needs no label of the target, is ``schedule.keep: health``. No study has shown
+that they are better, so this is not the default: a method that adapts keeps the weights of its last step.
 """
 
 from __future__ import annotations

@@ -134,12 +134,13 @@ class KeepHealthy(Keep):
             log.warning("%s: the weights of the last step are kept: %s", name, choice.reason)
 
 
-def monitored_cases(session: Session, part: Part, method: type[Method]) -> Subset | None:
+def monitored_cases(session: Session, part: Part, method: Method) -> Subset | None:
     """The cases to measure on, the same in all processes; None without an adaptation, or without both domains."""
     health = session.recipe.schedule.health
     if health is None or not method.adapts() or not part.held_out:
         return None
-    if all(case.domain != TARGET for case in part.cases):  # nothing of the target is learnt
+    looks = any(stream.domain == TARGET for stream in method.batches(method.config).streams())
+    if not looks or all(case.domain != TARGET for case in part.cases):  # nothing of the target is learnt
         return None
     subset = choose_subset(part.held_out, health, session.recipe.seed)
     if subset is None and session.engine.rank == 0:

@@ -192,9 +192,10 @@ def _accuracies(method: Method, subset: Subset, recipe: Recipe, engine: Engine) 
                     right += _decisions(method.domain_logits(image, of_target=domain == "target"), domain)
     found = {f"/{layer}": domain_accuracy(np.concatenate(rows), domains, names) for layer, rows in tables.items()}
     signals = _named("domain_accuracy", found)
-    return signals | (
-        _named("discriminator_accuracy", {"": clustered_accuracy(right, domains, names)}) if right else {}
-    )
+    judged = [row for row in zip(right, domains, names, strict=False) if not math.isnan(row[0])]
+    if len({domain for _, domain, _ in judged}) == 2:
+        signals |= _named("discriminator_accuracy", {"": clustered_accuracy(*zip(*judged, strict=True))})
+    return signals
 
 
 def _segments(
@@ -222,9 +223,12 @@ def _inside(maps: Tensor, mask: Tensor) -> NDArray[np.float64]:
 
 
 def _decisions(logits: Tensor, domain: str) -> list[float]:
-    """1 for each segment (B, 2, x, y, z) whose mean probability is on the side of its domain."""
-    said = logits.float().softmax(1).mean((2, 3, 4))[:, SOURCE] > 0.5
-    return [float(answer == (domain == "source")) for answer in said.tolist()]
+    """1 for each segment (B, 2, x, y, z) whose mean probability is on the side of its domain.
+
+    Voxels that the discriminator does not see are NaN, and so is the answer for a segment without any other.
+    """
+    said = logits.float().softmax(1)[:, SOURCE].flatten(1).nanmean(1)
+    return [math.nan if math.isnan(each) else float((each > 0.5) == (domain == "source")) for each in said.tolist()]
 
 
 def _named(signal: str, found: Mapping[str, Accuracy]) -> dict[str, float]:

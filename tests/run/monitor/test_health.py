@@ -13,7 +13,7 @@ from torch import nn
 from medgen.cases import DOMAINS
 from medgen.errors import InputError
 from medgen.methods.base import Predicts, Shape, Window
-from medgen.methods.catalogue import resolve
+from medgen.methods.catalogue import create
 from medgen.preparation import StoredCase
 from medgen.recipe.settings import HealthConfig, load_recipe
 from medgen.run.experiment import train
@@ -149,10 +149,11 @@ def test_a_run_without_the_target_has_nothing_to_be_told(caplog):
     recipe = SimpleNamespace(schedule=SimpleNamespace(health=HealthConfig()), seed=0)
     session = SimpleNamespace(recipe=recipe, engine=SimpleNamespace(rank=0))
     source, target = (SimpleNamespace(name=domain, domain=domain, files={"image", "label"}) for domain in DOMAINS)
-    for learnt, told in (((source,), False), ((source, target), True)):
+    for learnt, teach, told in (((source,), 0.5, False), ((source, target), 0.5, True), ((source, target), 1, False)):
         caplog.clear()
         part = SimpleNamespace(cases=learnt, held_out=(source,))
-        assert monitored_cases(session, part, resolve("confirmed_candidates")) is None
+        method = create("confirmed_candidates", {"teach": teach, "network": "unet", "width": 0.25}, Shape(2, 2))
+        assert monitored_cases(session, part, method) is None
         assert ("is not monitored" in caplog.text) == told
 
 
@@ -220,6 +221,21 @@ def test_signals_of_known_predictions(tmp_path):
     assert signals["domain_accuracy_low/image"] > 0.75
     assert signals["domain_accuracy/dead"] == 0.5
     assert signals["discriminator_accuracy"] == 0.5
+
+
+def test_segments_of_which_the_discriminator_sees_nothing_are_not_counted(tmp_path, monkeypatch):
+    def says_source_of_one_segment(self, image, *, of_target):
+        said = torch.full_like(image.expand(-1, 2, -1, -1, -1), torch.nan)
+        said[0] = torch.tensor([0.0, 1.0])[:, None, None, None]
+        return said
+
+    def sees_the_target_alone(self, image, *, of_target):
+        return torch.full_like(image.expand(-1, 2, -1, -1, -1), 0.0 if of_target else torch.nan)
+
+    monkeypatch.setattr(Bright, "domain_logits", says_source_of_one_segment)
+    assert measured(tmp_path / "one", shift=1.0)["discriminator_accuracy"] == 0.5
+    monkeypatch.setattr(Bright, "domain_logits", sees_the_target_alone)
+    assert "discriminator_accuracy" not in measured(tmp_path / "none", shift=1.0)
 
 
 def test_agreement_falls_where_the_disturbance_decides(tmp_path):
