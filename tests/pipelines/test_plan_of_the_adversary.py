@@ -16,5 +16,9 @@ def test_controls_and_layers():
     fair, candidates, control = (recipes[name].config for name in ("fair", "candidates", "candidates_control"))
     assert candidates == {**fair, "candidates": 0.2}
     assert control == {**candidates, "adversarial_weight": 1e-9}
+    against = {"published": "published_control", "shared": "shared_control", "separate": "separate_control"}
+    for name, other in {**against, "fair": "control"}.items():
+        assert recipes[other].config == {**recipes[name].config, "adversarial_weight": 1e-9}
+        assert rows[name].start == rows[other].start
     assert rows["candidates"].start == rows["candidates_control"].start == "views"
     assert recipes["layer4"].config == {**fair, "layers": ["4"]}
