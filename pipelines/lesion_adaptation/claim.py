@@ -21,6 +21,8 @@ from run import ACCEPTED
 METHOD, BASELINE, TEACHERS, CONTROL = "confirmed_candidates", "without_shifted", "confirmed", "confirmed_source"
 LEAST_GAP = 80
 """Share of the gap in %."""
+LEAST_SEEDS = 5
+"""Training seeds below which nobody has won or lost."""
 PUBLISHED = {
     "source_only": 15.7, "without_shifted": 59.7, "adapted": 62.7, "target_only": 63.5, "both": 66.5,
     "both_separate": 64.7,
@@ -53,12 +55,12 @@ def number(row: Mapping[str, str], key: str) -> str:
 def wins(rows: Rows, name: str, others: Sequence[str]) -> str:
     """Whether a row closes enough of the gap, and its paired differences to others lie above zero with their intervals.
 
-    ``?`` if the table does not have all that is asked.
+    ``?`` if the table does not have all that is asked, or too few training seeds.
     """
     row = rows.get(name, {})
     above = [row.get(f"dice_less_{other}_low") for other in others]
     share = row.get("gap_share")
-    if not share or not all(above):
+    if not share or not all(above) or int(row["seeds"]) < LEAST_SEEDS:
         return "?"
     return "yes" if 100 * float(share) >= LEAST_GAP and all(float(low) > 0 for low in above if low) else "no"
 
@@ -74,7 +76,8 @@ def page_of(pairs: Mapping[str, Rows]) -> list[str]:
         "# Adaptation of DeepMedic on every pair of scanners (phantom)",
         "",
         "DSC on T in %, with 95 % intervals over training seeds and patients. A row wins if it closes "
-        f"{LEAST_GAP} % of the gap or more and its differences to the others named lie above zero, intervals and all.",
+        f"{LEAST_GAP} % of the gap or more and its differences to the others named lie above zero, intervals and all. "
+        f"?: there are fewer than {LEAST_SEEDS} training seeds, or a row is missing.",
         "",
         "The published numbers (Kamnitsas et al. 2017) are of other patients, another network and another budget. "
         "Populations differ: compare the order of rows, not numbers.",

@@ -23,6 +23,7 @@ WINS = {
 
 def test_who_wins(claim):
     asked = ("confirmed_candidates", ["without_shifted", "confirmed_source"])
+    assert claim.wins({"confirmed_candidates": WINS | {"seeds": "4"}}, *asked) == "?"
     assert claim.wins({"confirmed_candidates": WINS}, *asked) == "yes"
     assert claim.wins({"source_only": WINS}, *asked) == "?"
     for key, value, said in (
