@@ -146,7 +146,8 @@ def _write_labels(
     estimate[0, ~prepared.body] = 1
     found: list[Detected] = []
     detect = found.append if labels.settings.detection else None
-    volume, _ = label_map(estimate, prepared, preparation, labels.classes, labels.settings, on_detected=detect)
+    settings = labels.settings.model_copy(update={"threshold": 0.5})  # trees have a threshold of their own in them
+    volume, _ = label_map(estimate, prepared, preparation, labels.classes, settings, on_detected=detect)
     for each in found:
         write_volume(each.map, stem.with_name(f"{stem.name}detection_map.nii.gz"), kind="scalar", overwrite=True)
     write_volume(volume, stem.with_name(f"{stem.name}{role}.nii.gz"), kind="label", overwrite=True)

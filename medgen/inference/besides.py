@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from medgen.errors import UsageError
 from medgen.inference.ensemble import Mean, OnSample
@@ -113,14 +114,21 @@ class Besides:
         return volume, (*clipped_note(mean.clipped, mean.voxels), *notes)
 
     def samples(
-        self, task: Task, prepared: Prepared, preparation: Preparation, roles: Sequence[str], classes: Sequence[str]
+        self,
+        task: Task,
+        prepared: Prepared,
+        preparation: Preparation,
+        roles: Sequence[str],
+        classes: Sequence[str],
+        cascade: Cascade,
     ) -> OnSample | None:
         """Gives each draw out on the patient's own grid; None where none is wanted."""
         give = self.on_sample
         if give is None:
             return None
         if task.labels:
-            return lambda number, data: give(number, restore_label(data, prepared, preparation, classes))
+            decided = partial(restore_label, threshold=cascade.settings.threshold)
+            return lambda number, data: give(number, decided(data, prepared, preparation, classes))
         return lambda number, data: give(number, images_on_own_grid(data, roles, prepared, preparation)[0])
 
 

@@ -85,7 +85,7 @@ def label_map(
         prepared: the patient.
         preparation: of the model.
         classes: their names.
-        settings: the smallest piece of a class, and the class in which lesions are detected.
+        settings: the threshold, the pieces that stay, and the class in which lesions are detected.
         on_probability: is called with the map of each class, in order.
         on_detected: is called with the lesions; None: none are detected.
     """
@@ -98,7 +98,7 @@ def label_map(
         if on_probability:
             on_probability(name, volume)
 
-    volume = restore_label(probabilities, prepared, preparation, classes, each)
+    volume = restore_label(probabilities, prepared, preparation, classes, each, settings.threshold)
     volume, notes = chosen_pieces(volume, classes, settings)
     if not volume.data.any():
         notes = (*notes, f"nothing found: no voxel of {', '.join(classes)}")
@@ -115,6 +115,7 @@ def restore_label(
     preparation: Preparation,
     classes: Sequence[str],
     on_probability: OnProbability | None = None,
+    threshold: float = 0.5,
 ) -> Volume:
     """The most probable class of each voxel of the patient's own grid.
 
@@ -130,6 +131,7 @@ def restore_label(
         preparation: of the model.
         classes: their names.
         on_probability: is called with the map of each class, in order; not of the background.
+        threshold: in (0, 1); the background's probability counts threshold / (1 - threshold) times.
 
     Returns:
         (1, X, Y, Z) on the grid of the first input, uint8 (uint16 above 255 classes): n for ``classes[n - 1]``, 0 for
@@ -139,6 +141,7 @@ def restore_label(
     # One class at a time, in place and slab by slab: all of them on the patient's grid would double the memory.
     best = _class_map(probabilities[0], prepared, preparation, fill=1.0)
     highest = best.data
+    highest *= threshold / (1 - threshold)
     label = np.zeros(highest.shape, np.min_scalar_type(len(classes)))
     for index, name in enumerate(classes, start=1):
         each = _class_map(probabilities[index], prepared, preparation, fill=0.0)

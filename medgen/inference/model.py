@@ -181,7 +181,9 @@ class LoadedModel(Loaded):
                 progress,
                 deviation=deviation,
                 seeds=options.seeds,
-                on_sample=besides.samples(self.task, prepared, self.preparation, route.makes, self.classes),
+                on_sample=besides.samples(
+                    self.task, prepared, self.preparation, route.makes, self.classes, self.cascade
+                ),
             )
             del image
             measured: dict[str, float | bool] = {}

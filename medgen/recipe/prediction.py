@@ -112,6 +112,10 @@ class InferenceConfig(Config):
             over all combinations of their flips: 2 passes for ``[x]``, 4 for ``[x, y]``, 8 for all three. Each pass
             predicts the flipped volume, with every network of a cascade, and its result is flipped back. The time
             grows with the passes. Validation during training is without flips.
+        threshold: of a label map. A voxel is of the one class where its probability is above this, from 0 to 1; less
+            finds more. With several classes it is of the most probable one, where the background's probability counts
+            threshold / (1 - threshold) times. The default, 0.5, is the most probable class. Probability maps and the
+            validation during training are not changed.
         minimum_ml: of a label map, connected pieces (26 neighbours) of a class that are smaller than this many
             millilitres become background; 0 keeps all. Probability maps and the validation during training are not
             changed.
@@ -129,6 +133,7 @@ class InferenceConfig(Config):
     size: Annotated[tuple[Edge, ...], Field(min_length=2, max_length=3)] | None = None
     batch: Annotated[int, Field(ge=1, le=65536)] = 1
     flips: tuple[Literal["x", "y", "z"], ...] = ()
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     minimum_ml: NonNegativeFloat = 0.0
     pieces: dict[str, PiecesConfig] = {}
     detection: DetectionConfig | None = None

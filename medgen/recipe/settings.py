@@ -161,6 +161,8 @@ class Recipe(Config):
 
     @model_validator(mode="after")
     def _pieces_of_classes(self) -> Recipe:
+        if self.inference.threshold != 0.5 and not self.data.classes:
+            raise ValueError("inference.threshold decides between classes, and this recipe makes an image")
         for name in self.inference.pieces:
             if name not in self.data.classes:
                 listed = ", ".join(self.data.classes) or "none"

@@ -162,6 +162,18 @@ def test_label_maps_have_baselines_too(segmented):
     assert "of Dice" in scores.details["verdict"]["text"]
 
 
+def test_the_threshold_of_a_model_is_not_that_of_its_baselines(segmented, tmp_path, monkeypatch):
+    sure = BoostedClasses.predict
+    monkeypatch.setattr(BoostedClasses, "predict", lambda *given: 0.4 + 0.2 * sure(*given))
+    place = tmp_path / "copy"
+    shutil.copytree(segmented, place)
+    path = place / "run/model/model.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"inference": content["inference"] | {"threshold": 0.999}}))
+    scores = scores_of(place, "segmentation", classes={"lesion": [1]})
+    assert scores.details["baselines"]["voxelwise"]["summary"]["dice"]["mean"] > 0.9
+
+
 def test_detected_lesions_have_baselines_too(segmented):
     scores = scores_of(segmented, "detection", role="label")
     found = scores.details["baselines"]["voxelwise"]

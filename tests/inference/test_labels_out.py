@@ -15,7 +15,7 @@ from medgen.cases import Case, write_cases
 from medgen.cli import main
 from medgen.errors import ModelError, UsageError
 from medgen.inference.cohort import predict, predict_cohort
-from medgen.inference.labels import Found, found_in, restore_label, without_small
+from medgen.inference.labels import Found, found_in, label_map, restore_label, without_small
 from medgen.inference.model import LoadedModel
 from medgen.inference.options import PredictOptions
 from medgen.inference.stages import predict_prepared
@@ -23,6 +23,7 @@ from medgen.methods.base import Shape
 from medgen.preparation import Preparation, Prepared
 from medgen.preparation.task import PROBABILITIES
 from medgen.recipe.prediction import InferenceConfig
+from medgen.recipe.settings import load_recipe
 from medgen.training.model_folder import save_model
 from medgen.volume import Grid, Volume
 
@@ -193,6 +194,32 @@ class TestRestoring:
         affine = np.diag([spacing] * 3 + [1.0])
         prepared = Prepared(np.empty(0), np.ones((4, 4, 4), bool), affine, grid)
         assert np.unique(restore_label(probabilities, prepared, self.PREPARATION, ["a", "b"]).data).tolist() == [label]
+
+    @pytest.mark.parametrize(
+        ("share", "threshold", "label"),
+        [
+            ((0.6, 0.4), 0.35, 1),
+            ((0.6, 0.4), 0.45, 0),
+            ((0.4, 0.6), 0.65, 0),
+            ((0.6, 0.1, 0.3), 0.3, 2),  # 0.6 x 3 / 7 = 0.26
+            ((0.6, 0.1, 0.3), 0.4, 0),
+        ],
+    )
+    def test_a_threshold_weighs_the_background(self, share: tuple[float, ...], threshold: float, label: int) -> None:
+        probabilities = np.empty((len(share), 2, 2, 2), np.float32)
+        probabilities[:] = np.array(share)[:, None, None, None]
+        prepared = Prepared(np.empty(0), np.ones((2, 2, 2), bool), np.eye(4), Grid((3, 2, 2), np.eye(4), 1, 1))
+        maps: dict[str, Volume] = {}
+        names, config = ["a", "b"][: len(share) - 1], InferenceConfig(threshold=threshold)
+        found, _ = label_map(probabilities, prepared, self.PREPARATION, names, config, maps.__setitem__)
+        assert np.unique(found.data[0, :2]).tolist() == [label]
+        assert not found.data[0, 2].any(), "beyond the prepared grid"
+        np.testing.assert_allclose(maps["a"].data[0, 0], share[1], rtol=1e-6)
+
+    def test_an_image_has_no_threshold(self) -> None:
+        recipe = {"method": "context_aware_gan", "data": {"inputs": ["t1"], "target": "ct"}}
+        with pytest.raises(UsageError, match=r"inference\.threshold decides between classes"):
+            load_recipe(recipe, ["inference.threshold=0.4"])
 
     def test_many_classes_take_a_wider_type(self) -> None:
         probabilities = np.zeros((301, 2, 2, 2), np.float32)
