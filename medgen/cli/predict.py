@@ -27,6 +27,7 @@ def predict(
     frame: int | None = None,
     split: Split | None = None,
     probabilities: bool = False,
+    threshold: Annotated[float | None, Parameter(metavar="P")] = None,
     uncertainty: bool = False,
     samples: Annotated[int | None, Parameter(metavar="N")] = None,
     dropout: bool = False,
@@ -59,6 +60,7 @@ def predict(
         medgen predict run -i t2w=T2W -i adc=ADC -i hbv=HBV -o p_label.nii.gz
         medgen predict run -i cases.csv --split test -o predictions
         medgen predict run -i cases.csv -o predictions --probabilities
+        medgen predict run -i cases.csv -o predictions --threshold 0.35
         medgen predict fold0 --ensemble fold1 -i cases.csv -o predictions
         medgen predict run -i cases.csv -o predictions --guard vae
         medgen predict run -i cases.csv -o predictions --uncertainty
@@ -77,6 +79,8 @@ def predict(
         frame: which volume of a 4D file, from 0.
         split: only the cases of this split; for a table alone.
         probabilities: of a segmentation, also write <case>_probability_<class>.nii.gz for each class.
+        threshold: of a segmentation, the probability above which a voxel becomes the class, from 0 to 1; less finds
+            more. That of the recipe by default (inference.threshold, 0.5).
         uncertainty: of an image, also write <case>_<role>_sd.nii.gz: the standard deviation of each voxel in
             its unit (HU for CT) over --ensemble and the flips of the recipe (inference.flips); of a segmentation
             <case>_sd_<class>.nii.gz of each probability and <case>_entropy.nii.gz.
@@ -124,6 +128,7 @@ def predict(
             frame=frame,
             split=split,
             probabilities=probabilities,
+            threshold=threshold,
             uncertainty=uncertainty,
             samples=samples,
             dropout=dropout,

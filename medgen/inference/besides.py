@@ -21,6 +21,7 @@ from medgen.inference.lesions import Detected, OnDetected
 from medgen.inference.stages import Cascade
 from medgen.preparation import Preparation, Prepared
 from medgen.preparation.task import Task
+from medgen.recipe.prediction import InferenceConfig
 from medgen.volume import AIR, Volume
 
 OnBounds = Callable[[str, Volume, Volume], None]
@@ -80,14 +81,19 @@ class Besides:
             raise UsageError("the model detects no lesions", fix="train it with inference.detection in its recipe")
 
     def labels(
-        self, mean: Mean, prepared: Prepared, preparation: Preparation, classes: Sequence[str], cascade: Cascade
+        self,
+        mean: Mean,
+        prepared: Prepared,
+        preparation: Preparation,
+        classes: Sequence[str],
+        settings: InferenceConfig,
     ) -> tuple[Volume, tuple[str, ...]]:
         """The label map on the patient's own grid, with notes: see :func:`medgen.inference.labels.label_map`."""
         if self.on_uncertainty is not None:
             assert mean.sd is not None
             spreads_on_own_grid(mean.data, mean.sd, prepared, preparation, classes, self.on_uncertainty)
         given = (self.on_probability, self.on_detected)
-        return label_map(mean.data, prepared, preparation, classes, cascade.settings, *given)
+        return label_map(mean.data, prepared, preparation, classes, settings, *given)
 
     def images(
         self, mean: Mean, prepared: Prepared, preparation: Preparation, roles: Sequence[str]
@@ -120,23 +126,23 @@ class Besides:
         preparation: Preparation,
         roles: Sequence[str],
         classes: Sequence[str],
-        cascade: Cascade,
+        settings: InferenceConfig,
     ) -> OnSample | None:
         """Gives each draw out on the patient's own grid; None where none is wanted."""
         give = self.on_sample
         if give is None:
             return None
         if task.labels:
-            decided = partial(restore_label, threshold=cascade.settings.threshold)
+            decided = partial(restore_label, threshold=settings.threshold)
             return lambda number, data: give(number, decided(data, prepared, preparation, classes))
         return lambda number, data: give(number, images_on_own_grid(data, roles, prepared, preparation)[0])
 
 
-def require_probabilities(task: Task) -> None:
-    """Refuse the probabilities of a model of images.
+def require_probabilities(task: Task, option: str = "--probabilities") -> None:
+    """Refuse an option on the probabilities of classes for a model of images.
 
     Raises:
         UsageError: says what to do.
     """
     if not task.labels:
-        raise UsageError("the model makes an image, not probabilities of classes", fix="leave out --probabilities")
+        raise UsageError("the model makes an image, not probabilities of classes", fix=f"leave out {option}")

@@ -67,6 +67,7 @@ def predict(
     dropout: bool = False,
     interval: float | None = None,
     keep_samples: bool = False,
+    threshold: float | None = None,
     on_detected: OnDetected | None = None,
     progress: Progress | None = None,
 ) -> Path:
@@ -87,6 +88,8 @@ def predict(
         frame: which frame of a 4D file, from 0.
         split: of a table, only the cases of this split.
         probabilities: of a segmentation, also write ``<case>_probability_<class>.nii.gz`` for each class.
+        threshold: of a segmentation, the probability above which a voxel becomes the class, in place of the model's
+            ``inference.threshold``.
         uncertainty: of an image, also write ``<case>_<role>_sd.nii.gz``, the voxel-wise standard deviation over the
             flips of the recipe (``inference.flips``) and the members of the ensemble, in the unit of the image; of a
             segmentation ``<case>_sd_<class>.nii.gz`` and ``<case>_entropy.nii.gz`` of its probabilities.
@@ -130,6 +133,7 @@ def predict(
     read = ReadOptions(nan, geometry, frame, allow_missing_channel)
     options = PredictOptions(read, direction, seed, probabilities, uncertainty, limits=limits, strict=strict)
     options = replace(options, samples=samples, dropout=dropout, interval=interval, keep_samples=keep_samples)
+    options = replace(options, threshold=threshold)
     if isinstance(source, Path) and source.suffix == ".csv":
         table, wrong = read_rows(source)
         cases = table.select(split=split)

@@ -58,6 +58,8 @@ def _settings(model: LoadedModel, options: PredictOptions) -> str:
     content += [model.guard.origin] if model.guard else []  # a result that it has not seen lacks its warning
     if options.samples is not None:  # nothing is added without draws: results of earlier versions stay valid
         content += [options.samples, options.dropout]
+    if options.threshold is not None:
+        content.append(["threshold", options.threshold])
     if scale := model.scale(options):
         content.append(asdict(scale))
     if calibration := model.calibration(options):

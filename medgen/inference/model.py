@@ -74,6 +74,7 @@ class LoadedModel(Loaded):
         samples: int | None = None,
         dropout: bool = False,
         interval: float | None = None,
+        threshold: float | None = None,
         on_probability: OnProbability | None = None,
         on_detected: OnDetected | None = None,
         on_uncertainty: OnUncertainty | None = None,
@@ -101,6 +102,7 @@ class LoadedModel(Loaded):
             samples: draws, whose mean is the result; see :class:`~medgen.inference.options.PredictOptions`.
             dropout: whether dropout layers drop in each draw.
             interval: nominal coverage for ``on_bounds``; with ``samples`` 0.9 by default.
+            threshold: of a segmentation, in (0, 1), in place of that of the recipe (``inference.threshold``).
             on_probability: for a segmentation, is called with each class in order and its (1, X, Y, Z) float32 map in
                 [0, 1] on the grid of the first image.
             on_detected: for a model that detects lesions (``inference.detection``), is called with them.
@@ -131,6 +133,7 @@ class LoadedModel(Loaded):
             samples=samples,
             dropout=dropout,
             interval=interval,
+            threshold=threshold,
         )
         result = self.predicted(
             source, options, Besides(on_probability, on_detected, on_uncertainty, on_bounds), progress
@@ -146,6 +149,9 @@ class LoadedModel(Loaded):
         route, read = self.route(options.direction), options.read
         besides.require(self.task, self.cascades)
         require_chance(self.task, self.cascades, options)
+        settings = options.decided(self.cascade.settings)
+        if options.threshold is not None:
+            require_probabilities(self.task, "--threshold")
         besides = replace(besides, scale=self.scale(options))
         if options.spreads and besides.on_uncertainty is None:
             besides = replace(besides, on_uncertainty=lambda *_: None)
@@ -181,9 +187,7 @@ class LoadedModel(Loaded):
                 progress,
                 deviation=deviation,
                 seeds=options.seeds,
-                on_sample=besides.samples(
-                    self.task, prepared, self.preparation, route.makes, self.classes, self.cascade
-                ),
+                on_sample=besides.samples(self.task, prepared, self.preparation, route.makes, self.classes, settings),
             )
             del image
             measured: dict[str, float | bool] = {}
@@ -194,7 +198,7 @@ class LoadedModel(Loaded):
             require_plausible(warnings, strict=options.strict)
             prepared = replace(prepared, image=np.empty(0), target=None)  # going back needs the grids alone
             if self.task.labels:
-                volume, more = besides.labels(mean, prepared, self.preparation, self.classes, self.cascade)
+                volume, more = besides.labels(mean, prepared, self.preparation, self.classes, settings)
             else:
                 volume, more = besides.images(mean, prepared, self.preparation, route.makes)
         unfinished = [note for member in self.members for note in unfinished_note(member.description)]
@@ -275,8 +279,9 @@ class LoadedModel(Loaded):
                 where the standard deviation is wanted.
         """
         require_chance(self.task, self.cascades, options)
-        if options.probabilities:
-            require_probabilities(self.task)
+        for option, given in (("--probabilities", options.probabilities), ("--threshold", options.threshold)):
+            if given:
+                require_probabilities(self.task, option)
         classes = self.classes if options.probabilities else ()
         lesions = self.cascade.settings.detection is not None
         return files_of(

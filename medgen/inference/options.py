@@ -10,6 +10,7 @@ import numpy as np
 from medgen.errors import UsageError
 from medgen.inference.limits import NO_LIMITS, Limits
 from medgen.methods.base import Direction
+from medgen.recipe.prediction import InferenceConfig
 from medgen.volume import Geometry
 
 COVERAGE = 0.9
@@ -49,6 +50,7 @@ class PredictOptions:
             ``backward`` the inputs from the target.
         seed: of a model with chance, for one draw; None: the prediction without chance, e.g. the mean.
         probabilities: of a segmentation, whether the map of each class is written too.
+        threshold: of a label map, in (0, 1), in place of the model's ``inference.threshold``; None: the model's.
         uncertainty: whether the standard deviation over flips and members of an ensemble is written too.
         samples: draws at random, 2 to 10,000, of a model with chance or with ``dropout``; their mean is the result,
             and their standard deviation is written too. They are dealt round the members of an ensemble and the
@@ -61,7 +63,8 @@ class PredictOptions:
         strict: whether a warning fails the case: nothing of it is kept.
 
     Raises:
-        UsageError: the seed is negative or too large, or the options on samples contradict each other.
+        UsageError: the seed is negative or too large, the threshold is not in (0, 1), or the options on samples
+            contradict each other.
     """
 
     read: ReadOptions = ReadOptions()
@@ -75,6 +78,11 @@ class PredictOptions:
     dropout: bool = False
     interval: float | None = None
     keep_samples: bool = False
+    threshold: float | None = None
+
+    def decided(self, settings: InferenceConfig) -> InferenceConfig:
+        """The settings of a model with the threshold that is asked for."""
+        return settings if self.threshold is None else settings.model_copy(update={"threshold": self.threshold})
 
     @property
     def spreads(self) -> bool:
@@ -109,6 +117,11 @@ class PredictOptions:
         if self.interval is not None and not self.spreads:
             raise UsageError(
                 "--interval is of several estimates, and one is asked for", fix="add --samples 16, or --uncertainty"
+            )
+        if self.threshold is not None and not 0 < self.threshold < 1:
+            raise UsageError(
+                f"the threshold of a probability lies between 0 and 1, got {self.threshold:g}",
+                fix="choose --threshold 0.5, or leave it out",
             )
         if self.seed is not None and not 0 <= self.seed < 2**63:
             raise UsageError(

@@ -356,11 +356,32 @@ class TestCohort:
         assert result.cases[0].status == "failed"
         assert not (out / "p1/p1_label.nii.gz").exists()
 
+    def test_a_threshold_in_place_of_that_of_the_model(self, cases: list[Case], tmp_path: Path) -> None:
+        """0.2 x 0.78 / 0.22 = 0.71 for the background, between the rim's 0.64 and the core's 0.8."""
+        out, strict, model = tmp_path / "out", PredictOptions(threshold=0.78), make_segmenter()
+        predict_cohort(model, cases, out, strict)
+        first = np.asarray(nibabel.load(out / "p1/p1_label.nii.gz").dataobj)
+        np.testing.assert_array_equal(first, np.where(TRUTH == 1, 1, 0))
+        np.testing.assert_array_equal(model.predict(cases[0], threshold=0.78).data[0], first)
+        assert json.loads((out / "prediction.json").read_text())["threshold"] == 0.78
+        for options, status in ((strict, "kept"), (PredictOptions(), "done")):
+            result = predict_cohort(model, cases, out, options, resume=True)
+            assert [case.status for case in result.cases] == [status] * 2
+        np.testing.assert_array_equal(np.asarray(nibabel.load(out / "p1/p1_label.nii.gz").dataobj), TRUTH)
+        assert "threshold" not in json.loads((out / "prediction.json").read_text())
+
+    @pytest.mark.parametrize("threshold", [0.0, 1.0, float("nan")])
+    def test_a_threshold_beside_the_probabilities(self, threshold: float) -> None:
+        with pytest.raises(UsageError, match="lies between 0 and 1"):
+            PredictOptions(threshold=threshold)
+
     def test_an_image_has_no_probabilities(self, cases: list[Case], tmp_path: Path) -> None:
         for call in (
             lambda: make_model().predict(cases[0], on_probability=print),
             lambda: make_model().predict_file(cases[0], tmp_path / "ct.nii.gz", MAPS),
             lambda: predict_cohort(make_model(), cases, tmp_path / "out", MAPS),
+            lambda: make_model().predict(cases[0], threshold=0.4),
+            lambda: predict_cohort(make_model(), cases, tmp_path / "out", PredictOptions(threshold=0.4)),
         ):
             with pytest.raises(UsageError, match="not probabilities"):
                 call()

@@ -72,6 +72,21 @@ def test_one_tumour_patient_is_held_out(folders):
     assert first.cases[0].path("mask") == folders / "tumour/pat_a/brain_mask.nii.gz"
 
 
+def test_dice_of_a_tumour_at_other_thresholds(tmp_path):
+    """Probabilities of 0, 0.25, 0.45 and 0.9, the last two in the tumour."""
+    from tumour import dice_by_threshold
+
+    maps = {"p/pat_probability_tumour.nii.gz": (0.0, 0.25, 0.45, 0.9), "pat/labels.nii.gz": (0.0, 0.0, 4.0, 1.0)}
+    for name, values in maps.items():
+        data = np.zeros((4, 5, 5), np.float32)
+        data[:, 2, 2] = values
+        save(data, tmp_path / name.replace("p/", "p/pat/"))
+    found = dice_by_threshold(tmp_path / "p", tmp_path / "pat")
+    assert found["0.2"] == pytest.approx(2 * 2 / (3 + 2))
+    assert found["0.3"] == found["0.4"] == 1
+    assert found["0.5"] == pytest.approx(2 * 1 / (1 + 2))
+
+
 def test_the_two_domains_in_one_table(folders):
     from health import make_table
 
