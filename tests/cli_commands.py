@@ -21,7 +21,7 @@ COMMANDS = {
     "train": "RECIPE --cases --out --set --resume --init-from --max-minutes --device --devices --nodes --precision "
     "--allow-module",
     "predict": "RUN --input -i --output -o --overwrite --resume --nan --geometry --frame --probabilities "
-    "--uncertainty --samples --dropout --interval --keep-samples --guard --device",
+    "--threshold --uncertainty --samples --dropout --interval --keep-samples --guard --device",
     "calibrate": "RUN --input -i --split --samples --dropout --seed --coverage --by-tissue --guaranteed --accept "
     "--max-mae --mask-role --ensemble --device --allow-module",
     "sample": "RUN --output -o --count --seed --temperature --truncation --interpolate --frames --neighbours "

@@ -79,8 +79,10 @@ def predict(
         frame: which volume of a 4D file, from 0.
         split: only the cases of this split; for a table alone.
         probabilities: of a segmentation, also write <case>_probability_<class>.nii.gz for each class.
-        threshold: of a segmentation, the probability above which a voxel becomes the class, from 0 to 1; less finds
-            more. That of the recipe by default (inference.threshold, 0.5).
+        threshold: of a segmentation with one class, the probability, in (0, 1), above which a voxel is of the class;
+            less finds more. With several it decides between a class and background, not between classes: the
+            background's probability counts P / (1 - P) times. That of the recipe by default (inference.threshold,
+            0.5). Detected lesions have a threshold of their own (inference.detection.threshold).
         uncertainty: of an image, also write <case>_<role>_sd.nii.gz: the standard deviation of each voxel in
             its unit (HU for CT) over --ensemble and the flips of the recipe (inference.flips); of a segmentation
             <case>_sd_<class>.nii.gz of each probability and <case>_entropy.nii.gz.

@@ -136,6 +136,7 @@ class PredictedBy(NamedTuple):
         judged: of several estimates of an image, by its file relative to the folder (``.`` is the one file that was
             asked for), what was said of the case.
         interval: ``coverage`` (nominal) and ``calibrated`` of the intervals, if there are any.
+        threshold: at which probabilities became labels; None if it is not recorded.
     """
 
     classes: tuple[str, ...]
@@ -146,6 +147,7 @@ class PredictedBy(NamedTuple):
     calibrated_on: Mapping[str, str] = MappingProxyType({})
     judged: Mapping[str, Judged] = MappingProxyType({})
     interval: Mapping[str, Any] = MappingProxyType({})
+    threshold: float | None = None
 
 
 def predicted_by(predictions: Path) -> PredictedBy:
@@ -192,7 +194,8 @@ def _predicted_by(content: Mapping[str, Any]) -> PredictedBy:
     scale = content.get("interval") or {}
     interval = {"coverage": float(scale["coverage"]), "calibrated": bool(scale["calibrated"])} if scale else {}
     method = str(model.get("method") or "")
-    return PredictedBy(classes, target, values, method, weights, calibrated_on, judged, interval)
+    threshold = float(content["threshold"]) if "threshold" in content else None
+    return PredictedBy(classes, target, values, method, weights, calibrated_on, judged, interval, threshold)
 
 
 def _judged(measured: Mapping[str, Any]) -> Judged:

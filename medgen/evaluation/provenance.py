@@ -22,8 +22,8 @@ def provenance(predictions: Path, paths: Mapping[str, Path]) -> dict[str, Any]:
 
     Returns:
         ``method`` and ``weights_sha256`` (one hash for each model of an ensemble) as ``prediction.json`` names them,
-        else None and nothing; ``sha256`` of each file by case; and of intervals ``interval``, with their nominal
-        ``coverage`` and whether they are ``calibrated``.
+        else None and nothing; ``sha256`` of each file by case; of a segmentation ``threshold``; and of intervals
+        ``interval``, with their nominal ``coverage`` and whether they are ``calibrated``.
 
     Raises:
         InputError: ``prediction.json`` is damaged.
@@ -34,6 +34,7 @@ def provenance(predictions: Path, paths: Mapping[str, Path]) -> dict[str, Any]:
             "method": model.method or None,
             "weights_sha256": list(model.weights),
             "sha256": {case: sha256(path) for case, path in paths.items()},
+            **({"threshold": model.threshold} if model.threshold is not None else {}),
             **({"interval": dict(model.interval)} if model.interval else {}),
         }
     }

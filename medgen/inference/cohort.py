@@ -88,8 +88,8 @@ def predict(
         frame: which frame of a 4D file, from 0.
         split: of a table, only the cases of this split.
         probabilities: of a segmentation, also write ``<case>_probability_<class>.nii.gz`` for each class.
-        threshold: of a segmentation, the probability above which a voxel becomes the class, in place of the model's
-            ``inference.threshold``.
+        threshold: of a segmentation, the probability above which a voxel is of the class, in place of the model's
+            :attr:`~medgen.recipe.prediction.InferenceConfig.threshold`.
         uncertainty: of an image, also write ``<case>_<role>_sd.nii.gz``, the voxel-wise standard deviation over the
             flips of the recipe (``inference.flips``) and the members of the ensemble, in the unit of the image; of a
             segmentation ``<case>_sd_<class>.nii.gz`` and ``<case>_entropy.nii.gz`` of its probabilities.

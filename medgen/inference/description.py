@@ -27,7 +27,7 @@ class Description:
         task: what the model makes.
         classes: names of the classes of a segmentation, without the background.
         preparation: of its inputs, and back.
-        settings: of the tiles, and of the detection of lesions.
+        settings: of the tiles, and of how probabilities become labels and lesions.
         patch: size of its training patch in voxels.
         across: axis of a prepared volume across the slices that it reads; None for boxes.
         weights: SHA-256 of the weights, where it is known.

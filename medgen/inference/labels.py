@@ -117,12 +117,12 @@ def restore_label(
     on_probability: OnProbability | None = None,
     threshold: float = 0.5,
 ) -> Volume:
-    """The most probable class of each voxel of the patient's own grid.
+    """The class of each voxel of the patient's own grid: at a threshold of 0.5 the most probable one.
 
-    The probabilities are interpolated and the largest one is taken then. Nearest neighbour of a label map would give
+    The probabilities are interpolated and the decision is made then. Nearest neighbour of a label map would give
     the staircase of the prepared grid instead: borders off by up to half of its voxel, and, on a coarser grid,
     structures of a voxel that come or go by where the grid happens to lie. Interpolated probabilities put a border
-    where two classes are equally probable, between voxels too.
+    where two classes are equally probable (at another threshold: as probable as it says), between voxels too.
 
     Args:
         probabilities: (1 + classes, X, Y, Z) in [0, 1] on the prepared grid, background first; the background is

@@ -20,7 +20,7 @@ class MadeFrom:
 
     Attributes:
         settings: SHA-256 over ``model.json`` of every member, in which the hashes of the weights stand, and over the
-            options of reading, the direction, the seed, draws, intervals and the gate, and the guard.
+            options of reading, the direction, the seed, draws, the threshold, intervals and the gate, and the guard.
         images: by role, SHA-256 of the image that was read. Contents are compared and no times: a copy has new times,
             and an edit can keep the old ones. It costs reading each image once more, some milliseconds a patient.
     """
@@ -58,8 +58,8 @@ def _settings(model: LoadedModel, options: PredictOptions) -> str:
     content += [model.guard.origin] if model.guard else []  # a result that it has not seen lacks its warning
     if options.samples is not None:  # nothing is added without draws: results of earlier versions stay valid
         content += [options.samples, options.dropout]
-    if options.threshold is not None:
-        content.append(["threshold", options.threshold])
+    if (decided := options.decided(model.cascade.settings)) != model.cascade.settings:
+        content.append(["threshold", decided.threshold])
     if scale := model.scale(options):
         content.append(asdict(scale))
     if calibration := model.calibration(options):

@@ -102,7 +102,7 @@ class LoadedModel(Loaded):
             samples: draws, whose mean is the result; see :class:`~medgen.inference.options.PredictOptions`.
             dropout: whether dropout layers drop in each draw.
             interval: nominal coverage for ``on_bounds``; with ``samples`` 0.9 by default.
-            threshold: of a segmentation, in (0, 1), in place of that of the recipe (``inference.threshold``).
+            threshold: of a segmentation, in (0, 1), in place of ``inference.threshold`` of the recipe.
             on_probability: for a segmentation, is called with each class in order and its (1, X, Y, Z) float32 map in
                 [0, 1] on the grid of the first image.
             on_detected: for a model that detects lesions (``inference.detection``), is called with them.
@@ -118,8 +118,9 @@ class LoadedModel(Loaded):
             ``notes`` list warnings, which are logged too, and the decisions on the way.
 
         Raises:
-            UsageError: the images do not carry the model's roles, or the model makes no prediction, none in this
-                direction, no probabilities, or a single estimate where a standard deviation is wanted.
+            UsageError: the images do not carry the model's roles, a number is out of its range, or the model makes no
+                prediction, none in this direction, no probabilities to decide by, or a single
+                estimate where a standard deviation is wanted.
             InputError: an image is missing, damaged, empty or a single slice, its slices lie another way than the
                 model reads them, or the images do not fit together.
             ModelError: the network returned NaN or infinity, or a segmentation values that are no probabilities.

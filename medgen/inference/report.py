@@ -135,7 +135,7 @@ def write_report(path: Path, model: LoadedModel, options: PredictOptions, cases:
             "seed": options.seed,
             "estimates": options.samples or model.estimates,
             **({"samples": options.samples, "dropout": options.dropout} if options.samples else {}),
-            **({"threshold": options.threshold} if options.threshold is not None else {}),
+            **({"threshold": options.decided(model.cascade.settings).threshold} if model.task.labels else {}),
             **({"interval": asdict(scale)} if (scale := model.scale(options)) else {}),
             **({"calibration": known.origin} if (known := model.calibration(options)) else {}),
             "seconds": round(sum(case.seconds for case in cases), 2),

@@ -112,10 +112,11 @@ class InferenceConfig(Config):
             over all combinations of their flips: 2 passes for ``[x]``, 4 for ``[x, y]``, 8 for all three. Each pass
             predicts the flipped volume, with every network of a cascade, and its result is flipped back. The time
             grows with the passes. Validation during training is without flips.
-        threshold: of a label map. A voxel is of the one class where its probability is above this, from 0 to 1; less
-            finds more. With several classes it is of the most probable one, where the background's probability counts
-            threshold / (1 - threshold) times. The default, 0.5, is the most probable class. Probability maps and the
-            validation during training are not changed.
+        threshold: of a label map with one class, the probability, in (0, 1), above which a voxel is of the class; less
+            finds more. With several classes a voxel is of the most probable one, where the background's probability
+            counts threshold / (1 - threshold) times: it decides between a class and background, not between two
+            classes. At 0.5 it is the most probable class. Probability maps, detected lesions (which have a threshold
+            of their own) and the validation during training are not changed. Of an ensemble the first model decides.
         minimum_ml: of a label map, connected pieces (26 neighbours) of a class that are smaller than this many
             millilitres become background; 0 keeps all. Probability maps and the validation during training are not
             changed.

@@ -160,9 +160,13 @@ class Recipe(Config):
         return self
 
     @model_validator(mode="after")
+    def _threshold_of_classes(self) -> Recipe:
+        if self.inference.threshold != 0.5 and (self.data.labels is None or self.data.target is not None):
+            raise ValueError("inference.threshold decides what is a class, and this recipe makes an image")
+        return self
+
+    @model_validator(mode="after")
     def _pieces_of_classes(self) -> Recipe:
-        if self.inference.threshold != 0.5 and not self.data.classes:
-            raise ValueError("inference.threshold decides between classes, and this recipe makes an image")
         for name in self.inference.pieces:
             if name not in self.data.classes:
                 listed = ", ".join(self.data.classes) or "none"

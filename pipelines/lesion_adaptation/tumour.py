@@ -22,24 +22,27 @@ from concurrent.futures import ProcessPoolExecutor
 from datetime import date
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
+import numpy as np
 import torch
-import yaml
 
 from medgen.cases import Case, write_cases
 from medgen.evaluation import evaluate_segmentation
 from medgen.files import write_json
 from medgen.inference.cohort import predict
+from medgen.inference.labels import chosen_pieces
+from medgen.metrics.overlap import dice
+from medgen.recipe.settings import Recipe, load_recipe
 from medgen.report import write_report
 from medgen.run.experiment import train
-from medgen.volume import read_volume
+from medgen.volume import read_label, read_volume
+from medgen.volume.labels import class_indices
 
 import appearance
 
 RECIPE = Path(__file__).with_name("tumour.yaml")
-TUMOUR = "tumour"
-"""The class of the recipe."""
 THRESHOLDS = ("0.1", "0.2", "0.3", "0.35", "0.4", "0.5", "0.6", "0.7")
 ROLES = {"flair": "flair", "t1c": "t1c", "label": "labels", "mask": "brain_mask"}
 
@@ -62,26 +65,32 @@ def main() -> None:
     threads = max(1, torch.get_num_threads() // options.workers)
     with ProcessPoolExecutor(options.workers, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
         jobs = [pool.submit(fold, patients, n, out, options.seeds, options.copies, options.set) for n in chosen]
-        found = [job.result() for job in jobs]
-    dice = [each["dice"] for each in found]
-    result = {
-        "cases": found,
-        "dice": {"mean": sum(dice) / len(dice), "least": min(dice)},
-        "mean_dice_by_threshold": {
-            each: sum(case["dice_by_threshold"][each] for case in found) / len(found) for each in THRESHOLDS
-        },
+        folds = [job.result() for job in jobs]
+    result = summary_of(folds) | {
         "recipe": RECIPE.name,
         "set": options.set,
+        "without": [found[n].name for n in options.without],
         "seeds": options.seeds,
         "copies": options.copies,
         "machine": f"{platform.machine()} CPU, {threads} threads a fold",
         "date": date.today().isoformat(),
     }
     write_json(out / "leave_one_out.json", result)
-    for each in found:
+    for each in folds:
         print(f"{each['case']}: DSC {each['dice']:.3f}, {each['minutes']:.0f} minutes")
     print(f"mean {result['dice']['mean']:.3f}, least {result['dice']['least']:.3f}")
     print("mean by threshold: " + ", ".join(f"{k} {v:.3f}" for k, v in result["mean_dice_by_threshold"].items()))
+
+
+def summary_of(folds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The folds, with the mean and the least DSC."""
+    scores = [each["dice"] for each in folds]
+    by_threshold = {name: fmean(each["dice_by_threshold"][name] for each in folds) for name in THRESHOLDS}
+    return {
+        "cases": list(folds),
+        "dice": {"mean": fmean(scores), "least": min(scores)},
+        "mean_dice_by_threshold": by_threshold,
+    }
 
 
 def patients_of(data: Path) -> list[Path]:
@@ -95,37 +104,41 @@ def fold(
     """Train on all patients but one, and score that one; the fold has a folder of its own with a report."""
     folder = out / f"without_{patients[held_out].name}"
     done = folder / "fold.json"
-    made = [RECIPE.read_text(), Path(appearance.__file__).read_text()]
+    made = [RECIPE.read_text(), Path(appearance.__file__).read_text(), *THRESHOLDS]
     asked = [[patient.name for patient in patients], made, list(seeds), copies, list(changes)]
     if done.is_file() and (known := json.loads(done.read_text()))["asked"] == asked:
         return dict(known["found"])
     table = make_table(patients, folder, held_out=held_out, copies=copies)
-    recipe, runs = yaml.safe_load(RECIPE.read_text()), [folder / f"run{seed}" for seed in seeds]
+    recipe, runs = load_recipe(RECIPE, changes), [folder / f"run{seed}" for seed in seeds]
     for seed, run in zip(seeds, runs, strict=True):
-        overrides = [*changes, f"seed={seed}"]
-        train(recipe, table, run, overrides=overrides, resume=(run / "recipe.yaml").is_file(), progress=_say)
+        resume = (run / "recipe.yaml").is_file()
+        train(recipe, table, run, overrides=[f"seed={seed}"], resume=resume, progress=_say)
     began = time.monotonic()
     predictions = folder / "predictions"
     predict(runs[0], table, predictions, split="test", ensemble=runs[1:], probabilities=True, overwrite=True)
-    scores = evaluate_segmentation(predictions, table, classes=recipe["data"]["classes"])
+    scores = evaluate_segmentation(predictions, table, classes=recipe.data.classes)
     scores.write(folder / "scores.json")
     (case,) = json.loads((folder / "scores.json").read_text())["cases"]
     found = {key: case[key] for key in ("case", "dice", "hd95", "recall", "precision")}
     trained = sum(json.loads((run / "run.json").read_text())["training_seconds"] for run in runs)
     found["minutes"] = (trained + time.monotonic() - began) / 60
-    found["dice_by_threshold"] = dice_by_threshold(predictions, patients[held_out])
+    found["dice_by_threshold"] = dice_by_threshold(predictions, patients[held_out], recipe)
     write_report(folder)
     write_json(done, {"asked": asked, "found": found})
     return found
 
 
-def dice_by_threshold(predictions: Path, patient: Path) -> dict[str, float]:
-    """DSC of the voxels whose probability is above each threshold; small pieces are not removed."""
-    name = patient.name
-    probability = read_volume(predictions / name / f"{name}_probability_{TUMOUR}.nii.gz").data
-    true = read_volume(patient / f"{ROLES['label']}.nii.gz").data > 0
-    above = {each: probability > float(each) for each in THRESHOLDS}
-    return {each: 2 * float((found & true).sum()) / float(found.sum() + true.sum()) for each, found in above.items()}
+def dice_by_threshold(predictions: Path, patient: Path, recipe: Recipe) -> dict[str, float]:
+    """DSC of the label map that each threshold of the probability would make."""
+    (name,), rule = recipe.data.classes, recipe.inference
+    case = patient.name
+    probability = read_volume(predictions / case / f"{case}_probability_{name}.nii.gz")
+    true = class_indices(read_label(patient / f"{ROLES['label']}.nii.gz").data, recipe.data.classes)[0] > 0
+    found = {}
+    for each in THRESHOLDS:
+        above = probability.with_data((probability.data > float(each)).astype(np.uint8))
+        found[each] = dice(chosen_pieces(above, [name], rule)[0].data[0] > 0, true)
+    return found
 
 
 def make_table(patients: Sequence[Path], out: Path, *, held_out: int, copies: int = 0) -> Path:

@@ -14,6 +14,8 @@ from mean_model import AFFINE, describe, make_model, save
 from medgen.cases import Case, write_cases
 from medgen.cli import main
 from medgen.errors import ModelError, UsageError
+from medgen.evaluation.provenance import provenance
+from medgen.inference.besides import Besides
 from medgen.inference.cohort import predict, predict_cohort
 from medgen.inference.labels import Found, found_in, label_map, restore_label, without_small
 from medgen.inference.model import LoadedModel
@@ -21,7 +23,7 @@ from medgen.inference.options import PredictOptions
 from medgen.inference.stages import predict_prepared
 from medgen.methods.base import Shape
 from medgen.preparation import Preparation, Prepared
-from medgen.preparation.task import PROBABILITIES
+from medgen.preparation.task import PROBABILITIES, SEGMENTATION
 from medgen.recipe.prediction import InferenceConfig
 from medgen.recipe.settings import load_recipe
 from medgen.training.model_folder import save_model
@@ -216,10 +218,26 @@ class TestRestoring:
         assert not found.data[0, 2].any(), "beyond the prepared grid"
         np.testing.assert_allclose(maps["a"].data[0, 0], share[1], rtol=1e-6)
 
-    def test_an_image_has_no_threshold(self) -> None:
-        recipe = {"method": "context_aware_gan", "data": {"inputs": ["t1"], "target": "ct"}}
-        with pytest.raises(UsageError, match=r"inference\.threshold decides between classes"):
+    @pytest.mark.parametrize("more", [{}, {"labels": "label", "classes": {"a": [1]}}])
+    def test_an_image_has_no_threshold(self, more: dict[str, object]) -> None:
+        recipe = {"method": "context_aware_gan", "data": {"inputs": ["t1"], "target": "ct", **more}}
+        with pytest.raises(UsageError, match=r"inference\.threshold decides what is a class"):
             load_recipe(recipe, ["inference.threshold=0.4"])
+
+    def test_labels_whose_values_are_the_classes_have_one(self) -> None:
+        recipe = {"method": "segmentation", "data": {"inputs": ["t1"], "labels": "label"}}
+        assert load_recipe(recipe, ["inference.threshold=0.4"]).inference.threshold == 0.4
+
+    def test_draws_are_decided_as_their_mean(self) -> None:
+        probabilities = np.full((2, 2, 2, 2), 0.4, np.float32)
+        probabilities[0] = 0.6
+        prepared = Prepared(np.empty(0), np.ones((2, 2, 2), bool), np.eye(4), Grid((2, 2, 2), np.eye(4), 1, 1))
+        drawn: dict[int, Volume] = {}
+        config = InferenceConfig(threshold=0.3)
+        give = Besides(on_sample=drawn.__setitem__).samples(SEGMENTATION, prepared, self.PREPARATION, (), ["a"], config)
+        assert give is not None
+        give(3, probabilities)
+        assert drawn[3].data.all()
 
     def test_many_classes_take_a_wider_type(self) -> None:
         probabilities = np.zeros((301, 2, 2, 2), np.float32)
@@ -368,7 +386,9 @@ class TestCohort:
             result = predict_cohort(model, cases, out, options, resume=True)
             assert [case.status for case in result.cases] == [status] * 2
         np.testing.assert_array_equal(np.asarray(nibabel.load(out / "p1/p1_label.nii.gz").dataobj), TRUTH)
-        assert "threshold" not in json.loads((out / "prediction.json").read_text())
+        assert json.loads((out / "prediction.json").read_text())["threshold"] == 0.5
+        result = predict_cohort(model, cases, out, PredictOptions(threshold=0.5), resume=True)
+        assert [case.status for case in result.cases] == ["kept", "kept"]  # the model's own
 
     @pytest.mark.parametrize("threshold", [0.0, 1.0, float("nan")])
     def test_a_threshold_beside_the_probabilities(self, threshold: float) -> None:
@@ -408,6 +428,24 @@ class TestCommand:
         assert (tmp_path / "seg_probability_core.nii.gz").is_file()
         report = json.loads((tmp_path / "seg.prediction.json").read_text())
         assert report["cases"][0]["found"]["core"]["voxels"] == 24
+
+    def test_the_threshold_of_the_recipe_and_of_the_option(self, run: Path, tmp_path: Path) -> None:
+        """Without the option the model's; at 0.78 the rim of 0.64 is background, at 0.85 the core of 0.8 too."""
+        path = run / "model/model.json"
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps(content | {"inference": content["inference"] | {"threshold": 0.78}}))
+        images = [f"--input={role}={path}" for role, path in save_patient(tmp_path).items()]
+        for words, expected, threshold in (
+            ([], np.where(TRUTH == 1, 1, 0), 0.78),
+            (["--threshold", "0.5"], TRUTH, 0.5),
+            (["--threshold", "0.85"], np.zeros_like(TRUTH), 0.85),
+        ):
+            with pytest.raises(SystemExit) as ended:
+                main(["predict", str(run), *images, "-o", str(tmp_path / "seg.nii.gz"), "--overwrite", *words])
+            assert not ended.value.code
+            np.testing.assert_array_equal(np.asarray(nibabel.load(tmp_path / "seg.nii.gz").dataobj), expected)
+            assert json.loads((tmp_path / "seg.prediction.json").read_text())["threshold"] == threshold
+            assert provenance(tmp_path / "seg.nii.gz", {})["predictions"]["threshold"] == threshold
 
     def test_table(self, run: Path, cases: list[Case], tmp_path: Path) -> None:
         broken = Case("p3", "test", None, {"flair": cases[0].images["flair"]})

@@ -73,15 +73,19 @@ def test_one_tumour_patient_is_held_out(folders):
 
 
 def test_dice_of_a_tumour_at_other_thresholds(tmp_path):
-    """Probabilities of 0, 0.25, 0.45 and 0.9, the last two in the tumour."""
-    from tumour import dice_by_threshold
+    """0.25 beside the tumour, 0.45 and 0.9 in it, and a speck of 0.9 that the recipe removes."""
+    from tumour import RECIPE, dice_by_threshold
 
-    maps = {"p/pat_probability_tumour.nii.gz": (0.0, 0.25, 0.45, 0.9), "pat/labels.nii.gz": (0.0, 0.0, 4.0, 1.0)}
-    for name, values in maps.items():
-        data = np.zeros((4, 5, 5), np.float32)
-        data[:, 2, 2] = values
-        save(data, tmp_path / name.replace("p/", "p/pat/"))
-    found = dice_by_threshold(tmp_path / "p", tmp_path / "pat")
+    recipe = load_recipe(RECIPE, ["inference.minimum_ml=0.05"])
+    probability, labels = np.zeros((2, 20, 10, 10), np.float32)
+    for x, value in ((2, 0.25), (6, 0.45), (10, 0.9)):
+        probability[x : x + 4, 2:8, 2:8] = value
+    probability[18, 5, 5] = 0.9
+    labels[6:10], labels[10:14] = 4, 1
+    labels[:, :2] = labels[:, 8:] = labels[:, :, :2] = labels[:, :, 8:] = 0
+    save(probability, tmp_path / "p/pat/pat_probability_tumour.nii.gz")
+    save(labels, tmp_path / "pat/labels.nii.gz")
+    found = dice_by_threshold(tmp_path / "p", tmp_path / "pat", recipe)
     assert found["0.2"] == pytest.approx(2 * 2 / (3 + 2))
     assert found["0.3"] == found["0.4"] == 1
     assert found["0.5"] == pytest.approx(2 * 1 / (1 + 2))
