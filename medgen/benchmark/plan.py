@@ -117,7 +117,7 @@ def _require_starts(regimes: Sequence[Regime]) -> None:
         if regime.start is not None and regime.start not in (each.name for each in regimes[:number]):
             raise UsageError(
                 f"the row '{regime.name}' starts from '{regime.start}', which is not run before it",
-                fix="list that row earlier, or leave 'start' out",
+                fix=f"list '{regime.start}' earlier in the plan, name it in --regimes too, or leave 'start' out",
             )
 
 

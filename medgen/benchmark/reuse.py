@@ -14,8 +14,9 @@ from pathlib import Path
 
 from medgen import __version__
 from medgen.benchmark.runs import FACTS, SCORES, Run, read_facts
-from medgen.errors import UsageError
+from medgen.errors import InputError, ModelError, UsageError, content_errors
 from medgen.files import PARTIAL, write_json
+from medgen.training.model_folder import read_weights
 
 REUSED = "reused.json"
 """In the folder of a run whose model was taken over: from where."""
@@ -45,7 +46,7 @@ def reuse_trainings(runs: Sequence[Run], others: Sequence[Path]) -> None:
             continue
         for other in others:
             folder = other / "runs" / run.regime.name / run.folder.name
-            if _same_version(folder / "run.json") and run.trained_as(read_facts(folder)):
+            if _serves(folder, run):
                 unfinished = run.folder.with_name(PARTIAL + run.folder.name)
                 shutil.rmtree(unfinished, ignore_errors=True)
                 shutil.copytree(folder, unfinished, ignore=lambda _, names: _FRESH.intersection(names))
@@ -55,6 +56,18 @@ def reuse_trainings(runs: Sequence[Run], others: Sequence[Path]) -> None:
                 break
 
 
-def _same_version(manifest: Path) -> bool:
-    """Whether a run ended, with this version of medgen."""
-    return manifest.is_file() and json.loads(manifest.read_text())["medgen"] == __version__
+def _serves(folder: Path, run: Run) -> bool:
+    """Whether the training of another benchmark ended, with this version, as ``run`` would, and its model is whole."""
+    manifest = folder / "run.json"
+    if not manifest.is_file():
+        return False
+    try:
+        with content_errors("the record of the run is damaged", where=manifest, fix="train again"):
+            same_version = json.loads(manifest.read_text())["medgen"] == __version__
+        if not (same_version and run.trained_as(read_facts(folder))):
+            return False
+        read_weights(folder)
+    except (InputError, ModelError) as error:
+        log.warning("%s is trained here: its run in %s cannot serve (%s)", run.name, folder, error.what)
+        return False
+    return True

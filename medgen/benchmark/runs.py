@@ -9,16 +9,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from medgen.benchmark.regimes import Regime, derive_recipe, notes_of, shifted_input, titled
 from medgen.benchmark.splits import Fold, digest, make_folds, split_hash, table_of, tested_cases, training_cases
 from medgen.cases import SOURCE, TARGET, Case, CaseTable, write_cases
 from medgen.config import build
-from medgen.errors import InputError, UsageError
+from medgen.errors import InputError, UsageError, content_errors
 from medgen.files import image_digest, write_json
+from medgen.methods.base import Method
 from medgen.methods.catalogue import resolve
-from medgen.recipe.check import check_recipe
+from medgen.recipe.check import check_recipe, untrained
 from medgen.recipe.settings import Recipe, load_recipe
 from medgen.run.same import FREE_TO_CHANGE
+from medgen.training.transfer import match
 
 FACTS = "benchmark_run.json"
 TRAINING_TABLE = "cases.csv"
@@ -127,8 +131,8 @@ def read_facts(folder: Path) -> dict[str, Any]:
     path = folder / FACTS
     if not path.is_file():
         return {}
-    facts: dict[str, Any] = json.loads(path.read_text())
-    return facts
+    with content_errors("the record of the run is damaged", where=path, fix="remove this folder to repeat the run"):
+        return dict(json.loads(path.read_text()))
 
 
 def plan_runs(
@@ -164,11 +168,15 @@ def plan_runs(
         )
     _require_settings(base, allow_modules)
     channel = shifted_input(base, shifted)
-    wanted = []
+    wanted: list[tuple[Regime, int, Recipe]] = []
+    methods: dict[str, Method] = {}
     for regime in regimes:
         for seed in range(regime.seeds or seeds):
             wanted.append((regime, seed, derive_recipe(base, regime, shifted=channel, seed=seed)))
-        check_recipe(wanted[-1][2], allow_modules=allow_modules)  # the seeds differ in nothing else
+        recipe = wanted[-1][2]  # the seeds differ in nothing else
+        methods[regime.name] = untrained(*check_recipe(recipe, allow_modules=allow_modules))
+        if regime.start in methods:
+            _require_whole(regime, methods[regime.name].state_dict(), methods[regime.start].state_dict())
     hashes: dict[Path, str] = {}
     divided = make_folds(table, folds)
     own = {regime: table_of(regime, table, divided) for regime in regimes}
@@ -237,6 +245,22 @@ def _started(run: Run, start: Run | None) -> Run:
     splits = {name: value for name, value in run.hashes.items() if name != "settings"}
     settings = _settings_hash(run.recipe, splits, start)
     return replace(run, start=start, hashes={**splits, "settings": settings})
+
+
+def _require_whole(regime: Regime, needed: Mapping[str, Tensor], start: Mapping[str, Tensor]) -> None:
+    """Refuse a start that would leave a network half trained; one that is new in the row is drawn as ever."""
+    taken, networks = match(needed, start).taken, {_network(name) for name in start}
+    wanted = [name for name in needed if _network(name) in networks]
+    if lost := [name for name in wanted if name not in taken]:
+        raise UsageError(
+            f"'{regime.name}' starts from '{regime.start}' and cannot take {len(lost)} of {len(wanted)} tensors of its "
+            f"networks, such as {lost[0]}",
+            fix="give both rows the same inputs, network, width and normalisation, or leave 'start' out",
+        )
+
+
+def _network(name: str) -> str:
+    return name.partition(".")[0]
 
 
 def _settings_hash(recipe: Recipe, splits: Mapping[str, str], start: Run | None) -> str:

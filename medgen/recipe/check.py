@@ -66,13 +66,22 @@ def check_recipe(
             f"the method '{recipe.method}' has {known} dimensions, and the patches {list(recipe.patches.size)}",
             fix=f"give patches.size {known} edges, or choose another method",
         )
-    outputs = kind.batch_class.task().channels(recipe.data, max(1, len(recipe.data.classes)))
-    _require_size(kind, config, Shape(len(inputs), outputs, recipe.patches.size))
-    with torch.random.fork_rng(devices=[]):  # weights are drawn, and thrown away
-        method = kind(config, Shape(len(inputs), outputs, recipe.patches.size))
+    _require_size(kind, config, _shape(recipe, kind))
+    method = untrained(recipe, kind, config)
     _require_patch(recipe.patches.size, method)
     recipe.inference.tile_size(recipe.patches.size, method.window)
     return recipe, kind, config
+
+
+def untrained(recipe: Recipe, kind: type[Method], config: Config) -> Method:
+    """The method of a recipe with weights as they are drawn; of classes that only the labels tell, one."""
+    with torch.random.fork_rng(devices=[]):  # a run draws its own
+        return kind(config, _shape(recipe, kind))
+
+
+def _shape(recipe: Recipe, kind: type[Method]) -> Shape:
+    outputs = kind.batch_class.task().channels(recipe.data, max(1, len(recipe.data.classes)))
+    return Shape(len(recipe.data.inputs), outputs, recipe.patches.size)
 
 
 def _require_size(kind: type[Method], config: Config, shape: Shape) -> None:

@@ -8,10 +8,8 @@ import pytest
 from two_domains import RECIPE, write_domains
 from without_processes import runs_in_this_process
 
-from medgen import __version__
 from medgen.benchmark import run_benchmark
-from medgen.benchmark.reuse import _same_version
-from medgen.errors import UsageError
+from medgen.errors import InputError, UsageError
 
 OPTIONS = {"regimes": ["source_only", "target_only"], "seeds": 1, "device": "cpu"}
 
@@ -59,12 +57,45 @@ def test_what_was_trained_is_not_trained_again_but_tested(first, tmp_path):
         assert counts == [0, 1]
 
 
-def test_a_model_of_another_version_is_not_taken(tmp_path):
-    manifest = tmp_path / "run.json"
-    assert not _same_version(manifest)
-    for version, same in ((__version__, True), ("0.0.0", False)):
-        manifest.write_text(json.dumps({"medgen": version}))
-        assert _same_version(manifest) == same
+def other_version(run):
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(record | {"medgen": "0.0.0"}))
+
+
+def cut_off(name):
+    def cut(run):
+        (run / name).write_bytes((run / name).read_bytes()[:-40])
+
+    return cut
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (other_version, None),
+        (lambda run: shutil.rmtree(run / "model"), "cannot serve"),
+        (cut_off("model/weights.safetensors"), "weights are damaged"),
+        (cut_off("run.json"), "the record of the run is damaged"),
+        (cut_off("benchmark_run.json"), "the record of the run is damaged"),
+    ],
+)
+def test_what_cannot_serve_is_trained_here(first, tmp_path, caplog, damage, words):
+    table, one = first[1], OPTIONS | {"regimes": ["source_only"]}
+    shutil.copytree(first[0], tmp_path / "done")
+    damage(tmp_path / "done/runs/source_only/seed0")
+    run_benchmark(RECIPE, table, tmp_path / "out", reuse=[tmp_path / "done"], **one).require_complete()
+    assert not (tmp_path / "out/runs/source_only/seed0/reused.json").exists()
+    assert trained_at(first[0], "source_only")[0] == trained_at(tmp_path / "out", "source_only")[0]
+    assert (words or "") in caplog.text
+
+
+def test_a_damaged_record_is_named(first, tmp_path):
+    shutil.copytree(first[0], tmp_path / "done")
+    cut_off("benchmark_run.json")(tmp_path / "done/runs/source_only/seed0")
+    with pytest.raises(InputError, match="the record of the run is damaged") as caught:
+        run_benchmark(RECIPE, first[1], tmp_path / "done", **OPTIONS)
+    assert "benchmark_run.json" in str(caught.value)
+    assert "remove this folder" in caught.value.fix
 
 
 @pytest.mark.parametrize("change", ["schedule.steps=3", "seed=7"])

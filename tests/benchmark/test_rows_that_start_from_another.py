@@ -63,6 +63,13 @@ def test_a_start_with_fewer_seeds_is_refused(domains, tmp_path):
         planned(domains, tmp_path, rows)
 
 
+@pytest.mark.parametrize("row", [{"set": {**STILL, "config.width": 0.25}}, {"like": "without_shifted", "set": STILL}])
+def test_a_network_that_the_start_fills_only_partly_is_refused(domains, tmp_path, row):
+    rows = plan(more={"like": "source_only", "start": "source_only"} | row)
+    with pytest.raises(UsageError, match=r"'more' starts from 'source_only' and cannot take \d+ of \d+ tensors"):
+        planned(domains, tmp_path, rows)
+
+
 def test_its_weights_are_those_of_the_start_however_many_run_at_once(domains, tmp_path):
     out = tmp_path / "out"
     found = run_benchmark(RECIPE, domains, out, plan=plan(), seeds=1, workers=2, device="cpu")
