@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +16,35 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from medgen.cases.phantoms import MANIFEST
 from medgen.errors import MemoryExhausted, UsageError
+from medgen.files import storage_errors
 from medgen.types import Progress
 from medgen.volume import Kind, Volume, write_volume
 
-_JobT = TypeVar("_JobT")
+RANDOMISED_TABLE = "cases_randomised.csv"
+_TABLES = ("cases.csv", MANIFEST, "factors.csv", RANDOMISED_TABLE)
+"""What makes a folder a phantom."""
 
 
+class _Job(Protocol):
+    @property
+    def out(self) -> Path: ...
+
+
+_JobT = TypeVar("_JobT", bound=_Job)
 _Result = TypeVar("_Result")
+
+
+def require_making(seeds: Sequence[int], workers: int | None) -> None:
+    """Refuse numbers with which nothing can be made.
+
+    Raises:
+        UsageError: a seed below 0, or fewer workers than one.
+    """
+    for seed in seeds:
+        if seed < 0:
+            raise UsageError(f"the seed is {seed}", fix="choose a seed of 0 or more")
+    if workers is not None and workers < 1:
+        raise UsageError(f"{workers} workers were asked for", fix="ask for at least 1, or leave it out")
 
 
 def require_free(out: Path, overwrite: bool) -> None:
@@ -31,7 +53,7 @@ def require_free(out: Path, overwrite: bool) -> None:
     Raises:
         UsageError: it does, and ``overwrite`` is off.
     """
-    taken = next((name for name in ("cases.csv", MANIFEST, "factors.csv") if os.path.lexists(out / name)), None)
+    taken = next((name for name in _TABLES[:3] if os.path.lexists(out / name)), None)
     if taken and not overwrite:
         raise UsageError(f"the folder already holds {taken}", where=out, fix="choose another folder, or --overwrite")
 
@@ -47,8 +69,11 @@ def side_by_side(
 ) -> list[_Result]:
     """Make every subject, in this process or in several; the results are in the order of the jobs.
 
+    The tables of a phantom that is replaced are removed first: what is interrupted then is no phantom, rather than the
+    old tables over a mixture of subjects.
+
     Args:
-        jobs: what each subject needs.
+        jobs: what each subject needs, and the folder ``out`` of its phantom.
         work: makes one subject; a function of a module, so that processes can find it.
         workers: processes; by default one a core.
         progress: called with (done, total, what).
@@ -57,7 +82,12 @@ def side_by_side(
 
     Raises:
         MemoryExhausted: a process was killed, or could not start.
+        StorageError: a table cannot be removed.
     """
+    for folder in {job.out for job in jobs}:
+        with storage_errors(folder):
+            for name in _TABLES:
+                (folder / name).unlink(missing_ok=True)
     results: dict[int, _Result] = {}
     if progress:
         progress(0, len(jobs), "making phantoms")

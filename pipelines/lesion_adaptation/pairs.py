@@ -26,8 +26,8 @@ from medgen.benchmark import run_benchmark
 from medgen.cases.phantoms import MANIFEST
 from medgen.files import write_json
 from medgen.phantom import make_adaptation_phantom
-from medgen.phantom.head.adaptation import RANDOMISED_TABLE
 from medgen.phantom.head.pairs import PAIRS, Pair
+from medgen.phantom.workers import RANDOMISED_TABLE
 from medgen.recipe.settings import load_recipe
 
 from screen import pair_of, settings_of

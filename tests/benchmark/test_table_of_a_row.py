@@ -13,7 +13,7 @@ from medgen.benchmark.plan import choose_regimes, load_plan
 from medgen.benchmark.runs import plan_runs
 from medgen.cases import read_cases
 from medgen.errors import InputError, UsageError
-from medgen.phantom.head.adaptation import RANDOMISED_TABLE
+from medgen.phantom.workers import RANDOMISED_TABLE
 from medgen.recipe.settings import load_recipe
 
 OWN = "cases_own.csv"

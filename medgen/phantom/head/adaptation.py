@@ -13,10 +13,10 @@ from medgen.errors import UsageError
 from medgen.files import write_json
 from medgen.phantom.head.cohort import Job, Made, make_all, require_spacing, write_factors
 from medgen.phantom.head.pairs import PAIRS, Pair
-from medgen.phantom.workers import require_free
+from medgen.phantom.workers import RANDOMISED_TABLE, require_free, require_making
 from medgen.types import Progress, Split
 
-RANDOMISED, RANDOMISED_TABLE = "randomised", "cases_randomised.csv"
+RANDOMISED = "randomised"
 """Folder of the copies by scanners drawn at random, and the case table that has them; both in that of the phantom."""
 _LARGEST, _MOST_COPIES = 999, 100
 
@@ -102,6 +102,7 @@ def make_adaptation_phantom(
             raise UsageError(f"there is no pair of scanners '{pair}'", fix=f"choose one of {', '.join(PAIRS)}")
         pair = PAIRS[pair]
     require_spacing(spacing)
+    require_making([seed], workers)
     require_free(out, overwrite)
     _require_copies(out, randomised, source, overwrite)
     groups = _groups(counts)

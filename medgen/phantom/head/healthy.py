@@ -11,7 +11,7 @@ from medgen.cases.phantoms import MANIFEST, image_hashes
 from medgen.errors import UsageError
 from medgen.files import write_json
 from medgen.phantom.head.cohort import Job, make_all, require_spacing, write_factors
-from medgen.phantom.workers import require_free
+from medgen.phantom.workers import require_free, require_making
 from medgen.types import Progress, Split
 
 
@@ -69,9 +69,10 @@ def make_head_phantom(
         StorageError: the disk is full or the folder cannot be written.
     """
     out = Path(out)
+    first, second, third = (seed if other is None else other for other in (seed, scanner_seed, realisation_seed))
+    require_making([first, second, third], workers)
     counts = _check(out, subjects, domain, spacing, misalignment, splits, overwrite)
     names: list[Split] = [split for split, count in zip(SPLITS, counts, strict=True) for _ in range(count)]
-    first, second, third = (seed if other is None else other for other in (seed, scanner_seed, realisation_seed))
     prefix = "head" if domain == "source" else f"head_{domain}"
     jobs = [
         Job(

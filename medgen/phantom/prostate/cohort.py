@@ -18,7 +18,7 @@ from medgen.phantom.prostate.anatomy import EXTENT, draw_pelvis
 from medgen.phantom.prostate.lesions import draw_findings
 from medgen.phantom.prostate.scan import Streams, resampled, scan_diffusion, scan_t2w
 from medgen.phantom.randomness import REALISATION, SCANNER, SUBJECT, Stream
-from medgen.phantom.workers import require_free, side_by_side, write_images
+from medgen.phantom.workers import require_free, require_making, side_by_side, write_images
 from medgen.types import Progress, Split
 from medgen.volume import Kind
 
@@ -87,6 +87,7 @@ def make_prostate_phantom(
     out = Path(out)
     counts = {"train": train, "val": validation, "test": test}
     _check(counts, positive, spacing, contrast)
+    require_making([seed], workers)
     require_free(out, overwrite)
     x, y, z = (float(size) for size in spacing)
     jobs = [
