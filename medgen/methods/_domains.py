@@ -44,6 +44,17 @@ def require_order(**shares: float) -> None:
         raise ValueError(f"the shares must be in order: {' <= '.join(shares)}")
 
 
+def never_begun(steps: int, **shares: float) -> tuple[str, ...]:
+    """A warning for each share of the training, by its key in ``config``, that ``steps`` steps never reach."""
+    last = (steps - 1) / steps
+    return tuple(
+        f"config.{key} is {share:g}, and the last of {steps} steps is at {last:.3g}: a network that learns from there "
+        "on never learns, and is part of the prediction; train for more steps, or let it begin earlier"
+        for key, share in shares.items()
+        if share > last
+    )
+
+
 class Outputs(NamedTuple):
     """Outputs of a network for a batch of each domain: logits, and the maps of the named layers joined by channel.
 

@@ -27,7 +27,7 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from medgen.errors import UsageError
-from medgen.methods._domains import Share, require_order
+from medgen.methods._domains import Share, never_begun, require_order
 from medgen.methods._segmentation import (
     Network,
     feature_maps,
@@ -71,6 +71,10 @@ class Config(ViewsConfig):
         if self.teach == self.begin and self.begin:
             raise ValueError("'teach' must come after 'begin', or both be 0 in a run that starts from a trained model")
         return self
+
+    def warnings(self, steps: int) -> tuple[str, ...]:
+        """On a network that never learns; ``teach`` at 1 asks for no student."""
+        return never_begun(steps, begin=self.begin, **({"teach": self.teach} if self.teach < 1 else {}))
 
 
 class ConfirmedCandidates(Method, Predicts, Adapts, HasFeatures):

@@ -19,7 +19,7 @@ from pydantic import PositiveInt, model_validator
 from torch import Tensor
 from torch.optim import Optimizer
 
-from medgen.methods._domains import Share, require_order
+from medgen.methods._domains import Share, never_begun, require_order
 from medgen.methods._segmentation import (
     feature_maps,
     label_losses,
@@ -59,6 +59,10 @@ class Config(ViewsConfig):
     def _in_order(self) -> Config:
         require_order(begin=self.begin, together=self.together)
         return self
+
+    def warnings(self, steps: int) -> tuple[str, ...]:
+        """On a network with all channels that never learns."""
+        return never_begun(steps, begin=self.begin) if self.first == "nothing" else ()
 
 
 class SharedChannels(Method, Predicts, Adapts, HasFeatures):

@@ -64,12 +64,29 @@ def _require_plain(text: str) -> None:
             raise yaml.YAMLError(f"{repeats} repeats of named parts (*name), and the limit is {MOST_REPEATS}")
 
 
+def _require_single_keys(node: yaml.Node, seen: set[int]) -> None:
+    """Refuse a key that stands twice in one table: the second would silently replace the first."""
+    if id(node) in seen or not isinstance(node, yaml.CollectionNode):
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        keys = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if (key.tag, key.value) in keys:
+                line = key.start_mark.line + 1
+                raise yaml.YAMLError(f"line {line}: the key '{key.value[:40]}' stands twice in one table")
+            keys.add((key.tag, key.value))
+    for each in node.value:
+        for part in each if isinstance(each, tuple) else (each,):
+            _require_single_keys(part, seen)
+
+
 def read_yaml(text: str) -> Any:
     """The content of a YAML document; only plain values, tables and lists.
 
     Raises:
-        yaml.YAMLError: it is none, or too long or too deep for settings, or repeats parts of itself (``*name``) so
-            often that it would grow without bounds.
+        yaml.YAMLError: it is none, has a key twice in a table, is too long or too deep for settings, or repeats parts
+            of itself (``*name``) so often that it would grow without bounds.
 
     >>> read_yaml("[010, 0o10, 1:30, 1e-3, .5, true]")
     [10, 8, '1:30', 0.001, 0.5, True]
@@ -77,6 +94,10 @@ def read_yaml(text: str) -> Any:
     _require_plain(text)
     loader = _Loader(text)
     try:
-        return loader.get_single_data()
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _require_single_keys(node, set())
+        return loader.construct_document(node)
     finally:
         loader.dispose()

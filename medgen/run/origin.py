@@ -38,7 +38,7 @@ class Origin:
             model, ``phantoms`` (whether it learnt from them), ``tensors`` (by network of the new run, how many were
             ``taken`` and ``of`` how many) and, of a run that had not ended, ``unfinished``.
         stages: by stage of its cascade, tensors by name.
-        known: ``preparation`` and ``classes`` of its ``model.json``.
+        known: ``preparation``, ``classes`` and ``config`` of its ``model.json``.
     """
 
     record: dict[str, Any]
@@ -80,6 +80,8 @@ class Origin:
         here = settings.preparation.model_dump(mode="json")
         if "inputs" in (roles := prepared.get("roles") or {}):
             there["inputs"], here["inputs"] = roles["inputs"], list(settings.data.inputs)
+        if "hidden" in (config := self.known.get("config") or {}) and "hidden" in settings.config:
+            there["config.hidden"], here["config.hidden"] = config["hidden"], settings.config["hidden"]
         if (classes := self.known.get("classes")) and settings.data.classes:
             there["classes"], here["classes"] = classes, list(settings.data.classes)
         return [
@@ -176,7 +178,7 @@ def _read(folder: Path) -> Origin:
         "phantoms": bool(phantom_notice(content)),
         **({"unfinished": content["unfinished"]} if "unfinished" in content else {}),
     }
-    return Origin(record, tuple(stages), {key: content.get(key) for key in ("preparation", "classes")})
+    return Origin(record, tuple(stages), {key: content.get(key) for key in ("preparation", "classes", "config")})
 
 
 def _completed(exported: Mapping[str, Tensor], place: Path) -> dict[str, Tensor]:

@@ -213,7 +213,8 @@ def _without_cases(stream: Stream) -> InputError:
     if stream.domain is not None:
         return InputError(
             f"the method learns from training cases of domain '{stream.domain}', and there is none",
-            fix=f"write '{stream.domain}' into the column 'domain' of the case table",
+            fix=f"write '{stream.domain}' into the column 'domain' of the case table, or, if it is there, into "
+            "data.domains of the recipe",
         )
     if stream.paired:
         return InputError(

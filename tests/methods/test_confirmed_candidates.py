@@ -6,9 +6,10 @@ import torch
 from medgen.errors import InputError, UsageError
 from medgen.methods.base import Shape
 from medgen.methods.catalogue import create
-from medgen.methods.confirmed_candidates import REACH, averaged
+from medgen.methods.confirmed_candidates import REACH, Config, averaged
 from medgen.recipe.settings import Schedule
 from medgen.run.experiment import train
+from medgen.run.start import plan
 from medgen.sampling.batches import Adaptation
 from medgen.training.engine import Engine
 from medgen.training.loop import train as train_steps
@@ -242,6 +243,32 @@ def test_the_student_learns_what_its_teachers_predict():
     assert update.losses["l2"] > 0
 
 
+@pytest.mark.parametrize(
+    ("settings", "steps", "keys"),
+    [
+        ({}, 10, []),
+        ({"begin": 0.9}, 2, ["begin"]),
+        ({"teach": 0.99}, 10, ["teach"]),
+        ({"begin": 0.5, "teach": 0.9}, 10, []),
+        ({"begin": 0.6, "teach": 0.9}, 2, ["begin", "teach"]),
+    ],
+)
+def test_a_network_that_never_learns_is_warned_of(settings, steps, keys):
+    said = Config(**settings).warnings(steps)
+    assert [each.split()[0] for each in said] == [f"config.{key}" for key in keys]
+
+
 def test_a_channel_that_is_not_there_is_refused():
     with pytest.raises(UsageError, match="one view lacks the channels 2 of 2"):
         method(hidden=(2,))
+
+
+def test_teachers_that_learnt_other_channels_are_named(tmp_path, caplog):
+    """``hidden`` is no shape: the weights fit, and would see channels that they have never seen."""
+    table = write_domains(tmp_path / "cases", train=1, val=1, test=0)
+    blocks = {"schedule": {"steps": 2, "validate_every": 2}, "data": {"domains": None}}
+    first = recipe(method="confirmed_candidates", config={"hidden": [1]}, **blocks)
+    origin = train(first, table, tmp_path / "first", device="cpu")
+    second = recipe(method="confirmed_candidates", config={"hidden": [0]}, **blocks)
+    plan(second, table, tmp_path / "run", device="cpu", init_from=origin)
+    assert "config.hidden is 1 there and 0 here" in caplog.text

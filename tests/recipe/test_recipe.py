@@ -6,6 +6,7 @@ import yaml
 
 from medgen.errors import UsageError
 from medgen.recipe.settings import load_recipe, save_recipe
+from medgen.recipe.yaml import read_yaml
 
 
 def test_what_is_saved_is_read_again(tmp_path):
@@ -54,6 +55,20 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path, content, message):
     with pytest.raises(UsageError, match=message) as error:
         load_recipe(path)
     assert error.value.where == path
+
+
+@pytest.mark.parametrize("text", ["seed: 1\nmethod: vae\nseed: 2\n", "data: {inputs: [t1], inputs: [t2]}\n"])
+def test_a_key_that_stands_twice_is_refused(tmp_path, text):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=r"the key '(seed|inputs)' stands twice in one table"):
+        load_recipe(path)
+
+
+def test_a_key_may_replace_one_that_is_merged():
+    text = "a: &a {x: 1, y: 2}\nb: &b {<<: *a, x: 3}\nc: {<<: *b, y: 4}\nd: {<<: *a}\ne: [*a, *a]\n"
+    assert read_yaml(text)["c"] == {"x": 3, "y": 4}
+    assert read_yaml(text)["e"] == [{"x": 1, "y": 2}] * 2
 
 
 def test_no_file_and_a_folder_are_said_in_words(tmp_path):

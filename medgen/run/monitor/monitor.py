@@ -199,3 +199,10 @@ def require_selection(method: type[Method], schedule: Schedule, cases: Sequence[
                 where=where,
                 fix=f"hold cases of both domains back (the target's need no labels), or {fix}",
             )
+    held_of = [sum((case.domain == TARGET) is each for case in cases if case.split == "val") for each in (False, True)]
+    if stop_setting(schedule) != "never" and min(schedule.health.cases, *held_of) < 2:
+        log.warning(
+            "%s, and one held-out case of a domain is looked at: a probe then has no interval, so training can stop "
+            "only where the verdict is collapsed; hold 8 of each domain back, and set schedule.health.cases to 8",
+            what,
+        )

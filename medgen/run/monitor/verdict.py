@@ -116,7 +116,7 @@ def late_layers(record: MonitorRecord) -> list[str]:
 def interval_of(record: MonitorRecord, layer: str = "", signal: str = "domain_accuracy") -> str:
     """An accuracy with its 95 % interval, e.g. ``0.83 [0.71, 0.91]``."""
     value, low, high = (record[f"{signal}{end}{f'/{layer}' if layer else ''}"] for end in ("", "_low", "_high"))
-    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
+    return f"{value:.2f} " + ("(too few patients for an interval)" if math.isnan(low) else f"[{low:.2f}, {high:.2f}]")
 
 
 def _lost(records: Sequence[MonitorRecord]) -> str:

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from medgen.benchmark.regimes import REGIMES, derive_recipe
+from medgen.cases import Case
 from medgen.errors import InputError, Preempted, UsageError
+from medgen.methods.catalogue import resolve
 from medgen.metrics.domain import wilson
-from medgen.recipe.settings import load_recipe
+from medgen.recipe.settings import Schedule, load_recipe
 from medgen.report.health import health_panel
 from medgen.run.experiment import train
 from medgen.run.monitor import (
@@ -26,7 +28,9 @@ from medgen.run.monitor import (
     kept_records,
 )
 from medgen.run.monitor import read_records as records_of
+from medgen.run.monitor.monitor import require_selection
 from medgen.run.monitor.snapshots import list_snapshots
+from medgen.run.monitor.verdict import interval_of
 from medgen.training.checkpoint import load_weights
 from tests.tiny_domains import recipe, write_domains
 
@@ -351,6 +355,19 @@ def test_without_a_baseline_it_is_said(cases, tmp_path, monkeypatch, caplog):
     run = train(blocks, cases, tmp_path / "run", device="cpu", store=cases.parent / "store")
     assert "schedule.health.stop can only find a collapse" in caplog.text
     assert done(run)["steps"] == 8
+
+
+def test_one_held_out_case_gives_no_interval(cases, caplog):
+    held = [Case(f"{domain}{n}", "val", domain, {}) for domain in ("source", "target") for n in range(2)]
+    method = resolve("entropy_minimisation")
+    for schedule, said in (({"cases": 1, "stop": "probe"}, 1), ({"cases": 2, "stop": "probe"}, 1), ({"cases": 1}, 1)):
+        require_selection(method, Schedule.model_validate({"health": schedule}), held, cases)
+        assert caplog.text.count("a probe then has no interval") == said
+    require_selection(method, Schedule.model_validate({"health": {"cases": 2, "stop": "probe"}}), held[1:], cases)
+    assert caplog.text.count("a probe then has no interval") == 2
+    nothing = {name: math.nan for name in ("domain_accuracy_low", "domain_accuracy_high")}
+    record = MonitorRecord(1, {"domain_accuracy": 0.7, **nothing})
+    assert interval_of(record) == "0.70 (too few patients for an interval)"
 
 
 # What is refused, and what a benchmark makes of it.
