@@ -149,7 +149,7 @@ class ConfirmedCandidates(Method, Predicts, Adapts, HasFeatures):
         if not self.learnt:
             raise UsageError(
                 "the networks that are to teach have learnt nothing",
-                fix="let config.teach come after config.begin, or start from a trained model with --init-from",
+                fix="let config.teach come after config.begin, or start from a run of this method with --init-from",
             )
         proposed = detached_probabilities(self.second, batch.target[:, self.views.kept])
         mask = centre(batch.target_mask, proposed)

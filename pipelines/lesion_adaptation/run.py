@@ -21,6 +21,7 @@ from pathlib import Path
 from medgen.benchmark import choose_regimes, load_plan
 from medgen.benchmark.regimes import derive_recipe, shifted_input
 from medgen.cases import read_cases, write_cases
+from medgen.errors import UsageError
 from medgen.evaluation import evaluate_segmentation
 from medgen.files import write_json
 from medgen.inference.cohort import predict_cohort
@@ -57,6 +58,10 @@ def main() -> None:
         print(json.dumps(rank(options), indent=2))
         return
     plan = HERE / options.plan
+    try:  # before the phantoms are made
+        choose_regimes(options.regimes, load_plan(plan))
+    except UsageError as error:
+        raise SystemExit(str(error)) from None
     for name in options.pairs or (ACCEPTED if plan.name == "rows.yaml" else ACCEPTED[:1]):
         rows = () if name == ACCEPTED[0] or plan.name != "rows.yaml" else CLAIM
         done = benchmark_of(

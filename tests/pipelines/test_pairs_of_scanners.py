@@ -87,6 +87,19 @@ def test_a_pair_may_be_described_in_place_of_named(studies):
     assert pairs.chosen_pairs(argparse.Namespace(settings=None, pairs=["first"])) == {"first": PAIRS["first"]}
 
 
+def test_a_plan_that_cannot_be_is_refused_before_the_phantoms_are_made(studies, tmp_path, monkeypatch):
+    import run
+
+    for words, said in (
+        (["--plan", "nope.yaml"], "the plan does not exist"),
+        (["--regimes", "confirmed_candidates"], "name it in --regimes too"),
+    ):
+        monkeypatch.setattr("sys.argv", ["run.py", "study", "--out", str(tmp_path / "out"), *words])
+        with pytest.raises(SystemExit, match=said):
+            run.main()
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_tables_of_the_study(studies, tmp_path, monkeypatch):
     """Few target patients; the control has patients of the source in their place, who are no test."""
     _, pairs = studies
