@@ -60,7 +60,8 @@ class Description:
         # Models from before there were segmentations do not name their task.
         name = content.get("task", "synthesis")
         if name not in TASKS:
-            raise ModelError(f"the model's task is {name!r}, which this medgen does not know", fix="use a newer medgen")
+            known = f"the model's task is {str(name)[:40]!r}, which this medgen does not know"
+            raise ModelError(known, fix="use a newer medgen")
         task = TASKS[name]
         classes = classes_of(content, shape.outputs) if task.labels else ()
         require_classes(settings.detection, classes)
@@ -117,7 +118,8 @@ def require_alike(models: Sequence[Description]) -> None:
 def _across(content: Mapping[str, Any]) -> int:
     plane = ((content.get("recipe") or {}).get("patches") or {}).get("plane", "axial")
     if plane not in PLANES:
-        raise ModelError(f"the model reads {plane!r} slices, which this medgen does not know", fix="use a newer medgen")
+        known = f"the model reads {str(plane)[:40]!r} slices, which this medgen does not know"
+        raise ModelError(known, fix="use a newer medgen")
     return PLANES[plane]
 
 

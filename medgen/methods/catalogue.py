@@ -41,7 +41,7 @@ def resolve(name: str, *, allow_modules: Sequence[str] = ()) -> type[Method]:
         if name not in known:
             near = get_close_matches(name, known, 1)
             fix = f"did you mean '{near[0]}'?" if near else f"the methods are: {', '.join(known)}"
-            raise UsageError(f"there is no method '{name}'", fix=fix)
+            raise UsageError(f"there is no method '{name[:100]}'", fix=fix)
         module = f"medgen.methods.{name}"
     try:
         method: type[Method] = import_module(module).METHOD
