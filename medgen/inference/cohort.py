@@ -88,8 +88,6 @@ def predict(
         frame: which frame of a 4D file, from 0.
         split: of a table, only the cases of this split.
         probabilities: of a segmentation, also write ``<case>_probability_<class>.nii.gz`` for each class.
-        threshold: of a segmentation, the probability above which a voxel is of the class, in place of the model's
-            :attr:`~medgen.recipe.prediction.InferenceConfig.threshold`.
         uncertainty: of an image, also write ``<case>_<role>_sd.nii.gz``, the voxel-wise standard deviation over the
             flips of the recipe (``inference.flips``) and the members of the ensemble, in the unit of the image; of a
             segmentation ``<case>_sd_<class>.nii.gz`` and ``<case>_entropy.nii.gz`` of its probabilities.
@@ -114,6 +112,8 @@ def predict(
         interval: nominal coverage of the interval, 0.9 by default with ``samples``; it holds this share of the voxels
             once the model is calibrated (:func:`medgen.inference.calibrating.calibrate`).
         keep_samples: whether each draw is written too, as ``<case>_<role>_sample_01.nii.gz``.
+        threshold: of a segmentation, the probability above which a voxel is of the class, in place of the model's
+            :attr:`~medgen.recipe.prediction.InferenceConfig.threshold`.
         on_detected: for one patient and a model that detects lesions, is called with them.
         progress: called with (done, total, what).
 
