@@ -21,6 +21,7 @@ from medgen.types import Progress
 from medgen.volume import Kind, Volume, write_volume
 
 RANDOMISED_TABLE = "cases_randomised.csv"
+"""The case table with copies by scanners drawn at random."""
 _TABLES = ("cases.csv", MANIFEST, "factors.csv", RANDOMISED_TABLE)
 """What makes a folder a phantom."""
 

@@ -17,7 +17,7 @@ from medgen.phantom.workers import RANDOMISED_TABLE, require_free, require_makin
 from medgen.types import Progress, Split
 
 RANDOMISED = "randomised"
-"""Folder of the copies by scanners drawn at random, and the case table that has them; both in that of the phantom."""
+"""Folder of the copies by scanners drawn at random, in that of the phantom."""
 _LARGEST, _MOST_COPIES = 999, 100
 
 
