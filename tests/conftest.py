@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from faults.network import blocked
 
+from medgen.run import first_context
+
 PIPELINES = Path(__file__).parents[1] / "pipelines"
 
 
@@ -30,6 +32,15 @@ def scripts_of_one_pipeline(request: pytest.FixtureRequest) -> Iterator[None]:
     for name, module in list(sys.modules.items()):
         if str(getattr(module, "__file__", None)).startswith(str(PIPELINES)):
             del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def few_trees() -> Iterator[None]:
+    """The first context of a cascade from five boosted trees, for tests whose time two hundred would be."""
+    few = {name: trees.model_copy(update={"trees": 5}) for name, trees in first_context.TREES.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(first_context, "TREES", few)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -135,11 +135,19 @@ def test_bfloat16_runs_and_keeps_the_weights_in_32_bits(instance):
 
 
 def test_it_learns_a_batch_by_heart(instance):
-    """Fifty steps on one batch must bring the loss that the method names down: the signs are right."""
+    """Fifty steps on one batch must bring the loss that the method names down: the signs are right.
+
+    It ends early where the loss is down for good: five steps in a row.
+    """
     method = made(instance, **HEART)
-    records = run(method, Schedule(steps=50, batch=2))
-    first, last = (record.losses[method.learns] for record in (records[0], records[-1]))
-    assert last < first - 0.2 * abs(first)
+    batches = [batch_for(method)] * 50
+    losses = []
+    for record in train(method, method.optimizers(), batches, Schedule(steps=50, batch=2), Engine("cpu")):
+        losses.append(record.losses[method.learns])
+        down = [loss < losses[0] - 0.2 * abs(losses[0]) for loss in losses]
+        if all(down[-5:]):
+            return
+    assert down[-1]
 
 
 def test_it_resumes_exactly(instance):

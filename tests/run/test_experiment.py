@@ -27,6 +27,8 @@ from medgen.sampling.patches import PatchSource
 from medgen.training.checkpoint import load_checkpoint, load_weights
 from medgen.training.model_folder import load_stages
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory):
