@@ -70,6 +70,10 @@ def test_version(capsys):
         (["train", "r.yaml", "--cases", "c.csv", "--out", "o", "--precision", "16"], '"bf16"'),
         (["predict", "run", "-o", "out"], "--input"),
         (["phantom", "head", "out", "--subjects", "many"], "many"),
+        (["phantom", "head", "out", "--subjects", "1.5"], "--subjects: 1.5 is no whole number"),
+        (["phantom", "adaptation", "out", "--seed", "1.5"], "--seed: 1.5 is no whole number"),
+        (["phantom", "adaptation", "out", "--validation", "1.5", "2"], "1.5 is no whole number"),
+        (["predict", "run", "-i", "x", "-o", "y", "--samples", "0.5"], "--samples: 0.5 is no whole number"),
         (["models", "extra"], "extra"),
     ],
 )
