@@ -16,8 +16,8 @@ from torch.optim import Optimizer
 from medgen.errors import UsageError
 from medgen.losses.domain import SOURCE, TARGET, domain_confusion, domain_cross_entropy
 from medgen.losses.penalties import r1_penalty
-from medgen.methods._domains import DomainStatistics, Outputs, Share, StatisticsName, joined, ramp, require_order
-from medgen.methods._segmentation import PUBLISHED, Network, SegmentationConfig, new_optimizer, window_of
+from medgen.methods._domains import DomainStatistics, Outputs, Share, StatisticsConfig, joined, ramp, require_order
+from medgen.methods._segmentation import PUBLISHED, Network, new_optimizer, window_of
 from medgen.methods.base import Update, Window
 from medgen.networks.discriminators import DomainDiscriminator
 from medgen.networks.segmenters import MAP_STRIDE, SegmentationUNet
@@ -26,7 +26,7 @@ from medgen.sampling.batches import Adaptation, Batch, MatchedAdaptation
 from medgen.sampling.parts import centre
 
 
-class AdversaryConfig(SegmentationConfig):
+class AdversaryConfig(StatisticsConfig):
     """Settings of the adversary; epochs of the publication are shares of the training here."""
 
     published: ClassVar = {**PUBLISHED, "discriminator_padding": "valid"}
@@ -68,10 +68,6 @@ class AdversaryConfig(SegmentationConfig):
     conditional: bool = False
     """Whether the discriminator has an answer for each predicted class, and each class counts alike: lesions are then
     compared with lesions. Without, one answer for all voxels is published, and few of those are lesions."""
-    statistics: StatisticsName = "shared"
-    """Batch normalisation: statistics of both domains in one batch; each domain by itself, with those of the source
-    domain kept for prediction; those of the target domain kept; or ``frozen``: those that the source has when the
-    discriminator begins, for both, in training as in prediction."""
 
     @model_validator(mode="after")
     def _adversary_in_order(self) -> AdversaryConfig:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from medgen.errors import UsageError
-from medgen.methods._segmentation import Network
+from medgen.methods._segmentation import Network, SegmentationConfig
 from medgen.networks.shadow_weights import ShadowWeights, statistics_of
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -53,6 +53,25 @@ def never_begun(steps: int, **shares: float) -> tuple[str, ...]:
         for key, share in shares.items()
         if share > last
     )
+
+
+class StatisticsConfig(SegmentationConfig):
+    """Settings of a network that sees two domains."""
+
+    statistics: StatisticsName = "shared"
+    """Batch normalisation: statistics of both domains in one batch; each domain by itself, with those of the ``source``
+    or of the ``target`` domain kept for prediction; or ``frozen``: those that the source, or the network that the run
+    starts from, has when target patches first pass, for both domains, in training as in prediction."""
+
+    def warnings(self, steps: int) -> tuple[str, ...]:
+        """On statistics of a network that has none; they are those of batch normalisation."""
+        own = "batch" if self.network == "deepmedic" else "instance"
+        if self.statistics == "shared" or (self.norm or own) == "batch":
+            return ()
+        return (
+            f"config.statistics is {self.statistics}, and the network normalises each image by itself: it changes "
+            "nothing; with config.norm: batch it does",
+        )
 
 
 class Outputs(NamedTuple):

@@ -10,15 +10,15 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 from torch import Tensor, nn
 
 from medgen.losses.consistency import confident, mean_squared, sharpened, soft_cross_entropy
-from medgen.methods._domains import DomainStatistics, Share, StatisticsName, require_order
+from medgen.methods._domains import DomainStatistics, Share, StatisticsConfig, require_order
 from medgen.methods._perturbation import PerturbationConfig, perturb
-from medgen.methods._segmentation import SegmentationConfig, probabilities, pseudo_label_loss
+from medgen.methods._segmentation import probabilities, pseudo_label_loss
 from medgen.networks.shadow_weights import ShadowWeights
 from medgen.sampling.batches import Adaptation, MatchedAdaptation
 from medgen.sampling.parts import centre
 
 
-class TeacherConfig(SegmentationConfig):
+class TeacherConfig(StatisticsConfig):
     """Settings of the moving average."""
 
     decay: float = Field(default=0.99, ge=0, lt=1)
@@ -29,10 +29,6 @@ class TeacherConfig(SegmentationConfig):
     perturbation: PerturbationConfig = PerturbationConfig()
     """Random changes of the target patches of the student. Published are noise and affine maps; changes of contrast are
     the difference between the domains that adaptation is for."""
-    statistics: StatisticsName = "shared"
-    """Batch normalisation: statistics of both domains in one batch; or each domain by itself, with those of the
-    source or of the target domain kept for the teacher and for prediction; or ``frozen``, those of the network that
-    the run starts from."""
     perturb_source: bool = False
     """Whether the labelled patches are changed in the same way. Augmentation of the recipe would change the patches of
     the teacher too."""

@@ -42,6 +42,13 @@ class Config(AdversaryConfig, ViewsConfig):
     adversary has no loss. The network learns from the first step on: unless the run starts from one that has it
     (``view_agreement``, ``co_training``, ``shared_channels``), a later ``discriminator_begin`` gives it time."""
 
+    def warnings(self, steps: int) -> tuple[str, ...]:
+        """Also on channels hidden from a second network that there is not."""
+        found = super().warnings(steps)
+        if self.hidden and self.candidates is None:
+            found += ("config.hidden changes nothing without config.candidates: no second network is trained",)
+        return found
+
 
 class DomainAdversarial(Method, Predicts, Adapts, Monitored):
     """The discriminator steps first, then the segmenter works against the new discriminator."""

@@ -17,15 +17,15 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from medgen.losses.segmentation import entropy
-from medgen.methods._domains import DomainStatistics, Share, StatisticsName, ramp, require_order
+from medgen.methods._domains import DomainStatistics, Share, StatisticsConfig, ramp, require_order
 from medgen.methods._prediction import Monitored, Predictor
-from medgen.methods._segmentation import SegmentationConfig, new_network, new_optimizer, supervised, window_of
+from medgen.methods._segmentation import new_network, new_optimizer, supervised, window_of
 from medgen.methods.base import Adapts, Method, Predicts, Shape, Update, Window
 from medgen.sampling.batches import Adaptation
 from medgen.sampling.parts import centre
 
 
-class Config(SegmentationConfig):
+class Config(StatisticsConfig):
     """Settings of entropy minimisation."""
 
     entropy_weight: NonNegativeFloat = 0.001
@@ -34,9 +34,6 @@ class Config(SegmentationConfig):
     """Share of the training until which the weight is 0: a segmenter should learn before it is made sure."""
     entropy_full: Share = 0.0
     """Share of the training from which the weight is at its largest; published is no rise."""
-    statistics: StatisticsName = "shared"
-    """Batch normalisation: statistics of both domains in one batch; or each domain by itself, with those of the
-    source or of the target domain kept for prediction; or ``frozen``, those of the network that the run starts from."""
 
     @model_validator(mode="after")
     def _entropy_in_order(self) -> Config:

@@ -133,3 +133,21 @@ def test_signals_of_the_source_are_those_of_the_source_network(cases, tmp_path):
     for signal in ("entropy", "volume"):
         assert ours[f"{signal}_source"] == theirs[f"{signal}_source"]
         assert ours[f"{signal}_target"] != theirs[f"{signal}_target"]
+
+
+@pytest.mark.parametrize("name", WITH_STATISTICS)
+def test_statistics_that_the_network_does_not_have_are_warned_of(name):
+    config = resolve(name).config_class
+    for settings in ({"network": "unet"}, {"network": "deepmedic", "norm": "instance"}):
+        (said,) = config(**settings, statistics="source").warnings(100)
+        assert "config.statistics is source, and the network normalises each image by itself" in said
+        assert not config(**settings).warnings(100)
+    for settings in ({"network": "unet", "norm": "batch"}, {"network": "deepmedic"}, {"preset": "small"}):
+        assert not config(**settings, statistics="source").warnings(100)
+
+
+def test_hidden_channels_without_a_second_network_are_warned_of():
+    config = resolve("domain_adversarial").config_class
+    (said,) = config(hidden=(1,)).warnings(100)
+    assert "config.hidden changes nothing" in said
+    assert not config(hidden=(1,), candidates=0.2).warnings(100)
