@@ -15,7 +15,7 @@ from medgen.errors import UsageError
 class Config(BaseModel):
     """Base class of all settings: frozen, and unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     largest: ClassVar[float] = 1_000_000
     """No number of these settings is beyond this, in either direction, unless its field says so."""

@@ -48,6 +48,8 @@ COMMANDS = {
     "benchmark": "RECIPE --cases --out --regimes --plan --seeds --folds --workers --set --shifted --table-only --reuse",
     "report": "FOLDER --output -o",
     "models": "--json",
+    "recipe": "METHOD --output -o --overwrite --allow-module",
+    "schema": "--output -o --overwrite",
 }
 """Every command with the arguments and options that are promised to users."""
 

@@ -29,6 +29,7 @@ from medgen.cli.phantom import app as phantom
 from medgen.cli.predict import predict
 from medgen.cli.prepare import prepare
 from medgen.cli.reader_study import app as reader_study
+from medgen.cli.recipe import recipe, schema
 from medgen.cli.report import report
 from medgen.cli.sample import sample
 from medgen.cli.streams import lasting_streams
@@ -73,6 +74,8 @@ app.command(reader_study)
 app.command(benchmark, sort_key=9)
 app.command(report, sort_key=10)
 app.command(models, sort_key=11)
+app.command(recipe, sort_key=12)
+app.command(schema, sort_key=13)
 
 
 @app.meta.default

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt, model_serializer, model_validator
+from pydantic import Field, GetJsonSchemaHandler, PositiveInt, model_serializer, model_validator
+from pydantic.json_schema import JsonSchemaValue
 
 from medgen.cases import columns_of, is_optional, is_role
 from medgen.config import Config
@@ -50,6 +51,10 @@ class IntensityConfig(Config):
         if self.percentiles and not (low >= 0 and high <= 100):
             raise ValueError("percentiles lie between 0 and 100")
         return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [{"const": "zscore"}, handler.resolve_ref_schema(handler(core))]}
 
     @model_serializer
     def _short(self) -> str | dict[str, list[float]]:

@@ -97,48 +97,44 @@ class PiecesConfig(Config):
 
 
 class InferenceConfig(Config):
-    """Tiles and flips of prediction, and how its result is cleaned and searched for lesions.
-
-    Attributes:
-        blend: weight of a tile's voxels where tiles overlap: ``gaussian`` (standard deviation an eighth of the
-            tile's edge) or ``constant`` (plain average).
-        overlap: least fraction of a tile's output that the next tile covers again, from 0 to below 1. ``None``:
-            0.5 for networks whose output is as large as their input, 0.25 for those that lose a margin, 0 for those
-            whose tiles are aligned and so equal the whole volume. At 0 the tiles of the last two abut.
-        size: largest edges of a tile's input in voxels, as many as the training patch has. ``None``: the size of the
-            training patch, enlarged for networks with a margin, where a small tile wastes most of the work on it.
-        batch: tiles that go through the network together.
-        flips: axes (x: right-left, y: posterior-anterior, z: inferior-superior). The result is the voxel-wise mean
-            over all combinations of their flips: 2 passes for ``[x]``, 4 for ``[x, y]``, 8 for all three. Each pass
-            predicts the flipped volume, with every network of a cascade, and its result is flipped back. The time
-            grows with the passes. Validation during training is without flips.
-        threshold: of a label map with one class, the probability, in (0, 1), above which a voxel is of the class; less
-            finds more. With several classes a voxel is of the most probable one, where the background's probability
-            counts threshold / (1 - threshold) times: it decides between a class and background, not between two
-            classes. At 0.5 it is the most probable class. Probability maps, detected lesions (which have a threshold
-            of their own) and the validation during training are not changed. Of an ensemble the first model decides.
-        minimum_ml: of a label map, connected pieces (26 neighbours) of a class that are smaller than this many
-            millilitres become background; 0 keeps all. Probability maps and the validation during training are not
-            changed.
-        pieces: of a label map, by name of the class, the pieces that stay, and whether their holes are filled, e.g.
-            ``{peripheral zone: {keep: largest}, tumour: {minimum_ml: 0.05}}``; of other classes ``minimum_ml`` decides.
-            A prediction says how much was removed and filled.
-        detection: of a segmentation, the class in whose probability lesions are found; ``None``: none are. A
-            prediction then has a detection map and a list of lesions besides.
-        licence: terms under which the weights may be used and passed on, in words or as an SPDX identifier, on one
-            line. It changes nothing; ``model.json`` says it.
-    """
+    """Tiles and flips of prediction, and how its result is cleaned and searched for lesions."""
 
     blend: Literal["gaussian", "constant"] = "gaussian"
+    """Weight of a tile's voxels where tiles overlap: ``gaussian`` (standard deviation an eighth of the tile's edge) or
+    ``constant`` (plain average)."""
     overlap: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Least fraction of a tile's output that the next tile covers again, from 0 to below 1. ``null``: 0.5 for networks
+    whose output is as large as their input, 0.25 for those that lose a margin, 0 for those whose tiles are aligned and
+    so equal the whole volume. At 0 the tiles of the last two abut."""
     size: Annotated[tuple[Edge, ...], Field(min_length=2, max_length=3)] | None = None
+    """Largest edges of a tile's input in voxels, as many as the training patch has. ``null``: the size of the training
+    patch, enlarged for networks with a margin, where a small tile wastes most of the work on it."""
     batch: Annotated[int, Field(ge=1, le=65536)] = 1
+    """Tiles that go through the network together."""
     flips: tuple[Literal["x", "y", "z"], ...] = ()
+    """Axes (x: right-left, y: posterior-anterior, z: inferior-superior). The result is the voxel-wise mean over all
+    combinations of their flips: 2 passes for ``[x]``, 4 for ``[x, y]``, 8 for all three. Each pass predicts the flipped
+    volume, with every network of a cascade, and its result is flipped back. The time grows with the passes. Validation
+    during training is without flips."""
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Of a label map with one class, the probability, in (0, 1), above which a voxel is of the class; less finds more.
+    With several classes a voxel is of the most probable one, where the background's probability counts threshold / (1 -
+    threshold) times: it decides between a class and background, not between two classes. At 0.5 it is the most probable
+    class. Probability maps, detected lesions (which have a threshold of their own) and the validation during training
+    are not changed. Of an ensemble the first model decides."""
     minimum_ml: NonNegativeFloat = 0.0
+    """Of a label map, connected pieces (26 neighbours) of a class that are smaller than this many millilitres become
+    background; 0 keeps all. Probability maps and the validation during training are not changed."""
     pieces: dict[str, PiecesConfig] = {}
+    """Of a label map, by name of the class, the pieces that stay, and whether their holes are filled, e.g.
+    ``{peripheral zone: {keep: largest}, tumour: {minimum_ml: 0.05}}``; of other classes ``minimum_ml`` decides. A
+    prediction says how much was removed and filled."""
     detection: DetectionConfig | None = None
+    """Of a segmentation, the class in whose probability lesions are found; ``null``: none are. A prediction then has a
+    detection map and a list of lesions besides."""
     licence: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\n\r]*$")] = "not stated"
+    """Terms under which the weights may be used and passed on, in words or as an SPDX identifier, on one line. It
+    changes nothing; ``model.json`` says it."""
 
     @field_validator("flips")
     @classmethod

@@ -97,7 +97,10 @@ class Schedule(Config):
     patches, the step equals that of the whole batch; a mean over masks weighs each micro-batch, and each process,
     alike, however many voxels its masks have. With several networks, none steps before all micro-batches are done, so
     the loss of each is computed with the others as they were before the step."""
-    precision: Annotated[Literal["32", "bf16", "auto"], BeforeValidator(_as_text)] = "32"
+    precision: Annotated[
+        Literal["32", "bf16", "auto"],
+        BeforeValidator(_as_text, json_schema_input_type=Literal["32", "bf16", "auto", 32]),
+    ] = "32"
     """``bf16``: mixed precision, the weights stay in 32 bits. ``auto``: bf16 where the device computes in it; what is
     chosen when a run begins stands in its recipe.yaml, and a resumed run keeps it on every machine."""
     learning_rate: LearningRate = LearningRate()
@@ -129,13 +132,16 @@ class Recipe(Config):
     """One training run; these eight keys are fixed, what stands under them grows."""
 
     method: str
+    """A method of medgen, or with --allow-module a module of one's own."""
     config: dict[str, Any] = {}
+    """The method's own settings."""
     data: Roles
     preparation: PreparationConfig = PreparationConfig()
     patches: PatchConfig = PatchConfig()
     schedule: Schedule = Schedule()
     inference: InferenceConfig = InferenceConfig()
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Of everything that chance decides: the same seed gives the same weights on the same machine."""
 
     @model_validator(mode="after")
     def _batch_that_memory_can_hold(self) -> Recipe:
@@ -184,6 +190,10 @@ class Recipe(Config):
         return self
 
 
+_BLOCKS = ("config", "preparation", "patches", "schedule", "inference")
+"""Keys below which nothing need stand: in YAML a key whose lines are all comments is null."""
+
+
 def load_recipe(source: str | Path | Mapping[str, Any] | Recipe, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and apply ``key=value`` overrides.
 
@@ -201,6 +211,7 @@ def load_recipe(source: str | Path | Mapping[str, Any] | Recipe, overrides: Sequ
         values = dict(source)
     else:
         values = _read(Path(source))
+    values = {key: {} if value is None and key in _BLOCKS else value for key, value in values.items()}
     for override in overrides:
         values = _override(values, override)
     return build(Recipe, values, where=where)
