@@ -50,6 +50,7 @@ COMMANDS = {
     "models": "--json",
     "recipe": "METHOD --output -o --overwrite --allow-module",
     "schema": "--output -o --overwrite",
+    "completion": "SHELL --output -o --overwrite",
 }
 """Every command with the arguments and options that are promised to users."""
 

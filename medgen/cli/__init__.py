@@ -16,6 +16,7 @@ from medgen.cli.benchmark import benchmark
 from medgen.cli.calibrate import calibrate
 from medgen.cli.cases import app as cases
 from medgen.cli.check import check
+from medgen.cli.completion import completion_of
 from medgen.cli.demo import demo
 from medgen.cli.evaluate import app as evaluate
 from medgen.cli.failures import exit_code_of
@@ -76,6 +77,7 @@ app.command(report, sort_key=10)
 app.command(models, sort_key=11)
 app.command(recipe, sort_key=12)
 app.command(schema, sort_key=13)
+app.command(completion_of(app), sort_key=14)
 
 
 @app.meta.default

@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from medgen.cli.failures import without_folders
 
@@ -19,6 +20,23 @@ def say(text: str) -> None:
 def note(text: str) -> None:
     """Write one line that is not a result, for example a warning, to stderr."""
     sys.stderr.write(f"{text}\n")
+
+
+def write_or_say(text: str, output: Path | None, *, overwrite: bool) -> None:
+    """Write a text to a file, atomically; without one, to stdout.
+
+    Raises:
+        UsageError: the file exists, and ``overwrite`` is off.
+    """
+    from medgen.files import atomic_path, require_free
+
+    if output is None:
+        say(text.rstrip("\n"))
+        return
+    require_free(output, overwrite=overwrite)
+    with atomic_path(output) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    say(f"written: {output}")
 
 
 class _Notes(logging.Handler):

@@ -27,5 +27,6 @@ DEFAULTS = Parameter(negative=(), show_default=_shown_default, converter=_conver
 """Flags have no '--no-' form, because all are off by default; whole numbers are not rounded."""
 
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]
+TextOutput = Annotated[Path | None, Parameter(name=["--output", "-o"])]
 Overrides = Annotated[tuple[str, ...], Parameter(name="--set", metavar="KEY=VALUE")]
 AllowModule = Annotated[tuple[str, ...], Parameter(name="--allow-module", metavar="MODULE")]

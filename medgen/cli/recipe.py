@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
-
-from medgen.cli.parameters import AllowModule
+from medgen.cli.parameters import AllowModule, TextOutput
 
 
 def recipe(
     method: str,
     /,
     *,
-    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    output: TextOutput = None,
     overwrite: bool = False,
     allow_module: AllowModule = (),
 ) -> None:
@@ -35,14 +30,13 @@ def recipe(
         overwrite: replace an existing file.
         allow_module: a module outside medgen that METHOD may be of.
     """
+    from medgen.cli.output import write_or_say
     from medgen.recipe.explained import explained_recipe
 
-    _write(explained_recipe(method, allow_modules=allow_module), output, overwrite=overwrite)
+    write_or_say(explained_recipe(method, allow_modules=allow_module), output, overwrite=overwrite)
 
 
-def schema(
-    *, output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None, overwrite: bool = False
-) -> None:
+def schema(*, output: TextOutput = None, overwrite: bool = False) -> None:
     """Write the JSON Schema of recipes, with which editors complete and check them.
 
     It knows the settings of every method of medgen. An editor with YAML
@@ -60,19 +54,7 @@ def schema(
     """
     import json
 
+    from medgen.cli.output import write_or_say
     from medgen.recipe.explained import recipe_schema
 
-    _write(json.dumps(recipe_schema(), indent=2) + "\n", output, overwrite=overwrite)
-
-
-def _write(text: str, output: Path | None, *, overwrite: bool) -> None:
-    from medgen.cli.output import say
-    from medgen.files import atomic_path, require_free
-
-    if output is None:
-        say(text.rstrip("\n"))
-        return
-    require_free(output, overwrite=overwrite)
-    with atomic_path(output) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    say(f"written: {output}")
+    write_or_say(json.dumps(recipe_schema(), indent=2) + "\n", output, overwrite=overwrite)

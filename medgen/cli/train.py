@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
 
 from medgen.cli.parameters import AllowModule, Overrides
 
@@ -25,7 +27,7 @@ def train(
     precision: Literal["32", "bf16"] | None = None,
     store: Path | None = None,
     allow_module: AllowModule = (),
-    plan: bool = False,
+    plan: Annotated[bool, Parameter(name=["--plan", "--dry-run"])] = False,
 ) -> None:
     """Train what a recipe describes on the cases of a table.
 
