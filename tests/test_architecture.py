@@ -16,7 +16,7 @@ LAYERS = [
     "errors types",
     "files config names",
     "volume",
-    "cases",
+    "cases dicom",
     "losses metrics networks checks",
     "phantom preparation",
     "sampling",
