@@ -2,6 +2,16 @@
 
 from medgen.dicom.ct import write_ct_series
 from medgen.dicom.elements import Made, Owner
+from medgen.dicom.parametric import write_parametric_maps
+from medgen.dicom.segmentation import write_segmentations
 from medgen.dicom.source import SourceSeries, read_source
 
-__all__ = ["Made", "Owner", "SourceSeries", "read_source", "write_ct_series"]
+__all__ = [
+    "Made",
+    "Owner",
+    "SourceSeries",
+    "read_source",
+    "write_ct_series",
+    "write_parametric_maps",
+    "write_segmentations",
+]

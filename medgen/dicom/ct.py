@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medgen.dicom.elements import RESEARCH, Made, Owner, new_uid, numbers, references, stamp
+from medgen.dicom.elements import RESEARCH, Made, Owner, add_side, new_uid, numbers, references, stamp
 from medgen.dicom.folders import new_folder, save
 from medgen.dicom.placing import on_slices
 from medgen.dicom.source import SourceSeries
@@ -111,15 +111,10 @@ def _slice(source: SourceSeries, number: int, owner: Owner, made: Made, now: dat
     header.ImagePositionPatient = numbers(each.position)
     header.ImageOrientationPatient = numbers(each.orientation)
     header.PixelSpacing = numbers([each.spacing[1], each.spacing[0]])
-    header.SliceThickness, *_ = numbers([_thickness(source, number)])
+    header.SliceThickness, *_ = numbers([source.thickness(number)])
     header.PatientPosition = header.get("PatientPosition") or ""
+    add_side(header, source)
     return header
-
-
-def _thickness(source: SourceSeries, number: int) -> float:
-    """As the source has it; else the way to the next slice."""
-    own = source.headers[source.slices[number].path].get("SliceThickness")
-    return float(own) if own else float(np.median(np.diff(source.stack.heights)))
 
 
 def _add_pixels(header: Dataset, pixels: NDArray[np.int64], *, signed: bool) -> None:

@@ -32,8 +32,8 @@ _STUDY = {
     "StudyDate": True, "StudyTime": True, "StudyID": True, "AccessionNumber": True, "ReferringPhysicianName": True,
     "StudyDescription": False,
 }  # fmt: skip
-_PLACE = {"PositionReferenceIndicator": True, "PatientPosition": False, "BodyPartExamined": False, "Laterality": False}
-_KEPT = {"PatientSex", "BodyPartExamined", "Laterality", "PatientPosition"}
+_PLACE = {"PositionReferenceIndicator": True, "PatientPosition": False, "BodyPartExamined": False}
+_KEPT = {"PatientSex", "BodyPartExamined", "PatientPosition"}
 """What says nothing of who the patient is."""
 
 
@@ -77,8 +77,6 @@ class Owner:
             value = None if hidden else first.get(keyword)
             if value is not None or needed:
                 setattr(header, keyword, "" if value is None else value)
-        if not (header.get("BodyPartExamined") or "Laterality" in header):
-            header.Laterality = ""  # of a part that may be paired it must be there
         if self.anonymous:
             header.PatientName = header.PatientID = _ANONYMOUS
             header.PatientIdentityRemoved = "YES"
@@ -127,6 +125,13 @@ def stamp(header: Dataset, source: SourceSeries, made: Made, now: datetime.datet
             PurposeOfReferenceCodeSequence=[code("109103", "Modifying Equipment")],
         )
     ]
+
+
+def add_side(header: Dataset, source: SourceSeries) -> None:
+    """Of which side of a paired part the images are; of a part that may be paired the element must be there."""
+    side = source.first.get("Laterality")
+    if side or not header.get("BodyPartExamined"):
+        header.Laterality = side or ""
 
 
 def item(**values: Any) -> Dataset:

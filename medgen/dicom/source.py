@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from medgen.errors import InputError
 from medgen.volume.damage import explained
 from medgen.volume.slices import Slice, damage, damaged, silenced
@@ -36,6 +38,11 @@ class SourceSeries:
     def first(self) -> Dataset:
         """The header of the first slice."""
         return self.headers[self.slices[0].path]
+
+    def thickness(self, number: int) -> float:
+        """Of a slice in mm, as its header has it; else the usual way to the next slice."""
+        own = self.headers[self.slices[number].path].get("SliceThickness")
+        return float(own) if own else float(np.median(np.diff(self.stack.heights)))
 
 
 def read_source(path: str | Path, series: str | None = None) -> SourceSeries:

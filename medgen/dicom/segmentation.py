@@ -1,0 +1,119 @@
+"""Classes of a label map as DICOM segmentations (PS3.3, A.51), one object a class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medgen import __version__
+from medgen.dicom.elements import Made, Owner, new_uid
+from medgen.dicom.folders import new_folder, save
+from medgen.dicom.highdicom import finished, in_their_order, require_highdicom, stand_ins, words
+from medgen.dicom.placing import on_slices
+from medgen.dicom.source import SourceSeries
+from medgen.errors import UsageError
+from medgen.volume.image import Volume
+from medgen.volume.slices import silenced
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_TISSUE, _STRUCTURE = ("85756007", "SCT", "Tissue"), ("49755003", "SCT", "Morphologically Abnormal Structure")
+_ANATOMY = ("123037004", "SCT", "Anatomical Structure")
+KNOWN: Mapping[str, tuple[tuple[str, str, str], tuple[str, str, str]]] = {
+    "lesion": (_STRUCTURE, ("52988006", "SCT", "Lesion")),
+    "contusion": (_STRUCTURE, ("308492005", "SCT", "Contusion")),
+    "tumour": (_STRUCTURE, ("108369006", "SCT", "Neoplasm")),
+    "cancer": (_STRUCTURE, ("108369006", "SCT", "Neoplasm")),
+    "oedema": (_STRUCTURE, ("79654002", "SCT", "Edema")),
+    "necrosis": (_STRUCTURE, ("6574001", "SCT", "Necrosis")),
+    "prostate": (_ANATOMY, ("41216001", "SCT", "Prostate")),
+    "peripheral zone": (_ANATOMY, ("279706003", "SCT", "Peripheral zone of prostate")),
+    "transition zone": (_ANATOMY, ("399384005", "SCT", "Transition zone of prostate")),
+    "brain": (_ANATOMY, ("12738006", "SCT", "Brain")),
+}
+"""Category and type of a class by its name, as SNOMED CT codes; any other class is tissue."""
+
+
+def write_segmentations(
+    volume: Volume,
+    source: SourceSeries,
+    folder: str | Path,
+    *,
+    classes: Sequence[str],
+    owner: Owner | None = None,
+    made: Made | None = None,
+    overwrite: bool = False,
+) -> tuple[str, ...]:
+    """Write each class of a label map as a binary segmentation in the study of its source.
+
+    All slices of the source have a frame, also those without the class: readers that take frames for evenly spaced
+    slices would close the gaps. There is one object a class, because such readers cannot tell two apart.
+
+    Args:
+        volume: (1, X, Y, Z), whole numbers: 0 background, 1 the first class.
+        source: the series that it was made from.
+        folder: is made, with ``SEG_0001.dcm`` for the first class.
+        classes: their names.
+        owner: whose study; by default the source's.
+        made: by what.
+        overwrite: replace a folder that holds such objects and nothing else.
+
+    Returns:
+        What was decided on the way, for the user.
+
+    Raises:
+        InputError: the volume lies elsewhere.
+        UsageError: highdicom is not installed, the labels name more classes than there are, or the folder is not
+            empty, and may not be replaced.
+        StorageError: the disk is full or the folder cannot be written.
+    """
+    highdicom = require_highdicom()
+    owner, made = owner or Owner(), made or Made()
+    values, exact = on_slices(volume, source.stack, fill=0, nearest=True)
+    if values.min() < 0 or values.max() > len(classes):
+        raise UsageError(
+            f"the label map has the value {values.max():g}, and there are {len(classes)} classes",
+            where=volume.source or None,
+            fix="name all classes of the label map",
+        )
+    with silenced(), new_folder(folder, overwrite=overwrite) as empty:
+        images, series = stand_ins(source, owner), new_uid()
+        for number, name in enumerate(classes, start=1):
+            mask = in_their_order((values == number).astype(np.uint8), source)
+            one = highdicom.seg.Segmentation(
+                images,
+                mask,
+                "BINARY",
+                [_described(highdicom, name, made)],
+                series_instance_uid=series,
+                sop_instance_uid=new_uid(),
+                instance_number=number,
+                omit_empty_frames=False,
+                content_label="SEGMENTATION",
+                **words(made, source),
+            )
+            save(finished(one, source, owner, made, "Segmentation"), empty / f"SEG_{number:04d}.dcm")
+    return () if exact else ("the labels lie on another grid: at each voxel of the source is the nearest one",)
+
+
+def _described(highdicom: Any, name: str, made: Made) -> Dataset:
+    """The segment of one class."""
+    category, kind = KNOWN.get(name.lower(), (_TISSUE, _TISSUE))
+    concept = highdicom.sr.CodedConcept
+    described: Dataset = highdicom.seg.SegmentDescription(
+        segment_number=1,
+        segment_label=name[:64],
+        segmented_property_category=concept(*category),
+        segmented_property_type=concept(*kind),
+        algorithm_type="AUTOMATIC",
+        algorithm_identification=highdicom.AlgorithmIdentificationSequence(
+            name=made.model[:64],
+            family=concept("123110", "DCM", "Artificial Intelligence"),
+            version=__version__,
+        ),
+    )
+    return described
