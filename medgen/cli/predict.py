@@ -42,6 +42,8 @@ def predict(
     ensemble: Annotated[tuple[Path, ...], Parameter(name="--ensemble", metavar="RUN")] = (),
     guard: Annotated[Path | None, Parameter(metavar="RUN")] = None,
     checkpoint: Checkpoint | None = None,
+    dicom: bool = False,
+    anonymize: bool = False,
     device: str = "auto",
     allow_module: AllowModule = (),
 ) -> None:
@@ -56,6 +58,7 @@ def predict(
     For example:
 
         medgen predict run -i t1.nii.gz -o ct.nii.gz
+        medgen predict run -i T1_FOLDER -o ct.nii.gz --dicom
         medgen predict run -i t1=t1.nii.gz -i flair=flair.nii.gz -o ct.nii.gz
         medgen predict run -i t2w=T2W -i adc=ADC -i hbv=HBV -o p_label.nii.gz
         medgen predict run -i cases.csv --split test -o predictions
@@ -109,6 +112,11 @@ def predict(
             was trained on.
         checkpoint: of a run that has not ended, take its last weights, or those of the best validation so
             far; what is made says so.
+        dicom: also write DICOM into the study of the first image, which must be a DICOM series: of ct.nii.gz the
+            series ct_dicom, of p_label.nii.gz segmentations in p_label_dicom, and of all maps beside them
+            parametric maps in <case>_<role>_maps_dicom (the last two need the extra 'dicom'). All say that they are
+            not for clinical use.
+        anonymize: with --dicom: nothing in it tells who the patient is; it has a study of its own.
         device: 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.
         allow_module: a module outside medgen that the model may name as its method; repeatable.
     """
@@ -146,6 +154,8 @@ def predict(
             device=device,
             allow_modules=allow_module,
             checkpoint=checkpoint,
+            dicom=dicom,
+            anonymize=anonymize,
             on_detected=detected.append,
             progress=progress,
         )

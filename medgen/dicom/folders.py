@@ -32,7 +32,7 @@ def new_folder(path: str | Path, *, overwrite: bool) -> Iterator[Path]:
         StorageError: the disk is full or the folder cannot be written; nothing is left.
     """
     path = Path(path)
-    _require_replaceable(path, overwrite=overwrite)
+    require_replaceable(path, overwrite=overwrite)
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         made = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=path.parent))
@@ -59,7 +59,12 @@ def save(header: Dataset, path: Path) -> None:
     header.save_as(path, enforce_file_format=True)
 
 
-def _require_replaceable(path: Path, *, overwrite: bool) -> None:
+def require_replaceable(path: Path, *, overwrite: bool) -> None:
+    """Refuse a folder that holds anything but DICOM that medgen wrote, or that it may not replace.
+
+    Raises:
+        UsageError: it does.
+    """
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise UsageError("there is a file or a link of this name", where=path, fix="choose another folder")
     inside = [each.name for each in path.iterdir()] if path.exists() else []

@@ -11,6 +11,7 @@ from pathlib import Path
 from medgen.cases import SPLITS, Case, WrongRow, read_rows
 from medgen.errors import PathError, StorageError, UsageError
 from medgen.files import folder_lock, remove_partial_files
+from medgen.inference.dicom_output import predict_files
 from medgen.inference.guard import load_guard
 from medgen.inference.jobs import Job, jobs_of, refused, require_folder_name, require_free, require_one_image
 from medgen.inference.lesions import OnDetected
@@ -68,6 +69,8 @@ def predict(
     interval: float | None = None,
     keep_samples: bool = False,
     threshold: float | None = None,
+    dicom: bool = False,
+    anonymize: bool = False,
     on_detected: OnDetected | None = None,
     progress: Progress | None = None,
 ) -> Path:
@@ -114,6 +117,9 @@ def predict(
         keep_samples: whether each draw is written too, as ``<case>_<role>_sample_01.nii.gz``.
         threshold: of a segmentation, the probability above which a voxel is of the class, in place of the model's
             :attr:`~medgen.recipe.prediction.InferenceConfig.threshold`.
+        dicom: where the first image is a DICOM series, also write results and maps as DICOM into its study, in folders
+            ``<case>_<role>_dicom`` beside them: a CT as a series, a label map as segmentations.
+        anonymize: of these, leave out all that tells who the patient is; they then have a study of their own.
         on_detected: for one patient and a model that detects lesions, is called with them.
         progress: called with (done, total, what).
 
@@ -133,7 +139,7 @@ def predict(
     read = ReadOptions(nan, geometry, frame, allow_missing_channel)
     options = PredictOptions(read, direction, seed, probabilities, uncertainty, limits=limits, strict=strict)
     options = replace(options, samples=samples, dropout=dropout, interval=interval, keep_samples=keep_samples)
-    options = replace(options, threshold=threshold)
+    options = replace(options, threshold=threshold, dicom=dicom, anonymize=anonymize)
     if isinstance(source, Path) and source.suffix == ".csv":
         table, wrong = read_rows(source)
         cases = table.select(split=split)
@@ -154,7 +160,7 @@ def predict(
     model = load_members(run, ensemble, device, allow_modules, checkpoint, guard, direction)
     require_one_image(model, options)
     started = time.monotonic()
-    written = model.predict_file(source, output, options, overwrite=overwrite, progress=progress)
+    written = predict_files(model, source, output, options, overwrite=overwrite, progress=progress)
     for warning in written.warnings:
         log.warning(warning)
     for sentence in written.sentences:
@@ -265,7 +271,7 @@ def _predict_case(
             log.info("case %s is predicted again: %s", case.name, change)
         # An interrupted case may have left some of its files: they are replaced.
         replaced = overwrite or earlier is not None
-        written = model.predict_file(case, output / job.name, options, overwrite=replaced)
+        written = predict_files(model, case, output / job.name, options, overwrite=replaced)
     except Exception as error:  # whatever is wrong with one case, the others must finish
         if isinstance(error, StorageError) and not isinstance(error, PathError):
             raise

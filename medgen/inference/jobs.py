@@ -10,6 +10,7 @@ from pathlib import Path
 
 from medgen.cases import Case, WrongRow
 from medgen.errors import UsageError
+from medgen.inference.dicom_output import folders_of
 from medgen.inference.model import LoadedModel
 from medgen.inference.options import PredictOptions
 from medgen.inference.report import CaseReport, reason_of
@@ -43,7 +44,8 @@ def jobs_of(model: LoadedModel, cases: Sequence[Case], output: Path, options: Pr
             if counts[case.name] > 1:
                 what = f"the case stands in the table {counts[case.name]} times"
                 raise UsageError(what, fix="give every patient one row")
-            jobs.append(Job(case, name, model.files(output / name, options).all))
+            files = model.files(output / name, options)
+            jobs.append(Job(case, name, (*files.all, *folders_of(files, options))))
         except UsageError as error:
             jobs.append(Job(case, "", (), error))
     return jobs

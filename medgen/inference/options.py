@@ -61,6 +61,8 @@ class PredictOptions:
         keep_samples: whether each draw is written too.
         limits: what one case may take of memory and time.
         strict: whether a warning fails the case: nothing of it is kept.
+        dicom: whether results and maps are written as DICOM too, into the study of the first image.
+        anonymize: of these: whether nothing in them tells who the patient is.
 
     Raises:
         UsageError: the seed is negative or too large, the threshold is not in (0, 1), or the options on samples
@@ -79,6 +81,8 @@ class PredictOptions:
     interval: float | None = None
     keep_samples: bool = False
     threshold: float | None = None
+    dicom: bool = False
+    anonymize: bool = False
 
     def decided(self, settings: InferenceConfig) -> InferenceConfig:
         """The settings of a model with the threshold that is asked for."""
@@ -118,6 +122,8 @@ class PredictOptions:
             raise UsageError(
                 "--interval is of several estimates, and one is asked for", fix="add --samples 16, or --uncertainty"
             )
+        if self.anonymize and not self.dicom:
+            raise UsageError("--anonymize is of DICOM, and none is asked for", fix="add --dicom, or leave it out")
         if self.threshold is not None and not 0 < self.threshold < 1:
             raise UsageError(
                 f"the threshold of a probability lies between 0 and 1, got {self.threshold:g}",

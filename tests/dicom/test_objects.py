@@ -55,7 +55,7 @@ def test_each_class_lies_where_it_was(tmp_path, way):
 
 
 def test_simpleitk_sees_a_class_in_its_place(tmp_path):
-    """Where all voxels fill whole bytes; else it leaves the last ones out (findings/last_voxels_of_a_segmentation.sh)."""
+    """Where all voxels fill whole bytes: the last ones it leaves out (findings/last_voxels_of_a_segmentation.sh)."""
     sitk = pytest.importorskip("SimpleITK")
     data = np.zeros((8, 4, 7), np.int16)
     write_series(tmp_path / "mr", data)

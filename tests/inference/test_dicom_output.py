@@ -1,0 +1,127 @@
+"""``medgen predict --dicom``: a study goes in, and what comes out belongs to it and lies where it lies."""
+
+import json
+import sys
+
+import numpy as np
+import pydicom
+import pytest
+import tiny
+from dicom_files import NUMBER, PERSON, write_series
+from tiny_domains import recipe as lesion_recipe
+from tiny_domains import write_domains
+
+from medgen.errors import UsageError
+from medgen.inference.cohort import predict
+from medgen.run.experiment import train
+from medgen.volume import read_volume
+
+no_highdicom = pytest.mark.skipif(sys.version_info >= (3, 14), reason="highdicom cannot be installed")
+SHAPE = (20, 20, 20)
+
+
+@pytest.fixture(scope="module")
+def synthesiser(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("synthesiser")
+    recipe = {**tiny.recipe(schedule={"steps": 1}), "method": "supervised", "inference": {"flips": ["x"]}}
+    recipe["config"] = {"generator": "unet", "width": 0.125, "context": "none"}
+    return train(recipe, tiny.write_cases(folder, train=2, val=0), folder / "run", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def segmenter(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("segmenter")
+    return train(lesion_recipe(data={"domains": ["source"]}), write_domains(folder), folder / "run", device="cpu")
+
+
+@pytest.fixture
+def study(tmp_path):
+    """A body of two tissues as a DICOM series."""
+    far = np.linalg.norm(np.indices(SHAPE) - 9.5, axis=0)
+    write_series(tmp_path / "T1", np.where(far < 8, np.where(far < 4, 200, 800), 0).astype(np.int16))
+    return tmp_path / "T1"
+
+
+def headers(folder):
+    return [pydicom.dcmread(path) for path in sorted(folder.glob("*.dcm"))]
+
+
+def test_a_synthetic_ct_becomes_a_series_of_the_study(synthesiser, study, tmp_path):
+    predict(synthesiser, study, tmp_path / "out/ct.nii.gz", device="cpu", dicom=True)
+    ct = read_volume(tmp_path / "out/ct.nii.gz")
+    back = read_volume(tmp_path / "out/ct_dicom")
+    assert np.array_equal(back.data, ct.data)
+    assert np.abs(back.affine - ct.affine).max() < 1e-3
+    mine, theirs = headers(tmp_path / "out/ct_dicom")[0], headers(study)[0]
+    assert (mine.StudyInstanceUID, mine.PatientID) == (theirs.StudyInstanceUID, NUMBER)
+    assert mine.ManufacturerModelName == "supervised"
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"ct.nii.gz", "ct.prediction.json", "ct_dicom"}
+
+
+@no_highdicom
+def test_maps_of_uncertainty_come_along_and_nothing_names_the_patient(synthesiser, study, tmp_path):
+    options = {"device": "cpu", "uncertainty": True, "dicom": True, "anonymize": True}
+    predict(synthesiser, study, tmp_path / "out/ct.nii.gz", **options)
+    (sd,) = headers(tmp_path / "out/ct_maps_dicom")
+    assert sd.SeriesDescription.startswith("Standard deviation of ct")
+    (ct, *_) = headers(tmp_path / "out/ct_dicom")
+    assert ct.StudyInstanceUID == sd.StudyInstanceUID
+    for path in (tmp_path / "out").rglob("*.dcm"):
+        assert not any(word.encode() in path.read_bytes() for word in (PERSON, NUMBER))
+
+
+@no_highdicom
+def test_a_cohort_gets_segmentations_and_probabilities(segmenter, tmp_path):
+    roles = ("t1", "ge")
+    for case in ("p1", "p2"):
+        for number, role in enumerate(roles):
+            data = np.random.default_rng(number).integers(1, 900, SHAPE).astype(np.int16)
+            write_series(tmp_path / case / role, data)
+    rows = [",".join((case, "test", "source", *(f"{case}/{role}" for role in roles))) for case in ("p1", "p2")]
+    rows.append("p3,test,source,p1/t1,")
+    table = tmp_path / "cases.csv"
+    table.write_text("\n".join(["case,split,domain,t1,ge", *rows]) + "\n")
+    with pytest.raises(Exception, match="1 of 3"):
+        predict(segmenter, table, tmp_path / "out", device="cpu", probabilities=True, dicom=True)
+    for case in ("p1", "p2"):
+        names = {path.name for path in (tmp_path / "out" / case).iterdir() if path.is_dir()}
+        assert names == {f"{case}_label_dicom", f"{case}_label_maps_dicom"}
+    report = json.loads((tmp_path / "out/prediction.json").read_text())
+    assert [each["status"] for each in report["cases"]] == ["done", "done", "failed"]
+    before = headers(tmp_path / "out/p1/p1_label_dicom")[0].SOPInstanceUID
+    for path in (tmp_path / "out/p2/p2_label_dicom").iterdir():
+        path.unlink()
+    (tmp_path / "out/p2/p2_label_dicom").rmdir()
+    with pytest.raises(Exception, match="1 of 3"):
+        predict(segmenter, table, tmp_path / "out", device="cpu", probabilities=True, dicom=True, resume=True)
+    assert headers(tmp_path / "out/p1/p1_label_dicom")[0].SOPInstanceUID == before  # kept
+    assert headers(tmp_path / "out/p2/p2_label_dicom")
+
+
+def test_a_new_prediction_leaves_no_dicom_of_the_one_before(synthesiser, study, tmp_path):
+    out = tmp_path / "out/ct.nii.gz"
+    predict(synthesiser, study, out, device="cpu", dicom=True)
+    out.unlink()
+    with pytest.raises(UsageError, match="holds a series already"):
+        predict(synthesiser, study, out, device="cpu", dicom=True)
+    predict(synthesiser, study, out, device="cpu", overwrite=True)
+    assert not (tmp_path / "out/ct_dicom").exists()
+
+
+def test_what_cannot_join_a_study_is_refused_before_the_work(synthesiser, study, tmp_path):
+    case = tmp_path / "case0_t1.nii.gz"
+    tiny.write_cases(tmp_path, train=1, val=0, test=0)
+    with pytest.raises(UsageError, match="the image for 't1' is none") as error:
+        predict(synthesiser, case, tmp_path / "out/ct.nii.gz", device="cpu", dicom=True)
+    assert "medgen dicom write" in error.value.fix
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(UsageError, match="--anonymize is of DICOM"):
+        predict(synthesiser, study, tmp_path / "out/ct.nii.gz", device="cpu", anonymize=True)
+
+
+def test_without_highdicom_a_segmentation_is_refused_before_the_work(segmenter, study, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "highdicom", None)
+    inputs = {"t1": study, "ge|swi": study}
+    with pytest.raises(UsageError, match="need highdicom"):
+        predict(segmenter, inputs, tmp_path / "out/p.nii.gz", device="cpu", dicom=True)
+    assert not (tmp_path / "out").exists()
