@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from medgen.cases import Case, CaseTable, from_bids, from_msd, from_nnunet, from_picai, read_cases, write_cases
     from medgen.checks import Described, Fault, check_cases, describe
     from medgen.demo import run_demo
+    from medgen.dicom import read_source, write_ct_series, write_parametric_maps, write_segmentations
+    from medgen.dicom.studies import list_studies
     from medgen.evaluation import evaluate
     from medgen.evaluation.factor_probes import probe_codes
     from medgen.evaluation.reconstruction import reconstruct
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from medgen.methods.catalogue import list_methods
     from medgen.phantom import make_adaptation_phantom, make_head_phantom, make_prostate_phantom
     from medgen.reader import make_reader_study, score_reader_study, serve_reader_study
+    from medgen.recipe.explained import explained_recipe, recipe_schema
     from medgen.report import write_report
     from medgen.run.experiment import prepare, train
     from medgen.run.start import plan
@@ -49,12 +52,14 @@ __all__ = [
     "evaluate",
     "evaluate_samples",
     "evaluate_with_baselines",
+    "explained_recipe",
     "from_bids",
     "from_msd",
     "from_nnunet",
     "from_picai",
     "interpolate",
     "list_methods",
+    "list_studies",
     "load_model",
     "make_adaptation_phantom",
     "make_head_phantom",
@@ -65,7 +70,9 @@ __all__ = [
     "prepare",
     "probe_codes",
     "read_cases",
+    "read_source",
     "read_volume",
+    "recipe_schema",
     "reconstruct",
     "repair_volume",
     "run_benchmark",
@@ -77,7 +84,10 @@ __all__ = [
     "traverse",
     "write_cases",
     "write_code_map",
+    "write_ct_series",
+    "write_parametric_maps",
     "write_report",
+    "write_segmentations",
     "write_volume",
 ]
 
@@ -96,6 +106,8 @@ _HOMES = {
     ),
     "medgen.checks": ("Described", "Fault", "check_cases", "describe"),
     "medgen.demo": ("run_demo",),
+    "medgen.dicom": ("read_source", "write_ct_series", "write_parametric_maps", "write_segmentations"),
+    "medgen.dicom.studies": ("list_studies",),
     "medgen.evaluation": ("evaluate",),
     "medgen.evaluation.factor_probes": ("probe_codes",),
     "medgen.evaluation.reconstruction": ("reconstruct",),
@@ -112,6 +124,7 @@ _HOMES = {
     "medgen.methods.catalogue": ("list_methods",),
     "medgen.phantom": ("make_adaptation_phantom", "make_head_phantom", "make_prostate_phantom"),
     "medgen.reader": ("make_reader_study", "score_reader_study", "serve_reader_study"),
+    "medgen.recipe.explained": ("explained_recipe", "recipe_schema"),
     "medgen.report": ("write_report",),
     "medgen.volume": ("Volume", "read_volume", "repair_volume", "write_volume"),
 }

@@ -17,11 +17,13 @@ COMMANDS = {
     "cases from-samples": "FOLDER --label --output -o --validation",
     "check": "CASES --recipe --classes",
     "fix": "INPUT --output -o --series --fill-gaps --resample --label --geometry --frame --overwrite",
+    "dicom list": "FOLDER --json",
+    "dicom write": "RESULT --source --output -o --as --classes --description --series --anonymize --overwrite",
     "prepare": "RECIPE --cases --store --set",
     "train": "RECIPE --cases --out --set --resume --init-from --max-minutes --device --devices --nodes --precision "
     "--allow-module",
     "predict": "RUN --input -i --output -o --overwrite --resume --nan --geometry --frame --probabilities "
-    "--threshold --uncertainty --samples --dropout --interval --keep-samples --guard --device",
+    "--threshold --uncertainty --samples --dropout --interval --keep-samples --guard --dicom --anonymize --device",
     "calibrate": "RUN --input -i --split --samples --dropout --seed --coverage --by-tissue --guaranteed --accept "
     "--max-mae --mask-role --ensemble --device --allow-module",
     "sample": "RUN --output -o --count --seed --temperature --truncation --interpolate --frames --neighbours "

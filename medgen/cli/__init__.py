@@ -18,6 +18,7 @@ from medgen.cli.cases import app as cases
 from medgen.cli.check import check
 from medgen.cli.completion import completion_of
 from medgen.cli.demo import demo
+from medgen.cli.dicom import app as dicom
 from medgen.cli.evaluate import app as evaluate
 from medgen.cli.failures import exit_code_of
 from medgen.cli.fix import fix
@@ -63,6 +64,7 @@ app.command(phantom)
 app.command(cases)
 app.command(check, sort_key=4)
 app.command(fix, sort_key=4.5)
+app.command(dicom)
 app.command(prepare, sort_key=5)
 app.command(train, sort_key=6)
 app.command(predict, sort_key=7)
