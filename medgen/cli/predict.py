@@ -59,6 +59,7 @@ def predict(
 
         medgen predict run -i t1.nii.gz -o ct.nii.gz
         medgen predict run -i T1_FOLDER -o ct.nii.gz --dicom
+        medgen predict run -i STUDY -o p_label.nii.gz
         medgen predict run -i t1=t1.nii.gz -i flair=flair.nii.gz -o ct.nii.gz
         medgen predict run -i t2w=T2W -i adc=ADC -i hbv=HBV -o p_label.nii.gz
         medgen predict run -i cases.csv --split test -o predictions
@@ -72,8 +73,9 @@ def predict(
 
     Args:
         run: the run folder, or its 'model' folder.
-        inputs: a volume, role=volume (repeatable), or a case table; a volume
-            is a file or the folder of a DICOM series.
+        inputs: a volume, role=volume (repeatable), or a case table; a volume is a file or the folder of a DICOM
+            series. Or the folder of a DICOM study, with each series in a folder of its own: series are taken where
+            only one looks like t1, t2w, adc and so on ('medgen dicom list' shows what they look like).
         output: the volume to write; for a table the folder, which gets <case>/<case>_<role>.nii.gz.
         overwrite: replace what is there.
         resume: keep the cases that are done and predict the rest.

@@ -91,7 +91,9 @@ def list_studies(path: str | Path, *, progress: Progress | None = None) -> tuple
     if progress:
         progress(len(files), len(files), "files")
     if not groups:
-        raise InputError("there is no DICOM image here", where=path, fix="give the folder or the zip file of a study")
+        raise InputError(
+            "there is no DICOM file with an image here", where=path, fix="give the folder or the zip file of a study"
+        )
     patients, studies = _Numbers(), _Numbers()
     found = []
     for group in groups.values():

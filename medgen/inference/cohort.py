@@ -33,6 +33,7 @@ from medgen.inference.report import (
     write_report,
 )
 from medgen.inference.sources import Inputs, parse_inputs
+from medgen.inference.study import inputs_of
 from medgen.inference.writing import split_name
 from medgen.methods.base import Direction
 from medgen.types import Checkpoint, Progress, Split
@@ -78,7 +79,8 @@ def predict(
 
     Args:
         run: the run folder, or its ``model`` folder.
-        inputs: a volume (a file, or the folder of a DICOM series); ``role=file`` once for each input, or
+        inputs: a volume (a file, or the folder of a DICOM series); the folder of a DICOM study, with each series in a
+            folder of its own, where no series is in doubt; ``role=file`` once for each input, or
             ``{role: file}``; or a case table (``.csv``).
         output: a name ending in ``.nii.gz`` for one patient; for a table the folder, which gets
             ``<case>/<case>_<role>.nii.gz``, ``prediction.json`` and, where cases failed, ``failed.csv``. The role of
@@ -159,8 +161,9 @@ def predict(
             raise UsageError(f"{option} is for a case table, not for one patient", fix="leave it out, or give a .csv")
     model = load_members(run, ensemble, device, allow_modules, checkpoint, guard, direction)
     require_one_image(model, options)
+    images = inputs_of(source, model.route(direction).reads)
     started = time.monotonic()
-    written = predict_files(model, source, output, options, overwrite=overwrite, progress=progress)
+    written = predict_files(model, images, output, options, overwrite=overwrite, progress=progress)
     for warning in written.warnings:
         log.warning(warning)
     for sentence in written.sentences:

@@ -40,6 +40,11 @@ def is_dicom(path: Path) -> bool:
     return path.suffix.lower() not in _OTHER_FORMATS and path.is_file() and _is_marked(path)
 
 
+def holds_dicom(folder: Path) -> bool:
+    """Whether a file that lies in the folder itself is DICOM."""
+    return any(file.is_file() and _is_marked(file) for file in folder.iterdir())
+
+
 class Series(NamedTuple):
     """One series of a folder.
 

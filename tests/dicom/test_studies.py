@@ -127,7 +127,7 @@ def test_the_table_names_no_patient(tmp_path, capsys):
 def test_nothing_to_list(tmp_path, capsys):
     (tmp_path / "a.txt").write_text("no DICOM")
     for path in (tmp_path, tmp_path / "a.txt"):
-        with pytest.raises(InputError, match="no DICOM image"):
+        with pytest.raises(InputError, match="no DICOM file"):
             list_studies(path)
     with pytest.raises(InputError, match="no such file"):
         list_studies(tmp_path / "away")
