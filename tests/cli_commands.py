@@ -62,7 +62,9 @@ def parse(command: str) -> None:
     words = [word for word in shlex.split(command) if not word.startswith("$")]  # a variable of a script
     assert words[0] == "medgen", command
     if words[1:] and words[1] not in {"--version", "--help"} and words[-1] != "--help":
-        app.parse_args([word for word in words[1:] if word != "--debug"], exit_on_error=False, print_error=False)
+        app.parse_args(
+            [word for word in words[1:] if word not in ("--debug", "--json")], exit_on_error=False, print_error=False
+        )
 
 
 def lines_of(text: str) -> list[str]:

@@ -25,7 +25,7 @@ from medgen.cli.fix import fix
 from medgen.cli.latent import app as latent
 from medgen.cli.models import models
 from medgen.cli.novelty import app as novelty
-from medgen.cli.output import library_notes
+from medgen.cli.output import json_output, library_notes
 from medgen.cli.parameters import DEFAULTS
 from medgen.cli.phantom import app as phantom
 from medgen.cli.predict import predict
@@ -82,15 +82,20 @@ app.command(schema, sort_key=13)
 app.command(completion_of(app), sort_key=14)
 
 
+_EVERYWHERE = Group("Everywhere", sort_key=99)
+
+
 @app.meta.default
 def _launch(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
-    debug: Annotated[bool, Parameter(group=Group("Everywhere", sort_key=99))] = False,
+    as_json: Annotated[bool, Parameter(name="--json", group=_EVERYWHERE)] = False,
+    debug: Annotated[bool, Parameter(group=_EVERYWHERE)] = False,
 ) -> None:
     """Run one command.
 
     Args:
         *tokens: the command and its arguments.
+        as_json: print results as one JSON document; an error is in it, too.
         debug: show the full traceback if the command fails.
     """
     app(tokens, exit_on_error=False, print_error=False)
@@ -105,8 +110,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     def run() -> None:
         with library_notes(others=debug):
             app.meta(words, exit_on_error=False, print_error=False)
+        if document is not None:
+            document.write()
 
     app.meta.suppress_keyboard_interrupt = False  # exit_code_of handles Ctrl-C together with all other errors
-    with lasting_streams():
-        code = exit_code_of(run, debug=debug, words=words)
+    with lasting_streams(), json_output(wanted="--json" in words) as document:
+        code = exit_code_of(run, debug=debug, words=words, on_error=document.write if document else None)
     sys.exit(code)

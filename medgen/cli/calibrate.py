@@ -58,7 +58,7 @@ def calibrate(
         device: 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.
         allow_module: a module outside medgen that the model may name as its method; repeatable.
     """
-    from medgen.cli.output import say
+    from medgen.cli.output import answer_file, say
     from medgen.cli.progress import progress_display
     from medgen.inference.calibrating import CalibrateOptions
     from medgen.inference.calibrating import calibrate as calibrate_model
@@ -78,6 +78,7 @@ def calibrate(
             allow_modules=allow_module,
             progress=progress,
         )
+    answer_file(model_folder(run) / FILE)
     half = ", ".join(f"{name} {value:.3g}" for name, value in result.scale.quantiles.items())
     say(f"half width of the {result.scale.coverage:.0%} interval in standard deviations: {half}")
     if result.left_out:

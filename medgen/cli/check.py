@@ -47,9 +47,11 @@ def check(
         recipe: check this recipe too, and of each case only the images that it needs, by its rules.
         classes: label values that may occur besides 0, such as 1,2; without --recipe in the column 'label'.
     """
+    from dataclasses import asdict
+
     from medgen.cases import read_cases
     from medgen.checks import LABEL_ROLES, check_cases
-    from medgen.cli.output import say, show_table
+    from medgen.cli.output import answer, say, show_table
     from medgen.cli.progress import progress_display
     from medgen.errors import InputError, UsageError
 
@@ -68,6 +70,7 @@ def check(
         faults = check_cases(table, **options, progress=progress)
     if start:
         faults = (*start(table), *faults)
+    answer([asdict(fault) for fault in faults])
     cases_seen = f"{len(table.cases)} case{'s' * (len(table.cases) != 1)}"
     if not faults:
         say(f"{cases_seen}, no fault found")
@@ -125,8 +128,10 @@ def _start_faults(table: CaseTable, recipe: Recipe, kind: type[Method], config: 
 
 def _describe(path: Path, recipe: Path | None, classes: str | None) -> None:
     """Show what a volume, or each in a folder, is."""
+    from dataclasses import asdict
+
     from medgen.checks import describe
-    from medgen.cli.output import show_table
+    from medgen.cli.output import answer, show_table
     from medgen.cli.progress import progress_display
     from medgen.errors import InputError, UsageError
 
@@ -135,6 +140,7 @@ def _describe(path: Path, recipe: Path | None, classes: str | None) -> None:
             raise UsageError(f"{option} is for a case table", where=path, fix=f"give a .csv, or leave {option} out")
     with progress_display() as progress:
         found = describe(path, progress=progress)
+    answer([asdict(each) for each in found])
     columns = ("volume", "format", "voxels", "mm", "axes", "values", "unit", "looks like", "faults and notes")
     show_table(columns, [_row(each) for each in found])
     faulty = sum(bool(each.faults) for each in found)

@@ -21,7 +21,7 @@ app = App(
 
 
 @app.command(name="list")
-def list_series(folder: Path, /, *, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
+def list_series(folder: Path, /) -> None:
     """List the series in a folder with everything below it, or in a zip file.
 
     Each series is shown with what it could be, by its header: T1, T2W, FLAIR,
@@ -37,20 +37,16 @@ def list_series(folder: Path, /, *, as_json: Annotated[bool, Parameter(name="--j
 
     Args:
         folder: a folder, a zip file, or one DICOM file.
-        as_json: print JSON.
     """
-    import json
     from dataclasses import asdict
 
-    from medgen.cli.output import say, show_table
+    from medgen.cli.output import answer, show_table
     from medgen.cli.progress import progress_display
     from medgen.dicom.studies import list_studies
 
     with progress_display() as progress:
         found = list_studies(folder, progress=progress)
-    if as_json:
-        say(json.dumps([asdict(each) for each in found], indent=2))
-        return
+    answer([asdict(each) for each in found])
     columns = (
         "patient",
         "study",

@@ -298,10 +298,11 @@ def _show(scores: Scores, output: Path) -> None:
         CasesFailed: cases have no score.
     """
     from medgen.cli.beside import show_baselines
-    from medgen.cli.output import note, say, show_table
+    from medgen.cli.output import answer_file, note, say, show_table
     from medgen.errors import CasesFailed
 
     scores.write(output)
+    answer_file(output)
     heading, *rows = scores.table()
     show_table(heading, rows)
     show_baselines(scores)

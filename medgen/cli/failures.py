@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from cyclopts import CycloptsError
 
@@ -18,13 +19,20 @@ BUG, INTERRUPTED = 1, 130
 _ABSOLUTE_PATH = re.compile(r"(?<![\w.:/<])/(?:[^'\":,\n]+/)+[^\s'\":,]*")
 
 
-def exit_code_of(run: Callable[[], object], *, debug: bool = False, words: Sequence[str] = ()) -> int:
+def exit_code_of(
+    run: Callable[[], object],
+    *,
+    debug: bool = False,
+    words: Sequence[str] = (),
+    on_error: Callable[[dict[str, Any]], None] | None = None,
+) -> int:
     """Call ``run``, write its error to stderr if it fails, and return the exit code.
 
     Args:
         run: the parsed command.
         debug: also write the traceback; neither it nor the message then contains an absolute folder.
         words: the command line, whose folders are known to be such whatever characters they contain.
+        on_error: is called with what the error is, as plain values.
     """
     try:
         run()
@@ -38,6 +46,8 @@ def exit_code_of(run: Callable[[], object], *, debug: bool = False, words: Seque
         known = as_user_error(error)
         if debug:
             sys.stderr.write(without_folders("".join(traceback.format_exception(error)), folders))
+        if on_error is not None:
+            on_error(_plain_error(error, known))
         if known is not None:
             sys.stderr.write(f"error: {without_folders(str(known), folders) if debug else known}\n")
             return known.exit_code
@@ -45,6 +55,13 @@ def exit_code_of(run: Callable[[], object], *, debug: bool = False, words: Seque
         if not debug:
             sys.stderr.write("  do: run the same command with --debug and report its output\n")
         return BUG
+
+
+def _plain_error(error: Exception, known: MedgenError | None) -> dict[str, Any]:
+    if known is None:
+        return {"what": f"a bug in medgen: {type(error).__name__}", "where": None, "fix": "", "exit_code": BUG}
+    where = None if known.where is None else str(known.where)
+    return {"what": known.what, "where": where, "fix": known.fix, "exit_code": known.exit_code}
 
 
 def as_user_error(error: Exception) -> MedgenError | None:

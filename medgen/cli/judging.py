@@ -72,7 +72,7 @@ def samples(
         device: 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.
         allow_module: a module outside medgen that a model may name as its method; repeatable.
     """
-    from medgen.cli.output import note, say, show_table
+    from medgen.cli.output import answer_file, note, say, show_table
     from medgen.cli.progress import progress_display
     from medgen.evaluation.samples import evaluate_samples, left_out, sample_table
     from medgen.evaluation.scores import require_scores
@@ -98,6 +98,7 @@ def samples(
             progress=progress,
         )
     scores.write(output)
+    answer_file(output)
     heading, *rows = sample_table(scores)
     show_table(heading, rows)
     for reason, names in left_out(scores).items():

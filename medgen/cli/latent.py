@@ -190,7 +190,7 @@ def probe(
         device: 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.
         allow_module: a module outside medgen that the model may name as its method; repeatable.
     """
-    from medgen.cli.output import say, show_table
+    from medgen.cli.output import answer, say, show_table
     from medgen.cli.progress import progress_display
     from medgen.evaluation.factor_probes import KEYS, probe_codes, probe_table
     from medgen.files import require_result, write_json
@@ -209,6 +209,7 @@ def probe(
             progress=progress,
         )
     write_json(output, probes.as_dict())
+    answer(probes.as_dict())
     heading, *rows = probe_table(probes)
     show_table(heading, rows)
     say(str(output))

@@ -48,7 +48,7 @@ def likelihood(
         device: 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.
         allow_module: a module outside medgen that the model may name as its method; repeatable.
     """
-    from medgen.cli.output import note, say, show_table
+    from medgen.cli.output import answer_file, note, say, show_table
     from medgen.cli.progress import progress_display
     from medgen.errors import CasesFailed
     from medgen.evaluation.likelihood import auroc_table, evaluate_likelihood
@@ -67,6 +67,7 @@ def likelihood(
             progress=progress,
         )
     scores.write(output)
+    answer_file(output)
     heading, *rows = scores.table()
     show_table(heading, rows)
     if areas := auroc_table(scores):

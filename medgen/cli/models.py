@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
 
-from cyclopts import Parameter
-
-
-def models(*, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
+def models() -> None:
     """List the methods for the key 'method' of a recipe.
+
+    With --json, also what each can do, and its default settings.
 
     For example:
 
         medgen models
         medgen models --json
-
-    Args:
-        as_json: print JSON, including the default settings of each method.
     """
-    import json
-
-    from medgen.cli.output import say, show_table
+    from medgen.cli.output import answer, show_table
     from medgen.methods.catalogue import list_methods
 
     methods = list_methods()
-    if as_json:
-        say(json.dumps(methods, indent=2))
-        return
+    answer(methods)
     show_table(("name", "learns from", "summary"), [(m["name"], m["batch"], m["summary"]) for m in methods])

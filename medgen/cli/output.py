@@ -1,19 +1,78 @@
-"""Output of commands: results on stdout; tables are drawn on a terminal and tab-separated in a pipe."""
+"""Output of commands: results on stdout; tables are drawn on a terminal and tab-separated in a pipe.
+
+With ``--json`` all of it is one JSON document, which is written at the end.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from medgen.cli.failures import without_folders
 
 
+@dataclass
+class Document:
+    """What a command has to say, collected.
+
+    Attributes:
+        lines: of results.
+        tables: rows as ``{column: cell}``.
+        answer: the result as plain values, of a command that has such.
+    """
+
+    lines: list[str] = field(default_factory=list)
+    tables: list[list[dict[str, str]]] = field(default_factory=list)
+    answer: Any = None
+
+    def write(self, error: dict[str, Any] | None = None) -> None:
+        """Write it to stdout: the answer alone where there is one; after an error, what it is and what came before."""
+        whole = {"lines": self.lines, "tables": self.tables}
+        if error is not None:
+            whole = {"error": error, **whole} if self.answer is None else {"error": error, "answer": self.answer}
+        elif self.answer is not None:
+            whole = self.answer
+        sys.stdout.write(f"{json.dumps(whole, indent=2, default=str)}\n")
+
+
+_document: Document | None = None
+
+
+@contextmanager
+def json_output(*, wanted: bool) -> Iterator[Document | None]:
+    """Inside the block nothing is written to stdout, where JSON is wanted; the caller writes the document."""
+    global _document
+    before, _document = _document, Document() if wanted else None
+    try:
+        yield _document
+    finally:
+        _document = before
+
+
+def answer(content: Any) -> None:
+    """With ``--json``, let plain values be the output of the command; else do nothing."""
+    if _document is not None:
+        _document.answer = content
+
+
+def answer_file(path: Path) -> None:
+    """With ``--json``, let a JSON file that a command wrote be its output; else do nothing."""
+    if _document is not None:
+        _document.answer = json.loads(path.read_text(encoding="utf-8"))
+
+
 def say(text: str) -> None:
     """Write one line of results to stdout."""
+    if _document is not None:
+        _document.lines.append(text)
+        return
     sys.stdout.write(f"{text}\n")
 
 
@@ -100,6 +159,9 @@ def library_notes(*, others: bool = False) -> Iterator[None]:
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
     """Show ``rows`` under the headings ``columns``; in a pipe, one line per row with tabs between its cells."""
+    if _document is not None:
+        _document.tables.append([dict(zip(columns, row, strict=True)) for row in rows])
+        return
     if not sys.stdout.isatty():
         for row in (columns, *rows):
             say("\t".join(" ".join(cell.split()) for cell in row))

@@ -62,7 +62,9 @@ def train(
         plan: check all that can be checked, show what will be trained and how long it will take on
             this machine (a few steps are measured), and end; nothing is written.
     """
-    from medgen.cli.output import note, say, show_table
+    from dataclasses import asdict
+
+    from medgen.cli.output import answer, note, say, show_table
     from medgen.cli.plan import plan_lines, plan_rows
     from medgen.cli.progress import progress_display
     from medgen.run.experiment import train as train_recipe
@@ -81,7 +83,9 @@ def train(
     if plan:
         from medgen.run.start import plan as plan_training
 
-        show_table(("what", "planned"), plan_rows(plan_training(recipe, cases, out, **options)))
+        planned = plan_training(recipe, cases, out, **options)
+        answer(asdict(planned))
+        show_table(("what", "planned"), plan_rows(planned))
         return
     with progress_display() as progress:
         run = train_recipe(
