@@ -74,3 +74,13 @@ def test_every_public_module_has_a_page():
     assert {name for name in modules if not name.startswith("_")} == pages
     navigation = (ROOT / "properdocs.yml").read_text()
     assert not [name for name in pages if f"reference/api/{name}.md" not in navigation]
+
+
+def test_forms_and_citation_are_valid():
+    for path in (ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml"):
+        form = yaml.safe_load(path.read_text())
+        assert {"name", "description", "body"} <= set(form)
+        assert all(each["attributes"]["label"] for each in form["body"])
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == medgen.__version__
+    assert citation["license"] == "Apache-2.0"
