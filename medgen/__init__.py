@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from medgen.reader import make_reader_study, score_reader_study, serve_reader_study
     from medgen.recipe.explained import explained_recipe, recipe_schema
     from medgen.report import write_report
+    from medgen.report.card import read_card
     from medgen.run.experiment import prepare, train
     from medgen.run.start import plan
     from medgen.volume import Volume, read_volume, repair_volume, write_volume
@@ -69,6 +70,7 @@ __all__ = [
     "predict",
     "prepare",
     "probe_codes",
+    "read_card",
     "read_cases",
     "read_source",
     "read_volume",
@@ -126,6 +128,7 @@ _HOMES = {
     "medgen.reader": ("make_reader_study", "score_reader_study", "serve_reader_study"),
     "medgen.recipe.explained": ("explained_recipe", "recipe_schema"),
     "medgen.report": ("write_report",),
+    "medgen.report.card": ("read_card",),
     "medgen.volume": ("Volume", "read_volume", "repair_volume", "write_volume"),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -49,6 +49,7 @@ COMMANDS = {
     "reader-study score": "STUDY --output -o --answers",
     "benchmark": "RECIPE --cases --out --regimes --plan --seeds --folds --workers --set --shifted --table-only --reuse",
     "report": "FOLDER --output -o",
+    "card": "RUN --scores --form --output -o --overwrite",
     "models": "--json",
     "recipe": "METHOD --output -o --overwrite --allow-module",
     "schema": "--output -o --overwrite",

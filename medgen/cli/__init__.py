@@ -14,6 +14,7 @@ from cyclopts import App, Group, Parameter
 from medgen import __version__
 from medgen.cli.benchmark import benchmark
 from medgen.cli.calibrate import calibrate
+from medgen.cli.card import card
 from medgen.cli.cases import app as cases
 from medgen.cli.check import check
 from medgen.cli.completion import completion_of
@@ -76,6 +77,7 @@ app.command(evaluate)
 app.command(reader_study)
 app.command(benchmark, sort_key=9)
 app.command(report, sort_key=10)
+app.command(card, sort_key=10.5)
 app.command(models, sort_key=11)
 app.command(recipe, sort_key=12)
 app.command(schema, sort_key=13)
