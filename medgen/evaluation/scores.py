@@ -11,6 +11,7 @@ from medgen.files import require_result, write_json
 from medgen.metrics import image, intervals, segmentation, uncertainty
 from medgen.metrics.resampling import FEWEST
 from medgen.metrics.statistics import Summary
+from medgen.volume.notebook import table as html_table
 
 _UNITS = {**image.UNITS, **uncertainty.SCORE, **uncertainty.UNITS, **intervals.UNITS, **segmentation.UNITS}
 _DIGITS = {"HU": 1, "dB": 2, "mm": 2, "ml": 2, "": 3}
@@ -85,6 +86,13 @@ class Scores:
             numbers = [values["n"], values["n_failed"], *(values.get(key, NOTHING) for _, key in counts)]
             rows.append((name, mean, sd, between, *(str(number) for number in numbers)))
         return rows
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the table, and what there is to say of it."""
+        heading, *rows = self.table()
+        failed = [f"{each['case']} has no score: {each['reason']}" for each in self.failed]
+        told = html_table([(note,) for note in (*self.notes, *failed)]) if self.notes or failed else ""
+        return html_table(rows, heading) + told
 
     @property
     def _few(self) -> bool:

@@ -22,6 +22,7 @@ from medgen.inference.route import Route, route_of
 from medgen.inference.stages import Cascade
 from medgen.methods.base import Method
 from medgen.volume import Kind
+from medgen.volume.notebook import table
 
 
 class Loaded:
@@ -66,6 +67,26 @@ class Loaded:
         with settings_of_model(source):
             self.cascade.plan()  # a tile that no network can take is found before an image is read
         self.task, self.classes, self.preparation = known.task, known.classes, known.preparation
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({'; '.join(f'{name}: {text}' for name, text in self._facts())})"
+
+    def _repr_html_(self) -> str:
+        """For a notebook."""
+        return table(self._facts())
+
+    def _facts(self) -> list[tuple[str, str]]:
+        spacing = self.preparation.config.spacing
+        facts = [
+            ("method", str(self.description["method"]) + (f", {len(self.members)} members" * (len(self.members) > 1))),
+            ("reads", ", ".join(self.inputs)),
+            ("makes", ", ".join(self.classes or self.task.made(self.preparation.roles))),
+            ("voxels", " x ".join(f"{step:g}" for step in spacing) + " mm" if spacing else "those of the image"),
+            ("device", str(self.device)),
+            ("weights", ", ".join(str(each)[:12] for each in self.hashes)),
+            ("use", "research only, not for clinical use"),
+        ]
+        return [*facts, *(("note", notice) for notice in self.notices.values())]
 
     def joined(self, others: Sequence[Self]) -> Self:
         """This model and others as one: the voxel-wise mean of their images or probabilities, before the arg-max.

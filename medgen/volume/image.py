@@ -18,11 +18,12 @@ from medgen.volume.dicom import is_dicom, read_dicom, read_dicom_grid
 from medgen.volume.grid import Affine, Grid, axis_codes_of, corner_distance, frozen_affine, spacing_of, to_closest
 from medgen.volume.metaimage import is_metaimage, read_metaimage, read_metaimage_grid
 from medgen.volume.nifti import Geometry, open_image, read_grid, read_voxels
+from medgen.volume.notebook import table, three_planes
 
 _SAME = 1e-3  # voxel; rounding of flipping an affine there and back is far below, any real difference above
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Volume:
     """Voxels and where they lie.
 
@@ -46,6 +47,25 @@ class Volume:
         if self.data.ndim != 4:
             raise ValueError(f"the data of a volume have shape (C, X, Y, Z), not {self.data.shape}")
         object.__setattr__(self, "affine", frozen_affine(self.affine))
+
+    def __repr__(self) -> str:
+        return f"Volume({', '.join(text for _, text in self._facts())})"
+
+    def _repr_html_(self) -> str:
+        """For a notebook: facts, and three slices of the first channel."""
+        turned = to_ras(self)
+        return table(self._facts()) + three_planes(turned.data[0], turned.spacing)
+
+    def _facts(self) -> list[tuple[str, str]]:
+        channels, *sides = self.data.shape
+        facts = [
+            ("voxels", " x ".join(map(str, sides)) + (f", {channels} channels" if channels != 1 else "")),
+            ("spacing", " x ".join(f"{step:.4g}" for step in self.spacing) + " mm"),
+            ("axes", "".join(self.axis_codes)),
+            ("type", str(self.data.dtype)),
+        ]
+        named = [("source", Path(self.source).name)] if self.source else []
+        return facts + named + [("note", note) for note in self.notes]
 
     @property
     def shape(self) -> tuple[int, int, int]:
