@@ -6,7 +6,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import CTImageStorage, EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 PERSON, NUMBER = "LOVELACE^ADA", "PATIENT-1815"
-SERIES, FRAME = generate_uid(), generate_uid()
+SERIES, FRAME, STUDY = generate_uid(), generate_uid(), generate_uid()
 SHAPE = (6, 5, 7)
 SPACING = (0.5, 0.75, 3.0)
 ORIGIN = (12.5, -20.25, 30.0)
@@ -24,7 +24,7 @@ def dataset(kind, *, series=SERIES, person=NUMBER):
     header.file_meta.MediaStorageSOPClassUID = header.SOPClassUID = kind
     header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID = generate_uid()
     header.SeriesInstanceUID, header.SeriesNumber, header.FrameOfReferenceUID = series, 4, FRAME
-    header.StudyInstanceUID = generate_uid()
+    header.StudyInstanceUID = STUDY
     header.PatientName, header.PatientID, header.PatientBirthDate = PERSON, person, "18151210"
     header.PatientSex, header.StudyDate, header.StudyTime, header.PatientOrientation = "F", "", "", ""
     header.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]

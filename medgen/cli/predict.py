@@ -116,7 +116,7 @@ def predict(
             far; what is made says so.
         dicom: also write DICOM into the study of the first image, which must be a DICOM series: of ct.nii.gz the
             series ct_dicom, of p_label.nii.gz segmentations in p_label_dicom, and of all maps beside them
-            parametric maps in <case>_<role>_maps_dicom (the last two need the extra 'dicom'). All say that they are
+            parametric maps in <case>_<role>_dicom_maps (the last two need the extra 'dicom'). All say that they are
             not for clinical use.
         anonymize: with --dicom: nothing in it tells who the patient is; it has a study of its own.
         device: 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from medgen.dicom.elements import RESEARCH, Made, Owner, add_side, new_uid, numbers, references, stamp
 from medgen.dicom.folders import new_folder, save
-from medgen.dicom.placing import on_slices
+from medgen.dicom.placing import on_slices, require_one_channel
 from medgen.dicom.source import SourceSeries
 from medgen.errors import InputError
 from medgen.volume.image import Volume
@@ -24,7 +24,6 @@ INTERCEPT = -1024
 """HU of the stored number 0."""
 AIR = -1000.0
 """HU of what lies beyond the result."""
-_HIGHEST = 2**15 - 1 - INTERCEPT
 
 
 def write_ct_series(
@@ -59,10 +58,11 @@ def write_ct_series(
         StorageError: the disk is full or the folder cannot be written.
     """
     owner, made = owner or Owner(), made or Made()
+    require_one_channel(volume)
     values, exact = on_slices(volume, source.stack, fill=AIR, nearest=False)
     stored = _stored(values, volume.source)
     now, series = datetime.datetime.now(), new_uid()
-    with new_folder(folder, overwrite=overwrite) as empty, silenced():
+    with new_folder(folder, source.stack.path, overwrite=overwrite) as empty, silenced():
         for number, pixels in enumerate(stored):
             header = _slice(source, number, owner, made, now)
             header.SeriesInstanceUID, header.InstanceNumber = series, number + 1
@@ -81,7 +81,8 @@ def _stored(values: NDArray[Any], where: str) -> NDArray[np.int64]:
     if not np.isfinite(values).all():
         raise InputError("the CT has voxels that are no numbers", where=where, fix="predict it again")
     stored: NDArray[np.int64] = np.rint(values).astype(np.int64) - INTERCEPT
-    if stored.min() < -(2**15) or stored.max() > _HIGHEST:
+    low, high = (-(2**15), 2**15 - 1) if stored.min() < 0 else (0, 2**16 - 1)
+    if stored.min() < low or stored.max() > high:
         raise InputError(
             f"values from {values.min():.0f} to {values.max():.0f} are no HU of a CT",
             where=where,
@@ -107,11 +108,11 @@ def _slice(source: SourceSeries, number: int, owner: Owner, made: Made, now: dat
     if found := references(source, number, owner):
         header.SourceImageSequence = found
     header.AcquisitionNumber = header.KVP = None
-    header.BurnedInAnnotation, header.LossyImageCompression = "NO", "00"
+    header.BurnedInAnnotation, header.LossyImageCompression = "NO", "01" if source.lossy else "00"
     header.ImagePositionPatient = numbers(each.position)
     header.ImageOrientationPatient = numbers(each.orientation)
     header.PixelSpacing = numbers([each.spacing[1], each.spacing[0]])
-    header.SliceThickness, *_ = numbers([source.thickness(number)])
+    header.SliceThickness, *_ = numbers([source.thickness])
     header.PatientPosition = header.get("PatientPosition") or ""
     add_side(header, source)
     return header

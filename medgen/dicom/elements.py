@@ -7,18 +7,20 @@ such as an echo time, would be wrong there.
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from medgen import __version__
+from medgen.dicom.folders import MANUFACTURER
 from medgen.dicom.source import SourceSeries
+from medgen.volume.slices import damage, silenced
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 RESEARCH = "NOT FOR CLINICAL USE"
-MANUFACTURER = "medgen"
 ROOT = "2.25."
 """UIDs made from random numbers, which need no registration (PS3.5, B.2)."""
 _ANONYMOUS = "ANONYMOUS"
@@ -33,8 +35,25 @@ _STUDY = {
     "StudyDescription": False,
 }  # fmt: skip
 _PLACE = {"PositionReferenceIndicator": True, "PatientPosition": False, "BodyPartExamined": False}
-_KEPT = {"PatientSex", "BodyPartExamined", "PatientPosition"}
-"""What says nothing of who the patient is."""
+_POSITIONS = ("HFP", "HFS", "HFDR", "HFDL", "FFP", "FFS", "FFDR", "FFDL")
+_PARTS = ("HEAD", "BRAIN", "NECK", "HEADNECK", "CHEST", "ABDOMEN", "PELVIS", "PROSTATE", "CSPINE", "TSPINE", "LSPINE")
+_KEPT: Mapping[str, Sequence[str]] = {
+    "PatientSex": ("M", "F", "O"),
+    "PatientPosition": _POSITIONS,
+    "BodyPartExamined": _PARTS,
+}
+"""What says nothing of who the patient is, by the words that it may have."""
+_FORMS: Mapping[str, str] = {
+    "DA": r"\d{8}",
+    "TM": r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?",
+    "CS": r"[A-Z0-9 _]{1,16}",
+    "AS": r"\d{3}[DWMY]",
+    "SH": r"[^\\\x00-\x1f]{1,16}",
+    "LO": r"[^\\\x00-\x1f]{1,64}",
+    "PN": r"[^\\\x00-\x1f]{1,324}",
+}
+"""Which values an element may have, by the kind that pydicom knows it by (PS3.5, 6.2)."""
+_UNICODE = "ISO_IR 192"
 
 
 def new_uid() -> str:
@@ -70,11 +89,11 @@ class Owner:
     def fill(self, header: Dataset, source: SourceSeries) -> None:
         """Add patient, study and frame of reference to an object."""
         first = source.first
-        if charset := first.get("SpecificCharacterSet"):
-            header.SpecificCharacterSet = charset
+        header.SpecificCharacterSet = _UNICODE
         for keyword, needed in {**_PATIENT, **_STUDY, **_PLACE}.items():
-            hidden = self.anonymous and keyword not in _KEPT
-            value = None if hidden else first.get(keyword)
+            value = _sound(first, keyword)
+            if self.anonymous and value not in _KEPT.get(keyword, ()):
+                value = None
             if value is not None or needed:
                 setattr(header, keyword, "" if value is None else value)
         if self.anonymous:
@@ -101,37 +120,62 @@ class Made:
 
     def series_number(self, source: SourceSeries) -> int:
         """Above those that a scanner gives."""
-        return 9000 + int(source.first.get("SeriesNumber") or 0) if self.number is None else self.number
+        return 9000 + source.number if self.number is None else self.number
 
     def series_description(self, what: str) -> str:
         """What it is, and that it is research."""
-        room = 64 - len(RESEARCH) - 2
-        return f"{(self.description or what)[:room]}, {RESEARCH}"
+        return f"{plain_text(self.description or what, 64 - len(RESEARCH) - 2)}, {RESEARCH}"
 
 
 def stamp(header: Dataset, source: SourceSeries, made: Made, now: datetime.datetime) -> None:
     """Say by what, when and from what an object was made, and what it is not for."""
     header.Manufacturer = MANUFACTURER
-    header.ManufacturerModelName = made.model[:64]
+    header.ManufacturerModelName = plain_text(made.model)
     header.SoftwareVersions = __version__
     header.InstanceCreationDate = header.ContentDate = header.SeriesDate = now.strftime("%Y%m%d")
     header.InstanceCreationTime = header.ContentTime = header.SeriesTime = now.strftime("%H%M%S.%f")
     header.ContributingEquipmentSequence = [
         item(
             Manufacturer=MANUFACTURER,
-            ManufacturerModelName=made.model[:64],
+            ManufacturerModelName=plain_text(made.model),
             SoftwareVersions=__version__,
             ContributionDescription=f"computed by a network; {RESEARCH}",
-            PurposeOfReferenceCodeSequence=[code("109103", "Modifying Equipment")],
+            PurposeOfReferenceCodeSequence=[code("109102", "Processing Equipment")],
         )
     ]
 
 
 def add_side(header: Dataset, source: SourceSeries) -> None:
     """Of which side of a paired part the images are; of a part that may be paired the element must be there."""
-    side = source.first.get("Laterality")
+    side = _sound(source.first, "Laterality")
     if side or not header.get("BodyPartExamined"):
         header.Laterality = side or ""
+
+
+def plain_text(text: str, length: int = 64) -> str:
+    """Text as an element of one value can hold it: no backslash, which parts values, and nothing that is not printed.
+
+    >>> plain_text(f"a{chr(92)}b{chr(27)}", 3)
+    'a/b'
+    """
+    return "".join(letter for letter in text.replace("\\", "/") if letter.isprintable())[:length]
+
+
+def _sound(header: Dataset, keyword: str) -> Any:
+    """A value of the source that may be copied; None where there is none, or it is not what the standard allows."""
+    try:
+        with silenced():
+            element = header.get_item(keyword) and header[keyword]
+            if element is None or element.value is None or element.VM > 1:
+                return None
+            if element.VR in ("SQ", "UI"):
+                return element.value
+            if element.VR in ("DS", "IS"):
+                return element.value if float(element.value) == float(element.value) else None
+            text = str(element.value).strip()
+            return text if re.fullmatch(_FORMS.get(element.VR, ".*"), text) else None
+    except damage():
+        return None
 
 
 def item(**values: Any) -> Dataset:

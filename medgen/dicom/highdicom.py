@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgen import __version__
-from medgen.dicom.elements import MANUFACTURER, RESEARCH, Made, Owner, item, numbers, stamp
+from medgen.dicom.elements import RESEARCH, Made, Owner, item, numbers, plain_text, stamp
+from medgen.dicom.folders import MANUFACTURER
 from medgen.dicom.source import SourceSeries
-from medgen.errors import UsageError
+from medgen.errors import InputError, UsageError
 from medgen.volume.slices import Slice
 
 if TYPE_CHECKING:
@@ -45,6 +46,13 @@ def stand_ins(source: SourceSeries, owner: Owner) -> list[Dataset]:
 
     Of a file with several frames there is one.
     """
+    if len(source.headers) > 1 and "Enhanced" in source.first.SOPClassUID.name:
+        raise InputError(
+            f"the series is {len(source.headers)} files of the Enhanced kind, into which no segmentation or map can be "
+            "written",
+            where=source.stack.path,
+            fix="write the result as --as ct, or export the series as one file",
+        )
     count = 1 if source.slices[0].frames > 1 else len(source.slices)
     return [_stand_in(source, number, owner) for number in range(count)]
 
@@ -56,14 +64,14 @@ def in_their_order(values: NDArray[Any], source: SourceSeries) -> NDArray[Any]:
     return np.ascontiguousarray(values[np.argsort([each.frame for each in source.slices])])
 
 
-def words(made: Made, source: SourceSeries) -> dict[str, Any]:
-    """Arguments of highdicom's classes that say by what an object was made."""
+def words(made: Made, source: SourceSeries, above: int) -> dict[str, Any]:
+    """Arguments of highdicom's classes that say by what an object was made; ``above`` the number of a CT's series."""
     from pydicom.uid import ExplicitVRLittleEndian
 
     return {
-        "series_number": made.series_number(source),
+        "series_number": made.series_number(source) + (0 if made.number else above),
         "manufacturer": MANUFACTURER,
-        "manufacturer_model_name": made.model[:64],
+        "manufacturer_model_name": plain_text(made.model),
         "software_versions": __version__,
         "device_serial_number": "none",
         "content_description": RESEARCH,
@@ -71,10 +79,12 @@ def words(made: Made, source: SourceSeries) -> dict[str, Any]:
     }
 
 
-def finished(made_object: Dataset, source: SourceSeries, owner: Owner, made: Made, description: str) -> Dataset:
+def finished(
+    made_object: Dataset, source: SourceSeries, owner: Owner, made: Made, description: str, now: datetime.datetime
+) -> Dataset:
     """The object with all that highdicom does not write of patient, device and purpose."""
     owner.fill(made_object, source)
-    stamp(made_object, source, made, datetime.datetime.now())
+    stamp(made_object, source, made, now)
     made_object.SeriesDescription = made.series_description(description)
     return made_object
 
@@ -115,4 +125,4 @@ def _place(each: Slice) -> Dataset:
 
 def _measures(source: SourceSeries, number: int) -> Dataset:
     columns, rows = source.slices[number].spacing
-    return item(PixelSpacing=numbers([rows, columns]), SliceThickness=numbers([source.thickness(number)])[0])
+    return item(PixelSpacing=numbers([rows, columns]), SliceThickness=numbers([source.thickness])[0])

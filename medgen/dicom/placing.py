@@ -8,13 +8,27 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medgen.errors import InputError
+from medgen.errors import InputError, UsageError
 from medgen.volume.grid import SAME_GRID
 from medgen.volume.image import Volume
 from medgen.volume.slices import Slice
 from medgen.volume.stack import Stack
 
+_ROUNDING = 1e-3
+"""Voxels; a place that is less away from the centre of a voxel lies on it."""
 _LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
+
+
+def require_one_channel(volume: Volume) -> None:
+    """Refuse a volume of several images.
+
+    Raises:
+        UsageError: it has more than one channel.
+    """
+    if len(volume.data) != 1:
+        raise UsageError(
+            f"the volume has {len(volume.data)} channels, and DICOM takes one image", fix="write each by itself"
+        )
 
 
 def on_slices(volume: Volume, stack: Stack, *, fill: float, nearest: bool) -> tuple[NDArray[Any], bool]:
@@ -44,10 +58,12 @@ def on_slices(volume: Volume, stack: Stack, *, fill: float, nearest: bool) -> tu
     inside = 0
     for number, each in enumerate(slices):
         places = np.einsum("ij,jrc->irc", inverse[:3, :3], _centres(each)) + inverse[:3, 3][:, None, None]
-        inside += int(_within(places, volume.shape).sum())
-        ndimage.map_coordinates(
-            data, places, output=result[number], order=0 if nearest else 1, mode="constant", cval=fill
-        )
+        places = np.where(np.abs(places - np.rint(places)) < _ROUNDING, np.rint(places), places)
+        within = _within(places, volume.shape)
+        inside += int(within.sum())
+        # The border voxels reach half a step further than their centres.
+        found = ndimage.map_coordinates(data, places, order=0 if nearest else 1, mode="nearest")
+        result[number] = np.where(within, found, fill)
     if not inside:
         raise InputError(
             "the result lies beside the series: no voxel of a slice is inside it",
@@ -83,5 +99,5 @@ def _centres(each: Slice) -> NDArray[np.float64]:
 
 
 def _within(places: NDArray[np.float64], shape: tuple[int, int, int]) -> NDArray[np.bool_]:
-    limits = np.array(shape)[:, None, None] - 0.5
-    return np.asarray(((places > -0.5) & (places < limits)).all(axis=0))
+    limits = np.array(shape)[:, None, None] - 0.5 + _ROUNDING
+    return np.asarray(((places > -0.5 - _ROUNDING) & (places < limits)).all(axis=0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,30 +10,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medgen import __version__
-from medgen.dicom.elements import Made, Owner, new_uid
+from medgen.dicom.elements import Made, Owner, new_uid, plain_text
 from medgen.dicom.folders import new_folder, save
 from medgen.dicom.highdicom import finished, in_their_order, require_highdicom, stand_ins, words
-from medgen.dicom.placing import on_slices
+from medgen.dicom.placing import on_slices, require_one_channel
 from medgen.dicom.source import SourceSeries
 from medgen.errors import UsageError
 from medgen.volume.image import Volume
+from medgen.volume.labels import as_label
 from medgen.volume.slices import silenced
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-_TISSUE, _STRUCTURE = ("85756007", "SCT", "Tissue"), ("49755003", "SCT", "Morphologically Abnormal Structure")
-_ANATOMY = ("123037004", "SCT", "Anatomical Structure")
+_TISSUE = ("85756007", "SCT", "Tissue")
+_STRUCTURE = ("49755003", "SCT", "Morphologically Abnormal Structure")
+_ANATOMY = ("91723000", "SCT", "Anatomical Structure")
+_LESION, _TUMOUR = ("52988006", "SCT", "Lesion"), ("108369006", "SCT", "Neoplasm")
 KNOWN: Mapping[str, tuple[tuple[str, str, str], tuple[str, str, str]]] = {
-    "lesion": (_STRUCTURE, ("52988006", "SCT", "Lesion")),
-    "contusion": (_STRUCTURE, ("308492005", "SCT", "Contusion")),
-    "tumour": (_STRUCTURE, ("108369006", "SCT", "Neoplasm")),
-    "cancer": (_STRUCTURE, ("108369006", "SCT", "Neoplasm")),
+    **dict.fromkeys(("lesion", "contusion"), (_STRUCTURE, _LESION)),
+    **dict.fromkeys(("tumour", "tumor", "cancer"), (_STRUCTURE, _TUMOUR)),
     "oedema": (_STRUCTURE, ("79654002", "SCT", "Edema")),
     "necrosis": (_STRUCTURE, ("6574001", "SCT", "Necrosis")),
     "prostate": (_ANATOMY, ("41216001", "SCT", "Prostate")),
-    "peripheral zone": (_ANATOMY, ("279706003", "SCT", "Peripheral zone of prostate")),
-    "transition zone": (_ANATOMY, ("399384005", "SCT", "Transition zone of prostate")),
     "brain": (_ANATOMY, ("12738006", "SCT", "Brain")),
 }
 """Category and type of a class by its name, as SNOMED CT codes; any other class is tissue."""
@@ -66,23 +66,28 @@ def write_segmentations(
         What was decided on the way, for the user.
 
     Raises:
-        InputError: the volume lies elsewhere.
+        InputError: the volume lies elsewhere, or is no label map.
         UsageError: highdicom is not installed, the labels name more classes than there are, or the folder is not
             empty, and may not be replaced.
         StorageError: the disk is full or the folder cannot be written.
     """
     highdicom = require_highdicom()
     owner, made = owner or Owner(), made or Made()
-    values, exact = on_slices(volume, source.stack, fill=0, nearest=True)
-    if values.min() < 0 or values.max() > len(classes):
+    names = [plain_text(name).strip() for name in classes]
+    if not names or not all(names) or len(set(names)) < len(names):
+        raise UsageError(f"the classes need a name each: {', '.join(classes) or 'none'}", fix="name each once")
+    require_one_channel(volume)
+    values, exact = on_slices(as_label(volume), source.stack, fill=0, nearest=True)
+    if values.max() > len(names):
         raise UsageError(
-            f"the label map has the value {values.max():g}, and there are {len(classes)} classes",
+            f"the label map has the value {values.max():g}, and there are {len(names)} classes",
             where=volume.source or None,
             fix="name all classes of the label map",
         )
-    with silenced(), new_folder(folder, overwrite=overwrite) as empty:
+    now = datetime.datetime.now()
+    with silenced(), new_folder(folder, source.stack.path, overwrite=overwrite) as empty:
         images, series = stand_ins(source, owner), new_uid()
-        for number, name in enumerate(classes, start=1):
+        for number, name in enumerate(names, start=1):
             mask = in_their_order((values == number).astype(np.uint8), source)
             one = highdicom.seg.Segmentation(
                 images,
@@ -94,9 +99,9 @@ def write_segmentations(
                 instance_number=number,
                 omit_empty_frames=False,
                 content_label="SEGMENTATION",
-                **words(made, source),
+                **words(made, source, 100),
             )
-            save(finished(one, source, owner, made, "Segmentation"), empty / f"SEG_{number:04d}.dcm")
+            save(finished(one, source, owner, made, "Segmentation", now), empty / f"SEG_{number:04d}.dcm")
     return () if exact else ("the labels lie on another grid: at each voxel of the source is the nearest one",)
 
 
@@ -106,12 +111,12 @@ def _described(highdicom: Any, name: str, made: Made) -> Dataset:
     concept = highdicom.sr.CodedConcept
     described: Dataset = highdicom.seg.SegmentDescription(
         segment_number=1,
-        segment_label=name[:64],
+        segment_label=name,
         segmented_property_category=concept(*category),
         segmented_property_type=concept(*kind),
         algorithm_type="AUTOMATIC",
         algorithm_identification=highdicom.AlgorithmIdentificationSequence(
-            name=made.model[:64],
+            name=plain_text(made.model),
             family=concept("123110", "DCM", "Artificial Intelligence"),
             version=__version__,
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,12 @@ from medgen.volume.stack import Stack, read_stack
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+
+_NEEDED = {
+    "StudyInstanceUID": "belongs to no study, so nothing can be added to one",
+    "SeriesInstanceUID": "does not say which series it is of",
+    "SOPInstanceUID": "does not say which image it is",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,10 +45,27 @@ class SourceSeries:
         """The header of the first slice."""
         return self.headers[self.slices[0].path]
 
-    def thickness(self, number: int) -> float:
-        """Of a slice in mm, as its header has it; else the usual way to the next slice."""
-        own = self.headers[self.slices[number].path].get("SliceThickness")
-        return float(own) if own else float(np.median(np.diff(self.stack.heights)))
+    @property
+    def number(self) -> int:
+        """Of the series; 0 where it has none, or none that is a number."""
+        return int(_float(self.first, "SeriesNumber") or 0)
+
+    @property
+    def thickness(self) -> float:
+        """Of the slices in mm, as a header has it; else the usual way to the next slice."""
+        for header in self.headers.values():
+            groups = [*(header.get("SharedFunctionalGroupsSequence") or ())]
+            groups += header.get("PerFrameFunctionalGroupsSequence") or ()
+            measures = [each for group in groups for each in group.get("PixelMeasuresSequence") or ()]
+            for place in (header, *measures):
+                if (own := _float(place, "SliceThickness")) and own > 0:
+                    return own
+        return float(np.median(np.diff(self.stack.heights)))
+
+    @property
+    def lossy(self) -> bool:
+        """Whether an image of the series was ever packed with a loss."""
+        return any(str(header.get("LossyImageCompression", "")) == "01" for header in self.headers.values())
 
 
 def read_source(path: str | Path, series: str | None = None) -> SourceSeries:
@@ -53,8 +76,8 @@ def read_source(path: str | Path, series: str | None = None) -> SourceSeries:
         series: which one of several, by its number, its SeriesInstanceUID or the name of one of its files.
 
     Raises:
-        InputError: there is no such series, several and no choice, files are damaged, or the slices do not lie on one
-            line.
+        InputError: there is no such series, several and no choice, files are damaged, the slices do not lie on one
+            line, or a file does not say of which study, series and image it is.
     """
     import pydicom
 
@@ -70,10 +93,22 @@ def read_source(path: str | Path, series: str | None = None) -> SourceSeries:
                 raise
             except damage() as error:
                 raise damaged(file) from error
-    if not all(header.get("StudyInstanceUID") for header in headers.values()):
+            for keyword, told in _NEEDED.items():
+                if not str(headers[file].get(keyword) or ""):
+                    fix = "export the series again from the archive"
+                    raise InputError(f"the slice {told} ({keyword} is missing)", where=file, fix=fix)
+    if len({str(header.StudyInstanceUID) for header in headers.values()}) > 1:
         raise InputError(
-            "the series belongs to no study (StudyInstanceUID is missing), so nothing can be added to one",
-            where=path,
-            fix="export the series again from the archive",
+            "the slices belong to several studies", where=path, fix="give the folder of one series of one study"
         )
     return SourceSeries(stack, headers)
+
+
+def _float(header: Any, keyword: str) -> float | None:
+    """A number of a header; None where there is none that can be read."""
+    try:
+        with silenced():
+            value = float(header.get(keyword))
+    except damage():
+        return None
+    return value if np.isfinite(value) else None

@@ -6,6 +6,8 @@ numbered as they come.
 
 from __future__ import annotations
 
+import logging
+import math
 import re
 import zipfile
 from collections.abc import Callable, Iterator
@@ -20,6 +22,8 @@ from medgen.volume.slices import damage, silenced
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+
+log = logging.getLogger(__name__)
 
 MARK = b"DICM"
 HIGH_B = 800
@@ -79,15 +83,20 @@ def list_studies(path: str | Path, *, progress: Progress | None = None) -> tuple
         InputError: there is no such file or folder, or no DICOM image in it, or the zip file is damaged.
     """
     path = Path(path)
-    groups: dict[str, list[tuple[str, Dataset]]] = {}
+    groups: dict[tuple[str, ...], list[tuple[str, Dataset]]] = {}
+    skipped = 0
     with explained(path):
         files = _files(path)
         for done, (name, opened) in enumerate(files):
             if progress:
                 progress(done, len(files), "files")
-            header = _header(opened)
+            try:
+                header = _header(opened)
+            except _Unreadable:
+                skipped += 1
+                continue
             if header is not None:
-                groups.setdefault(str(header.get("SeriesInstanceUID")), []).append((name, header))
+                groups.setdefault(_key(header), []).append((name, header))
     if progress:
         progress(len(files), len(files), "files")
     if not groups:
@@ -102,6 +111,16 @@ def list_studies(path: str | Path, *, progress: Progress | None = None) -> tuple
         study = studies.of(str(first.get("StudyInstanceUID", "")))
         found.append(_described(group, patient, study))
     return tuple(sorted(found, key=lambda each: (each.patient, each.study, _whole(each.number), each.where)))
+
+
+class _Unreadable(Exception):
+    """A file that looks like DICOM, or is encrypted, and cannot be read."""
+
+
+def _key(header: Dataset) -> tuple[str, ...]:
+    """What the files of one series have in common."""
+    names = ("PatientID", "PatientName", "StudyInstanceUID", "SeriesInstanceUID")
+    return tuple(str(header.get(name, "")) for name in names)
 
 
 class _Numbers:
@@ -151,14 +170,22 @@ def _header(opened: Callable[[], Any]) -> Dataset | None:
             header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS))
             for _ in header:  # pydicom decodes an element when it is looked at
                 pass
-            is_image = str(header.SOPClassUID.name).endswith("Image Storage") and "Rows" in header
+            is_image = str(header.file_meta.MediaStorageSOPClassUID.name).endswith("Image Storage")
+            if is_image and "Rows" not in header:
+                raise ValueError("cut off before its size")
+            _size(header)
     except PermissionError:
         raise
-    except zipfile.BadZipFile:
-        return None
-    except damage():
-        return None
+    except zipfile.BadZipFile as error:
+        raise _Unreadable from error
+    except damage() as error:
+        raise _Unreadable from error
     return header if is_image else None
+
+
+def _size(header: Dataset) -> tuple[int, int]:
+    """Columns and rows."""
+    return int(header.get("Columns") or 0), int(header.get("Rows") or 0)
 
 
 def _described(group: list[tuple[str, Dataset]], patient: int, study: int) -> FoundSeries:
@@ -171,9 +198,9 @@ def _described(group: list[tuple[str, Dataset]], patient: int, study: int) -> Fo
         study,
         "" if first.get("SeriesNumber") is None else str(first.SeriesNumber),
         str(first.get("Modality", "")),
-        " ".join(str(first.get("SeriesDescription", "")).split()),
+        "".join(letter for letter in " ".join(str(first.get("SeriesDescription", "")).split()) if letter.isprintable()),
         sum(int(header.get("NumberOfFrames") or 1) for header in headers),
-        (int(first.get("Columns", 0)), int(first.get("Rows", 0))),
+        _size(first),
         b_values,
         _could_be(first, b_values),
         name if len(group) == 1 else folder,
@@ -189,9 +216,9 @@ def _could_be(header: Dataset, b_values: tuple[int, ...]) -> str:
     modality = str(header.get("Modality", ""))
     if modality != "MR":
         return modality if modality in ("CT", "PT") else ""
-    if "ADC" in kinds or re.search(r"\badc\b", words):
+    if "ADC" in kinds or re.search(r"\be?adc\b", words):
         return "ADC"
-    if "DIFFUSION" in kinds or re.search(r"diff|dwi|trace", words) or max(b_values, default=0) > 0:
+    if "DIFFUSION" in kinds or re.search(r"diff|dwi|trace|\bb ?\d{3,4}\b", words) or max(b_values, default=0) > 0:
         named = [int(each) for each in re.findall(r"\bb ?(\d{2,4})\b", words)]
         high = max((*b_values, *named), default=0) >= HIGH_B or re.search(r"calc.*bval", words)
         return "high b" if high else "DWI"
@@ -203,17 +230,21 @@ def _could_be(header: Dataset, b_values: tuple[int, ...]) -> str:
 def _weighting(header: Dataset, words: str) -> str:
     echo, inversion = (_number(header, name) for name in ("EchoTime", "InversionTime"))
     sequence = {str(each).upper() for each in _listed(header.get("ScanningSequence"))}
-    if re.search(r"\bflair\b", words) or (inversion > _LONG_INVERSION and echo >= _SHORTEST_T2):
+    short = 0 < echo < _LONGEST_T1
+    if (re.search(r"\bflair\b", words) and not short) or (inversion > _LONG_INVERSION and echo >= _SHORTEST_T2):
         return "FLAIR"
     if echo >= _SHORTEST_T2:
         return "T2W"
-    if not echo and (named := re.search(r"\b(t1|t2|pd)w?\b", words)):
-        return {"t1": "T1", "t2": "T2W", "pd": "PD"}[named[1]]
-    if not echo or ("GR" in sequence and echo > 12):
-        return "GE" if echo else ""
-    if echo < _LONGEST_T1 and (_number(header, "RepetitionTime") < 1500 or "GR" in sequence):
+    if not echo:
+        named = re.search(r"\b(t1|t2|pd)w?\b", words)
+        return {"t1": "T1", "t2": "T2W", "pd": "PD"}[named[1]] if named else ""
+    if "GR" in sequence and echo > 12:
+        return "GE"
+    repetition = _number(header, "RepetitionTime")
+    inverted = 0 < inversion <= _LONG_INVERSION
+    if short and (0 < repetition < 1500 or "GR" in sequence or inverted or re.search(r"\b(t1|mprage)", words)):
         return "T1 with contrast" if header.get("ContrastBolusAgent") else "T1"
-    return "PD" if echo < _LONGEST_T1 else ""
+    return "PD" if short else ""
 
 
 def _b_values(header: Dataset) -> Iterator[int]:
@@ -237,7 +268,7 @@ def _listed(value: Any) -> list[Any]:
 
 def _is_number(value: Any) -> bool:
     try:
-        return value is not None and float(value) == float(value)
+        return value is not None and math.isfinite(float(value))
     except (TypeError, ValueError):
         return False
 

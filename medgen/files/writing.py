@@ -96,10 +96,13 @@ def write_json(path: str | Path, content: Any) -> None:
 
 
 def remove_partial_files(folder: str | Path) -> None:
-    """Delete temporary files that a killed process left in ``folder`` and its subfolders."""
+    """Delete temporary files and folders that a killed process left in ``folder`` and its subfolders."""
     with storage_errors(folder):
-        for path in Path(folder).rglob(f"{PARTIAL}*"):
-            path.unlink(missing_ok=True)
+        for path in list(Path(folder).rglob(f"{PARTIAL}*")):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def plain(value: Any) -> Any:

@@ -7,9 +7,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from medgen.dicom import Made, Owner, read_source, write_ct_series, write_parametric_maps, write_segmentations
-from medgen.dicom.folders import require_replaceable
-from medgen.dicom.highdicom import require_highdicom
+from medgen.dicom import (
+    Made,
+    Owner,
+    SourceSeries,
+    read_source,
+    write_ct_series,
+    write_parametric_maps,
+    write_segmentations,
+)
+from medgen.dicom.folders import is_ours, require_replaceable
+from medgen.dicom.highdicom import require_highdicom, stand_ins
 from medgen.errors import UsageError
 from medgen.inference.model import LoadedModel
 from medgen.inference.options import PredictOptions
@@ -37,17 +45,16 @@ def predict_files(
     """
     series, files = series_of(model, source, options), model.files(output, options)
     for folder in folders_of(files, options):
-        require_replaceable(folder, overwrite=overwrite)
-    if overwrite:
-        remove_stale(files)
+        require_replaceable(folder, overwrite=overwrite, source=series.stack.path if series else None)
     written = model.predict_file(source, output, options, overwrite=overwrite, progress=progress)
+    remove_stale(files, series)
     if series is None:
         return written
     return replace(written, notes=(*written.notes, *write_dicom(model, series, files, options)))
 
 
-def series_of(model: LoadedModel, source: Source, options: PredictOptions) -> Path | None:
-    """The DICOM series that results are to join; None where no DICOM is wanted.
+def series_of(model: LoadedModel, source: Source, options: PredictOptions) -> SourceSeries | None:
+    """The DICOM series that results are to join, as far as its headers; None where no DICOM is wanted.
 
     Args:
         model: whose first image it is.
@@ -56,6 +63,7 @@ def series_of(model: LoadedModel, source: Source, options: PredictOptions) -> Pa
 
     Raises:
         UsageError: the image is no DICOM series, or highdicom is needed and not installed.
+        InputError: results cannot be written into its study.
     """
     if not options.dicom:
         return None
@@ -67,9 +75,12 @@ def series_of(model: LoadedModel, source: Source, options: PredictOptions) -> Pa
             where=first if isinstance(first, str | Path) else None,
             fix="give the folder of the series; or write the results with 'medgen dicom write'",
         )
-    if model.task.labels or _has_maps(model.files(Path("p.nii.gz"), options)):
+    series = read_source(first)
+    role = model.route(options.direction).makes[0]
+    if model.task.labels or model.kind_of(role) != "hu" or _maps(model.files(Path("p.nii.gz"), options)):
         require_highdicom()
-    return Path(first)
+        stand_ins(series, Owner(anonymous=options.anonymize))  # what cannot be written is found before the work
+    return series
 
 
 def folders_of(files: Files, options: PredictOptions) -> tuple[Path, ...]:
@@ -77,25 +88,27 @@ def folders_of(files: Files, options: PredictOptions) -> tuple[Path, ...]:
     if not options.dicom:
         return ()
     results = tuple(_folder(file) for file in files.results.values())
-    return (*results, *([_maps_folder(files)] if _has_maps(files) else ()))
+    return (*results, *([_maps_folder(files)] if _maps(files) else ()))
 
 
-def remove_stale(files: Files) -> None:
-    """Remove the DICOM of an earlier prediction: beside a new one it would pass for its own."""
+def remove_stale(files: Files, series: SourceSeries | None) -> None:
+    """Remove the DICOM of an earlier prediction, once there is a new one: beside it it would pass for its own.
+
+    What medgen did not write stays, and so does the series that the prediction was made from.
+    """
     for folder in (*map(_folder, files.results.values()), _maps_folder(files)):
-        if folder.is_dir() and not folder.is_symlink():
-            require_replaceable(folder, overwrite=True)
+        if is_ours(folder) and (series is None or folder.resolve() != series.stack.path.resolve()):
             shutil.rmtree(folder)
 
 
-def write_dicom(model: LoadedModel, series: Path, files: Files, options: PredictOptions) -> tuple[str, ...]:
+def write_dicom(model: LoadedModel, source: SourceSeries, files: Files, options: PredictOptions) -> tuple[str, ...]:
     """Write what a prediction wrote as NIfTI as DICOM too; folders of an earlier one are gone by then.
 
     A CT becomes a CT series, a label map one segmentation a class, any other image and every map a parametric map.
 
     Args:
         model: that predicted.
-        series: of the first image.
+        source: the series of the first image.
         files: of the prediction.
         options: likewise.
 
@@ -106,7 +119,7 @@ def write_dicom(model: LoadedModel, series: Path, files: Files, options: Predict
         InputError: the results do not lie where the series does.
         StorageError: the disk is full or the folder cannot be written.
     """
-    source, owner = read_source(series), Owner(anonymous=options.anonymize)
+    owner = Owner(anonymous=options.anonymize)
     made = Made(str(model.description.get("method", "medgen")))
     notes: list[str] = []
     for role, file in files.results.items():
@@ -131,11 +144,7 @@ def _folder(file: Path) -> Path:
 
 def _maps_folder(files: Files) -> Path:
     first = next(iter(files.results.values()))
-    return first.with_name(f"{split_name(first)[0]}_maps{_FOLDER}")
-
-
-def _has_maps(files: Files) -> bool:
-    return bool(_maps(files))
+    return first.with_name(f"{split_name(first)[0]}{_FOLDER}_maps")
 
 
 def _maps(files: Files) -> Mapping[str, Path]:

@@ -60,6 +60,8 @@ def _settings(model: LoadedModel, options: PredictOptions) -> str:
         content += [options.samples, options.dropout]
     if (decided := options.decided(model.cascade.settings)) != model.cascade.settings:
         content.append(["threshold", decided.threshold])
+    if options.anonymize:  # objects that name the patient must not be kept
+        content.append("anonymize")
     if scale := model.scale(options):
         content.append(asdict(scale))
     if calibration := model.calibration(options):

@@ -16,7 +16,7 @@ from medgen.errors import UsageError
 from medgen.methods.base import Method
 from medgen.methods.catalogue import method_names, resolve, settings_of
 from medgen.recipe.check import check_recipe
-from medgen.recipe.settings import Recipe, complete, load_recipe
+from medgen.recipe.settings import BLOCKS, Recipe, complete, load_recipe
 
 _WIDTH = 110
 _SIZES = (32, 48, 64, 67)
@@ -39,10 +39,13 @@ def recipe_schema() -> dict[str, Any]:
     named = {"enum": list(kinds)}
     outside = {"pattern": r"\.", "description": "A module of one's own; needs --allow-module."}
     recipe["properties"] = {**recipe["properties"], "method": {"anyOf": [named, outside]}}
+    empty = {"type": "null"}  # a block below which every line is commented out
+    for block in BLOCKS:
+        recipe["properties"][block] = {"anyOf": [recipe["properties"][block], empty]}
     recipe["allOf"] = [
         {
             "if": {"properties": {"method": {"const": name}}},
-            "then": {"properties": {"config": found[kind, "validation"]}},
+            "then": {"properties": {"config": {"anyOf": [found[kind, "validation"], empty]}}},
         }
         for name, kind in kinds.items()
     ]

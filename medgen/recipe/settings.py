@@ -190,7 +190,7 @@ class Recipe(Config):
         return self
 
 
-_BLOCKS = ("config", "preparation", "patches", "schedule", "inference")
+BLOCKS = ("config", "preparation", "patches", "schedule", "inference")
 """Keys below which nothing need stand: in YAML a key whose lines are all comments is null."""
 
 
@@ -211,7 +211,7 @@ def load_recipe(source: str | Path | Mapping[str, Any] | Recipe, overrides: Sequ
         values = dict(source)
     else:
         values = _read(Path(source))
-    values = {key: {} if value is None and key in _BLOCKS else value for key, value in values.items()}
+    values = {key: {} if value is None and key in BLOCKS else value for key, value in values.items()}
     for override in overrides:
         values = _override(values, override)
     return build(Recipe, values, where=where)

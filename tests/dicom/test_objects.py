@@ -9,7 +9,7 @@ import pydicom
 import pytest
 from dicom_files import NUMBER, PERSON, SHAPE, write_frames, write_series
 
-from medgen.dicom import Made, Owner, read_source, write_parametric_maps, write_segmentations
+from medgen.dicom import Made, Owner, read_source, write_ct_series, write_parametric_maps, write_segmentations
 from medgen.dicom.segmentation import KNOWN
 from medgen.errors import InputError, UsageError
 from medgen.volume import read_volume
@@ -137,6 +137,63 @@ def test_labels_without_a_name_and_maps_without_numbers_are_refused(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mr"]
 
 
+def test_maps_are_series_of_their_own_and_segments_share_one(tmp_path):
+    """An archive keeps one description of a series: that of a probability must not stand over a deviation."""
+    write_series(tmp_path / "mr")
+    source, volume = read_source(tmp_path / "mr"), read_volume(tmp_path / "mr").with_data(labels())
+    write_parametric_maps({"a": volume, "b": volume}, source, tmp_path / "pm")
+    write_segmentations(volume, source, tmp_path / "seg", classes=["a", "b"])
+    for folder, count in (("pm", 2), ("seg", 1)):
+        found = [pydicom.dcmread(path) for path in sorted((tmp_path / folder).iterdir())]
+        assert len({each.SeriesInstanceUID for each in found}) == count
+        of_series = {
+            (each.SeriesInstanceUID, each.SeriesNumber, each.SeriesDescription, each.SeriesTime) for each in found
+        }
+        assert len(of_series) == count
+
+
+def test_several_enhanced_files_are_refused(tmp_path):
+    (tmp_path / "mr").mkdir()
+    for number in range(2):
+        path = write_frames(tmp_path / f"mr/{number}.dcm")
+        header = pydicom.dcmread(path)
+        for groups in header.PerFrameFunctionalGroupsSequence:
+            groups.PlanePositionSequence[0].ImagePositionPatient[2] += 21 * number
+        header.SOPInstanceUID = header.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{number + 1}"
+        header.save_as(path)
+    source, volume = read_source(tmp_path / "mr"), read_volume(tmp_path / "mr")
+    with pytest.raises(InputError, match="2 files of the Enhanced kind"):
+        write_parametric_maps({"a": volume}, source, tmp_path / "pm")
+    write_ct_series(volume, source, tmp_path / "ct")
+    assert np.array_equal(read_volume(tmp_path / "ct").data, volume.data)
+
+
+@pytest.mark.parametrize("data", [labels() * 0.3, labels() * np.nan, labels() * -1.0], ids=["share", "nan", "negative"])
+def test_what_is_no_label_map_is_refused(tmp_path, data):
+    write_series(tmp_path / "mr")
+    volume = read_volume(tmp_path / "mr").with_data(data)
+    with pytest.raises(InputError):
+        write_segmentations(volume, read_source(tmp_path / "mr"), tmp_path / "seg", classes=["a", "b"])
+    assert not (tmp_path / "seg").exists()
+
+
+@pytest.mark.parametrize("classes", [(), ("a", ""), ("a", "a")])
+def test_classes_need_a_name_each(tmp_path, classes):
+    write_series(tmp_path / "mr")
+    volume = read_volume(tmp_path / "mr").with_data(labels())
+    with pytest.raises(UsageError, match="need a name each"):
+        write_segmentations(volume, read_source(tmp_path / "mr"), tmp_path / "seg", classes=classes)
+
+
+def test_numbers_beyond_32_bits_and_unknown_units_are_refused(tmp_path):
+    write_series(tmp_path / "mr")
+    source, volume = read_source(tmp_path / "mr"), read_volume(tmp_path / "mr")
+    with pytest.raises(InputError, match="no numbers"):
+        write_parametric_maps({"a": volume.with_data(np.full((1, *SHAPE), 1e300))}, source, tmp_path / "pm")
+    with pytest.raises(UsageError, match="'mm2/s' is not known"):
+        write_parametric_maps({"a": volume}, source, tmp_path / "pm", unit="mm2/s")
+
+
 def test_without_highdicom_it_says_what_to_install(tmp_path, monkeypatch):
     write_series(tmp_path / "mr")
     monkeypatch.setitem(sys.modules, "highdicom", None)
@@ -153,7 +210,8 @@ def test_a_validator_finds_no_error(tmp_path, anonymous):
     source, volume = read_source(tmp_path / "mr"), read_volume(tmp_path / "mr").with_data(labels())
     owner = Owner(anonymous=anonymous)
     write_segmentations(volume, source, tmp_path / "seg", classes=["contusion", "b"], owner=owner)
-    write_parametric_maps({"p": volume.with_data(labels() / 2)}, source, tmp_path / "pm", owner=owner)
+    maps = {"chance": volume.with_data(labels() / 2), "none": volume.with_data(labels() * 0.0)}
+    write_parametric_maps(maps, source, tmp_path / "pm", owner=owner)
     for path in (*(tmp_path / "seg").iterdir(), *(tmp_path / "pm").iterdir()):
         assert faults(path) == set()
 

@@ -64,11 +64,44 @@ def test_what_a_series_could_be(tmp_path, could_be):
         ("T1w MPRAGE", "T1"),
         ("3-plane Localizer", "localizer"),
         ("something", ""),
+        ("b1000", "high b"),
+        ("eADC", "ADC"),
     ],
 )
 def test_words_tell_where_no_element_does(tmp_path, description, could_be):
     write_one(tmp_path / "a", SeriesDescription=description)
     assert [each.could_be for each in list_studies(tmp_path)] == [could_be]
+
+
+@pytest.mark.parametrize("description", ["T1 FLAIR", "MPRAGE", "t1_tirm", ""])
+def test_t1_after_an_inversion_is_t1(tmp_path, description):
+    write_one(tmp_path / "a", EchoTime=9, RepetitionTime=2000, InversionTime=860, SeriesDescription=description)
+    assert [each.could_be for each in list_studies(tmp_path)] == ["T1"]
+
+
+def test_odd_headers_are_no_bug(tmp_path, caplog):
+    def odd(index, header):
+        header.add_new(0x0019100C, "DS", "inf")
+        header.SeriesDescription = "a\x1b[31mb"
+        if index == 0:
+            header.Columns = None
+
+    write_series(tmp_path / "a", change=odd)
+    (found,) = list_studies(tmp_path)
+    assert (found.b_values, found.description, found.images) == ((), "a[31mb", SHAPE[2])
+
+
+def test_one_series_number_of_two_patients_is_two_series(tmp_path):
+    for number, person in enumerate(("one", "two")):
+        write_series(tmp_path / str(number), person=person)
+    assert [(each.patient, each.images) for each in list_studies(tmp_path)] == [(1, SHAPE[2]), (2, SHAPE[2])]
+
+
+def test_what_cannot_be_read_is_counted(tmp_path, caplog):
+    paths = write_one(tmp_path / "a")
+    paths[0].write_bytes(paths[0].read_bytes()[:300])
+    assert [each.images for each in list_studies(tmp_path)] == [SHAPE[2] - 1]
+    assert "1 files are left out: encrypted, damaged or cut off" in caplog.text
 
 
 def test_b_values_of_the_makers_and_of_frames(tmp_path):

@@ -11,8 +11,9 @@ from dicom_files import NUMBER, PERSON, write_series
 from tiny_domains import recipe as lesion_recipe
 from tiny_domains import write_domains
 
-from medgen.errors import UsageError
+from medgen.errors import InputError, UsageError
 from medgen.inference.cohort import predict
+from medgen.inference.limits import Limits
 from medgen.run.experiment import train
 from medgen.volume import read_volume
 
@@ -62,7 +63,7 @@ def test_a_synthetic_ct_becomes_a_series_of_the_study(synthesiser, study, tmp_pa
 def test_maps_of_uncertainty_come_along_and_nothing_names_the_patient(synthesiser, study, tmp_path):
     options = {"device": "cpu", "uncertainty": True, "dicom": True, "anonymize": True}
     predict(synthesiser, study, tmp_path / "out/ct.nii.gz", **options)
-    (sd,) = headers(tmp_path / "out/ct_maps_dicom")
+    (sd,) = headers(tmp_path / "out/ct_dicom_maps")
     assert sd.SeriesDescription.startswith("Standard deviation of ct")
     (ct, *_) = headers(tmp_path / "out/ct_dicom")
     assert ct.StudyInstanceUID == sd.StudyInstanceUID
@@ -85,7 +86,7 @@ def test_a_cohort_gets_segmentations_and_probabilities(segmenter, tmp_path):
         predict(segmenter, table, tmp_path / "out", device="cpu", probabilities=True, dicom=True)
     for case in ("p1", "p2"):
         names = {path.name for path in (tmp_path / "out" / case).iterdir() if path.is_dir()}
-        assert names == {f"{case}_label_dicom", f"{case}_label_maps_dicom"}
+        assert names == {f"{case}_label_dicom", f"{case}_label_dicom_maps"}
     report = json.loads((tmp_path / "out/prediction.json").read_text())
     assert [each["status"] for each in report["cases"]] == ["done", "done", "failed"]
     before = headers(tmp_path / "out/p1/p1_label_dicom")[0].SOPInstanceUID
@@ -101,11 +102,47 @@ def test_a_cohort_gets_segmentations_and_probabilities(segmenter, tmp_path):
 def test_a_new_prediction_leaves_no_dicom_of_the_one_before(synthesiser, study, tmp_path):
     out = tmp_path / "out/ct.nii.gz"
     predict(synthesiser, study, out, device="cpu", dicom=True)
-    out.unlink()
-    with pytest.raises(UsageError, match="holds a series already"):
-        predict(synthesiser, study, out, device="cpu", dicom=True)
+    before = headers(tmp_path / "out/ct_dicom")[0].SOPInstanceUID
+    with pytest.raises(Exception, match="memory"):  # what fails takes nothing away
+        predict(synthesiser, study, out, device="cpu", dicom=True, overwrite=True, limits=Limits(memory=1e-6))
+    assert headers(tmp_path / "out/ct_dicom")[0].SOPInstanceUID == before
+    predict(synthesiser, study, out, device="cpu", dicom=True, overwrite=True)
+    assert headers(tmp_path / "out/ct_dicom")[0].SOPInstanceUID != before
     predict(synthesiser, study, out, device="cpu", overwrite=True)
     assert not (tmp_path / "out/ct_dicom").exists()
+
+
+def test_series_of_the_user_stay_whatever_they_are_called(synthesiser, study, tmp_path):
+    """The source may lie where the result would: a folder is ours by what its files say, not by a name."""
+    for number, path in enumerate(sorted(study.iterdir()), start=1):
+        path.rename(path.with_name(f"CT_{number:04d}.dcm"))
+    study.rename(tmp_path / "ct_dicom")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "ct_dicom").iterdir()}
+    predict(synthesiser, tmp_path / "ct_dicom", tmp_path / "ct.nii.gz", device="cpu", overwrite=True)
+    predict(synthesiser, tmp_path / "ct_dicom", tmp_path / "ct.nii.gz", device="cpu", overwrite=True)
+    with pytest.raises(UsageError, match="in its source"):
+        predict(synthesiser, tmp_path / "ct_dicom", tmp_path / "ct.nii.gz", device="cpu", overwrite=True, dicom=True)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "ct_dicom").iterdir()} == before
+
+
+def test_a_resumed_cohort_becomes_anonymous_and_cleans_up_after_a_kill(synthesiser, study, tmp_path):
+    table = tmp_path / "cases.csv"
+    table.write_text("case,split,t1\np1,test,T1\n")
+    predict(synthesiser, table, tmp_path / "out", device="cpu", dicom=True)
+    (tmp_path / "out/p1/.partial-abc").mkdir()
+    predict(synthesiser, table, tmp_path / "out", device="cpu", dicom=True, anonymize=True, resume=True)
+    assert headers(tmp_path / "out/p1/p1_ct_dicom")[0].PatientIdentityRemoved == "YES"
+    assert {path.name for path in (tmp_path / "out/p1").iterdir()} == {"p1_ct.nii.gz", "p1_ct_dicom"}
+
+
+def test_a_source_without_a_study_is_found_before_the_work(synthesiser, study, tmp_path):
+    for path in study.iterdir():
+        header = pydicom.dcmread(path)
+        del header.StudyInstanceUID
+        header.save_as(path)
+    with pytest.raises(InputError, match="belongs to no study"):
+        predict(synthesiser, study, tmp_path / "out/ct.nii.gz", device="cpu", dicom=True)
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_cannot_join_a_study_is_refused_before_the_work(synthesiser, study, tmp_path):

@@ -43,6 +43,7 @@ def test_what_is_commented_out_is_what_holds(name, schema):
     for block in ("config", "data", "preparation", "patches", "schedule", "inference"):
         assert every[block].keys() == blocks[block].keys()
     schema.validate(every)
+    schema.validate(as_it_is)
 
 
 @pytest.mark.parametrize("name", method_names())
