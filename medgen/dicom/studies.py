@@ -99,10 +99,12 @@ def list_studies(path: str | Path, *, progress: Progress | None = None) -> tuple
                 groups.setdefault(_key(header), []).append((name, header))
     if progress:
         progress(len(files), len(files), "files")
+    left = f"files left out because they are encrypted, damaged or cut off: {skipped}" if skipped else ""
     if not groups:
-        raise InputError(
-            "there is no DICOM file with an image here", where=path, fix="give the folder or the zip file of a study"
-        )
+        what = "there is no DICOM file with an image here" + (f" ({left})" if left else "")
+        raise InputError(what, where=path, fix="give the folder or the zip file of a study")
+    if left:
+        log.warning(left)
     patients, studies = _Numbers(), _Numbers()
     found = []
     for group in groups.values():

@@ -101,7 +101,11 @@ def test_what_cannot_be_read_is_counted(tmp_path, caplog):
     paths = write_one(tmp_path / "a")
     paths[0].write_bytes(paths[0].read_bytes()[:300])
     assert [each.images for each in list_studies(tmp_path)] == [SHAPE[2] - 1]
-    assert "1 files are left out: encrypted, damaged or cut off" in caplog.text
+    assert "left out because they are encrypted, damaged or cut off: 1" in caplog.text
+    for path in paths[1:]:
+        path.unlink()
+    with pytest.raises(InputError, match="cut off: 1"):
+        list_studies(tmp_path)
 
 
 def test_b_values_of_the_makers_and_of_frames(tmp_path):
