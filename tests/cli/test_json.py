@@ -24,9 +24,10 @@ def test_plain_values_are_the_whole_answer(capsys):
 
 
 def test_a_command_that_only_writes_files_says_which(capsys, tmp_path):
-    code, answer, _ = run(capsys, "phantom", "head", tmp_path / "p", "--subjects", 3, "--spacing", 8, "--json")
+    tiny.write_cases(tmp_path, train=1, val=0, test=0)
+    code, answer, _ = run(capsys, "fix", tmp_path / "case0_t1.nii.gz", "-o", tmp_path / "copy.nii.gz", "--json")
     assert code == 0
-    assert answer == {"lines": [str(tmp_path / "p" / "cases.csv")], "tables": []}
+    assert answer == {"lines": [str(tmp_path / name) for name in ("copy.nii.gz", "copy.fix.json")], "tables": []}
 
 
 def test_a_plan_has_numbers(capsys, tmp_path):
