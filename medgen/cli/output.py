@@ -164,7 +164,7 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: 
         return
     if not sys.stdout.isatty():
         for row in (columns, *rows):
-            say("\t".join(" ".join(cell.split()) for cell in row))
+            say("\t".join(_on_one_line(cell) for cell in row))
         return
     from rich.console import Console
     from rich.table import Table
@@ -174,3 +174,12 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: 
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     Console().print(table)
+
+
+def _on_one_line(cell: str) -> str:
+    """A cell without what would end it, or steer a terminal: it may come from a file of a stranger.
+
+    >>> _on_one_line("a\\tb\\x1b[31m")
+    'a b[31m'
+    """
+    return "".join(letter for letter in " ".join(cell.split()) if letter.isprintable())
