@@ -179,7 +179,7 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: 
 def _on_one_line(cell: str) -> str:
     """A cell without what would end it, or steer a terminal: it may come from a file of a stranger.
 
-    >>> _on_one_line("a\\tb\\x1b[31m")
+    >>> _on_one_line(f"a{chr(9)}b{chr(27)}[31m")
     'a b[31m'
     """
     return "".join(letter for letter in " ".join(cell.split()) if letter.isprintable())
