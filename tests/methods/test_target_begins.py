@@ -54,9 +54,9 @@ def before_and_after(method, target_seed):
 
 
 def batch(seed, target_seed, kind):
-    source = torch.randn(2, 2, 8, 8, 8, generator=torch.Generator().manual_seed(seed))
-    target = torch.randn(2, 2, 8, 8, 8, generator=torch.Generator().manual_seed(100 * target_seed + seed))
-    ones = torch.ones(2, 1, 8, 8, 8)
+    source = torch.randn(2, 2, 16, 16, 16, generator=torch.Generator().manual_seed(seed))
+    target = torch.randn(2, 2, 16, 16, 16, generator=torch.Generator().manual_seed(100 * target_seed + seed))
+    ones = torch.ones(2, 1, 16, 16, 16)
     given = Adaptation(source, (source[:, :1] > 0).long(), ones, 2 * target + 1, ones)
     return MatchedAdaptation(*given, source, ones) if kind is MatchedAdaptation else given
 
