@@ -21,8 +21,7 @@ from medgen.recipe.settings import BLOCKS, Recipe, complete, load_recipe
 _WIDTH = 110
 _SIZES = (32, 48, 64, 67)
 """Edges of a patch to choose from; DeepMedic takes the last."""
-_HEAD = """# {name}: {summary}
-#
+_HEAD = """#
 # Every key of a recipe with what it is when it is left out. A line '#key: value' holds as it stands: to change the
 # value, remove the '#'. 'medgen train THIS_FILE --cases cases.csv --out run' trains with it.
 # Research software, not for clinical use.
@@ -78,7 +77,7 @@ def explained_recipe(name: str, *, allow_modules: Sequence[str] = ()) -> str:
     definitions = {**schema["$defs"], **own.get("$defs", {})}
     values["config"] = settings_of(kind, {}).model_dump(mode="json")
     named = start.model_dump(mode="json", exclude_unset=True)
-    parts = [_HEAD.format(name=name, summary=_summary(kind))]
+    parts = ["\n".join([*_explained(f"{name}: {_summary(kind)}"), _HEAD.rstrip("\n")])]
     for key, each in schema["properties"].items():
         block = own if key == "config" else _block_of(each, definitions)
         if block is None:

@@ -48,7 +48,8 @@ def test_what_is_commented_out_is_what_holds(name, schema):
 
 
 def assert_explained(lines):
-    """Nearly every key has a comment above it; the names of the others say it all."""
+    """Nearly every key has a comment above it; the names of the others say it all; no line is long."""
+    assert max(map(len, lines)) <= 120
     keys = [place for place, line in enumerate(lines) if re.match(r" *#? *\w+:", line) and "# " not in line]
     bare = [lines[place] for place in keys if "# " not in lines[place - 1]]
     assert len(bare) < 0.2 * len(keys), bare
