@@ -112,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     def run() -> None:
         with library_notes(others=debug):
             app.meta(words, exit_on_error=False, print_error=False)
-        if document is not None:
+        if document is not None and not {"--help", "-h", "--version"} & set(words):
             document.write()
 
     app.meta.suppress_keyboard_interrupt = False  # exit_code_of handles Ctrl-C together with all other errors

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from medgen.cli.failures import without_folders
+from medgen.files import plain
 
 
 @dataclass
@@ -39,7 +40,7 @@ class Document:
             whole = {"error": error, **whole} if self.answer is None else {"error": error, "answer": self.answer}
         elif self.answer is not None:
             whole = self.answer
-        sys.stdout.write(f"{json.dumps(whole, indent=2, default=str)}\n")
+        sys.stdout.write(f"{json.dumps(plain(whole), indent=2, allow_nan=False)}\n")
 
 
 _document: Document | None = None

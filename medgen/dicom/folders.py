@@ -40,15 +40,22 @@ def new_folder(path: str | Path, source: Path, *, overwrite: bool) -> Iterator[P
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         made = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=path.parent))
+    old = made.with_name(f"{made.name}-old")
     try:
         with storage_errors(path):
             yield made
             made.chmod(0o777 & ~_umask())
             if path.exists():
-                shutil.rmtree(path)
-            made.rename(path)
+                path.rename(old)
+            try:
+                made.rename(path)
+            except OSError:
+                if old.exists():
+                    old.rename(path)
+                raise
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        for left in (made, old):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def save(header: Dataset, path: Path) -> None:

@@ -55,12 +55,13 @@ def on_slices(volume: Volume, stack: Stack, *, fill: float, nearest: bool) -> tu
     inverse = np.linalg.inv(volume.affine)
     data = np.asarray(volume.data[0], dtype=volume.data.dtype if nearest else np.float64)
     result = np.full((len(slices), *slices[0].shape[::-1]), fill, data.dtype)
-    inside = 0
+    inside, whole = 0, True
     for number, each in enumerate(slices):
         places = np.einsum("ij,jrc->irc", inverse[:3, :3], _centres(each)) + inverse[:3, 3][:, None, None]
         places = np.where(np.abs(places - np.rint(places)) < _ROUNDING, np.rint(places), places)
         within = _within(places, volume.shape)
         inside += int(within.sum())
+        whole &= bool(within.all() and (places == np.rint(places)).all())
         # The border voxels reach half a step further than their centres.
         found = ndimage.map_coordinates(data, places, order=0 if nearest else 1, mode="nearest")
         result[number] = np.where(within, found, fill)
@@ -70,7 +71,7 @@ def on_slices(volume: Volume, stack: Stack, *, fill: float, nearest: bool) -> tu
             where=stack.path,
             fix="give the series that the result was made from",
         )
-    return result, False
+    return result, whole
 
 
 def _in_order(volume: Volume, slices: list[Slice]) -> NDArray[Any] | None:

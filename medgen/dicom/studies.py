@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from medgen.errors import InputError
 from medgen.types import Progress
 from medgen.volume.damage import explained
+from medgen.volume.series import MARK
 from medgen.volume.slices import damage, silenced
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MARK = b"DICM"
 HIGH_B = 800
 """s/mm2 from which a diffusion-weighted image counts as one of high b-value."""
 _LONGEST_T1, _SHORTEST_T2 = 30.0, 60.0

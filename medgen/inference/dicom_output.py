@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from medgen.cases import Case
 from medgen.dicom import (
     Made,
     Owner,
@@ -38,7 +39,9 @@ def predict_files(
     overwrite: bool,
     progress: Progress | None = None,
 ) -> Written:
-    """The files of one patient, and where it is wanted the same as DICOM; that of an earlier one is removed first.
+    """The files of one patient, and where it is wanted the same as DICOM.
+
+    With ``overwrite``, the DICOM of an earlier prediction goes once there is a new one.
 
     Args and errors are those of :meth:`~medgen.inference.model.LoadedModel.predict_file`, :func:`series_of` and
     :func:`write_dicom`.
@@ -47,7 +50,8 @@ def predict_files(
     for folder in folders_of(files, options):
         require_replaceable(folder, overwrite=overwrite, source=series.stack.path if series else None)
     written = model.predict_file(source, output, options, overwrite=overwrite, progress=progress)
-    remove_stale(files, series)
+    if overwrite:
+        remove_stale(files, source)
     if series is None:
         return written
     return replace(written, notes=(*written.notes, *write_dicom(model, series, files, options)))
@@ -91,13 +95,15 @@ def folders_of(files: Files, options: PredictOptions) -> tuple[Path, ...]:
     return (*results, *([_maps_folder(files)] if _maps(files) else ()))
 
 
-def remove_stale(files: Files, series: SourceSeries | None) -> None:
+def remove_stale(files: Files, source: Source) -> None:
     """Remove the DICOM of an earlier prediction, once there is a new one: beside it it would pass for its own.
 
-    What medgen did not write stays, and so does the series that the prediction was made from.
+    What medgen did not write stays, and so do the images that the prediction was made from.
     """
+    images = source.images if isinstance(source, Case) else source if isinstance(source, Mapping) else {"": source}
+    inputs = {Path(each).resolve() for each in images.values() if isinstance(each, str | Path)}
     for folder in (*map(_folder, files.results.values()), _maps_folder(files)):
-        if is_ours(folder) and (series is None or folder.resolve() != series.stack.path.resolve()):
+        if is_ours(folder) and not any(each.is_relative_to(folder.resolve()) for each in inputs):
             shutil.rmtree(folder)
 
 

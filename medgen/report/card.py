@@ -22,6 +22,7 @@ from medgen.errors import InputError, ModelError
 from medgen.files import sha256
 from medgen.inference.intervals import model_folder
 from medgen.methods.catalogue import resolve
+from medgen.report.content import read_json
 from medgen.training.model_folder import read_model
 
 RESEARCH = "Research software. Not for clinical use, and not a medical device."
@@ -31,6 +32,12 @@ _TASKS = {
     "generation": "samples images",
     "translation": "translates images in both directions",
 }
+_HUGGING_FACE = {
+    "synthesis": "image-to-image",
+    "segmentation": "image-segmentation",
+    "generation": "unconditional-image-generation",
+}
+"""Its names of tasks."""
 _SHOWN = ("dice", "mae", "ssim", "psnr", "auroc", "ap", "score", "hd95", "nsd", "recall", "precision", "me")
 _UNITS = {"mae": "HU", "me": "HU", "hd95": "mm", "psnr": "dB"}
 
@@ -107,7 +114,7 @@ def read_card(run: str | Path, scores: Sequence[str | Path] = ()) -> Card:
     if digest != content.get("weights_sha256"):
         raise ModelError("the weights are not those that model.json names", where=folder, fix="copy the model again")
     manifest = folder.parent / "run.json" if folder.name == "model" else run / "run.json"
-    facts = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
+    facts = read_json(manifest) if manifest.is_file() else {}
     files = [Path(each) for each in scores] or sorted(folder.parent.glob("scores*.json"))
     kind = resolve(str(content["method"])) if "." not in str(content["method"]) else None
     summary = (sys.modules[kind.__module__].__doc__ or "").strip().splitlines()[0] if kind else "a method of one's own"
@@ -146,7 +153,6 @@ def as_monai(card: Card) -> dict[str, Any]:
         "name": card.name,
         "task": f"{_TASKS.get(card.task, card.task)} ({card.content['method']})",
         "description": card.summary,
-        "authors": "see the run",
         "copyright": card.licence,
         "intended_use": RESEARCH,
         "data_source": "; ".join(f"{name}: {value}" for name, value in _data(card)),
@@ -156,7 +162,6 @@ def as_monai(card: Card) -> dict[str, Any]:
             for metric in _SHOWN
             if metric in each["summary"]
         },
-        "references": [card.summary],
     }
 
 
@@ -174,7 +179,7 @@ def _metadata(card: Card) -> dict[str, Any]:
     ]
     if results:
         dataset = {"name": "test cases of the run", "type": "local"}
-        entry = {"task": {"type": f"image-{card.task}"}, "dataset": dataset, "metrics": results}
+        entry = {"task": {"type": _HUGGING_FACE.get(card.task, "other")}, "dataset": dataset, "metrics": results}
         found["model-index"] = [{"name": card.name, "results": [entry]}]
     return found
 

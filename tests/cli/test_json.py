@@ -87,3 +87,10 @@ def test_the_next_command_speaks_as_before(capsys):
         main(["models"])
     assert capsys.readouterr().out.startswith("name\tlearns from\tsummary\n")
     assert not logging.getLogger("medgen").handlers
+
+
+def test_help_and_version_are_text_still(capsys):
+    for words in (["--version", "--json"], ["recipe", "--help", "--json"]):
+        with pytest.raises(SystemExit):
+            main(words)
+        assert "{" not in capsys.readouterr().out

@@ -162,3 +162,14 @@ def test_without_highdicom_a_segmentation_is_refused_before_the_work(segmenter, 
     with pytest.raises(UsageError, match="need highdicom"):
         predict(segmenter, inputs, tmp_path / "out/p.nii.gz", device="cpu", dicom=True)
     assert not (tmp_path / "out").exists()
+
+
+def test_without_overwrite_nothing_is_removed_and_an_input_never(synthesiser, study, tmp_path):
+    """Neither DICOM whose NIfTI file is gone, nor a series of ours that the prediction is made from."""
+    out = tmp_path / "out/ct.nii.gz"
+    predict(synthesiser, study, out, device="cpu", dicom=True)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out/ct_dicom").iterdir()}
+    out.unlink()
+    predict(synthesiser, study, out, device="cpu")
+    predict(synthesiser, tmp_path / "out/ct_dicom", out, device="cpu", overwrite=True)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out/ct_dicom").iterdir()} == before
