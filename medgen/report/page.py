@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Sequence
+from importlib.resources import files
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -22,7 +23,7 @@ from medgen.report.health import health_panel
 from medgen.report.patients import Patients
 from medgen.report.sources import Sources
 from medgen.report.uncertainty import interval_columns, measures, regions
-from medgen.report.viewer import LICENCES, content_security_policy, niivue, text_asset
+from medgen.report.viewer import content_security_policy, licences, niivue
 
 _DETECTION = ("auroc", "ap", "score", "sensitivity_at_1")
 _SEGMENTATION = ("dice", "hd95", "nsd", "lesion_f1")
@@ -210,7 +211,8 @@ def _of_patients(patients: Patients, figures: Sequence[Picture]) -> dict[str, An
     viewer = patients.viewer
     targets = {card.case: f"patient-{card.case}" for card in patients.cards}
     targets |= {figure.case: f"picture-{figure.name}" for figure in reversed(figures) if figure.case}
-    scripts = [text_asset("tables.js")] + ([text_asset("viewer.js")] if viewer else [])
+    names = ["tables.js", *(["viewer.js"] if viewer else [])]
+    scripts = [(files("medgen.report") / "templates" / name).read_text(encoding="utf-8") for name in names]
     return {
         "cards": patients.cards,
         "all_patients": patients.count,
@@ -218,7 +220,7 @@ def _of_patients(patients: Patients, figures: Sequence[Picture]) -> dict[str, An
         "viewer": viewer,
         "viewed": {patient.name for patient in viewer.patients} if viewer else set(),
         "niivue": niivue() if viewer else "",
-        "licences": text_asset(LICENCES) if viewer else "",
+        "licences": licences() if viewer else "",
         "scripts": [Markup(script) for script in scripts],
         "policy": content_security_policy(scripts, viewer=viewer is not None),
     }

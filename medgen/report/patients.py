@@ -18,6 +18,7 @@ MOST_VIEWED = 8
 """Patients with volumes; fewer where the volumes are large."""
 
 _SHARE = 4_500_000  # bytes of one patient: a head at 2 mm
+_COARSEST = 8.0  # mm
 
 
 class Patients(NamedTuple):
@@ -63,6 +64,8 @@ def show_patients(
             left -= len(cards[-1].picture) * 4 // 3
         if viewer and len(viewed) < MOST_VIEWED:
             patient = view_patient(name, images, min(left, _SHARE))
+            if patient is None and not viewed:  # a whole body: better with large voxels than not at all
+                patient = view_patient(name, images, left, coarsest=_COARSEST)
             left -= patient.bytes if patient else 0
             viewed += [patient] if patient else []
             left_out += patient is None

@@ -69,9 +69,9 @@ def niivue() -> str:
     return b64encode(_asset(NIIVUE)).decode("ascii")
 
 
-def text_asset(name: str) -> str:
-    """A script or a text of this folder."""
-    return _asset(name).decode("utf-8")
+def licences() -> str:
+    """The licences of niivue and of what it holds, which a page that holds it must show."""
+    return _asset(LICENCES).decode("utf-8")
 
 
 def content_security_policy(scripts: Iterable[str], *, viewer: bool) -> str:

@@ -95,23 +95,26 @@ class ViewedPatient:
         return f"{shown} mm" if shown == stored else f"{shown} mm, means of voxels of {stored} mm"
 
 
-def view_patient(name: str, images: CaseImages, budget: int) -> ViewedPatient | None:
+def view_patient(name: str, images: CaseImages, budget: int, *, coarsest: float = 3.0) -> ViewedPatient | None:
     """The patient with the smallest voxels whose volumes need no more than ``budget`` bytes of the page.
 
     Args:
         name: of the case.
         images: its volumes; cut to the patient here.
         budget: bytes.
+        coarsest: the size in mm up to which voxels are made larger.
 
     Returns:
         The patient; None where the coarsest voxels need more.
     """
     images = cropped(images)
-    for voxel in dict.fromkeys(factors_for(images.spacing, voxel) for voxel in _VOXELS):
-        count = len(images.inputs) + (0 if images.classes or images.target is not None else 2)
-        if images.prediction.size * count * _LEAST_PACKED > budget * np.prod(voxel):
+    count = len(images.inputs) + (0 if images.classes or images.target is not None else 2)
+    least = _LEAST_PACKED * images.prediction.size * count
+    sizes = [size for size in _VOXELS if size <= coarsest]
+    for factors in dict.fromkeys(factors_for(images.spacing, size) for size in sizes):
+        if least > budget * float(np.prod(factors)):
             continue
-        patient = _at(name, images, voxel)
+        patient = _at(name, images, factors)
         if patient.bytes <= budget:
             return patient
     return None
@@ -196,13 +199,13 @@ def _lesions(images: CaseImages, small: Small, grid: Floats) -> list[Layer]:
     """Confidences of the candidates, the true lesions, and the organ."""
     confidence = Stored(np.rint(np.clip(small(images.prediction), 0, 1) * 250).astype(np.uint8), 1 / 250)
     layers = [Layer("confidence", "candidates, by confidence", "confidence", packed=packed(confidence, grid))]
-    for key, title, where, colour in (
-        ("reference", "true lesions", images.lesions, TRUE),
-        ("organ", "organ", None if images.mask is None else images.mask > 0, "#9a9a9a"),
+    for key, title, name, where, colour in (
+        ("reference", "true lesions", "lesion", images.lesions, TRUE),
+        ("organ", "organ", "inside", None if images.mask is None else images.mask > 0, "#9a9a9a"),
     ):
         if where is not None:
             stored = Stored(small(where.astype(np.uint8), label=True))
-            layers.append(Layer(key, title, "labels", classes=((title, colour),), packed=packed(stored, grid)))
+            layers.append(Layer(key, title, "labels", classes=((name, colour),), packed=packed(stored, grid)))
     return layers
 
 

@@ -37,6 +37,12 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 
+// A table that is wider than its box says so.
+const widths = new ResizeObserver((entries) => {
+  for (const { target } of entries) target.classList.toggle("more", target.scrollWidth > target.clientWidth + 1);
+});
+for (const box of document.querySelectorAll(".scroll")) widths.observe(box);
+
 // Prints show what is folded away, as nobody can unfold paper.
 window.addEventListener("beforeprint", () => {
   for (const folded of document.querySelectorAll("details:not([open]):not(.stay)")) {

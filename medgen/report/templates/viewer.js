@@ -44,9 +44,8 @@
       sagittalNoseLeft: true,
       multiplanarShowRender: SHOW_RENDER.NEVER,
       crosshairColor: [1, 0.82, 0.4, 0.8],
-      crosshairWidth: 0.5,
-      crosshairWidthUnit: "mm",
-      crosshairGap: 8,
+      crosshairWidth: 0.4,
+      crosshairWidthUnit: "percent",
       fontColor: [1, 0.82, 0.4, 1],
       fontMinPx: 20,
       dragAndDropEnabled: false,
@@ -73,6 +72,7 @@
     return {
       buffer,
       size: [42, 44, 46].map((offset) => header.getInt16(offset, true)),
+      across: header.getInt16(42, true) * header.getFloat32(80, true), // mm
       values: new Values(buffer, HEADER),
       slope: header.getFloat32(112, true),
       intercept: header.getFloat32(116, true),
@@ -122,7 +122,8 @@
     const layers = [];
     for (const layer of facts.patients[number].layers) {
       const stored = layer.stored ? content(await unpacked(`volume-${number}-${layer.key}`)) : computed(layer.kind, layers);
-      const classes = layer.kind === "agreement" ? facts.agreement : layer.classes;
+      const several = layers.some((each) => each.classes.length > 1);
+      const classes = layer.kind === "agreement" ? facts.agreement.slice(0, several ? 4 : 3) : layer.classes;
       layers.push({ ...layer, ...stored, classes, window: [...layer.window], opacity: 0.6, on: false });
     }
     for (const layer of layers) layer.image = layer.kind === "mask" ? null : await drawable(layer);
@@ -134,6 +135,7 @@
     const shown = images.find((layer) => layer.key === STARTS.image) ?? images[0];
     patient = { ...facts.patients[number], all: layers, images, overlays, shown };
     viewer.opts.isOrientationTextVisible = patient.oriented;
+    viewer.opts.crosshairGap = 0.04 * shown.across;
     part("patient").value = name;
     viewer.scene.crosshairPos = patient.centre;
     compose();
@@ -192,13 +194,13 @@
     const percent = (value) => `${Math.round(100 * value)} %`;
     const opacity = (value) => ((layer.opacity = layer.image.opacity = value), changed());
     parts.push(slider("opacity", 0, 1, layer.opacity, opacity, percent));
-    if (layer.kind === "error" || layer.kind === "spread") {
+    if (["error", "spread", "confidence"].includes(layer.kind)) {
       const unit = (value) => `${readable(value)} ${layer.unit}`;
       const from = (value) => ((layer.window[0] = layer.image.cal_min = value), changed());
       parts.push(slider("from", 0, layer.window[1], layer.window[0], from, unit));
       const ends = [layer.kind === "error" ? unit(-layer.window[1]) : unit(0), unit(layer.window[1])];
       const texts = ends.map((end) => make("span", { textContent: end }));
-      parts.push(make("div", { className: `scale ${layer.kind}` }, ...texts));
+      parts.push(make("div", { className: `scale of-${layer.kind}` }, ...texts));
     }
     for (const [name, colour] of layer.classes) {
       const swatch = make("i");
