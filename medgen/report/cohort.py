@@ -78,6 +78,23 @@ def ranked_cases(sources: Sources) -> list[str]:
     return [name for name in scored if name in names] + [name for name in names if name not in scored]
 
 
+def scores_of_cases(sources: Sources) -> dict[str, str]:
+    """By case its first score, as text; of a detection the score of the patient."""
+    if sources.detects:
+        return {
+            each.case: f"patient score {each.score:.2f}" + (f", {each.missed} missed" if each.missed else "")
+            for each in read_patients(sources)
+        }
+    method, column = sources.main, ordering_column(sources.main)
+    if method is None or column is None:
+        return {}
+    return {
+        name: f"{column.heading} {column.text(row[column.key])} {column.unit}".strip()
+        for name, row in method.cases.items()
+        if column.key in row
+    }
+
+
 def load_case(sources: Sources, name: str) -> CaseImages:
     """The volumes of one case, of a detection with all that is marked as its target."""
     if not sources.detects:
@@ -87,20 +104,20 @@ def load_case(sources: Sources, name: str) -> CaseImages:
     return replace(images, target=marked if images.lesions is None else marked | images.lesions)
 
 
-def make_card(sources: Sources, name: str, images: CaseImages) -> Card:
+def make_card(name: str, images: CaseImages, score: str) -> Card:
     """A card with pictures of one slice.
 
     Args:
-        sources: scores.
         name: of the case.
         images: its volumes.
+        score: its first score, as text.
     """
     images = cropped(images)
     plane = images.acquired if images.target is not None else PLANES[0]
     index = middle(images)[plane.axis] if images.target is None else fullest_slice(images.target, plane.axis)
     panels, shows = _panels(images, plane.axis, index)
     across, down = (mm for axis, mm in enumerate(images.spacing) if axis != plane.axis)
-    return Card(name, _score(sources, name), _jpeg(panels, down / across), shows)
+    return Card(name, score, _jpeg(panels, down / across), shows)
 
 
 def _panels(images: CaseImages, axis: int, index: int) -> tuple[list[NDArray[np.uint8]], str]:
@@ -166,12 +183,3 @@ def _jpeg(panels: Sequence[NDArray[np.uint8]], aspect: float) -> bytes:
     buffer = BytesIO()
     both.save(buffer, format="JPEG", quality=85)
     return buffer.getvalue()
-
-
-def _score(sources: Sources, name: str) -> str:
-    if sources.detects:
-        patient = next(each for each in read_patients(sources) if each.case == name)
-        return f"patient score {patient.score:.2f}" + (f", {patient.missed} missed" if patient.missed else "")
-    column = ordering_column(sources.main)
-    value = sources.main.cases.get(name, {}).get(column.key) if sources.main and column else None
-    return "" if column is None or value is None else f"{column.heading} {column.text(value)} {column.unit}".strip()

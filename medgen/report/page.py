@@ -8,7 +8,6 @@ from importlib.resources import files
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 import medgen
 from medgen.metrics.resampling import FEWEST
@@ -221,7 +220,7 @@ def _of_patients(patients: Patients, figures: Sequence[Picture]) -> dict[str, An
         "viewed": {patient.name for patient in viewer.patients} if viewer else set(),
         "niivue": niivue() if viewer else "",
         "licences": licences() if viewer else "",
-        "scripts": [Markup(script) for script in scripts],
+        "scripts": scripts,
         "policy": content_security_policy(scripts, viewer=viewer is not None),
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from medgen.report.cohort import MOST_CARDS, Card, load_case, make_card, ranked_cases
+from medgen.report.cohort import MOST_CARDS, Card, load_case, make_card, ranked_cases, scores_of_cases
 from medgen.report.drawing import Picture
 from medgen.report.sources import Sources
 from medgen.report.viewer import NIIVUE_BYTES, Viewer
@@ -49,7 +49,7 @@ def show_patients(
     Raises:
         InputError: a file is damaged.
     """
-    ranked = ranked_cases(sources)
+    ranked, scores = ranked_cases(sources), scores_of_cases(sources)
     drawn = {figure.case for figure in figures}
     wanted = [name for name in ranked if name in drawn]
     listed = list(dict.fromkeys([*wanted, *ranked[:MOST_CARDS]]))
@@ -60,7 +60,7 @@ def show_patients(
             progress(done, len(listed), f"patient {name}")
         images = load_case(sources, name)
         if len(listed) > 1:
-            cards.append(make_card(sources, name, images))
+            cards.append(make_card(name, images, scores.get(name, "")))
             left -= len(cards[-1].picture) * 4 // 3
         if viewer and len(viewed) < MOST_VIEWED:
             patient = view_patient(name, images, min(left, _SHARE))
