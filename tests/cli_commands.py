@@ -48,7 +48,7 @@ COMMANDS = {
     "reader-study serve": "STUDY --port --open",
     "reader-study score": "STUDY --output -o --answers",
     "benchmark": "RECIPE --cases --out --regimes --plan --seeds --folds --workers --set --shifted --table-only --reuse",
-    "report": "FOLDER --output -o",
+    "report": "FOLDER --output -o --cases --no-viewer",
     "card": "RUN --scores --form --output -o --overwrite",
     "models": "--json",
     "recipe": "METHOD --output -o --overwrite --allow-module",

@@ -114,7 +114,7 @@ def page(written):
 @pytest.fixture(scope="module")
 def text(page):
     assert "://" not in page
-    body = re.sub(r"<(style|picture).*?</\1>", " ", page, flags=re.S)
+    body = re.sub(r"<(style|picture|script).*?</\1>", " ", page, flags=re.S)
     return " ".join(re.sub(r"<[^>]+>", " ", body).split())
 
 
@@ -148,18 +148,21 @@ def test_pictures_are_written(study, page):
 
 
 def test_progress_counts_what_is_drawn(written):
-    assert [done for done, _, _ in written[1]] == [0, 1, 2, 3, 4, 5, 6]
-    assert {total for _, total, _ in written[1]} == {6}
+    figures, patients = written[1][:7], written[1][7:]
+    assert [done for done, _, _ in figures] == [0, 1, 2, 3, 4, 5, 6]
+    assert {total for _, total, _ in figures} == {6}
+    order = ["missed", "invented", "indolent", "sure", "faint", "healthy"]  # misses, then false positives
+    assert [what for _, _, what in patients] == [*(f"patient {name}" for name in order), "done"]
 
 
 def test_a_line_for_each_candidate_and_each_miss(sources):
     rows = lesion_rows(read_patients(sources))
     assert [(row.case, row.score, row.confidence, row.verdict, row.good) for row in rows] == [
         ("sure", "0.900", "0.900", "hit, overlap 1.00", True),
-        ("", "", "0.200", "false positive", False),
+        ("sure", "0.900", "0.200", "false positive", False),
         ("invented", "0.700", "0.700", "false positive", False),
         ("missed", "0.600", "0.600", "false positive", False),
-        ("", "", "–", "missed lesion", False),
+        ("missed", "0.600", "–", "missed lesion", False),
         ("indolent", "0.500", "0.500", "false positive", False),
         ("faint", "0.300", "0.300", "hit, overlap 0.50", True),
         ("healthy", "0.000", "–", "no lesion and no candidate", True),
@@ -310,7 +313,10 @@ def test_maps_of_the_challenge_without_lists_are_reported(study, tmp_path):
     assert {row.verdict for row in rows} == {"no candidate"}  # nothing but images is there
     (tmp_path / "scores.json").write_text((study / "scores.json").read_text())
     rows = lesion_rows(read_patients(find_sources(tmp_path, cases=study / "data/cases.csv")))
-    assert [(row.case, row.confidence, row.volume) for row in rows[:2]] == [("sure", "0.900", "–"), ("", "0.200", "–")]
+    assert [(row.case, row.confidence, row.volume) for row in rows[:2]] == [
+        ("sure", "0.900", "–"),
+        ("sure", "0.200", "–"),
+    ]
 
 
 def test_a_map_beside_a_label_map_is_no_prediction(sources):

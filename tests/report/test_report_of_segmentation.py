@@ -79,7 +79,7 @@ def study(tmp_path_factory):
 def text(study):
     page = write_report(study).read_text()
     assert "://" not in page  # letters alone may stand in base64
-    body = re.sub(r"<(style|picture).*?</\1>", " ", page, flags=re.S)
+    body = re.sub(r"<(style|picture|script).*?</\1>", " ", page, flags=re.S)
     return " ".join(re.sub(r"<[^>]+>", " ", body).split())
 
 

@@ -71,7 +71,7 @@ def study(tmp_path_factory):
 
 def text_of(page):
     """What a reader sees, without pictures and tags, on one line."""
-    body = re.sub(r"<(style|picture).*?</\1>", " ", page, flags=re.S)
+    body = re.sub(r"<(style|picture|script).*?</\1>", " ", page, flags=re.S)
     return " ".join(re.sub(r"<[^>]+>", " ", body).replace("&nbsp;", " ").split())
 
 

@@ -107,4 +107,4 @@ def shown(tmp_path, seen, schedule=""):
             line = {"part": "stage0", "step": look.step, "health": dict(look.signals), "verdict": verdict}
             log.write(json.dumps(line) + "\n")
     page = write_report(tmp_path).read_text()
-    return " ".join(re.sub(r"<[^>]+>", " ", re.sub(r"<(style|picture).*?</\1>", " ", page, flags=re.S)).split())
+    return " ".join(re.sub(r"<[^>]+>", " ", re.sub(r"<(style|picture|script).*?</\1>", " ", page, flags=re.S)).split())

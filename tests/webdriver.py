@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from shutil import which
 from typing import Any
@@ -22,10 +23,10 @@ def _working(name: str) -> str | None:
 
 CHROMIUM, DRIVER = _working("chromium"), _working("chromedriver")
 KEYS = {"Enter": "\ue007", "ArrowLeft": "\ue012", "ArrowUp": "\ue013", "ArrowRight": "\ue014", "ArrowDown": "\ue015"}
+KEYS |= {"Tab": "\ue004", "PageUp": "\ue00e", "PageDown": "\ue00f"}
 FLAGS = (
     "--headless",
     "--no-sandbox",
-    "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
@@ -34,6 +35,10 @@ FLAGS = (
     "--disable-dev-shm-usage",
     "--no-proxy-server",
 )
+NO_GRAPHICS = ("--disable-gpu",)
+NO_WEBGL = ("--disable-gpu", "--disable-3d-apis")
+SOFTWARE_GRAPHICS = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
+"""WebGL2 without a graphics card."""
 
 
 class Driver:
@@ -62,22 +67,37 @@ class Browser:
         width: of the page in pixels.
         height: of the page.
         touch: whether it is a phone.
+        graphics: flags of Chromium.
     """
 
     def __init__(
-        self, driver: Driver, profile: Path, width: int = 1280, height: int = 800, touch: bool = False
+        self,
+        driver: Driver,
+        profile: Path,
+        width: int = 1280,
+        height: int = 800,
+        touch: bool = False,
+        graphics: Sequence[str] = NO_GRAPHICS,
     ) -> None:
         self._driver = driver
         self._shown_again = False
         options = {
             "binary": CHROMIUM,
-            "args": [*FLAGS, f"--user-data-dir={profile}", f"--window-size={width},{height}"],
+            "args": [*FLAGS, *graphics, f"--user-data-dir={profile}", f"--window-size={width},{height}"],
         }
-        logs = {"browser": "ALL"}
+        logs = {"browser": "ALL", "performance": "ALL"}
         capabilities = {"alwaysMatch": {"goog:chromeOptions": options, "goog:loggingPrefs": logs}}
         self._session = self._ask("POST", "/session", {"capabilities": capabilities})["sessionId"]
-        self._cdp("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=touch)
+        self.resize(width, height, touch)
         self._cdp("Emulation.setTouchEmulationEnabled", enabled=touch)
+
+    def resize(self, width: int, height: int, touch: bool = False) -> None:
+        self._cdp("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=touch)
+
+    def media(self, *, dark: bool = False, paper: bool = False) -> None:
+        """Show the page as on a dark screen, or as on paper."""
+        features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+        self._cdp("Emulation.setEmulatedMedia", media="print" if paper else "screen", features=features)
 
     def open(self, link: str) -> None:
         self._post("/url", {"url": link})
@@ -120,6 +140,12 @@ class Browser:
         actions = [{"type": kind, "value": KEYS.get(key, key)} for key in keys for kind in ("keyDown", "keyUp")]
         self._post("/actions", {"actions": [{"type": "key", "id": "keyboard", "actions": actions}]})
 
+    def point(self, x: float, y: float) -> None:
+        """Move the mouse to a place of the window."""
+        at = [{"type": "pointerMove", "duration": 0, "x": round(x), "y": round(y)}]
+        mouse = {"type": "pointer", "id": "mouse", "parameters": {"pointerType": "mouse"}, "actions": at}
+        self._post("/actions", {"actions": [mouse]})
+
     def drag(self, x: int, y: int, down: int) -> None:
         """Put a finger on the page, move it, and lift it."""
         at = [
@@ -151,6 +177,11 @@ class Browser:
     def requested(self) -> list[str]:
         """Addresses that the page has loaded."""
         return self.run("performance.getEntriesByType('resource').map((each) => each.name)")
+
+    def asked(self) -> list[str]:
+        """Addresses of every request that the page made or tried to make since the last call."""
+        events = [json.loads(entry["message"])["message"] for entry in self._post("/se/log", {"type": "performance"})]
+        return [each["params"]["request"]["url"] for each in events if each["method"] == "Network.requestWillBeSent"]
 
     def close(self) -> None:
         self._ask("DELETE", f"/session/{self._session}")
