@@ -71,9 +71,7 @@ def write_ct_series(
     notes: tuple[str, ...] = ()
     if not exact:
         notes += ("the result lies on another grid, and was interpolated at the voxels of the source",)
-    if not source.first.get("FrameOfReferenceUID"):
-        notes += ("the source has no frame of reference: the result has one of its own, and its place is unproven",)
-    return notes
+    return (*notes, *source.notes)
 
 
 def _stored(values: NDArray[Any], where: str) -> NDArray[np.int64]:

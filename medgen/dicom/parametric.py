@@ -93,4 +93,5 @@ def write_parametric_maps(
             )
             add_side(one, source)
             save(finished(one, source, owner, made, says.capitalize(), now), empty / f"PM_{number:04d}.dcm")
-    return () if all_exact else ("the maps lie on another grid, and were interpolated at the voxels of the source",)
+    told = () if all_exact else ("the maps lie on another grid, and were interpolated at the voxels of the source",)
+    return (*told, *source.notes)
