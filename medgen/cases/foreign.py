@@ -17,7 +17,7 @@ from medgen.errors import InputError
 
 _SUFFIXES = (".nii.gz", ".nii")
 # BIDS 1.10, appendix "Filename templates", anat; further suffixes are taken in lower case.
-_BIDS_ROLES = {"T1w": "t1", "T2w": "t2", "FLAIR": "flair", "PDw": "pd", "T2starw": "ge", "ct": "ct", "dseg": "label"}
+BIDS_ROLES = {"T1w": "t1", "T2w": "t2", "FLAIR": "flair", "PDw": "pd", "T2starw": "ge", "ct": "ct", "dseg": "label"}
 _BIDS_FOLDERS = ("anat", "ct")
 _OTHER_SPACE = re.compile(r"_space-(?!orig|individual|T1w|T2w|FLAIR)[A-Za-z0-9]+")
 
@@ -272,7 +272,7 @@ def _bids_role(image: Path, *, derived: bool) -> str | None:
         return "label" if is_label or "_label-" in stem else "mask"
     if suffix == "T1w" and "_ce-" in stem:
         return "t1c"
-    return _BIDS_ROLES.get(suffix, suffix.lower())
+    return BIDS_ROLES.get(suffix, suffix.lower())
 
 
 def _only(paths: list[Path], role: str, name: str, prefer: str | None) -> Path:

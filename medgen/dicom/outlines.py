@@ -26,9 +26,8 @@ def outlines(mask: NDArray[np.bool_]) -> list[Polygon]:
     from skimage.measure import find_contours
 
     # Padding closes what touches the border. Pixels that share a corner alone are pieces of their own.
-    lines = [
-        line[:-1] - 1.0 for line in find_contours(np.pad(mask, 1).astype(np.float64), 0.5, positive_orientation="high")
-    ]
+    padded = np.pad(mask, 1).astype(np.float64)
+    lines = [line[:-1] - 1.0 for line in find_contours(padded, 0.5, positive_orientation="high")]
     areas = [_area(line) for line in lines]
     outer = [line for line, area in zip(lines, areas, strict=True) if area > 0]
     sizes = np.array([area for area in areas if area > 0])

@@ -1,4 +1,4 @@
-"""Outlines of classes as an RT structure set: the voxels that they hold are those of the label map, wherever it lies."""
+"""Outlines of classes as an RT structure set hold the voxels of the label map, wherever it lies."""
 
 import shutil
 import warnings
@@ -114,7 +114,7 @@ def test_frames_of_one_file(tmp_path):
 
 def test_long_outlines_are_whole(tmp_path):
     """An element of more than 64 kB, which explicit syntaxes cannot hold."""
-    shape = (160, 160, 3)
+    shape = (64, 64, 3)
     write_series(tmp_path / "mr", np.ones(shape, np.int16))
     data = np.zeros((1, *shape), np.uint8)
     data[0, ::2, :, 0] = data[0, :, 0, 0] = 1

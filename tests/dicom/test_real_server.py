@@ -16,7 +16,7 @@ import pydicom
 import pytest
 from dicom_files import SHAPE, write_frames, write_series
 
-from medgen.dicom import read_source, write_ct_series, write_parametric_maps, write_segmentations
+from medgen.dicom import read_source, write_contours, write_ct_series, write_parametric_maps, write_segmentations
 from medgen.dicom.studies import list_studies
 from medgen.volume import read_volume
 
@@ -33,7 +33,7 @@ def archive(tmp_path):
 
 
 def made(folder):
-    """A CT series, segmentations and maps of one study."""
+    """A CT series, segmentations, contours and maps of one study."""
     write_series(folder / "mr")
     source, volume = read_source(folder / "mr"), read_volume(folder / "mr")
     random = np.random.default_rng(1)
@@ -41,6 +41,7 @@ def made(folder):
     write_ct_series(ct, source, folder / "ct")
     labels = volume.with_data(random.integers(0, 3, (1, *SHAPE)).astype(np.uint8))
     write_segmentations(labels, source, folder / "seg", classes=["contusion", "oedème"])
+    write_contours(labels, source, folder / "rt", classes=["contusion", "oedème"])
     chance = volume.with_data(random.random((1, *SHAPE)).astype(np.float32))
     write_parametric_maps({"chance": chance, "none": chance.with_data(chance.data * 0)}, source, folder / "pm")
     return sorted(path for path in folder.rglob("*.dcm") if path.parent.name != "mr")
@@ -65,7 +66,7 @@ def test_what_is_sent_by_c_store_comes_back_equal(archive, tmp_path):
     require_equal(sent, archive.objects())
     (study,) = archive.json("/studies?expand")
     kinds = sorted(archive.json(f"/series/{each}")["MainDicomTags"]["Modality"] for each in study["Series"])
-    assert kinds == ["CT", "OT", "OT", "SEG"]  # each map is a series, and both classes are one
+    assert kinds == ["CT", "OT", "OT", "RTSTRUCT", "SEG"]  # each map is a series, and both classes are one
     assert study["MainDicomTags"]["StudyInstanceUID"] == pydicom.dcmread(sent[0]).StudyInstanceUID
 
 
