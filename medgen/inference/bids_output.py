@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Iterable, Iterator
@@ -11,7 +10,7 @@ from typing import Any
 
 import medgen
 from medgen.cases import Case
-from medgen.cases.foreign import BIDS_ROLES
+from medgen.cases.foreign import BIDS_DESCRIPTION, BIDS_ROLES, made_by_medgen
 from medgen.errors import UsageError
 from medgen.files import atomic_path, require_writable, write_json
 from medgen.inference.model import LoadedModel
@@ -21,7 +20,6 @@ from medgen.names import clashing
 
 VERSION = "1.10.0"
 """Of BIDS, to which names and sidecars hold."""
-DESCRIPTION = "dataset_description.json"
 _WARNING = "Computed by a network; NOT FOR CLINICAL USE."
 _MADE, _IMAGE = "desc-medgen", "desc-synthetic"
 _SUFFIXES = {role: suffix for suffix, role in BIDS_ROLES.items()}
@@ -44,7 +42,7 @@ def require_bids(folder: Path, cases: Iterable[Case], *, replace: bool) -> None:
         raise UsageError(f"two cases would have the name {min(twice)} in BIDS", fix="rename one in the case table")
     if not folder.is_dir() or not any(folder.iterdir()):
         return
-    if not _is_ours(folder):
+    if not made_by_medgen(folder):
         raise UsageError("the folder holds what medgen did not write", where=folder, fix="choose an empty folder")
     if not replace:
         fix = "choose another folder, or --overwrite or --resume"
@@ -87,7 +85,7 @@ def write_bids(model: LoadedModel, result: CohortResult, options: PredictOptions
     _write(folder / ".bidsignore", f"*_{_IMAGE}_*")
     method = str(model.description.get("method"))
     _write(folder / "README", f"Predictions of medgen {medgen.__version__}, method {method}.\n{_WARNING}")
-    write_json(folder / DESCRIPTION, _description(method))
+    write_json(folder / BIDS_DESCRIPTION, _description(method))
 
 
 def _files(model: LoadedModel, first: Path, options: PredictOptions) -> Iterator[tuple[str, Path, dict[str, Any]]]:
@@ -133,14 +131,6 @@ def _suffix(role: str) -> str:
 def _letters(text: str) -> str:
     """What BIDS allows in a name: ASCII letters and digits."""
     return re.sub(r"[^A-Za-z0-9]", "", text) or "x"
-
-
-def _is_ours(folder: Path) -> bool:
-    try:
-        content = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        return bool(content["GeneratedBy"][0]["Name"] == "medgen")
-    except (OSError, ValueError, LookupError, TypeError):
-        return False
 
 
 def _write(path: Path, text: str) -> None:

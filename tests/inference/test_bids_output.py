@@ -77,6 +77,14 @@ def test_an_image_has_its_unit_and_is_left_out_by_the_validator(tmp_path, monkey
     assert (case.name, list(case.images)) == ("sub-p1", ["ct"])
 
 
+def test_predictions_in_a_dataset_are_no_labels_of_its_cases(segmented, tmp_path):
+    (tmp_path / "dataset/sub-01/ses-1/anat").mkdir(parents=True)
+    shutil.copy(tmp_path / "t2.nii.gz", tmp_path / "dataset/sub-01/ses-1/anat/sub-01_ses-1_T2w.nii.gz")
+    shutil.copytree(tmp_path / "bids", tmp_path / "dataset/derivatives/medgen")
+    (case,) = from_bids(tmp_path / "dataset", validation=0, test=0)
+    assert list(case.images) == ["t2"]
+
+
 def test_what_is_there_is_kept_or_replaced_on_request(segmented, tmp_path):
     options = {"probabilities": True, "bids": tmp_path / "bids"}
     with pytest.raises(UsageError, match="holds derivatives already"):
