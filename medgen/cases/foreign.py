@@ -110,7 +110,8 @@ def from_bids(
 
     Roles: T1w ``t1`` (with contrast agent ``t1c``), T2w ``t2``, FLAIR ``flair``, PDw ``pd``, T2starw ``ge``, ct ``ct``;
     other suffixes in lower case. In derivatives ``dseg`` and masks of a label or lesion are ``label``, other masks
-    ``mask``; what lies in a template's space is left out, and so are predictions of medgen: they are no truth. All sessions of a subject go to one split.
+    ``mask``; what lies in a template's space is left out, and so are predictions of medgen: they are no truth. All
+    sessions of a subject go to one split.
 
     Args:
         folder: the dataset.
