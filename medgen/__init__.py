@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from medgen.cases import Case, CaseTable, from_bids, from_msd, from_nnunet, from_picai, read_cases, write_cases
     from medgen.checks import Described, Fault, check_cases, describe
     from medgen.demo import run_demo
-    from medgen.dicom import read_source, write_ct_series, write_parametric_maps, write_segmentations
+    from medgen.dicom import read_source, write_contours, write_ct_series, write_parametric_maps, write_segmentations
     from medgen.dicom.studies import list_studies
     from medgen.evaluation import evaluate
     from medgen.evaluation.factor_probes import probe_codes
@@ -86,6 +86,7 @@ __all__ = [
     "traverse",
     "write_cases",
     "write_code_map",
+    "write_contours",
     "write_ct_series",
     "write_parametric_maps",
     "write_report",
@@ -108,7 +109,13 @@ _HOMES = {
     ),
     "medgen.checks": ("Described", "Fault", "check_cases", "describe"),
     "medgen.demo": ("run_demo",),
-    "medgen.dicom": ("read_source", "write_ct_series", "write_parametric_maps", "write_segmentations"),
+    "medgen.dicom": (
+        "read_source",
+        "write_contours",
+        "write_ct_series",
+        "write_parametric_maps",
+        "write_segmentations",
+    ),
     "medgen.dicom.studies": ("list_studies",),
     "medgen.evaluation": ("evaluate",),
     "medgen.evaluation.factor_probes": ("probe_codes",),

@@ -23,7 +23,8 @@ COMMANDS = {
     "train": "RECIPE --cases --out --set --resume --init-from --max-minutes --device --devices --nodes --precision "
     "--allow-module",
     "predict": "RUN --input -i --output -o --overwrite --resume --nan --geometry --frame --probabilities "
-    "--threshold --uncertainty --samples --dropout --interval --keep-samples --guard --dicom --anonymize --device",
+    "--threshold --uncertainty --samples --dropout --interval --keep-samples --guard --dicom --contours --anonymize "
+    "--bids --device",
     "calibrate": "RUN --input -i --split --samples --dropout --seed --coverage --by-tissue --guaranteed --accept "
     "--max-mae --mask-role --ensemble --device --allow-module",
     "sample": "RUN --output -o --count --seed --temperature --truncation --interpolate --frames --neighbours "

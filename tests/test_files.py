@@ -103,6 +103,15 @@ def test_a_folder_that_is_gone_is_said_in_words(tmp_path):
     assert error.value.where == tmp_path / "gone"
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="Linux")
+@pytest.mark.parametrize("path", ["/proc/x.json", "/proc/x/y.json"])
+def test_a_folder_that_takes_no_file_is_said_in_words(path):
+    with pytest.raises(StorageError) as error:
+        write_json(path, {})
+    if os.geteuid() == 0:  # others have no permission, and are told so
+        assert (error.value.what, error.value.where) == ("no file can be made in this folder", Path("/proc"))
+
+
 def test_permissions_follow_the_umask(tmp_path):
     before = os.umask(0o027)
     try:

@@ -17,8 +17,9 @@ from medgen.errors import InputError
 
 _SUFFIXES = (".nii.gz", ".nii")
 # BIDS 1.10, appendix "Filename templates", anat; further suffixes are taken in lower case.
-_BIDS_ROLES = {"T1w": "t1", "T2w": "t2", "FLAIR": "flair", "PDw": "pd", "T2starw": "ge", "ct": "ct", "dseg": "label"}
+BIDS_ROLES = {"T1w": "t1", "T2w": "t2", "FLAIR": "flair", "PDw": "pd", "T2starw": "ge", "ct": "ct", "dseg": "label"}
 _BIDS_FOLDERS = ("anat", "ct")
+BIDS_DESCRIPTION = "dataset_description.json"
 _OTHER_SPACE = re.compile(r"_space-(?!orig|individual|T1w|T2w|FLAIR)[A-Za-z0-9]+")
 
 _COMPLEX = re.compile(r"_part-(phase|real|imag)(_|$)")
@@ -109,7 +110,8 @@ def from_bids(
 
     Roles: T1w ``t1`` (with contrast agent ``t1c``), T2w ``t2``, FLAIR ``flair``, PDw ``pd``, T2starw ``ge``, ct ``ct``;
     other suffixes in lower case. In derivatives ``dseg`` and masks of a label or lesion are ``label``, other masks
-    ``mask``; what lies in a template's space is left out. All sessions of a subject go to one split.
+    ``mask``; what lies in a template's space is left out, and so are predictions of medgen: they are no truth. All
+    sessions of a subject go to one split.
 
     Args:
         folder: the dataset.
@@ -123,7 +125,10 @@ def from_bids(
     """
     folder = require_folder(folder)
     found: dict[tuple[str, str], dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
-    roots = [folder, *(path for path in sorted((folder / "derivatives").glob("*")) if path.is_dir())]
+    roots = [
+        folder,
+        *(path for path in sorted((folder / "derivatives").glob("*")) if path.is_dir() and not made_by_medgen(path)),
+    ]
     for root in roots:
         for image in _bids_images(root):
             role = _bids_role(image, derived=root is not folder)
@@ -139,6 +144,15 @@ def from_bids(
         images = {role: _only(paths, role, name, prefer) for role, paths in roles.items()}
         cases.append(Case(name, splits[subject], None, images))
     return tuple(cases)
+
+
+def made_by_medgen(folder: Path) -> bool:
+    """Whether a folder holds BIDS derivatives of ``medgen predict --bids``."""
+    try:
+        content = json.loads((folder / BIDS_DESCRIPTION).read_text(encoding="utf-8"))
+        return bool(content["GeneratedBy"][0]["Name"] == "medgen")
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return False
 
 
 def _description(folder: Path) -> dict[str, Any]:
@@ -272,7 +286,7 @@ def _bids_role(image: Path, *, derived: bool) -> str | None:
         return "label" if is_label or "_label-" in stem else "mask"
     if suffix == "T1w" and "_ce-" in stem:
         return "t1c"
-    return _BIDS_ROLES.get(suffix, suffix.lower())
+    return BIDS_ROLES.get(suffix, suffix.lower())
 
 
 def _only(paths: list[Path], role: str, name: str, prefer: str | None) -> Path:

@@ -84,7 +84,7 @@ def write(
     *,
     source: Path,
     output: Output,
-    kind: Annotated[Literal["ct", "labels", "map"], Parameter(name="--as")],
+    kind: Annotated[Literal["ct", "labels", "contours", "map"], Parameter(name="--as")],
     classes: Annotated[str | None, Parameter(metavar="NAMES")] = None,
     description: str | None = None,
     series: str | None = None,
@@ -103,37 +103,40 @@ def write(
 
         medgen dicom write ct.nii.gz --as ct --source T1 -o T1_ct
         medgen dicom write l.nii.gz --as labels --classes lesion --source T2 -o seg
+        medgen dicom write l.nii.gz --as contours --classes a --source T2 -o rt
         medgen dicom write p.nii.gz --as map --source T2 -o map
 
     Args:
         result: a volume, such as 'medgen predict' writes.
         source: the folder of the series, or its one file.
         output: the folder to make.
-        kind: ct, for a CT in HU: a series. labels, for a label map: a segmentation of each class. map, for any
-            other numbers: a parametric map. The last two need the extra 'dicom'.
+        kind: ct, for a CT in HU: a series. labels, for a label map: a segmentation of each class. contours, for a
+            label map: the outlines of all classes, as an RT structure set. map, for any other numbers: a parametric
+            map. Labels and map need the extra 'dicom'.
         classes: of a label map, the names of its values from 1 on, separated by commas.
         description: what it is, in the description of the series.
         series: which one of several in the folder, by its number or the name of one of its files.
         anonymize: nothing in it tells who the patient is; it then has a study of its own.
         overwrite: replace a folder that holds such a result.
     """
+    from medgen import dicom
     from medgen.cli.output import note, say
-    from medgen.dicom import Made, Owner, read_source, write_ct_series, write_parametric_maps, write_segmentations
     from medgen.errors import UsageError
     from medgen.volume import read_label, read_volume
 
-    if (classes is None) == (kind == "labels"):
+    labelled = {"labels": dicom.write_segmentations, "contours": dicom.write_contours}
+    if (classes is None) == (kind in labelled):
         fix = "add --classes lesion" if classes is None else "leave --classes out, or write --as labels"
         raise UsageError("--classes names the values of a label map", fix=fix)
-    found, owner, made = read_source(source, series), Owner(anonymous=anonymize), Made(description=description or "")
-    options: dict[str, Any] = {"owner": owner, "made": made, "overwrite": overwrite}
-    if kind == "labels":
+    found, made = dicom.read_source(source, series), dicom.Made(description=description or "")
+    options: dict[str, Any] = {"owner": dicom.Owner(anonymous=anonymize), "made": made, "overwrite": overwrite}
+    if kind in labelled:
         names = [name.strip() for name in (classes or "").split(",")]
-        notes = write_segmentations(read_label(result), found, output, classes=names, **options)
+        notes = labelled[kind](read_label(result), found, output, classes=names, **options)
     elif kind == "ct":
-        notes = write_ct_series(read_volume(result), found, output, **options)
+        notes = dicom.write_ct_series(read_volume(result), found, output, **options)
     else:
-        notes = write_parametric_maps({description or "map": read_volume(result)}, found, output, **options)
+        notes = dicom.write_parametric_maps({description or "map": read_volume(result)}, found, output, **options)
     for each in notes:
         note(f"note: {each}")
     say(f"written: {output}")

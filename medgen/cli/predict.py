@@ -43,7 +43,9 @@ def predict(
     guard: Annotated[Path | None, Parameter(metavar="RUN")] = None,
     checkpoint: Checkpoint | None = None,
     dicom: bool = False,
+    contours: bool = False,
     anonymize: bool = False,
+    bids: Annotated[Path | None, Parameter(metavar="FOLDER")] = None,
     device: str = "auto",
     allow_module: AllowModule = (),
 ) -> None:
@@ -63,7 +65,7 @@ def predict(
         medgen predict run -i t1=t1.nii.gz -i flair=flair.nii.gz -o ct.nii.gz
         medgen predict run -i t2w=T2W -i adc=ADC -i hbv=HBV -o p_label.nii.gz
         medgen predict run -i cases.csv --split test -o predictions
-        medgen predict run -i cases.csv -o predictions --probabilities
+        medgen predict run -i cases.csv -o predictions --probabilities --bids bids
         medgen predict run -i cases.csv -o predictions --threshold 0.35
         medgen predict fold0 --ensemble fold1 -i cases.csv -o predictions
         medgen predict run -i cases.csv -o predictions --guard vae
@@ -118,7 +120,11 @@ def predict(
             series ct_dicom, of p_label.nii.gz segmentations in p_label_dicom, and of all maps beside them
             parametric maps in <case>_<role>_dicom_maps (the last two need the extra 'dicom'). All say that they are
             not for clinical use.
+        contours: of a segmentation, with --dicom: also the outlines of its classes, as an RT structure set in
+            p_label_dicom_contours.
         anonymize: with --dicom: nothing in it tells who the patient is; it has a study of its own.
+        bids: of a table, a folder for label maps, probabilities and images of all cases once more, as BIDS
+            derivatives: sub-X/anat/sub-X_desc-medgen_dseg.nii.gz and so on, with sidecars.
         device: 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.
         allow_module: a module outside medgen that the model may name as its method; repeatable.
     """
@@ -157,7 +163,9 @@ def predict(
             allow_modules=allow_module,
             checkpoint=checkpoint,
             dicom=dicom,
+            contours=contours,
             anonymize=anonymize,
+            bids=bids,
             on_detected=detected.append,
             progress=progress,
         )

@@ -24,6 +24,8 @@ INTERCEPT = -1024
 """HU of the stored number 0."""
 AIR = -1000.0
 """HU of what lies beyond the result."""
+_FEW, _LARGEST = 32, 255
+"""A label map has no more different values, and none above."""
 
 
 def write_ct_series(
@@ -53,12 +55,13 @@ def write_ct_series(
         What was decided on the way, for the user.
 
     Raises:
-        InputError: the volume lies elsewhere, or a value is no number or beyond what 16 bits hold.
+        InputError: the volume lies elsewhere, is a label map, or a value is no number or beyond what 16 bits hold.
         UsageError: the folder is not empty, and may not be replaced.
         StorageError: the disk is full or the folder cannot be written.
     """
     owner, made = owner or Owner(), made or Made()
     require_one_channel(volume)
+    _refuse_labels(volume)
     values, exact = on_slices(volume, source.stack, fill=AIR, nearest=False)
     stored = _stored(values, volume.source)
     now, series = datetime.datetime.now(), new_uid()
@@ -71,9 +74,20 @@ def write_ct_series(
     notes: tuple[str, ...] = ()
     if not exact:
         notes += ("the result lies on another grid, and was interpolated at the voxels of the source",)
-    if not source.first.get("FrameOfReferenceUID"):
-        notes += ("the source has no frame of reference: the result has one of its own, and its place is unproven",)
-    return notes
+    return (*notes, *source.notes)
+
+
+def _refuse_labels(volume: Volume) -> None:
+    """Refuse what is no CT, since a CT has air: a few whole numbers, and none below 0."""
+    values = np.unique(volume.data)
+    if len(values) <= _FEW and values[0] >= 0 and values[-1] <= _LARGEST and (values % 1 == 0).all():
+        listed = ", ".join(f"{value:g}" for value in values[:6])
+        raise InputError(
+            f"the volume has the values {listed}{' and so on' if len(values) > 6 else ''} alone, like a label map, and "
+            "no HU of air",
+            where=volume.source or None,
+            fix="write it with --as labels --classes NAMES; or give a CT in HU",
+        )
 
 
 def _stored(values: NDArray[Any], where: str) -> NDArray[np.int64]:

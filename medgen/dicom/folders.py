@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MANUFACTURER = "medgen"
 """What every object that medgen writes names as its maker."""
-_OURS = re.compile(r"(CT|SEG|PM)_\d{4}\.dcm")
+_OURS = re.compile(r"(CT|SEG|PM|RTSTRUCT)_\d{4}\.dcm")
 
 
 @contextmanager
@@ -58,13 +58,19 @@ def new_folder(path: str | Path, source: Path, *, overwrite: bool) -> Iterator[P
             shutil.rmtree(left, ignore_errors=True)
 
 
-def save(header: Dataset, path: Path) -> None:
-    """Write one object, uncompressed, with the file meta information that it needs."""
+def save(header: Dataset, path: Path, *, implicit: bool = False) -> None:
+    """Write one object, uncompressed, with the file meta information that it needs.
+
+    Args:
+        header: the object.
+        path: of the file.
+        implicit: leave out what kind each element is, without which one of text may be longer than 64 kB.
+    """
     from pydicom.dataset import FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian
+    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
     header.file_meta = FileMetaDataset()
-    header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    header.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     header.file_meta.MediaStorageSOPClassUID = header.SOPClassUID
     header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID
     header.save_as(path, enforce_file_format=True)

@@ -26,7 +26,7 @@ def write_parametric_maps(
     source: SourceSeries,
     folder: str | Path,
     *,
-    unit: str = "1",
+    unit: str | Mapping[str, str] = "1",
     owner: Owner | None = None,
     made: Made | None = None,
     overwrite: bool = False,
@@ -37,7 +37,7 @@ def write_parametric_maps(
         maps: by what each says, e.g. ``probability of contusion``; (1, X, Y, Z).
         source: the series that they were made from.
         folder: is made, with ``PM_0001.dcm`` for the first map.
-        unit: one of :data:`UNITS`.
+        unit: of all maps, or of each by what it says; one of :data:`UNITS`.
         owner: whose study; by default the source's.
         made: by what.
         overwrite: replace a folder that holds such objects and nothing else.
@@ -53,8 +53,9 @@ def write_parametric_maps(
     """
     highdicom = require_highdicom()
     owner, made, all_exact = owner or Owner(), made or Made(), True
-    if unit not in UNITS:
-        raise UsageError(f"the unit '{unit}' is not known", fix=f"choose from: {', '.join(UNITS)}")
+    units = {says: unit if isinstance(unit, str) else unit[says] for says in maps}
+    if unknown := sorted({*units.values()} - {*UNITS}):
+        raise UsageError(f"the unit '{unknown[0]}' is not known", fix=f"choose from: {', '.join(UNITS)}")
     now = datetime.datetime.now()
     with silenced(), new_folder(folder, source.stack.path, overwrite=overwrite) as empty:
         images = stand_ins(source, owner)
@@ -79,7 +80,7 @@ def write_parametric_maps(
                     highdicom.pm.RealWorldValueMapping(
                         lut_label=str(number),
                         lut_explanation=plain_text(says),
-                        unit=highdicom.sr.CodedConcept(*UNITS[unit]),
+                        unit=highdicom.sr.CodedConcept(*UNITS[units[says]]),
                         value_range=(low, max(high, low + 1e-6)),
                         slope=1.0,
                         intercept=0.0,
@@ -93,4 +94,5 @@ def write_parametric_maps(
             )
             add_side(one, source)
             save(finished(one, source, owner, made, says.capitalize(), now), empty / f"PM_{number:04d}.dcm")
-    return () if all_exact else ("the maps lie on another grid, and were interpolated at the voxels of the source",)
+    told = () if all_exact else ("the maps lie on another grid, and were interpolated at the voxels of the source",)
+    return (*told, *source.notes)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from medgen.dicom.elements import plain_text
+from medgen.dicom.source import SourceSeries
 from medgen.errors import InputError, UsageError
 from medgen.volume.grid import SAME_GRID
 from medgen.volume.image import Volume
+from medgen.volume.labels import as_label
 from medgen.volume.slices import Slice
 from medgen.volume.stack import Stack
 
@@ -29,6 +33,38 @@ def require_one_channel(volume: Volume) -> None:
         raise UsageError(
             f"the volume has {len(volume.data)} channels, and DICOM takes one image", fix="write each by itself"
         )
+
+
+def labels_on_slices(
+    volume: Volume, source: SourceSeries, classes: Sequence[str]
+) -> tuple[list[str], NDArray[Any], tuple[str, ...]]:
+    """The values of a label map on each slice of a series.
+
+    Args:
+        volume: (1, X, Y, Z), whole numbers: 0 background, 1 the first class.
+        source: the series.
+        classes: the names of the values from 1 on.
+
+    Returns:
+        The names as an element can hold them, (slices, rows, columns), and what was decided on the way.
+
+    Raises:
+        InputError: the volume lies elsewhere, or is no label map.
+        UsageError: the volume has several channels, two classes have one name or none, or a value has no class.
+    """
+    names = [plain_text(name).strip() for name in classes]
+    if not names or not all(names) or len(set(names)) < len(names):
+        raise UsageError(f"the classes need a name each: {', '.join(classes) or 'none'}", fix="name each once")
+    require_one_channel(volume)
+    values, exact = on_slices(as_label(volume), source.stack, fill=0, nearest=True)
+    if values.max() > len(names):
+        raise UsageError(
+            f"the label map has the value {values.max():g}, and there are {len(names)} classes",
+            where=volume.source or None,
+            fix="name all classes of the label map",
+        )
+    told = () if exact else ("the labels lie on another grid: at each voxel of the source is the nearest one",)
+    return names, values, (*told, *source.notes)
 
 
 def on_slices(volume: Volume, stack: Stack, *, fill: float, nearest: bool) -> tuple[NDArray[Any], bool]:

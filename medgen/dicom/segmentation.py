@@ -13,11 +13,9 @@ from medgen import __version__
 from medgen.dicom.elements import Made, Owner, new_uid, plain_text
 from medgen.dicom.folders import new_folder, save
 from medgen.dicom.highdicom import finished, in_their_order, require_highdicom, stand_ins, words
-from medgen.dicom.placing import on_slices, require_one_channel
+from medgen.dicom.placing import labels_on_slices
 from medgen.dicom.source import SourceSeries
-from medgen.errors import UsageError
 from medgen.volume.image import Volume
-from medgen.volume.labels import as_label
 from medgen.volume.slices import silenced
 
 if TYPE_CHECKING:
@@ -73,17 +71,7 @@ def write_segmentations(
     """
     highdicom = require_highdicom()
     owner, made = owner or Owner(), made or Made()
-    names = [plain_text(name).strip() for name in classes]
-    if not names or not all(names) or len(set(names)) < len(names):
-        raise UsageError(f"the classes need a name each: {', '.join(classes) or 'none'}", fix="name each once")
-    require_one_channel(volume)
-    values, exact = on_slices(as_label(volume), source.stack, fill=0, nearest=True)
-    if values.max() > len(names):
-        raise UsageError(
-            f"the label map has the value {values.max():g}, and there are {len(names)} classes",
-            where=volume.source or None,
-            fix="name all classes of the label map",
-        )
+    names, values, notes = labels_on_slices(volume, source, classes)
     now = datetime.datetime.now()
     with silenced(), new_folder(folder, source.stack.path, overwrite=overwrite) as empty:
         images, series = stand_ins(source, owner), new_uid()
@@ -102,7 +90,7 @@ def write_segmentations(
                 **words(made, source, 100),
             )
             save(finished(one, source, owner, made, "Segmentation", now), empty / f"SEG_{number:04d}.dcm")
-    return () if exact else ("the labels lie on another grid: at each voxel of the source is the nearest one",)
+    return notes
 
 
 def _described(highdicom: Any, name: str, made: Made) -> Dataset:

@@ -63,6 +63,13 @@ class SourceSeries:
         return float(np.median(np.diff(self.stack.heights)))
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What there is to say of the place of any result."""
+        if str(self.first.get("FrameOfReferenceUID") or ""):
+            return ()
+        return ("the source has no frame of reference: the result has one of its own, and its place is unproven",)
+
+    @property
     def lossy(self) -> bool:
         """Whether an image of the series was ever packed with a loss."""
         return any(str(header.get("LossyImageCompression", "")) == "01" for header in self.headers.values())

@@ -32,6 +32,8 @@ _LONGEST_T1, _SHORTEST_T2 = 30.0, 60.0
 """ms: echo times below and above which a spin echo is weighted by T1 and by T2."""
 _LONG_INVERSION = 1500.0
 """ms: fluid is dark after it."""
+_NAMED = 5
+"""Files that a message names."""
 _TAGS: list[Any] = [
     "PatientID", "PatientName", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "Modality",
     "SeriesDescription", "ImageType", "ScanningSequence", "EchoTime", "RepetitionTime", "InversionTime",
@@ -73,7 +75,8 @@ class FoundSeries:
 def list_studies(path: str | Path, *, progress: Progress | None = None) -> tuple[FoundSeries, ...]:
     """Every series of images in a tree of folders or in a zip file.
 
-    Files that are no DICOM, or no images, are left out; so is what lies deeper in another zip file.
+    Files that are no DICOM, or no images, are left out. A zip file in a folder or in another one is not opened; a
+    warning names it.
 
     Args:
         path: the folder, the zip file or one DICOM file.
@@ -99,12 +102,16 @@ def list_studies(path: str | Path, *, progress: Progress | None = None) -> tuple
                 groups.setdefault(_key(header), []).append((name, header))
     if progress:
         progress(len(files), len(files), "files")
-    left = f"files left out because they are encrypted, damaged or cut off: {skipped}" if skipped else ""
+    left = [f"files left out because they are encrypted, damaged or cut off: {skipped}"] if skipped else []
+    inner = [name for name, _ in files if name.lower().endswith(".zip") and (path.is_dir() or name != path.name)]
+    more = f" and {len(inner) - _NAMED} more" if len(inner) > _NAMED else ""
+    left += [f"zip files that were not opened: {', '.join(inner[:_NAMED])}{more}"] if inner else []
     if not groups:
-        what = "there is no DICOM file with an image here" + (f" ({left})" if left else "")
-        raise InputError(what, where=path, fix="give the folder or the zip file of a study")
-    if left:
-        log.warning(left)
+        what = "there is no DICOM file with an image here" + (f" ({'; '.join(left)})" if left else "")
+        fix = "unpack the zip files that lie inside first" if inner else "give the folder or the zip file of a study"
+        raise InputError(what, where=path, fix=fix)
+    for each in left:
+        log.warning(each)
     patients, studies = _Numbers(), _Numbers()
     found = []
     for group in groups.values():

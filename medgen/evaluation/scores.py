@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from medgen.errors import InputError, UsageError
 from medgen.files import require_result, write_json
 from medgen.metrics import image, intervals, segmentation, uncertainty
 from medgen.metrics.resampling import FEWEST
-from medgen.metrics.statistics import Summary
+from medgen.metrics.statistics import Summary, summarise
 from medgen.volume.notebook import table as html_table
 
 _UNITS = {**image.UNITS, **uncertainty.SCORE, **uncertainty.UNITS, **intervals.UNITS, **segmentation.UNITS}
@@ -87,6 +88,43 @@ class Scores:
             rows.append((name, mean, sd, between, *(str(number) for number in numbers)))
         return rows
 
+    def to_pandas(self) -> Any:
+        """The cases as a pandas DataFrame: one row a case by name, one column a metric; a failed case is a row of NaN.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        frame = _pandas().DataFrame(list(self.cases), columns=["case", *self.summary])
+        return frame.set_index("case")
+
+    @classmethod
+    def from_pandas(cls, frame: Any, task: str) -> Scores:
+        """Scores of another program as medgen's, so that they have the same summary, table and file.
+
+        Args:
+            frame: a DataFrame with one row a case, whose index is the case or which has a column ``case``; its columns
+                of numbers are the metrics, by the names that medgen has for them. NaN is a case that failed.
+            task: ``synthesis``, ``segmentation`` or ``detection``.
+
+        Raises:
+            UsageError: pandas is not installed.
+            InputError: there is no column of numbers, or two cases have one name.
+        """
+        _pandas()
+        named = frame.set_index("case") if "case" in frame.columns else frame
+        numbers = named.select_dtypes("number")
+        twice = named.index[named.index.duplicated()]
+        if numbers.empty or len(twice):
+            what = f"two rows have the name {twice[0]}" if len(twice) else "the table has no column of numbers"
+            raise InputError(what, fix="give one row a case, and one column a metric")
+        columns = {str(metric): numbers[metric].to_numpy(dtype=float) for metric in numbers}
+        rows = [
+            {"case": str(name), **dict(zip(columns, values, strict=True))}
+            for name, values in zip(named.index, zip(*columns.values(), strict=True), strict=True)
+        ]
+        summary = {metric: summarise(values) for metric, values in columns.items()}
+        return cls(task, tuple(rows), summary, notes=("computed by another program",))
+
     def _repr_html_(self) -> str:
         """For a notebook: the table, and what there is to say of it."""
         heading, *rows = self.table()
@@ -103,6 +141,15 @@ class Scores:
         """The values of all cases, where they are too few for an interval."""
         known = [value for row in self.cases if math.isfinite(value := row.get(metric, math.nan))]
         return "  ".join(number_text(value, digits) for value in known) if 0 < len(known) < FEWEST else NOTHING
+
+
+def _pandas() -> Any:
+    """Pandas, or what to install."""
+    try:
+        import pandas
+    except ImportError:
+        raise UsageError("tables of pandas need pandas, which is not installed", fix="pip install pandas") from None
+    return pandas
 
 
 def require_scores(path: str | Path) -> None:

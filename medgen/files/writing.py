@@ -84,6 +84,8 @@ def _storage_error(error: OSError, path: Path) -> StorageError | None:
         file = next((place for place in (path, *path.parents) if place.is_file()), None)
         fix = "choose another folder, or move the file"
         return PathError("this is a file, not a folder", where=file, fix=fix) if file else _dangling(path)
+    if error.errno == errno.ENOENT and not _takes_files(place := existing(path.absolute().parent)):
+        return StorageError("no file can be made in this folder", where=place, fix="choose another folder")
     if error.errno == errno.ENOENT and not path.parent.exists():
         return StorageError("the folder does not exist", where=path.parent, fix="check the path, or create the folder")
     return None
@@ -125,6 +127,19 @@ def existing(path: Path) -> Path:
     while not path.exists():
         path = path.parent
     return path
+
+
+def _takes_files(folder: Path) -> bool:
+    """Whether a folder is one of files; in /proc and the like even what could be made is "not found"."""
+    try:
+        handle, name = tempfile.mkstemp(prefix=PARTIAL, dir=folder)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    os.close(handle)
+    Path(name).unlink()
+    return True
 
 
 def _dangling(path: Path) -> StorageError | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from medgen.cases import SPLITS, Case, WrongRow, read_rows
 from medgen.errors import PathError, StorageError, UsageError
 from medgen.files import folder_lock, remove_partial_files
+from medgen.inference.bids_output import require_bids, write_bids
 from medgen.inference.dicom_output import predict_files
 from medgen.inference.guard import load_guard
 from medgen.inference.jobs import Job, jobs_of, refused, require_folder_name, require_free, require_one_image
@@ -71,7 +72,9 @@ def predict(
     keep_samples: bool = False,
     threshold: float | None = None,
     dicom: bool = False,
+    contours: bool = False,
     anonymize: bool = False,
+    bids: str | Path | None = None,
     on_detected: OnDetected | None = None,
     progress: Progress | None = None,
 ) -> Path:
@@ -121,7 +124,11 @@ def predict(
             :attr:`~medgen.recipe.prediction.InferenceConfig.threshold`.
         dicom: where the first image is a DICOM series, also write results and maps as DICOM into its study, in folders
             ``<case>_<role>_dicom`` beside them: a CT as a series, a label map as segmentations.
+        contours: of a segmentation, with ``dicom``, also write the outlines of its classes, as an RT structure set in
+            ``<case>_<role>_dicom_contours``.
         anonymize: of these, leave out all that tells who the patient is; they then have a study of their own.
+        bids: of a table, a folder that gets label maps, probabilities and images of all cases once more, as BIDS
+            derivatives (:func:`~medgen.inference.bids_output.write_bids`).
         on_detected: for one patient and a model that detects lesions, is called with them.
         progress: called with (done, total, what).
 
@@ -141,7 +148,7 @@ def predict(
     read = ReadOptions(nan, geometry, frame, allow_missing_channel)
     options = PredictOptions(read, direction, seed, probabilities, uncertainty, limits=limits, strict=strict)
     options = replace(options, samples=samples, dropout=dropout, interval=interval, keep_samples=keep_samples)
-    options = replace(options, threshold=threshold, dicom=dicom, anonymize=anonymize)
+    options = replace(options, threshold=threshold, dicom=dicom, contours=contours, anonymize=anonymize)
     if isinstance(source, Path) and source.suffix == ".csv":
         table, wrong = read_rows(source)
         cases = table.select(split=split)
@@ -150,13 +157,17 @@ def predict(
         if not cases:
             raise UsageError(f"the table has no case of split '{split}'", where=source, fix="choose another --split")
         require_folder_name(output)
+        if bids is not None:
+            require_bids(Path(bids), cases, replace=overwrite or resume)
         model = load_members(run, ensemble, device, allow_modules, checkpoint, guard, direction)
         result = predict_cohort(
             model, cases, output, options, wrong=wrong, overwrite=overwrite, resume=resume, progress=progress
         )
+        if bids is not None:
+            write_bids(model, result, options, Path(bids))
         result.require_complete()
         return output
-    for option, given in (("--resume", resume), ("--split", split is not None)):
+    for option, given in (("--resume", resume), ("--split", split is not None), ("--bids", bids is not None)):
         if given:
             raise UsageError(f"{option} is for a case table, not for one patient", fix="leave it out, or give a .csv")
     model = load_members(run, ensemble, device, allow_modules, checkpoint, guard, direction)

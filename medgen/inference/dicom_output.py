@@ -13,6 +13,7 @@ from medgen.dicom import (
     Owner,
     SourceSeries,
     read_source,
+    write_contours,
     write_ct_series,
     write_parametric_maps,
     write_segmentations,
@@ -27,7 +28,7 @@ from medgen.inference.writing import Files, Written, split_name
 from medgen.types import Progress
 from medgen.volume import is_dicom, read_volume
 
-_FOLDER = "_dicom"
+_FOLDER, _MAPS, _CONTOURS = "_dicom", "_dicom_maps", "_dicom_contours"
 
 
 def predict_files(
@@ -66,11 +67,14 @@ def series_of(model: LoadedModel, source: Source, options: PredictOptions) -> So
         options: of the prediction.
 
     Raises:
-        UsageError: the image is no DICOM series, or highdicom is needed and not installed.
+        UsageError: the image is no DICOM series, highdicom is needed and not installed, or contours are asked for of
+            a model that segments nothing.
         InputError: results cannot be written into its study.
     """
     if not options.dicom:
         return None
+    if options.contours and not model.task.labels:
+        raise UsageError("--contours are of classes, and the model segments nothing", fix="leave --contours out")
     reads = model.route(options.direction).reads
     first = by_role(source, reads, dropped=model.dropped, may_lack=True).get(reads[0])
     if not isinstance(first, str | Path) or not is_dicom(Path(first)):
@@ -80,8 +84,8 @@ def series_of(model: LoadedModel, source: Source, options: PredictOptions) -> So
             fix="give the folder of the series; or write the results with 'medgen dicom write'",
         )
     series = read_source(first)
-    role = model.route(options.direction).makes[0]
-    if model.task.labels or model.kind_of(role) != "hu" or _maps(model.files(Path("p.nii.gz"), options)):
+    images = {model.kind_of(role) for role in model.route(options.direction).makes}
+    if model.task.labels or images != {"hu"} or _maps(model.files(Path("p.nii.gz"), options)):
         require_highdicom()
         stand_ins(series, Owner(anonymous=options.anonymize))  # what cannot be written is found before the work
     return series
@@ -91,8 +95,9 @@ def folders_of(files: Files, options: PredictOptions) -> tuple[Path, ...]:
     """The folders that a prediction fills: one a result, and one for all maps."""
     if not options.dicom:
         return ()
-    results = tuple(_folder(file) for file in files.results.values())
-    return (*results, *([_maps_folder(files)] if _maps(files) else ()))
+    folders = [_folder(file) for file in files.results.values()]
+    folders += [_folder(file, _CONTOURS) for file in files.results.values() if options.contours]
+    return (*folders, *([_maps_folder(files)] if _maps(files) else ()))
 
 
 def remove_stale(files: Files, source: Source) -> None:
@@ -102,7 +107,8 @@ def remove_stale(files: Files, source: Source) -> None:
     """
     images = source.images if isinstance(source, Case) else source if isinstance(source, Mapping) else {"": source}
     inputs = {Path(each).resolve() for each in images.values() if isinstance(each, str | Path)}
-    for folder in (*map(_folder, files.results.values()), _maps_folder(files)):
+    folders = [_folder(file, kind) for file in files.results.values() for kind in (_FOLDER, _CONTOURS)]
+    for folder in (*folders, _maps_folder(files)):
         if is_ours(folder) and not any(each.is_relative_to(folder.resolve()) for each in inputs):
             shutil.rmtree(folder)
 
@@ -110,7 +116,8 @@ def remove_stale(files: Files, source: Source) -> None:
 def write_dicom(model: LoadedModel, source: SourceSeries, files: Files, options: PredictOptions) -> tuple[str, ...]:
     """Write what a prediction wrote as NIfTI as DICOM too; folders of an earlier one are gone by then.
 
-    A CT becomes a CT series, a label map one segmentation a class, any other image and every map a parametric map.
+    A CT becomes a CT series, a label map one segmentation a class and, if asked for, contours; any other image and
+    every map becomes a parametric map.
 
     Args:
         model: that predicted.
@@ -128,37 +135,50 @@ def write_dicom(model: LoadedModel, source: SourceSeries, files: Files, options:
     owner = Owner(anonymous=options.anonymize)
     made = Made(str(model.description.get("method", "medgen")))
     notes: list[str] = []
-    for role, file in files.results.items():
+    for count, (role, file) in enumerate(files.results.items()):
         volume, folder = read_volume(file), _folder(file)
         if model.task.labels:
             found = write_segmentations(volume, source, folder, classes=model.classes, owner=owner, made=made)
+            if options.contours:
+                drawn = _folder(file, _CONTOURS)
+                found += write_contours(volume, source, drawn, classes=model.classes, owner=owner, made=made)
         elif model.kind_of(role) == "hu":
-            found = write_ct_series(volume, source, folder, owner=owner, made=made)
+            one = _numbered(made, source, count) if count else made
+            found = write_ct_series(volume, source, folder, owner=owner, made=one)
         else:
-            found = write_parametric_maps({f"synthetic {role}": volume}, source, folder, owner=owner, made=made)
+            one = _numbered(made, source, count)
+            found = write_parametric_maps({f"synthetic {role}": volume}, source, folder, owner=owner, made=one)
         notes += found
     if maps := _maps(files):
-        unit = "HU" if all(model.kind_of(role) == "hu" for role in files.results) and not model.task.labels else "1"
-        volumes = {says: read_volume(file) for says, file in maps.items()}
+        volumes = {says: read_volume(file) for says, (file, _) in maps.items()}
+        unit = {says: "HU" if role and model.kind_of(role) == "hu" else "1" for says, (_, role) in maps.items()}
         notes += write_parametric_maps(volumes, source, _maps_folder(files), unit=unit, owner=owner, made=made)
     return tuple(dict.fromkeys(notes))
 
 
-def _folder(file: Path) -> Path:
-    return file.with_name(f"{split_name(file)[0]}{_FOLDER}")
+def _numbered(made: Made, source: SourceSeries, count: int) -> Made:
+    """A series number for each of several images, above those of segmentations and maps."""
+    return replace(made, number=made.series_number(source) + 300 + count)
+
+
+def _folder(file: Path, kind: str = _FOLDER) -> Path:
+    return file.with_name(f"{split_name(file)[0]}{kind}")
 
 
 def _maps_folder(files: Files) -> Path:
-    first = next(iter(files.results.values()))
-    return first.with_name(f"{split_name(first)[0]}{_FOLDER}_maps")
+    return _folder(next(iter(files.results.values())), _MAPS)
 
 
-def _maps(files: Files) -> Mapping[str, Path]:
-    """Every map beside the results, by what it says."""
-    maps = {f"probability of {name}": file for name, file in files.probabilities.items()}
+def _maps(files: Files) -> Mapping[str, tuple[Path, str]]:
+    """Every map beside the results by what it says, and the role of an image whose unit it has; "" for a share."""
+    shares = {f"probability of {name}": file for name, file in files.probabilities.items()}
     if files.detection_map:
-        maps["confidence of lesions"] = files.detection_map
-    maps |= {f"standard deviation of {name}" if name else "entropy": file for name, file in files.uncertainty.items()}
+        shares["confidence of lesions"] = files.detection_map
+    maps = {says: (file, "") for says, file in shares.items()}
+    for name, file in files.uncertainty.items():
+        role = name if name in files.results else ""  # else a class
+        maps[f"standard deviation of {name}" if name else "entropy"] = (file, role)
     for role, (lower, upper) in files.bounds.items():
-        maps |= {f"lower end of the interval of {role}": lower, f"upper end of the interval of {role}": upper}
+        maps[f"lower end of the interval of {role}"] = (lower, role)
+        maps[f"upper end of the interval of {role}"] = (upper, role)
     return maps

@@ -62,6 +62,7 @@ class PredictOptions:
         limits: what one case may take of memory and time.
         strict: whether a warning fails the case: nothing of it is kept.
         dicom: whether results and maps are written as DICOM too, into the study of the first image.
+        contours: of a segmentation, with ``dicom``: whether the outlines of its classes are written too.
         anonymize: of these: whether nothing in them tells who the patient is.
 
     Raises:
@@ -82,6 +83,7 @@ class PredictOptions:
     keep_samples: bool = False
     threshold: float | None = None
     dicom: bool = False
+    contours: bool = False
     anonymize: bool = False
 
     def decided(self, settings: InferenceConfig) -> InferenceConfig:
@@ -122,8 +124,9 @@ class PredictOptions:
             raise UsageError(
                 "--interval is of several estimates, and one is asked for", fix="add --samples 16, or --uncertainty"
             )
-        if self.anonymize and not self.dicom:
-            raise UsageError("--anonymize is of DICOM, and none is asked for", fix="add --dicom, or leave it out")
+        for option, given in (("--contours", self.contours), ("--anonymize", self.anonymize)):
+            if given and not self.dicom:
+                raise UsageError(f"{option} is of DICOM, and none is asked for", fix="add --dicom, or leave it out")
         if self.threshold is not None and not 0 < self.threshold < 1:
             raise UsageError(
                 f"the threshold of a probability lies between 0 and 1, got {self.threshold:g}",

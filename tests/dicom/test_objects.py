@@ -9,7 +9,15 @@ import pydicom
 import pytest
 from dicom_files import NUMBER, PERSON, SHAPE, write_frames, write_series
 
-from medgen.dicom import Made, Owner, read_source, write_ct_series, write_parametric_maps, write_segmentations
+from medgen.dicom import (
+    Made,
+    Owner,
+    read_source,
+    write_contours,
+    write_ct_series,
+    write_parametric_maps,
+    write_segmentations,
+)
 from medgen.dicom.segmentation import KNOWN
 from medgen.errors import InputError, UsageError
 from medgen.volume import read_volume
@@ -150,6 +158,22 @@ def test_maps_are_series_of_their_own_and_segments_share_one(tmp_path):
             (each.SeriesInstanceUID, each.SeriesNumber, each.SeriesDescription, each.SeriesTime) for each in found
         }
         assert len(of_series) == count
+
+
+def test_a_source_without_a_frame_of_reference_is_told(tmp_path):
+    write_series(tmp_path / "mr", change=lambda _, header: delattr(header, "FrameOfReferenceUID"))
+    source, volume = read_source(tmp_path / "mr"), read_volume(tmp_path / "mr").with_data(labels())
+    owner = Owner()
+    told = [
+        write_segmentations(volume, source, tmp_path / "seg", classes=["a", "b"], owner=owner),
+        write_contours(volume, source, tmp_path / "rt", classes=["a", "b"], owner=owner),
+        write_parametric_maps({"p": volume}, source, tmp_path / "pm", owner=owner),
+        write_ct_series(volume.with_data(labels() - 5.0), source, tmp_path / "ct", owner=owner),
+    ]
+    assert [len(each) for each in told] == [1] * 4
+    assert all("its place is unproven" in each for (each,) in told)
+    paths = [next((tmp_path / kind).iterdir()) for kind in ("seg", "rt", "pm", "ct")]
+    assert len({pydicom.dcmread(path).FrameOfReferenceUID for path in paths}) == 1  # they lie over one another
 
 
 def test_several_enhanced_files_are_refused(tmp_path):

@@ -175,7 +175,7 @@ def test_nothing_to_list(tmp_path, capsys):
 def test_a_ct_of_a_mended_series_is_written_by_hand(tmp_path, capsys):
     write_series(tmp_path / "T1", heights=[0, 1, 2, 4, 5, 6, 7])
     mended = repair_volume(tmp_path / "T1", fill_gaps=True).volume
-    write_volume(mended.with_data(np.full((1, *mended.shape), 40.0)), tmp_path / "ct.nii.gz", kind="hu")
+    write_volume(mended.with_data(np.full((1, *mended.shape), -40.0)), tmp_path / "ct.nii.gz", kind="hu")
     words = ("dicom", "write", tmp_path / "ct.nii.gz", "--as", "ct", "--source", tmp_path / "T1")
     code, out, err = run(capsys, *words, "-o", tmp_path / "ct", "--description", "sCT of T1")
     assert (code, out) == (0, f"written: {tmp_path / 'ct'}\n")
@@ -210,3 +210,35 @@ def test_frames_are_counted(tmp_path):
     path = write_frames(tmp_path / "mr.dcm")
     (found,) = list_studies(tmp_path)
     assert (found.where, found.images) == (path.name, SHAPE[2])
+
+
+def test_a_zip_file_inside_is_named(tmp_path, capsys):
+    write_one(tmp_path / "series")
+    with zipfile.ZipFile(tmp_path / "inner.zip", "w") as inner:
+        for path in sorted((tmp_path / "series").iterdir()):
+            inner.write(path, path.name)
+    with zipfile.ZipFile(tmp_path / "outer.zip", "w") as outer:
+        outer.write(tmp_path / "inner.zip", "deep/inner.zip")
+    code, _, err = run(capsys, "dicom", "list", tmp_path / "outer.zip")
+    assert code == 3
+    assert "zip files that were not opened: deep/inner.zip" in err
+    assert "unpack the zip files that lie inside first" in err
+    code, out, err = run(capsys, "dicom", "list", tmp_path)
+    assert (code, "series" in out, "not opened: inner.zip, outer.zip" in err) == (0, True, True)
+    code, out, err = run(capsys, "dicom", "list", tmp_path / "inner.zip")
+    assert (code, "not opened" in err) == (0, False)
+
+
+def test_a_label_map_is_no_ct(tmp_path, capsys):
+    write_series(tmp_path / "mr")
+    labels = read_volume(tmp_path / "mr").with_data((voxels() % 3)[None].astype(np.uint8))
+    write_volume(labels, tmp_path / "l.nii.gz", kind="label")
+    words = ("dicom", "write", tmp_path / "l.nii.gz", "--source", tmp_path / "mr", "-o", tmp_path / "out", "--as")
+    code, _, err = run(capsys, *words, "ct")
+    assert code == 3
+    assert "has the values 0, 1, 2 alone, like a label map" in err
+    assert "--as labels" in err
+    code, *_ = run(capsys, *words, "contours", "--classes", "a,b")
+    assert (code, [path.name for path in (tmp_path / "out").iterdir()]) == (0, ["RTSTRUCT_0001.dcm"])
+    code, _, err = run(capsys, *words, "contours")
+    assert (code, "--classes" in err) == (2, True)

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from medgen.cases import from_nnunet, write_cases
 from medgen.cli import main
 from medgen.errors import InputError, UsageError
 from medgen.evaluation import evaluate, evaluate_segmentation
@@ -526,3 +527,26 @@ def test_probabilities_are_resampled_with_their_label_map(tmp_path):
     save(places[0] / "a" / "a_label.nii.gz", np.pad(labels(v1=(2, 6)), padding), affine=moved)
     probable(places[0], "a", np.pad(labels(v1=(2, 6)), padding), affine=moved)
     assert evaluate_segmentation(*places, resample_to_reference=True).cases[0]["ece"] == pytest.approx(0, abs=1e-6)
+
+
+def test_an_output_folder_of_nnunet_is_scored_as_it_is(tmp_path):
+    """CASE.nii.gz beside what nnU-Net leaves there, for a table out of its dataset; 1 and 3 are the classes."""
+    dataset, output = tmp_path / "Dataset001_Head", tmp_path / "output"
+    for name in ("head_001", "head_002"):
+        save(dataset / f"imagesTs/{name}_0000.nii.gz", np.zeros(SHAPE), kind="scalar")
+        save(dataset / f"labelsTs/{name}.nii.gz", labels(v1=(2, 6), v3=(7, 9)))
+        save(output / f"{name}.nii.gz", labels(v1=(4, 8), v3=(9, 11)))
+    save(dataset / "imagesTr/head_000_0000.nii.gz", np.zeros(SHAPE), kind="scalar")
+    described = {"channel_names": {"0": "T1"}, "labels": {"background": 0, "core": 1, "rim": 3}}
+    for folder in (dataset, output):
+        (folder / "dataset.json").write_text(json.dumps(described))
+    for name in ("plans.json", "predict_from_raw_data_args.json"):
+        (output / name).write_text("{}")
+    np.savez(output / "head_001.npz", probabilities=np.zeros(3))
+    write_cases(from_nnunet(dataset), tmp_path / "cases.csv")
+    classes = {"core": [1], "rim": [3]}
+    for references in (tmp_path / "cases.csv", dataset / "labelsTs"):
+        scores = evaluate_segmentation(output, references, classes=classes, group_predictions=True)
+        assert [row["case"] for row in scores.cases] == ["head_001", "head_002"]
+        assert [row["dice_core"] for row in scores.cases] == pytest.approx([0.5, 0.5])
+        assert [row["dice_rim"] for row in scores.cases] == [0, 0]

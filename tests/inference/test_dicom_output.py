@@ -82,11 +82,12 @@ def test_a_cohort_gets_segmentations_and_probabilities(segmenter, tmp_path):
     rows.append("p3,test,source,p1/t1,")
     table = tmp_path / "cases.csv"
     table.write_text("\n".join(["case,split,domain,t1,ge", *rows]) + "\n")
+    options = {"device": "cpu", "probabilities": True, "dicom": True, "contours": True}
     with pytest.raises(Exception, match="1 of 3"):
-        predict(segmenter, table, tmp_path / "out", device="cpu", probabilities=True, dicom=True)
+        predict(segmenter, table, tmp_path / "out", **options)
     for case in ("p1", "p2"):
         names = {path.name for path in (tmp_path / "out" / case).iterdir() if path.is_dir()}
-        assert names == {f"{case}_label_dicom", f"{case}_label_dicom_maps"}
+        assert names == {f"{case}_label_dicom", f"{case}_label_dicom_maps", f"{case}_label_dicom_contours"}
     report = json.loads((tmp_path / "out/prediction.json").read_text())
     assert [each["status"] for each in report["cases"]] == ["done", "done", "failed"]
     before = headers(tmp_path / "out/p1/p1_label_dicom")[0].SOPInstanceUID
@@ -94,7 +95,7 @@ def test_a_cohort_gets_segmentations_and_probabilities(segmenter, tmp_path):
         path.unlink()
     (tmp_path / "out/p2/p2_label_dicom").rmdir()
     with pytest.raises(Exception, match="1 of 3"):
-        predict(segmenter, table, tmp_path / "out", device="cpu", probabilities=True, dicom=True, resume=True)
+        predict(segmenter, table, tmp_path / "out", **options, resume=True)
     assert headers(tmp_path / "out/p1/p1_label_dicom")[0].SOPInstanceUID == before  # kept
     assert headers(tmp_path / "out/p2/p2_label_dicom")
 
@@ -154,6 +155,10 @@ def test_what_cannot_join_a_study_is_refused_before_the_work(synthesiser, study,
     assert not (tmp_path / "out").exists()
     with pytest.raises(UsageError, match="--anonymize is of DICOM"):
         predict(synthesiser, study, tmp_path / "out/ct.nii.gz", device="cpu", anonymize=True)
+    with pytest.raises(UsageError, match="--contours is of DICOM"):
+        predict(synthesiser, study, tmp_path / "out/ct.nii.gz", device="cpu", contours=True)
+    with pytest.raises(UsageError, match="the model segments nothing"):
+        predict(synthesiser, study, tmp_path / "out/ct.nii.gz", device="cpu", dicom=True, contours=True)
 
 
 def test_without_highdicom_a_segmentation_is_refused_before_the_work(segmenter, study, tmp_path, monkeypatch):

@@ -1,12 +1,17 @@
 """A translator runs both ways, each on the grid of what it reads; other models name what they can do."""
 
 import json
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
+from dicom_files import write_series
 from mean_model import AFFINE, head, make_model, save
+from pydicom.uid import CTImageStorage
 from toy_methods import Doubling, Sampler, make_toy
 
 from medgen.cases import Case, write_cases
@@ -121,6 +126,30 @@ class TestFiles:
         files[1].unlink()
         assert predict_cohort(model, cases, out, BACKWARD, resume=True).cases[0].status == "done"
         assert predict_cohort(model, cases, out, BACKWARD, resume=True).cases[0].status == "kept"
+
+    @pytest.mark.skipif(sys.version_info >= (3, 14), reason="highdicom cannot be installed")
+    def test_each_image_becomes_dicom_in_its_own_unit(self, tmp_path: Path) -> None:
+        """One image in HU is a CT series, the other is a map; each has a number, and its spread its unit."""
+        write_series(tmp_path / "CT", ct().astype(np.int16), kind=CTImageStorage)
+        models = [
+            make_toy(Doubling, "cbct", "t1", intensity={"cbct": {"window": [-1000, 1000]}}, weights=w) for w in "01"
+        ]
+        options = replace(BACKWARD, dicom=True, uncertainty=True)
+        cases = [Case("p1", "test", None, {"ct": tmp_path / "CT"})]
+        result = predict_cohort(models[0].joined(models[1:]), cases, tmp_path / "out", options)
+        assert not result.failed
+        found = {path.parent.name: pydicom.dcmread(path) for path in (tmp_path / "out").rglob("*_0001.dcm")}
+        assert {name: header.Modality for name, header in found.items()} == {
+            "p1_cbct_dicom": "CT",
+            "p1_t1_dicom": "OT",
+            "p1_cbct_dicom_maps": "OT",
+        }
+        maps = [pydicom.dcmread(path) for path in sorted((tmp_path / "out/p1/p1_cbct_dicom_maps").iterdir())]
+        groups = [each.SharedFunctionalGroupsSequence[0].RealWorldValueMappingSequence[0] for each in maps]
+        units = [each.MeasurementUnitsCodeSequence[0].CodeValue for each in groups]
+        assert units == ["[hnsf'U]", "1"]
+        every = [*found.values(), *maps[1:]]
+        assert len({header.SeriesNumber for header in every}) == len({h.SeriesInstanceUID for h in every}) == 4
 
     def test_of_one_patient_one_input_alone(
         self, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
