@@ -36,7 +36,7 @@ from medgen.inference.sources import Inputs, parse_inputs
 from medgen.inference.study import inputs_of
 from medgen.inference.writing import split_name
 from medgen.methods.base import Direction
-from medgen.types import Checkpoint, Progress, Split
+from medgen.types import Checkpoint, Engine, Progress, Split
 from medgen.volume import Geometry
 
 log = logging.getLogger(__name__)
@@ -72,13 +72,14 @@ def predict(
     threshold: float | None = None,
     dicom: bool = False,
     anonymize: bool = False,
+    engine: Engine = "torch",
     on_detected: OnDetected | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Predict one patient, or every case of a table, with a trained model.
 
     Args:
-        run: the run folder, or its ``model`` folder.
+        run: the run folder, its ``model`` folder, or a bundle of ``medgen export``.
         inputs: a volume (a file, or the folder of a DICOM series); the folder of a DICOM study, with each series in a
             folder of its own, where no series is in doubt; ``role=file`` once for each input, or
             ``{role: file}``; or a case table (``.csv``).
@@ -122,6 +123,7 @@ def predict(
         dicom: where the first image is a DICOM series, also write results and maps as DICOM into its study, in folders
             ``<case>_<role>_dicom`` beside them: a CT as a series, a label map as segmentations.
         anonymize: of these, leave out all that tells who the patient is; they then have a study of their own.
+        engine: what computes the networks, see :func:`~medgen.inference.loading.load_model`.
         on_detected: for one patient and a model that detects lesions, is called with them.
         progress: called with (done, total, what).
 
@@ -150,7 +152,7 @@ def predict(
         if not cases:
             raise UsageError(f"the table has no case of split '{split}'", where=source, fix="choose another --split")
         require_folder_name(output)
-        model = load_members(run, ensemble, device, allow_modules, checkpoint, guard, direction)
+        model = load_members(run, ensemble, device, allow_modules, checkpoint, guard, direction, engine)
         result = predict_cohort(
             model, cases, output, options, wrong=wrong, overwrite=overwrite, resume=resume, progress=progress
         )
@@ -159,7 +161,7 @@ def predict(
     for option, given in (("--resume", resume), ("--split", split is not None)):
         if given:
             raise UsageError(f"{option} is for a case table, not for one patient", fix="leave it out, or give a .csv")
-    model = load_members(run, ensemble, device, allow_modules, checkpoint, guard, direction)
+    model = load_members(run, ensemble, device, allow_modules, checkpoint, guard, direction, engine)
     require_one_image(model, options)
     images = inputs_of(source, model.route(direction).reads)
     started = time.monotonic()
@@ -240,10 +242,12 @@ def load_members(
     checkpoint: Checkpoint | None = None,
     guard: str | Path | None = None,
     direction: Direction | None = None,
+    engine: Engine = "torch",
 ) -> LoadedModel:
     """A model, joined with the further runs of an ensemble; arguments and errors as for :func:`predict`."""
     first, *others = (
-        load_model(each, device=device, allow_modules=allow_modules, checkpoint=checkpoint) for each in (run, *ensemble)
+        load_model(each, device=device, allow_modules=allow_modules, checkpoint=checkpoint, engine=engine)
+        for each in (run, *ensemble)
     )
     model = first.joined(others) if others else first
     if guard is not None:
