@@ -87,7 +87,8 @@ class _Rectify(torch.autograd.Function):
 
 def traced() -> bool:
     """Whether a network is being written down for another program, which knows torch's own operators alone."""
-    return torch.jit.is_tracing() or torch.compiler.is_exporting()
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return tracing or torch.compiler.is_exporting()
 
 
 class Convolution(nn.Conv3d):
