@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from medgen.evaluation.factor_probes import probe_codes
     from medgen.evaluation.reconstruction import reconstruct
     from medgen.evaluation.samples import evaluate_samples
+    from medgen.export import export_model
     from medgen.inference.code_map import write_code_map
     from medgen.inference.cohort import predict
     from medgen.inference.encoding import encode
@@ -54,6 +55,7 @@ __all__ = [
     "evaluate_samples",
     "evaluate_with_baselines",
     "explained_recipe",
+    "export_model",
     "from_bids",
     "from_msd",
     "from_nnunet",
@@ -121,6 +123,7 @@ _HOMES = {
     "medgen.evaluation.factor_probes": ("probe_codes",),
     "medgen.evaluation.reconstruction": ("reconstruct",),
     "medgen.evaluation.samples": ("evaluate_samples",),
+    "medgen.export": ("export_model",),
     "medgen.run.experiment": ("prepare", "train"),
     "medgen.run.start": ("plan",),
     "medgen.inference.code_map": ("write_code_map",),

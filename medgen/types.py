@@ -21,3 +21,7 @@ SplitOrAll: TypeAlias = Literal["train", "val", "test", "all"]
 Domain: TypeAlias = Literal["source", "target"]
 Checkpoint: TypeAlias = Literal["last", "best"]
 """Weights of a run that has not ended: of its last checkpoint, or of its best validation so far."""
+Engine: TypeAlias = Literal["torch", "onnx"]
+"""What computes the networks of a prediction."""
+Export: TypeAlias = Literal["bundle", "onnx", "torch", "slicer"]
+"""What a trained model is exported as."""

@@ -24,7 +24,7 @@ COMMANDS = {
     "--allow-module",
     "predict": "RUN --input -i --output -o --overwrite --resume --nan --geometry --frame --probabilities "
     "--threshold --uncertainty --samples --dropout --interval --keep-samples --guard --dicom --contours --anonymize "
-    "--bids --device",
+    "--bids --device --engine",
     "calibrate": "RUN --input -i --split --samples --dropout --seed --coverage --by-tissue --guaranteed --accept "
     "--max-mae --mask-role --ensemble --device --allow-module",
     "sample": "RUN --output -o --count --seed --temperature --truncation --interpolate --frames --neighbours "
@@ -51,6 +51,7 @@ COMMANDS = {
     "benchmark": "RECIPE --cases --out --regimes --plan --seeds --folds --workers --set --shifted --table-only --reuse",
     "report": "FOLDER --output -o --cases --no-viewer",
     "card": "RUN --scores --form --output -o --overwrite",
+    "export": "RUN --output -o --as --scores --overwrite --allow-module",
     "models": "--json",
     "recipe": "METHOD --output -o --overwrite --allow-module",
     "schema": "--output -o --overwrite",

@@ -12,7 +12,7 @@ from cli_commands import COMMANDS
 from medgen import train
 
 HEAVY = {"torch", "monai", "numpy", "scipy", "nibabel", "SimpleITK", "sklearn", "skimage", "matplotlib", "pydantic"}
-HEAVY |= {"lightning_fabric", "highdicom", "pydicom", "yaml", "jinja2"}
+HEAVY |= {"onnx", "onnxruntime", "lightning_fabric", "highdicom", "pydicom", "yaml", "jinja2"}
 
 RUN = """
 import sys
@@ -54,7 +54,20 @@ def test_a_prediction_loads_nothing_that_only_training_needs(tmp_path):
     words = ("predict", str(run), "-i", str(tmp_path / "case2_t1.nii.gz"), "-o", str(tmp_path / "ct.nii.gz"))
     loaded = set(_python("-c", RUN, *words).split("loaded:")[1].split())
     assert {"torch", "nibabel"} <= loaded
-    assert not {"lightning_fabric", "monai", "sklearn", "SimpleITK", "matplotlib", "jinja2", "pandas"} & loaded
+    assert (
+        not {
+            "onnx",
+            "onnxruntime",
+            "lightning_fabric",
+            "monai",
+            "sklearn",
+            "SimpleITK",
+            "matplotlib",
+            "jinja2",
+            "pandas",
+        }
+        & loaded
+    )
 
 
 def _python(*words: str) -> str:

@@ -21,6 +21,7 @@ from medgen.cli.completion import completion_of
 from medgen.cli.demo import demo
 from medgen.cli.dicom import app as dicom
 from medgen.cli.evaluate import app as evaluate
+from medgen.cli.export import export
 from medgen.cli.failures import exit_code_of
 from medgen.cli.fix import fix
 from medgen.cli.latent import app as latent
@@ -78,6 +79,7 @@ app.command(reader_study)
 app.command(benchmark, sort_key=9)
 app.command(report, sort_key=10)
 app.command(card, sort_key=10.5)
+app.command(export, sort_key=10.7)
 app.command(models, sort_key=11)
 app.command(recipe, sort_key=12)
 app.command(schema, sort_key=13)

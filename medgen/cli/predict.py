@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from medgen.cli.parameters import AllowModule, Output
-from medgen.types import Checkpoint, Split
+from medgen.types import Checkpoint, Engine, Split
 
 if TYPE_CHECKING:
     from medgen.inference.lesions import Detected
@@ -47,6 +47,7 @@ def predict(
     anonymize: bool = False,
     bids: Annotated[Path | None, Parameter(metavar="FOLDER")] = None,
     device: str = "auto",
+    engine: Engine = "torch",
     allow_module: AllowModule = (),
 ) -> None:
     """Predict one patient or a whole cohort, each on the patient's own grid.
@@ -74,7 +75,7 @@ def predict(
         medgen predict translator --direction backward -i ct.nii.gz -o t1.nii.gz
 
     Args:
-        run: the run folder, or its 'model' folder.
+        run: the run folder, its 'model' folder, or a bundle of 'medgen export'.
         inputs: a volume, role=volume (repeatable), or a case table; a volume is a file or the folder of a DICOM
             series. Or the folder of a DICOM study, with each series in a folder of its own: series are taken where
             only one looks like t1, t2w, adc and so on ('medgen dicom list' shows what they look like).
@@ -126,6 +127,8 @@ def predict(
         bids: of a table, a folder for label maps, probabilities and images of all cases once more, as BIDS
             derivatives: sub-X/anat/sub-X_desc-medgen_dseg.nii.gz and so on, with sidecars.
         device: 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.
+        engine: onnx: the networks are exported and run by onnxruntime, which needs the extra 'onnx' and by default
+            the CPU; the result is that of torch to 1e-4 of what a network makes.
         allow_module: a module outside medgen that the model may name as its method; repeatable.
     """
     from medgen.cli.output import say
@@ -166,6 +169,7 @@ def predict(
             contours=contours,
             anonymize=anonymize,
             bids=bids,
+            engine=engine,
             on_detected=detected.append,
             progress=progress,
         )

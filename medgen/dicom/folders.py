@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medgen.errors import UsageError
-from medgen.files import PARTIAL, storage_errors
+from medgen.files import atomic_folder
 from medgen.volume.slices import damage, silenced
 
 if TYPE_CHECKING:
@@ -37,25 +35,8 @@ def new_folder(path: str | Path, source: Path, *, overwrite: bool) -> Iterator[P
     """
     path = Path(path)
     require_replaceable(path, overwrite=overwrite, source=source)
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=path.parent))
-    old = made.with_name(f"{made.name}-old")
-    try:
-        with storage_errors(path):
-            yield made
-            made.chmod(0o777 & ~_umask())
-            if path.exists():
-                path.rename(old)
-            try:
-                made.rename(path)
-            except OSError:
-                if old.exists():
-                    old.rename(path)
-                raise
-    finally:
-        for left in (made, old):
-            shutil.rmtree(left, ignore_errors=True)
+    with atomic_folder(path) as made:
+        yield made
 
 
 def save(header: Dataset, path: Path, *, implicit: bool = False) -> None:
@@ -121,11 +102,3 @@ def _is_ours(path: Path) -> bool:
     except damage():
         return False
     return str(header.get("Manufacturer", "")) == MANUFACTURER
-
-
-def _umask() -> int:
-    import os
-
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask

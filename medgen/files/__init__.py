@@ -11,10 +11,19 @@ from medgen.files.outputs import (
     require_text_result,
     require_writable,
 )
-from medgen.files.writing import PARTIAL, atomic_path, plain, remove_partial_files, storage_errors, write_json
+from medgen.files.writing import (
+    PARTIAL,
+    atomic_folder,
+    atomic_path,
+    plain,
+    remove_partial_files,
+    storage_errors,
+    write_json,
+)
 
 __all__ = [
     "PARTIAL",
+    "atomic_folder",
     "atomic_path",
     "folder_lock",
     "has_mark",

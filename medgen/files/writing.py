@@ -50,6 +50,37 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Yield an empty folder beside ``path``, which takes its place, or that of a folder there, if the block succeeds.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written; nothing is left.
+    """
+    path = Path(path)
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=path.parent))
+    old = made.with_name(f"{made.name}-old")
+    try:
+        with storage_errors(path):
+            yield made
+            umask = os.umask(0)
+            os.umask(umask)
+            made.chmod(0o777 & ~umask)
+            if path.exists():
+                path.rename(old)
+            try:
+                made.rename(path)
+            except OSError:
+                if old.exists():
+                    old.rename(path)
+                raise
+    finally:
+        for left in (made, old):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+@contextmanager
 def storage_errors(path: str | Path) -> Iterator[None]:
     """Turn an operating system's error about ``path`` into a :class:`StorageError` that names the path at fault.
 

@@ -37,7 +37,7 @@ from medgen.inference.sources import Inputs, parse_inputs
 from medgen.inference.study import inputs_of
 from medgen.inference.writing import split_name
 from medgen.methods.base import Direction
-from medgen.types import Checkpoint, Progress, Split
+from medgen.types import Checkpoint, Engine, Progress, Split
 from medgen.volume import Geometry
 
 log = logging.getLogger(__name__)
@@ -75,13 +75,14 @@ def predict(
     contours: bool = False,
     anonymize: bool = False,
     bids: str | Path | None = None,
+    engine: Engine = "torch",
     on_detected: OnDetected | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Predict one patient, or every case of a table, with a trained model.
 
     Args:
-        run: the run folder, or its ``model`` folder.
+        run: the run folder, its ``model`` folder, or a bundle of ``medgen export``.
         inputs: a volume (a file, or the folder of a DICOM series); the folder of a DICOM study, with each series in a
             folder of its own, where no series is in doubt; ``role=file`` once for each input, or
             ``{role: file}``; or a case table (``.csv``).
@@ -129,6 +130,7 @@ def predict(
         anonymize: of these, leave out all that tells who the patient is; they then have a study of their own.
         bids: of a table, a folder that gets label maps, probabilities and images of all cases once more, as BIDS
             derivatives (:func:`~medgen.inference.bids_output.write_bids`).
+        engine: what computes the networks, see :func:`~medgen.inference.loading.load_model`.
         on_detected: for one patient and a model that detects lesions, is called with them.
         progress: called with (done, total, what).
 
@@ -159,7 +161,7 @@ def predict(
         require_folder_name(output)
         if bids is not None:
             require_bids(Path(bids), cases, replace=overwrite or resume)
-        model = load_members(run, ensemble, device, allow_modules, checkpoint, guard, direction)
+        model = load_members(run, ensemble, device, allow_modules, checkpoint, guard, direction, engine)
         result = predict_cohort(
             model, cases, output, options, wrong=wrong, overwrite=overwrite, resume=resume, progress=progress
         )
@@ -170,7 +172,7 @@ def predict(
     for option, given in (("--resume", resume), ("--split", split is not None), ("--bids", bids is not None)):
         if given:
             raise UsageError(f"{option} is for a case table, not for one patient", fix="leave it out, or give a .csv")
-    model = load_members(run, ensemble, device, allow_modules, checkpoint, guard, direction)
+    model = load_members(run, ensemble, device, allow_modules, checkpoint, guard, direction, engine)
     require_one_image(model, options)
     images = inputs_of(source, model.route(direction).reads)
     started = time.monotonic()
@@ -251,10 +253,12 @@ def load_members(
     checkpoint: Checkpoint | None = None,
     guard: str | Path | None = None,
     direction: Direction | None = None,
+    engine: Engine = "torch",
 ) -> LoadedModel:
     """A model, joined with the further runs of an ensemble; arguments and errors as for :func:`predict`."""
     first, *others = (
-        load_model(each, device=device, allow_modules=allow_modules, checkpoint=checkpoint) for each in (run, *ensemble)
+        load_model(each, device=device, allow_modules=allow_modules, checkpoint=checkpoint, engine=engine)
+        for each in (run, *ensemble)
     )
     model = first.joined(others) if others else first
     if guard is not None:

@@ -117,6 +117,7 @@ def write_report(path: Path, model: LoadedModel, options: PredictOptions, cases:
             "python": platform.python_version(),
             "versions": {package: importlib.metadata.version(package) for package in _PACKAGES},
             "device": f"{device} ({name})",
+            **({"engine": "onnx"} if model.cascade.engines else {}),
             "model": {
                 "method": model.description.get("method"),
                 "task": model.task.name,

@@ -12,7 +12,7 @@ from medgen.inference.ensemble import count_estimates
 from medgen.inference.images import slope_of
 from medgen.inference.intervals import Gate
 from medgen.inference.options import PredictOptions
-from medgen.inference.stages import Cascade
+from medgen.inference.stages import Cascade, Request
 from medgen.methods.base import Method, Predicts, Translates
 from medgen.metrics.uncertainty import mean_sd
 from medgen.networks.blocks import dropout_layers
@@ -37,6 +37,10 @@ def require_chance(task: Task, cascades: Sequence[Cascade], options: PredictOpti
     Raises:
         UsageError: says what is wrong, and what to do.
     """
+    drawn = 0 if options.samples is not None else options.seed
+    request = Request(direction=options.direction or "forward", seed=drawn, dropout=options.dropout)
+    for cascade in cascades:
+        cascade.require(request)
     chance = all(any(is_stochastic(stage) for stage in cascade.stages) for cascade in cascades)
     if options.dropout and not all(any(map(dropout_layers, cascade.stages)) for cascade in cascades):
         raise UsageError(

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medgen.errors import ModelError
+from medgen.errors import ModelError, UsageError
 from medgen.inference.boosting import BoostedEstimator
 from medgen.inference.memory import Plan, within_memory
 from medgen.inference.reading import size_text
@@ -110,6 +110,7 @@ class Cascade:
         device: where the networks are.
         across: axis of the prepared volume across the slices that the networks read; None for boxes.
         first: makes the context of the first network, where that has one.
+        engines: what computes in place of each network, e.g. onnxruntime; a function of a batch of tiles. Empty: torch.
     """
 
     stages: tuple[Method, ...]
@@ -118,6 +119,7 @@ class Cascade:
     device: torch.device
     across: int | None = None
     first: BoostedEstimator | None = None
+    engines: tuple[Callable[[Tensor], Tensor], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -130,6 +132,19 @@ class Cascade:
             edges.insert(self.across, 1)
         x, y, z = edges
         return Plan(self.device, stitch_on or self.device, self.settings.batch, (x, y, z))
+
+    def require(self, request: Request) -> None:
+        """Refuse what only torch can do.
+
+        Raises:
+            UsageError: says what to do.
+        """
+        if self.engines and (request.seed is not None or request.dropout or request.direction != "forward"):
+            raise UsageError(
+                "another engine has the forward prediction without chance alone: no --seed, --samples or --dropout, "
+                "and no --direction backward",
+                fix="leave them out, or --engine",
+            )
 
     def first_context(self, image: Array, body: Array | None, progress: Progress | None = None) -> Array | None:
         """What the first network sees beside ``image``, ``(1, X, Y, Z)``; None where it sees nothing."""
@@ -178,13 +193,14 @@ class Cascade:
     ) -> Estimate:
         """All stages by one plan; arguments and errors as for :func:`predict_prepared`."""
         values, clipped = request.values, 0
+        self.require(request)
         for number, stage in enumerate(self.stages, start=1):
             name = f"stage {number} of {len(self.stages)}" if len(self.stages) > 1 else "the network"
             inputs: Any = image if context is None else Stacked(image, context)
             reads, makes = request.channels(stage)
             _require_channels(inputs.shape[0], reads, name)
             context = predict_tiles(
-                request.function(stage),
+                self.engines[number - 1] if self.engines else request.function(stage),
                 inputs,
                 size=plan.size,
                 window=stage.window,

@@ -85,6 +85,12 @@ class _Rectify(torch.autograd.Function):
         return above.lerp(gradient, slope.to(x.dtype)[:, None, None, None]), of_slope
 
 
+def traced() -> bool:
+    """Whether a network is being written down for another program, which knows torch's own operators alone."""
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return tracing or torch.compiler.is_exporting()
+
+
 class Convolution(nn.Conv3d):
     """``nn.Conv3d``, by the fastest code that torch has for it on a processor.
 
@@ -94,6 +100,8 @@ class Convolution(nn.Conv3d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve."""
+        if traced():
+            return super().forward(x)
         one = self.kernel_size == self.stride == (1, 1, 1) and self.groups == 1 and self.padding in ((0, 0, 0), "valid")
         if x.device.type == "cpu" and one:
             values = functional.linear(x.permute(0, 2, 3, 4, 1), self.weight.flatten(1), self.bias)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medgen.errors import UsageError
-from medgen.networks.blocks import Convolution, Dropout, NormName, PReLU, build_norm, initialise_fan_in
+from medgen.networks.blocks import Convolution, Dropout, NormName, PReLU, build_norm, initialise_fan_in, traced
 
 PresetName = Literal["original", "res2016", "current", "wide", "small"]
 Padding = Literal["valid", "mirror"]
@@ -223,7 +223,9 @@ class DeepMedic(nn.Module):
         earlier = x
         for number, layer in enumerate(pathway, start=1):
             # Blocks of channels side by side in memory: every later step keeps this order, and is twice as fast.
-            before, x = x, layer(x).contiguous(memory_format=torch.channels_last_3d)
+            before, x = x, layer(x)
+            if not traced():
+                x = x.contiguous(memory_format=torch.channels_last_3d)
             if self.residual and number in CONNECTED:
                 x = _add_centre(x, earlier)
             earlier = before
@@ -254,7 +256,7 @@ class _Layer(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         norm, rectifier, *rest = self
-        whole = norm.training or torch.is_grad_enabled() or isinstance(norm, nn.InstanceNorm3d)
+        whole = norm.training or torch.is_grad_enabled() or isinstance(norm, nn.InstanceNorm3d) or traced()
         x = rectifier(norm(x)) if whole or x.device.type != "cpu" else self._rectified(x)
         for module in rest:
             x = module(x)
@@ -281,7 +283,7 @@ def _add_centre(x: Tensor, earlier: Tensor) -> Tensor:
     Without gradients, ``x`` itself is changed.
     """
     start = [(big - small) // 2 for big, small in zip(earlier.shape[2:], x.shape[2:], strict=True)]
-    if not torch.is_grad_enabled():
+    if not (torch.is_grad_enabled() or traced()):
         shared = min(x.shape[1], earlier.shape[1])
         x[:, :shared] += _crop(earlier[:, :shared], start, x.shape[2:])
         return x

@@ -1,0 +1,66 @@
+"""A folder that an export makes: whole or not at all, and replaced only where nothing of somebody else is in it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import medgen
+from medgen.errors import UsageError
+from medgen.files import atomic_folder, sha256, write_json
+from medgen.inference.intervals import model_folder
+
+MANIFEST = "export.json"
+"""Lists the files of the folder with their hashes."""
+
+
+@contextmanager
+def export_folder(path: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Yield an empty folder, which takes the place of ``path`` with a list of its files if the block succeeds.
+
+    Raises:
+        UsageError: there is a file or a folder already, which may not be replaced.
+        StorageError: the disk is full or the folder cannot be written; nothing is left.
+    """
+    require_replaceable(path, overwrite=overwrite)
+    with atomic_folder(path) as made:
+        yield made
+        files = {name: sha256(made / name) for name in sorted(_names(made))}
+        write_json(made / MANIFEST, {"medgen": medgen.__version__, "research_use_only": True, "files": files})
+
+
+def require_replaceable(path: Path, *, overwrite: bool) -> None:
+    """Refuse a folder that holds anything but an earlier export.
+
+    Raises:
+        UsageError: says what is there.
+    """
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise UsageError("there is a file or a link of this name", where=path, fix="choose another folder")
+    inside = _names(path) if path.exists() else set()
+    if not inside:
+        return
+    try:
+        listed = set(json.loads((path / MANIFEST).read_text(encoding="utf-8"))["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        listed = set()
+    if foreign := sorted(inside - listed - {MANIFEST}):
+        what = f"the folder holds '{foreign[0]}', which 'medgen export' did not write"
+        raise UsageError(what, where=path, fix="choose another folder")
+    if not overwrite:
+        raise UsageError("the folder holds an export already", where=path, fix="choose another folder, or --overwrite")
+
+
+def copy_model(run: Path, folder: Path) -> None:
+    """Copy what prediction needs, and what was measured of the model, and nothing else."""
+    folder.mkdir(parents=True)
+    for file in sorted(model_folder(run).iterdir()):
+        if file.is_file() and file.suffix in {".json", ".safetensors"}:
+            shutil.copyfile(file, folder / file.name)
+
+
+def _names(folder: Path) -> set[str]:
+    return {each.relative_to(folder).as_posix() for each in folder.rglob("*") if not each.is_dir()}

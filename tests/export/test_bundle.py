@@ -1,0 +1,146 @@
+"""A MONAI bundle says what MONAI's schema asks for, MONAI runs it, and medgen never evaluates its configurations."""
+
+import json
+import shutil
+
+import jsonschema
+import nibabel
+import numpy as np
+import pytest
+from small_models import save_image, save_small
+
+from medgen import export_model, predict
+from medgen.cli import main
+from medgen.errors import ModelError, UsageError
+
+TENSOR = {
+    "type": "object",
+    "required": ["type", "format", "num_channels", "spatial_shape", "dtype", "value_range"],
+    "properties": {
+        **{key: {"type": "string"} for key in ("type", "format", "dtype")},
+        "num_channels": {"type": "integer"},
+        "spatial_shape": {"type": "array", "items": {"type": ["string", "integer"]}},
+        "value_range": {"type": "array", "items": {"type": "number"}},
+        "is_patch_data": {"type": "boolean"},
+        "channel_def": {"type": "object"},
+    },
+}
+TENSORS = {"type": "object", "minProperties": 1, "additionalProperties": TENSOR}
+TEXTS = ["schema", "version", "monai_version", "pytorch_version", "numpy_version", "task", "description", "authors"]
+TEXTS += ["copyright", "data_source", "intended_use"]
+TABLES = ["changelog", "required_packages_version", "eval_metrics"]
+ASKED = {
+    "type": "object",
+    "required": [*TEXTS[:9], "required_packages_version", "network_data_format"],
+    "properties": {
+        **{key: {"type": "string"} for key in TEXTS},
+        **{key: {"type": "object"} for key in TABLES},
+        "network_data_format": {
+            "type": "object",
+            "required": ["inputs", "outputs"],
+            "properties": {"inputs": TENSORS, "outputs": TENSORS},
+        },
+    },
+}
+"""What meta_schema_20240725.json asks for, in our words: the schema itself is downloaded by MONAI, not by a test."""
+UNET = {"generator": "unet", "width": 0.125, "context": "none"}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return save_small(tmp_path_factory.mktemp("bundle") / "run", UNET, flips=["x"])
+
+
+@pytest.fixture(scope="module")
+def bundle(run):
+    (folder,) = export_model(run, run.parent / "bundle")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(run):
+    source = save_image(run.parent / "t1.nii.gz")
+    return nibabel.load(predict(run, source, run.parent / "ct.nii.gz", device="cpu")).get_fdata()
+
+
+def test_it_has_the_files_of_a_bundle_and_what_the_schema_asks_for(bundle):
+    metadata = json.loads((bundle / "configs/metadata.json").read_text())
+    jsonschema.validate(metadata, ASKED)
+    assert metadata["required_packages_version"].keys() == {"medgen"}
+    made = metadata["network_data_format"]["outputs"]["pred"]
+    assert (made["num_channels"], made["value_range"], made["channel_def"]) == (1, [-1, 1], {"0": "ct"})
+    assert "Not for clinical use" in metadata["intended_use"]
+    assert "monai.bundle run" in (bundle / "docs/README.md").read_text()
+    assert "not stated" in (bundle / "LICENSE").read_text()
+    assert (bundle / "models/model.pt").is_file()
+    listed = json.loads((bundle / "export.json").read_text())["files"]
+    there = {each.relative_to(bundle).as_posix() for each in bundle.rglob("*") if each.is_file()}
+    assert there == {*listed, "export.json"}
+
+
+def test_monai_gives_what_medgen_predict_gives(bundle, expected, tmp_path):
+    from monai.bundle import run as run_bundle
+
+    found = tmp_path / "ct.nii.gz"
+    source = str(bundle.parent / "t1.nii.gz")
+    config = str(bundle / "configs/inference.json")
+    run_bundle(config_file=config, bundle_root=str(bundle), inputs=source, output=str(found), device="cpu")
+    assert np.ptp(expected) > 100
+    np.testing.assert_allclose(nibabel.load(found).get_fdata(), expected, atol=1e-4)
+
+
+def test_monai_can_build_the_network_and_read_its_weights(bundle):
+    import torch
+    from monai.bundle import ConfigParser
+
+    parser = ConfigParser(ConfigParser.load_config_file(str(bundle / "configs/inference.json")))
+    parser["bundle_root"] = str(bundle)
+    network = parser.get_parsed_content("network_def")
+    weights = torch.load(bundle / "models/model.pt", weights_only=True)
+    assert weights.keys() == network.state_dict().keys()
+    assert network(torch.zeros(1, 1, 16, 16, 16)).shape == (1, 1, 16, 16, 16)
+
+
+def test_medgen_never_evaluates_a_configuration(bundle, expected, tmp_path):
+    from monai.bundle import ConfigParser
+
+    copy, mark = shutil.copytree(bundle, tmp_path / "copy"), tmp_path / "mark"
+    harmless = f"$__import__('pathlib').Path({str(mark)!r}).touch()"
+    for name in ("inference.json", "metadata.json"):
+        file = copy / "configs" / name
+        content = {key: harmless for key in json.loads(file.read_text())}
+        file.write_text(json.dumps(content))
+    found = predict(copy, bundle.parent / "t1.nii.gz", tmp_path / "ct.nii.gz", device="cpu")
+    assert not mark.exists()
+    np.testing.assert_array_equal(nibabel.load(found).get_fdata(), expected)
+    ConfigParser(content).get_parsed_content("version")  # the control: MONAI does
+    assert mark.exists()
+
+
+def test_a_bundle_of_others_is_refused(bundle, tmp_path):
+    copy = shutil.copytree(bundle, tmp_path / "copy")
+    shutil.rmtree(copy / "model")
+    with pytest.raises(ModelError, match="no model here"):
+        predict(copy, bundle.parent / "t1.nii.gz", tmp_path / "ct.nii.gz", device="cpu")
+
+
+def test_only_an_earlier_export_is_replaced(run, bundle, capsys):
+    with pytest.raises(UsageError, match="holds an export already"):
+        export_model(run, bundle)
+    with pytest.raises(SystemExit) as exit_:
+        main(["export", str(run), "-o", str(bundle), "--overwrite"])
+    assert not exit_.value.code
+    assert str(bundle) in capsys.readouterr().out
+    mine = bundle / "notes.txt"
+    mine.write_text("mine")
+    with pytest.raises(UsageError, match=r"notes\.txt"):
+        export_model(run, bundle, overwrite=True)
+    with pytest.raises(UsageError, match="did not write"):
+        export_model(run, run, overwrite=True)
+    mine.unlink()
+
+
+@pytest.mark.parametrize(("name", "kind"), [("network", "onnx"), ("network.onnx", "torch"), ("b.pt2", "bundle")])
+def test_a_name_must_fit_the_kind(run, name, kind):
+    with pytest.raises(UsageError, match="is written to"):
+        export_model(run, run.parent / name, kind)
