@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, JsonValue, field_validator
 
 from medgen.config import Config, build
-from medgen.networks.monai_network import NETWORKS, require_network
+from medgen.networks.monai_zoo import NETWORKS, require_network
 
 _MOST = 10_000
 """The highest whole number among the arguments: it counts layers, channels, heads, ..."""
@@ -48,7 +48,7 @@ def _integers(value: JsonValue) -> list[int]:
 
 
 def or_monai(*names: str) -> BeforeValidator:
-    """Beside the type of a key that is one of ``names`` or :class:`MonaiNetworkConfig`: each fault is told as its own."""
+    """For a key that is one of ``names`` or :class:`MonaiNetworkConfig`, so that each fault is told as its own."""
 
     def one_kind(value: Any) -> Any:
         if isinstance(value, Mapping):

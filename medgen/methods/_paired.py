@@ -153,7 +153,9 @@ class PairedConfig(Config):
 def new_generator(config: PairedConfig, shape: Shape) -> tuple[nn.Module, Window]:
     """The generator, and its window: a margin of 8 for the FCN; sides divisible by 8 for the U-Nets."""
     if isinstance(config.generator, MonaiNetworkConfig):
-        network = MonaiNetwork(config.generator.monai, config.generator.arguments, shape.inputs, shape.outputs, shape.size)
+        network = MonaiNetwork(
+            config.generator.monai, config.generator.arguments, shape.inputs, shape.outputs, shape.size
+        )
         return network, Window(multiple=network.multiple, exact=network.exact, least=network.minimum)
     form: Preset = "paper" if config.preset == "paper" else "code"
     generator, margin, multiple = build_generator(

@@ -1,4 +1,4 @@
-"""Networks of MONAI by name and arguments: image in, image of the same size out.
+"""Networks of MONAI by name and arguments (:mod:`medgen.networks.monai_zoo`): image in, image of the same size out.
 
 What a network asks of the size of its input is found out, not declared: it is built on torch's ``meta`` device, where
 tensors have a size and no values, and images of some sizes are passed through it.
@@ -6,54 +6,20 @@ tensors have a size and no values, and images of some sizes are passed through i
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from medgen.errors import UsageError
+from medgen.networks.monai_zoo import FAULTS, built, on_meta, shortened, single
 
-NETWORKS = (
-    "AHNet",
-    "AttentionUnet",
-    "AutoEncoder",
-    "BasicUNet",
-    "BasicUNetPlusPlus",
-    "DynUNet",
-    "FlexibleUNet",
-    "HighResNet",
-    "LocalNet",
-    "MedNeXt",
-    "RegUNet",
-    "SegResNet",
-    "SegResNetDS",
-    "SwinUNETR",
-    "UNETR",
-    "UNet",
-    "VNet",
-)
-"""Of ``monai.networks.nets``, those that make one image of the size of their input. No other class is ever built."""
-TOLD = {
-    "spatial_dims": "it follows from patches.size",
-    "img_size": "it is patches.size",
-    "in_channels": "it follows from data.inputs",
-    "out_channels": "it follows from data.target, or the classes of data.labels",
-    "pretrained": "medgen downloads nothing; '--init-from' starts from weights of another run",
-    "progress": "medgen downloads nothing",
-}
-"""Arguments that a recipe does not give, and why."""
 _LARGEST = 384
 """Edge of the image in which a network is measured that does not take the training patch."""
-_FAULTS = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, RuntimeError, TypeError, ValueError)
-"""What the code of a network raises for arguments or sizes that it was not written for."""
 _CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
@@ -80,8 +46,8 @@ class MonaiNetwork(nn.Module):
     """A network of ``monai.networks.nets``; raw outputs, same size.
 
     Args:
-        name: one of :data:`NETWORKS`.
-        arguments: of its class, as plain YAML values; none of :data:`TOLD`.
+        name: one of :data:`~medgen.networks.monai_zoo.NETWORKS`.
+        arguments: of its class, as plain YAML values; none of :data:`~medgen.networks.monai_zoo.TOLD`.
         inputs: channels of the image.
         outputs: channels of the result.
         size: voxels of a training patch along each axis; two for slices, three for volumes.
@@ -103,9 +69,7 @@ class MonaiNetwork(nn.Module):
             supervision), or a training patch that the network does not take.
     """
 
-    def __init__(
-        self, name: str, arguments: Mapping[str, Any], inputs: int, outputs: int, size: Sequence[int]
-    ) -> None:
+    def __init__(self, name: str, arguments: Mapping[str, Any], inputs: int, outputs: int, size: Sequence[int]) -> None:
         super().__init__()
         values = json.dumps([name, arguments, inputs, outputs, list(size)])
         sizes = _measured(values)
@@ -113,16 +77,15 @@ class MonaiNetwork(nn.Module):
         self.multiple, self.minimum, self.exact = sizes.multiple, sizes.least, sizes.exact
         self.layers, self.widths = ("last",), {"last": sizes.width}
         self._last = sizes.last
-        on_meta = torch.get_default_device().type == "meta"
-        self.network = _on_meta(values) if on_meta else _built(values)
+        self.network = (on_meta if torch.get_default_device().type == "meta" else built)(values)
         self._other_names = _other_names(self.network)
         if self._other_names:
-            self.register_state_dict_post_hook(_without_other_names)
-            self.register_load_state_dict_pre_hook(_with_other_names)
+            self.register_state_dict_post_hook(_without_other_names)  # type: ignore[no-untyped-call]
+            self.register_load_state_dict_pre_hook(_with_other_names)  # type: ignore[no-untyped-call]
 
     def forward(self, x: Tensor) -> Tensor:
         """Raw outputs of ``x``."""
-        return _single(self.network(x), dimensions=x.dim() - 2)
+        return single(self.network(x), dimensions=x.dim() - 2)
 
     def features(self, x: Tensor, layers: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
         """Outputs, and the map ``"last"`` where ``layers`` names it.
@@ -146,64 +109,6 @@ class MonaiNetwork(nn.Module):
         return output, {layer: found[layer] for layer in layers}
 
 
-def require_network(name: str) -> None:
-    """Refuse a name that is none of :data:`NETWORKS`, without importing MONAI.
-
-    Raises:
-        UsageError: with the nearest name.
-    """
-    if name not in NETWORKS:
-        near = get_close_matches(name, NETWORKS, 1)
-        fix = f"did you mean '{near[0]}'?" if near else f"choose from {', '.join(NETWORKS)}"
-        raise UsageError(f"'{name[:100]}' is no network of MONAI that makes one image of the size of its input", fix=fix)
-
-
-def _class_of(name: str, arguments: Mapping[str, Any]) -> tuple[type[nn.Module], frozenset[str]]:
-    """The class, and the arguments that it has; refuses those of a recipe that it lacks or that others tell."""
-    require_network(name)
-    from monai.networks import nets  # seconds, and only these networks need it
-
-    kind: type[nn.Module] = getattr(nets, name)
-    known = {key: each for key, each in inspect.signature(kind).parameters.items() if each.kind is not each.VAR_KEYWORD}
-    for key in arguments:
-        if key in TOLD:
-            raise UsageError(f"the argument '{key}' of {name} is not one for a recipe: {TOLD[key]}", fix="take it out")
-        if key not in known:
-            mine = [each for each in known if each not in TOLD]
-            near = get_close_matches(key, mine, 1)
-            fix = f"did you mean '{near[0]}'?" if near else f"the arguments are: {', '.join(mine)}"
-            raise UsageError(f"MONAI's {name} has no argument '{key[:100]}'", fix=fix)
-    for key, each in known.items():
-        if each.default is each.empty and key not in arguments and key not in TOLD:
-            raise UsageError(f"MONAI's {name} needs the argument '{key}'", fix=f"add arguments: {{{key}: ...}}")
-    return kind, frozenset(known)
-
-
-def _built(values: str) -> nn.Module:
-    name, arguments, inputs, outputs, size = json.loads(values)
-    kind, known = _class_of(name, arguments)
-    told = {"in_channels": inputs, "out_channels": outputs, "spatial_dims": len(size), "img_size": size}
-    try:
-        return kind(**deepcopy(arguments), **{key: value for key, value in told.items() if key in known})
-    except _FAULTS as error:
-        if "einops" in str(error):
-            fix = "install it: pip install 'medgen[monai]'"
-            raise UsageError(f"MONAI's {name} needs the package einops", fix=fix) from error
-        raise UsageError(f"MONAI cannot build {name}: {_short(error)}", fix="change its arguments") from error
-
-
-class _Schedules(TorchFunctionMode):
-    """On the meta device, numbers that the constructors read: rates of stochastic depth, layer by layer."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return func(*args, **({**(kwargs or {}), "device": "cpu"} if func is torch.linspace else kwargs or {}))
-
-
-def _on_meta(values: str) -> nn.Module:
-    with torch.device("meta"), _Schedules():
-        return _built(values).to("meta")
-
-
 @lru_cache(maxsize=16)
 def _measured(values: str) -> Sizes:
     """Find the sizes that a network takes; nothing is computed.
@@ -213,12 +118,11 @@ def _measured(values: str) -> Sizes:
     """
     name, _, inputs, outputs, size = json.loads(values)
     with torch.random.fork_rng(devices=[]):
-        network = _on_meta(values).train()
+        network = on_meta(values).train()
     trial = _Trial(network, name, inputs, outputs)
     fault = trial.fault(size)
-    if fault is not None:
-        if trial.fault([_LARGEST] * len(size)) is not None:
-            raise UsageError(f"{name} takes no patches of {list(size)} voxels: {fault}", fix="change patches.size")
+    if fault is not None and trial.fault([_LARGEST] * len(size)) is not None:
+        raise UsageError(f"{name} takes no patches of {list(size)} voxels: {fault}", fix="change patches.size")
     multiple = trial.reduction
     least = next((side for side in (2 * multiple << n for n in range(6)) if trial.takes(side, len(size))), 0)
     if not least:
@@ -255,26 +159,26 @@ class _Trial:
         """
         smallest, order = list(size), list[tuple[str, int]]()
 
-        def seen(module_name: str, module: nn.Module, output: Any) -> None:
-            if isinstance(module, _CONVOLUTIONS):
-                order.append((module_name, module.in_channels))
-                smallest[:] = map(min, smallest, output.shape[2:])
+        def seen(name: str, module: Any, output: Tensor) -> None:
+            order.append((name, module.in_channels))
+            smallest[:] = map(min, smallest, output.shape[2:])
 
         handles = [
             module.register_forward_hook(lambda module, _, output, name=name: seen(name, module, output))
             for name, module in self.network.named_modules()
+            if isinstance(module, _CONVOLUTIONS)
         ]
         try:
             output = self.network(torch.empty(2, self.inputs, *size, device="meta"))
-        except _FAULTS as error:
-            return _short(error)
+        except FAULTS as error:
+            return shortened(error)
         finally:
             for handle in handles:
                 handle.remove()
-        output = _single(output, dimensions=len(size))
+        output = single(output, dimensions=len(size))
         if output.shape[1] != self.outputs:
             raise UsageError(
-                f"{self.name} with these arguments makes {output.shape[1]} channels, and the recipe needs {self.outputs}",
+                f"{self.name} makes {output.shape[1]} channels with these arguments; the recipe needs {self.outputs}",
                 fix="change its arguments",
             )
         if tuple(output.shape[2:]) != tuple(size):
@@ -304,20 +208,3 @@ def _with_other_names(module: MonaiNetwork, state: dict[str, Tensor], prefix: st
     for other, name in module._other_names.items():
         if f"{prefix}network.{name}" in state:
             state[f"{prefix}network.{other}"] = state[f"{prefix}network.{name}"]
-
-
-def _single(output: Any, dimensions: int) -> Tensor:
-    """The output of a network, also where it comes as the only one of a list."""
-    if isinstance(output, list | tuple) and len(output) == 1:
-        output = output[0]
-    if not isinstance(output, Tensor) or output.dim() != 2 + dimensions:
-        raise UsageError(
-            "the network makes several outputs, as for deep supervision, and medgen trains one",
-            fix="take deep_supervision (or dsdepth) out of its arguments",
-        )
-    return output
-
-
-def _short(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 200 else f"{text[:200]} ..."

@@ -14,7 +14,8 @@ from medgen.methods import segmentation, supervised
 from medgen.methods._monai import MonaiNetworkConfig
 from medgen.methods.base import Shape, Window
 from medgen.methods.catalogue import create, resolve
-from medgen.networks.monai_network import NETWORKS, MonaiNetwork
+from medgen.networks.monai_network import MonaiNetwork
+from medgen.networks.monai_zoo import NETWORKS
 from medgen.recipe.settings import Schedule
 from medgen.training.engine import Engine, channels_last
 from medgen.training.loop import train
