@@ -85,6 +85,8 @@ def build(kind: type[Settings], values: Mapping[str, Any], *, where: str | Path 
     """
     try:
         return kind.model_validate(dict(values))
+    except UsageError as error:  # of a validator that knows the fix
+        raise UsageError(error.what, where=error.where or where, fix=error.fix) from None
     except ValidationError as error:
         raise _explain(kind, error, where) from None
 

@@ -162,7 +162,7 @@ def tile_edge(edge: int, length: int, window: Window, *, overlap: float) -> int:
     largest = fit(edge)
     # Two multiples at least: at one, the innermost feature map is a single voxel, which instance
     # normalisation cannot take.
-    smallest = fit(2 * multiple if multiple > 1 else 1)
+    smallest = fit(max(2 * multiple if multiple > 1 else 1, window.least))
     if length + 2 * margin <= largest or margin == 0:
         return min(largest, max(smallest, fit(length + 2 * margin)))
     count = len(_starts(length, largest - 2 * margin, overlap, align))

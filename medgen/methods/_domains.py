@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from medgen.errors import UsageError
+from medgen.methods._monai import MonaiNetworkConfig
 from medgen.methods._segmentation import Network, SegmentationConfig
 from medgen.networks.shadow_weights import ShadowWeights, statistics_of
 
@@ -65,6 +66,8 @@ class StatisticsConfig(SegmentationConfig):
 
     def warnings(self, steps: int) -> tuple[str, ...]:
         """On statistics of a network that has none; they are those of batch normalisation."""
+        if isinstance(self.network, MonaiNetworkConfig):  # its arguments say, by MONAI's names
+            return ()
         own = "batch" if self.network == "deepmedic" else "instance"
         if self.statistics == "shared" or (self.norm or own) == "batch":
             return ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, get_args
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
@@ -12,9 +12,11 @@ from torch.optim import Adam
 
 from medgen.config import Config
 from medgen.losses.image import gradient_difference, mean_absolute, mean_squared
+from medgen.methods._monai import MonaiNetworkConfig, or_monai
 from medgen.methods.base import WHOLE, Shape, Window
 from medgen.networks.fcn import Preset
 from medgen.networks.generators import Generator, Norm, build_generator
+from medgen.networks.monai_network import MonaiNetwork
 from medgen.preparation.task import AIR_BELOW, BONE_FROM
 from medgen.sampling.batches import Paired
 from medgen.sampling.parts import centre
@@ -50,11 +52,12 @@ class PairedConfig(Config):
     """``tuned``: the defaults below, which work for small and for large budgets (docs/benchmarks.md). ``paper`` and
     ``code``: the two published forms of Nie et al. 2017, as printed and as released; every key that is not named then
     has its published value."""
-    generator: Generator = "half_resolution"
+    generator: Annotated[Generator | MonaiNetworkConfig, or_monai(*get_args(Generator))] = "half_resolution"
     """``half_resolution``: a residual U-Net on folded voxels, same size. ``fcn``: Nie et al. 2017, 32^3 in and 16^3
-    out. ``unet``: MONAI's residual U-Net, same size."""
+    out. ``unet``: MONAI's residual U-Net, same size. Or any network of MONAI: ``{monai: SegResNet, arguments:
+    {init_filters: 16}}``."""
     width: PositiveFloat = 1.0
-    """Factor on the number of filters of every network; 1 is published."""
+    """Factor on the number of filters of every network; 1 is published. A generator of MONAI has its own."""
     norm: Norm = "batch"
     """Normalisation of MONAI's U-Net. ``instance`` forgets the absolute intensity of a patch, which is what tells
     tissues apart: on the phantom 226 HU against 165 (docs/benchmarks.md). The FCN has batch normalisation, the
@@ -113,6 +116,8 @@ class PairedConfig(Config):
     def _dropout_somewhere(self) -> Self:
         if self.dropout and self.generator == "fcn":
             raise ValueError("dropout is of the U-Nets; the generator fcn has none")
+        if isinstance(self.generator, MonaiNetworkConfig) and (self.dropout or self.norm != "batch"):
+            raise ValueError("norm and dropout are of medgen's U-Nets: give a network of MONAI its own arguments")
         return self
 
     def warnings(self, steps: int) -> tuple[str, ...]:
@@ -147,6 +152,11 @@ class PairedConfig(Config):
 
 def new_generator(config: PairedConfig, shape: Shape) -> tuple[nn.Module, Window]:
     """The generator, and its window: a margin of 8 for the FCN; sides divisible by 8 for the U-Nets."""
+    if isinstance(config.generator, MonaiNetworkConfig):
+        network = MonaiNetwork(
+            config.generator.monai, config.generator.arguments, shape.inputs, shape.outputs, shape.size
+        )
+        return network, Window(multiple=network.multiple, exact=network.exact, least=network.minimum)
     form: Preset = "paper" if config.preset == "paper" else "code"
     generator, margin, multiple = build_generator(
         config.generator,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
@@ -12,13 +12,15 @@ from torch.optim import Adam, Optimizer
 
 from medgen.config import Config
 from medgen.losses.segmentation import cross_entropy, focal, soft_dice, weight_penalties
+from medgen.methods._monai import MonaiNetworkConfig, or_monai
 from medgen.methods._optimizers import NesterovRMSprop
 from medgen.methods.base import Shape, Window
 from medgen.networks.deepmedic import DeepMedic
+from medgen.networks.monai_network import MonaiNetwork
 from medgen.networks.segmenters import SegmentationUNet, Slices, build_segmenter
 from medgen.sampling.parts import centre
 
-Network = DeepMedic | SegmentationUNet
+Network = DeepMedic | SegmentationUNet | MonaiNetwork
 
 
 PUBLISHED: Mapping[str, Any] = {
@@ -44,8 +46,9 @@ class SegmentationConfig(Config):
     and the schedule that they were tuned with. The others are forms of DeepMedic, with its published training:
     ``original`` and ``res2016`` have one pathway of low resolution, ``current`` and ``wide`` two; ``small`` is
     ``res2016`` with a third of the width of its widest layers (16 and 48 filters for 50 and 150)."""
-    network: Literal["deepmedic", "unet"] = "unet"
-    """DeepMedic is ``res2016`` where no preset names another form. It needs patches larger than its margin."""
+    network: Annotated[Literal["deepmedic", "unet"] | MonaiNetworkConfig, or_monai("deepmedic", "unet")] = "unet"
+    """DeepMedic is ``res2016`` where no preset names another form. It needs patches larger than its margin. Or any
+    network of MONAI: ``{monai: SegResNet, arguments: {init_filters: 16}}``."""
     width: PositiveFloat = 1.0
     """Factor on the number of filters of the U-Net."""
     slices: Slices = "thin"
@@ -100,9 +103,19 @@ class SegmentationConfig(Config):
             raise ValueError("cross_entropy_weight, dice_weight and focal_weight are 0, so there is nothing to learn")
         return self
 
+    @model_validator(mode="after")
+    def _arguments_of_its_own(self) -> SegmentationConfig:
+        if isinstance(self.network, MonaiNetworkConfig):
+            for key in ("preset", "width", "slices", "norm", "dropout"):
+                if getattr(self, key) != type(self).model_fields[key].default:
+                    raise ValueError(f"{key} is of medgen's own networks: give one of MONAI its own arguments")
+        return self
+
 
 def new_network(config: SegmentationConfig, shape: Shape) -> Network:
     """The network that the settings describe."""
+    if isinstance(config.network, MonaiNetworkConfig):
+        return MonaiNetwork(config.network.monai, config.network.arguments, shape.inputs, shape.outputs, shape.size)
     return build_segmenter(
         config.network,
         shape.inputs,
@@ -132,6 +145,9 @@ def window_of(config: SegmentationConfig, network: Network, minimum: int = 0, re
         minimum: voxels of the smallest side that something else asks for, such as a discriminator.
         reach: voxels on each side that the method loses after the network.
     """
+    if isinstance(network, MonaiNetwork):
+        fewest = max(2 * reach + 1, minimum)
+        return Window(reach, network.multiple, 1, fewest, exact=network.exact, least=network.minimum)
     least = max(network.multiple, 2 * (network.margin + reach) + network.align, network.minimum, minimum)
     smallest = least if config.slices == "thin" else (least, least, 1)
     return Window(network.margin + reach, network.multiple, network.align, smallest)

@@ -48,7 +48,7 @@ class Views:
         hidden = config.hidden_of(shape.inputs)
         self.kept = [number for number in range(shape.inputs) if number not in hidden]
         self.config = config
-        self.network, self.second = network, new_network(config, Shape(len(self.kept), shape.outputs))
+        self.network, self.second = network, new_network(config, shape._replace(inputs=len(self.kept)))
 
     def of(self, image: Tensor) -> tuple[tuple[str, Network, Tensor], ...]:
         """Of both views: name of the optimiser, network, and the channels of ``image`` (B, C, X, Y, Z) that it sees."""

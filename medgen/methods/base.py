@@ -81,6 +81,7 @@ class Window:
         halo: of a network without a margin, the voxels at each side of a tile in which its padding shows; there the
             neighbouring tile takes its place. With a halo as wide as the network sees, and ``align`` equal to
             ``multiple``, tiles give the values of the whole volume.
+        least: the smallest side of a tile; 1: two multiples are enough.
     """
 
     margin: int = 0
@@ -90,6 +91,7 @@ class Window:
     exact: bool = False
     tile: int = 0
     halo: int = 0
+    least: int = 1
 
     def smallest(self, dimensions: int = 3) -> tuple[int, ...]:
         """The smallest side along each axis of a training patch."""

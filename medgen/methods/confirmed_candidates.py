@@ -89,7 +89,7 @@ class ConfirmedCandidates(Method, Predicts, Adapts, HasFeatures):
     def __init__(self, config: Config, shape: Shape) -> None:
         super().__init__(config, shape)
         self.hidden = config.hidden_of(shape.inputs)
-        self.network = new_network(config, Shape(len(self.hidden), shape.outputs))
+        self.network = new_network(config, shape._replace(inputs=len(self.hidden)))
         self.views = Views(config, shape, self.network)
         self.second = self.views.second
         self.student = new_network(config, shape) if config.teach < 1 else None

@@ -7,11 +7,14 @@ The baseline that an adversary has to beat: the networks, the losses and the aut
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Self
 
 import torch
+from pydantic import model_validator
 from torch import Tensor
 from torch.optim import Optimizer
 
+from medgen.methods._monai import MonaiNetworkConfig
 from medgen.methods._paired import PairedConfig, adam, estimate, new_generator, reconstruction
 from medgen.methods.base import Method, Predicts, Shape, Update, Window
 from medgen.sampling.batches import Paired
@@ -19,6 +22,12 @@ from medgen.sampling.batches import Paired
 
 class Config(PairedConfig):
     """Settings of the supervised baseline; the losses are means over voxels."""
+
+    @model_validator(mode="after")
+    def _width_of_its_own(self) -> Self:
+        if isinstance(self.generator, MonaiNetworkConfig) and self.width != 1:
+            raise ValueError("width is of medgen's own networks: give one of MONAI its own arguments")
+        return self
 
 
 class Supervised(Method, Predicts):

@@ -17,6 +17,7 @@ from medgen.preparation import Roles
 from medgen.preparation.settings import CT_WINDOW
 from medgen.recipe.settings import Recipe, complete
 from medgen.sampling.batches import Batch
+from medgen.sampling.monai_transforms import require_transforms
 from medgen.sampling.streams import lacking
 from medgen.sampling.transfer import check_transfer
 
@@ -67,6 +68,9 @@ def check_recipe(
             fix=f"give patches.size {known} edges, or choose another method",
         )
     _require_size(kind, config, _shape(recipe, kind))
+    if chosen := recipe.patches.augmentation.monai:
+        arrays = {array for stream in kind.batches(config).streams() for array in stream.fields.values()}
+        require_transforms(chosen, recipe.patches.box, recipe.patches.across, arrays)
     method = untrained(recipe, kind, config)
     _require_patch(recipe.patches.size, method)
     recipe.inference.tile_size(recipe.patches.size, method.window)

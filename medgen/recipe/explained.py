@@ -136,13 +136,14 @@ def _entry(
 ) -> Iterator[str]:
     """A comment, and the key with its value; commented out where nobody named it."""
     mark, block = "" if named else "#", _block_of(schema, definitions)
+    whole = block is None or not isinstance(value, Mapping)  # a name or null, where a block is possible too
     yield from _explained(schema.get("description", ""), *_limits(schema, definitions))
-    if block is None or value is None:
+    if block is None or whole:
         yield f"{mark}{key}: {_plain(value)}"
     else:
         yield f"{mark}{key}:"
         yield from (f"{mark}  {line}" for line in _entries(block, value, definitions, block["properties"]))
-    if block is not None and value is None:
+    if block is not None and whole:
         yield from (f"# {line}" for line in _optional(key, block, definitions))
 
 

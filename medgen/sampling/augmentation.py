@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, NonNegativeFloat, NonNegativeInt
+from pydantic import AfterValidator, Field, JsonValue, NonNegativeFloat, NonNegativeInt
 
 from medgen.config import Config
+from medgen.sampling.monai_transforms import INTENSITY, SPATIAL, WHOLE, MonaiTransforms, checked, legacy
 from medgen.types import Array
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 AXES = {"x": 0, "y": 1, "z": 2}
+_ONE_NAMED = {"propertyNames": {"enum": [*INTENSITY, *SPATIAL]}, "minProperties": 1, "maxProperties": 1}
 
 
 class AugmentationConfig(Config):
@@ -51,6 +53,13 @@ class AugmentationConfig(Config):
     probability: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Of each change for each patch, other than flipping, ``channel_shift``, ``channel_scale`` and
     ``channel_dropout``. One draw of those it rules is for all channels."""
+    monai: tuple[
+        Annotated[dict[str, dict[str, JsonValue]], Field(json_schema_extra=_ONE_NAMED), AfterValidator(checked)], ...
+    ] = ()
+    """Random dictionary transforms of MONAI after all others, in this order:
+    ``[{RandGaussianSmoothd: {keys: image, prob: 0.3}}]``. Those of intensity change the input channels alone; spatial
+    ones move all arrays of a patch, labels and masks by the nearest voxel, so ``keys`` (image, target, label) may be
+    left out. They see the patch alone: ``rotation`` and ``zoom`` above look beyond its edge."""
 
     @property
     def spatial(self) -> bool:
@@ -74,7 +83,6 @@ class AugmentationConfig(Config):
 
 Crop = dict[str, Array]
 """Arrays (C, X, Y, Z) cut at one place: ``source``, ``mask``, and perhaps ``context``, ``target``, ``label``."""
-_WHOLE = {"mask", "body", "label"}
 
 
 def enlarged(size: tuple[int, int, int], config: AugmentationConfig) -> tuple[int, int, int]:
@@ -93,10 +101,12 @@ class Augmentation:
     Args:
         config: what may be changed, and by how much.
         size: of the patches that come out.
+        across: axis across which patches are slices; None for boxes.
     """
 
-    def __init__(self, config: AugmentationConfig, size: tuple[int, int, int]) -> None:
+    def __init__(self, config: AugmentationConfig, size: tuple[int, int, int], across: int | None = None) -> None:
         self.config, self.size = config, size
+        self._monai = MonaiTransforms(config.monai, across)
         self._transforms: dict[str, Any] | None = None
 
     def __call__(self, crop: Crop, air: Array, generator: np.random.Generator) -> Crop:
@@ -118,18 +128,18 @@ class Augmentation:
             crop = {name: np.flip(array, flipped) for name, array in crop.items()}
         if config.of_intensity and "source" in crop:
             crop["source"] = self._light(np.ascontiguousarray(crop["source"]), air, generator)
-        return crop
+        return self._monai(crop, generator) if self.config.monai else crop
 
     def _turn(self, crop: Crop, generator: np.random.Generator) -> Crop:
         """One affine map for all arrays: linear for images, nearest for mask and labels."""
         if generator.random() >= self.config.probability:
             return {name: _middle(array, self.size) for name, array in crop.items()}
         grids, resampler = self._ready()["grids"], self._ready()["resampler"]
-        grids.set_random_state(state=_legacy(generator))
+        grids.set_random_state(state=legacy(generator))
         grid = grids(spatial_size=self.size)
         crop = _seen_by(_numpy(grid), crop)
         turned = {}
-        for mode, names in (("bilinear", crop.keys() - _WHOLE), ("nearest", crop.keys() & _WHOLE)):
+        for mode, names in (("bilinear", crop.keys() - WHOLE), ("nearest", crop.keys() & WHOLE)):
             together = [name for name in crop if name in names]  # one call for all channels: the grid is half the cost
             stack = np.concatenate([crop[name] for name in together], dtype=np.float32)
             moved = _numpy(resampler(stack, grid=grid, mode=mode, padding_mode="border"))
@@ -171,7 +181,7 @@ class Augmentation:
         return self._transforms
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"config": self.config, "size": self.size, "_transforms": None}
+        return {**self.__dict__, "_transforms": None}
 
 
 def _middle(array: Array, size: Sequence[int]) -> Array:
@@ -212,13 +222,8 @@ def _build(config: AugmentationConfig, size: tuple[int, int, int]) -> dict[str, 
 
 
 def _applied(transform: Any, image: Array, generator: np.random.Generator) -> Array:
-    transform.set_random_state(state=_legacy(generator))
+    transform.set_random_state(state=legacy(generator))
     return _numpy(transform(image))
-
-
-def _legacy(generator: np.random.Generator) -> np.random.RandomState:
-    """What MONAI draws from, on the same stream; seeding a state of its own would take longer than most changes."""
-    return np.random.RandomState(generator.bit_generator)
 
 
 def _numpy(image: Any) -> Array:

@@ -131,7 +131,7 @@ class PatchSource:
         self.cases, self.config, self.seed = tuple(cases), config, seed
         self.contexts = None if contexts is None else {case.name: _context(case, contexts) for case in cases}
         self._change, self._arrays = change, frozenset(arrays)
-        self._augment = Augmentation(config.augmentation, config.box)
+        self._augment = Augmentation(config.augmentation, config.box, config.across)
         self._cut = enlarged(config.box, config.augmentation)
 
     def __getitem__(self, n: int) -> dict[str, Array]:

@@ -1,0 +1,164 @@
+"""MONAI's random transforms as augmentation: the same patch for the same number, and only what a recipe may ask."""
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from monai.transforms import RandAffined, RandGaussianNoised
+from test_patches import config, stored
+
+from medgen.config import build
+from medgen.errors import UsageError
+from medgen.recipe.check import check_recipe
+from medgen.recipe.settings import load_recipe
+from medgen.sampling.augmentation import AugmentationConfig
+from medgen.sampling.batches import Paired
+from medgen.sampling.loading import patch_batches
+from medgen.sampling.monai_transforms import INTENSITY, SPATIAL, MonaiTransforms
+from medgen.sampling.patches import PatchSource
+
+NEEDED = {
+    "Rand2DElasticd": {"spacing": [4, 4], "magnitude_range": [1, 2], "rotate_range": 0.5},
+    "Rand3DElasticd": {"sigma_range": [1, 2], "magnitude_range": [10, 20], "rotate_range": [0.5, 0.5, 0.5]},
+    "RandAffined": {"rotate_range": [0.5, 0.5, 0.5]},
+    "RandCoarseDropoutd": {"holes": 2, "spatial_size": 4},
+    "RandCoarseShuffled": {"holes": 2, "spatial_size": 4},
+    "RandRotated": {"range_x": [0.5, 0.6]},
+    "RandScaleIntensityFixedMeand": {"factors": 0.2},
+    "RandScaleIntensityd": {"factors": 0.2},
+    "RandShiftIntensityd": {"offsets": 0.2},
+    "RandStdShiftIntensityd": {"factors": 0.2},
+    "RandZoomd": {"min_zoom": 0.5, "max_zoom": 0.7},
+}
+PATCHES = [{"RandAffined": {"prob": 0.7, "rotate_range": [0.3, 0.3, 0.3]}}, {"RandGaussianNoised": {"prob": 0.7}}]
+
+
+def crop(box=(12, 12, 12)):
+    """Two channels, and whole numbers beside them."""
+    generator = np.random.default_rng(1)
+    return {
+        "source": generator.random((2, *box)).astype(np.float32),
+        "target": generator.random((1, *box)).astype(np.float32),
+        "label": generator.integers(0, 3, (1, *box)).astype(np.uint8),
+        "mask": (generator.random((1, *box)) > 0.5).astype(np.float32),
+    }
+
+
+@pytest.mark.parametrize("name", INTENSITY + SPATIAL)
+def test_each_depends_on_the_generator_alone(name):
+    """Neither on the global state, nor on what the same object has changed before."""
+    flat = name == "Rand2DElasticd"
+    box, across = ((12, 12, 1), 2) if flat else ((12, 12, 12), None)
+    transforms = MonaiTransforms([{name: {**NEEDED.get(name, {}), "prob": 1.0}}], across)
+    found = []
+    for seed in (0, 1):
+        np.random.seed(seed)  # noqa: NPY002
+        torch.manual_seed(seed)
+        found.append(transforms(crop(box), np.random.default_rng(5)))
+    before, (one, two) = crop(box), found
+    assert all(np.array_equal(one[key], two[key]) for key in before)
+    assert {key: (each.shape, each.dtype) for key, each in one.items()} == {
+        key: (each.shape, each.dtype) for key, each in before.items()
+    }
+    changed = {key for key in before if not np.array_equal(one[key], before[key])}
+    assert changed == ({"source"} if name in INTENSITY else set(before))
+    for key in ("label", "mask"):
+        assert set(np.unique(one[key])) <= set(np.unique(before[key]))
+
+
+def test_it_is_what_monai_makes_with_this_random_state():
+    generator = np.random.default_rng(3)
+    affine = RandAffined("source", prob=0.7, rotate_range=(0.3, 0.3, 0.3), mode="bilinear")
+    noise = RandGaussianNoised("source", prob=0.7)
+    for each in (affine, noise):
+        each.set_random_state(state=np.random.RandomState(generator.bit_generator))
+    expected = noise(affine({"source": crop()["source"]}))["source"]  # Compose would seed them anew
+    found = MonaiTransforms(PATCHES, None)({"source": crop()["source"]}, np.random.default_rng(3))["source"]
+    assert not np.array_equal(found, crop()["source"])
+    assert np.array_equal(found, np.asarray(expected))
+
+
+def test_labels_and_masks_move_with_the_image():
+    box = np.zeros((1, 16, 16, 16), np.float32)
+    box[:, 4:12, 5:10, 6:14] = 1
+    given = {"source": box, "label": 2 * box.astype(np.int16), "mask": box, "context": box}
+    arguments = {"prob": 1.0, "rotate_range": [0.4, 0.4, 0.4], "keys": ["image", "label"]}
+    found = MonaiTransforms([{"RandAffined": arguments}], None)(given, np.random.default_rng(0))
+    assert not np.array_equal(found["mask"], box)
+    assert np.array_equal(found["label"], 2 * found["mask"])
+    assert np.array_equal(found["context"], found["source"])
+    assert ((found["source"] > 0.5) == (found["mask"] > 0)).mean() > 0.99
+
+
+def test_patches_are_the_same_for_every_worker_and_after_a_resume(tmp_path):
+    cases = [stored(tmp_path, name, seed=number) for number, name in enumerate("ab")]
+    settings = config(augmentation={"monai": PATCHES, "flip": ["x"], "noise": 0.1})
+    alone = [PatchSource(cases, settings, seed=7)[n] for n in range(6)]  # a new object each
+    one = PatchSource(cases, settings, seed=7)
+    backwards = [one[n] for n in reversed(range(6))][::-1]
+    batches = list(patch_batches(one, Paired, batch=2, start=0, stop=3, workers=2))
+    (resumed,) = patch_batches(one, Paired, batch=2, start=2, stop=3)
+    for n, patch in enumerate(alone):
+        for key in Paired._fields:
+            assert np.array_equal(patch[key], backwards[n][key])
+            assert np.array_equal(patch[key], getattr(batches[n // 2], key)[n % 2].numpy())
+    assert torch.equal(resumed.source, batches[2].source)
+    plain = PatchSource(cases, config(augmentation={"flip": ["x"], "noise": 0.1}), seed=7)
+    assert any(not np.array_equal(plain[n]["source"], alone[n]["source"]) for n in range(6))
+
+
+def test_slices_are_changed_in_their_plane(tmp_path):
+    case = stored(tmp_path, "a")
+    turned = {"RandRotated": {"prob": 1.0, "range_x": [0.5, 0.5]}}
+    source = PatchSource([case], config((8, 8), augmentation={"monai": [turned]}), seed=0)
+    plain = PatchSource([case], config((8, 8)), seed=0)
+    assert source[0]["source"].shape == (1, 8, 8)
+    assert not np.array_equal(source[0]["source"], plain[0]["source"])
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"RandGausianSmoothd": {}}, "did you mean 'RandGaussianSmoothd'"),
+        ({"RandGaussianSmooth": {}}, "did you mean 'RandGaussianSmoothd'"),
+        ({"RandSpatialCropd": {"roi_size": 4}}, "keeps the size"),
+        ({"RandLambdad": {"func": "print"}}, "keeps the size"),
+        ({"RandFlipd": {}, "RandZoomd": {}}, "in one entry"),
+        ({"RandGaussianNoised": {"keys": "imag"}}, "choose from image, target, label"),
+        ({"RandGaussianNoised": {"keys": ["image", "target"]}}, "keys: image"),
+        ({"RandAffined": {"spatial_size": [4, 4, 4]}}, "medgen sets it"),
+        ({"RandZoomd": {"keep_size": False}}, "medgen sets it"),
+        ({"RandFlipd": {"lazy": True}}, "medgen sets it"),
+        ({"RandFlipd": {"prob": 2}}, "from 0 to 1"),
+        ({"RandAffined": {"mode": ["bilinear", "nearest"]}}, "always nearest"),
+    ],
+)
+def test_what_may_not_be_asked_is_refused_when_the_recipe_is_read(entry, said):
+    with pytest.raises(UsageError) as caught:
+        build(AugmentationConfig, {"monai": [entry]})
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"RandGaussianNoised": {"standard": 1}}, "no argument 'standard'"),
+        ({"RandAffined": {"keys": "image", "prob": 0.1}}, "keys: [image, target]"),
+        ({"RandFlipd": {"keys": ["image", "label"]}}, "keys: [image, target]"),
+        ({"RandRotate90d": {}}, "to another size"),
+        ({"Rand2DElasticd": NEEDED["Rand2DElasticd"]}, "3 dimensions"),
+        ({"RandScaleIntensityd": {}}, "factors"),
+    ],
+)
+def test_what_monai_or_the_patch_does_not_take_is_refused_before_training(entry, said):
+    recipe = load_recipe(tiny.recipe(patches={"size": [16, 24, 16], "augmentation": {"monai": [entry]}}))
+    with pytest.raises(UsageError) as caught:
+        check_recipe(recipe)
+    assert said in str(caught.value)
+
+
+def test_a_recipe_with_transforms_is_kept_as_it_is():
+    recipe = load_recipe(tiny.recipe(patches={"size": [16, 16, 16], "augmentation": {"monai": [*PATCHES]}}))
+    resolved, _, _ = check_recipe(recipe)
+    again = load_recipe(resolved.model_dump(mode="json"))
+    assert again.patches.augmentation.monai == tuple(PATCHES)
