@@ -147,7 +147,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _installed_version() -> str:
-    """What the installation says, which has it from the tags of the repository; nobody knows it of a bare source tree."""
+    """What the installation says, which has it from the repository's tags; a bare source tree does not know."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:

@@ -21,7 +21,7 @@ _SPAN = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 class Block(NamedTuple):
     """A fenced block.
 
-    ``mark`` is the word of a comment ``<!-- test: mark -->`` above it, ``file`` the last recipe that the text before it names.
+    ``mark`` is the word of a comment ``<!-- test: mark -->`` above it, ``file`` the recipe that is named before it.
     """
 
     mark: str
@@ -50,9 +50,9 @@ def spans(path: Path) -> list[str]:
 
 
 def commands(text: str) -> Iterator[list[str]]:
-    """Each command of a shell text as its words: lines joined, split at ``;``, ``&&`` and ``|``, without what stands before.
+    """Each command of a shell text as its words: lines joined, and split at ``;``, ``&&`` and ``|``.
 
-    Before a command may stand a prompt, ``do``, ``then``, ``srun``, or a variable that is set for it.
+    What may stand before a command is left out: a prompt, ``do``, ``then``, ``srun``, or a variable that is set for it.
     """
     for line in text.replace("\\\n", " ").splitlines():
         lexer = shlex.shlex(line.strip().removeprefix("$ "), posix=True, punctuation_chars=";&|")

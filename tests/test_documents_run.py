@@ -6,10 +6,11 @@ as it stands.
 """
 
 import pytest
-import tiny
 import yaml
+from benchmark.without_processes import runs_in_this_process
 from documents import DOCUMENTS, ROOT, SHELLS, blocks, commands, name_of
 
+from medgen.baselines import scoring
 from medgen.cli import app, main
 
 SMALL = {
@@ -25,9 +26,7 @@ SMALL = {
 """Of a command: options, and what each is for a test."""
 SCHEDULE = ("schedule.steps=2", "schedule.batch=2", "schedule.validate_every=2", "schedule.save_every=2")
 SETTINGS = (*SCHEDULE, "preparation.spacing=null", "patches.size=[16,16,16]", "inference.size=[16,16,16]")
-WIDTH = {"context_aware_gan": "config.width=0.05", "segmentation": "config.width=0.1"}
-GIVEN = {"README.md": lambda folder: tiny.write_cases(folder), "docs/how-to/train-on-your-data.md": tiny.write_cases}
-"""Of a document that begins with the reader's own patients: who makes them."""
+WIDTH = {"context_aware_gan": "config.width=0.05"}
 RUN = [path for path in DOCUMENTS if any(block.mark == "run" for block in blocks(path))]
 
 
@@ -35,14 +34,14 @@ RUN = [path for path in DOCUMENTS if any(block.mark == "run" for block in blocks
 @pytest.mark.parametrize("path", RUN, ids=name_of)
 def test_the_commands_of_a_document_run(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    if path.name in {"README.md", "train-on-your-data.md"}:
-        GIVEN[name_of(path)](tmp_path)
+    for name, trees in scoring.TREES.items():
+        monkeypatch.setitem(scoring.TREES, name, trees.model_copy(update={"trees": 5}))
     for block in blocks(path):
         if block.language == "yaml" and "method" in yaml.safe_load(block.text):
             (tmp_path / block.file).write_text(block.text)
         elif block.mark == "run" and block.language in SHELLS:
             for words in commands(block.text):
-                with pytest.raises(SystemExit) as ended:
+                with pytest.raises(SystemExit) as ended, runs_in_this_process():
                     main(small(words[1:]))
                 said = capsys.readouterr()
                 assert not ended.value.code, f"{words}: {said.err}"
@@ -63,7 +62,7 @@ def small(words: list[str]) -> list[str]:
     if words[0] in {"train", "benchmark"} and "--help" not in words:
         with open(words[1]) as file:
             method = yaml.safe_load(file)["method"]
-        words += [each for setting in (*SETTINGS, WIDTH[method]) for each in ("--set", setting)]
+        words += [each for setting in (*SETTINGS, WIDTH.get(method, "config.width=0.1")) for each in ("--set", setting)]
     return words
 
 

@@ -1,4 +1,4 @@
-"""The wheel, its version and its images: what their files name is there. ``make wheel`` and ``make plain`` build and run it."""
+"""The wheel, its version and its images: what their files name is there. ``make plain`` builds it and runs it."""
 
 import fnmatch
 import importlib.metadata

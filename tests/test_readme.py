@@ -8,6 +8,7 @@ from documents import ROOT, SHELLS, blocks, commands
 
 import medgen
 
+
 def test_its_first_command_can_be_pasted():
     """The first block is one that works where README lies, and no command has a gap to fill."""
     first, *others = [block for block in blocks(ROOT / "README.md") if block.language in SHELLS]
