@@ -25,7 +25,7 @@ WORKERS ?= auto
 OUT ?= demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs defaults mutations plain lock audit licences versions format clean
+.PHONY: help demo test check docs defaults mutations wheel plain lock audit licences versions format clean
 
 help:
 	@echo "make demo    phantom -> training -> synthetic CT -> report, in $(OUT)/ (some minutes on two cores)"
@@ -33,7 +33,8 @@ help:
 	@echo "make check   format, lint, types, docstrings and doctests"
 	@echo "make docs    the documentation, in site/"
 	@echo "make defaults  do the defaults of every method train? (eight minutes of one core)"
-	@echo "make plain   a plain 'pip install .' in an environment of its own, and medgen demo at 5 mm with it"
+	@echo "make wheel   the wheel, in dist/, and whether it holds what it should"
+	@echo "make plain   the wheel without extras in an environment of its own, and medgen demo at 5 mm with it"
 	@echo "make lock    requirements.lock: the versions of constraints.txt and all that they need, with hashes"
 	@echo "make audit   known vulnerabilities of what the lock names (asks the package index)"
 	@echo "make licences  the licences of what is installed; fails for those that medgen does not take"
@@ -59,11 +60,17 @@ check: $(VENV)/.with-dev $(DOCSTRINGS)/.done
 docs: $(VENV)/.with-dev
 	$(BIN)/properdocs build --strict # --quiet would hide the warnings from --strict
 
-# Not editable, and run from another folder: so that a file which the package lacks is missed.
-plain:
+# By pip alone, as people's own installations do. One wheel at a time: dist/*.whl is what images are made of.
+wheel: | $(VENV)/bin/python
+	rm -f dist/medgen-*.whl
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	$(BIN)/python -m tests.wheel_contents dist/medgen-*.whl
+
+# From the wheel, and in another folder: so that a file which the package lacks is missed.
+plain: wheel
 	rm -rf $(PLAIN)
 	@$(MAKE) --no-print-directory VENV=$(PLAIN) $(PLAIN)/bin/python
-	$(PLAIN)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt .
+	$(PLAIN)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt dist/medgen-*.whl
 	cd $(PLAIN) && bin/medgen demo --spacing 5 --out $(PLAIN_DEMO)
 	test -s $(PLAIN_DEMO)/report.html
 	@echo "a plain install ends its demo with $(PLAIN_DEMO)/report.html"

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from medgen.run.start import plan
     from medgen.volume import Volume, read_volume, repair_volume, write_volume
 
-__version__ = "0.1.0"
+    __version__: str
 
 __all__ = [
     "Case",
@@ -146,11 +146,24 @@ _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names
 
 def __getattr__(name: str) -> Any:
     """Import a public name from its module the first time it is asked for."""
+    if name == "__version__":
+        globals()[name] = _installed_version()
+        return globals()[name]
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'medgen' has no attribute '{name}'")
     value = getattr(import_module(_MODULE_OF[name]), name)
     globals()[name] = value
     return value
+
+
+def _installed_version() -> str:
+    """What the installation says, which has it from the repository's tags; a bare source tree does not know."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("medgen")
+    except PackageNotFoundError:
+        return "0+unknown"
 
 
 def __dir__() -> list[str]:

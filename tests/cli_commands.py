@@ -62,12 +62,16 @@ COMMANDS = {
 
 def parse(command: str) -> None:
     """Parse one ``medgen ...`` line as the command line would; an unknown word or option raises."""
-    words = [word for word in shlex.split(command) if not word.startswith("$")]  # a variable of a script
+    words = shlex.split(command)
     assert words[0] == "medgen", command
-    if words[1:] and words[1] not in {"--version", "--help"} and words[-1] != "--help":
-        app.parse_args(
-            [word for word in words[1:] if word not in ("--debug", "--json")], exit_on_error=False, print_error=False
-        )
+    parse_words(words[1:])
+
+
+def parse_words(words: list[str]) -> None:
+    """The same for the words after ``medgen``; ``$variable`` of a script is left out."""
+    words = [word for word in words if not word.startswith("$") and word not in ("--debug", "--json")]
+    if words and words[0] not in {"--version", "--help"} and words[-1] != "--help":
+        app.parse_args(words, exit_on_error=False, print_error=False)
 
 
 def lines_of(text: str) -> list[str]:
