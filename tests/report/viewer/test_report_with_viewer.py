@@ -256,9 +256,9 @@ def test_no_column_is_lost_and_paper_has_pictures_in_place_of_the_viewer(opened)
 @needs_chromium
 def test_no_request_leaves_the_page(opened, study):
     """The last test of this page: all that it asked for since it was opened."""
-    asked = [address for address in opened.asked() if not address.startswith("chrome://")]  # its own first tab
-    assert asked[0] == (study / "report.html").as_uri()
-    assert all(address.startswith("data:image/") for address in asked[1:])
+    asked = opened.asked()
+    asked = asked[asked.index((study / "report.html").as_uri()) + 1 :]  # before it, Chromium showed its own first tab
+    assert all(address.startswith("data:image/") for address in asked)
     assert all(address.startswith("data:image/") for address in opened.requested())
     assert opened.complaints() == []
 
