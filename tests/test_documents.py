@@ -28,6 +28,7 @@ FOREIGN = {
     "--gpus": "docker",
     "--network": "docker",
     "--user": "docker",
+    "--shm-size": "docker",
     "--nv": "apptainer",
     "--bind": "apptainer",
     "--lesion-share": "nobody's: the changelog says what took its place",
