@@ -31,6 +31,7 @@ NOT_IMPORTED = {
     "pytest-xdist": ("Makefile", "pytest -n"),
     "pytest-timeout": ("pyproject.toml", "\ntimeout = "),
     "picai-eval": ("tests/metrics/test_lesion_matching.py", 'importorskip("picai_eval'),
+    "bids-validator-deno": ("tests/inference/test_bids_output.py", 'which("bids-validator-deno")'),
     "properdocs": ("Makefile", "/properdocs build"),
     "mkdocs-materialx": ("properdocs.yml", "name: materialx"),
     "mkdocstrings": ("properdocs.yml", "- mkdocstrings:"),
@@ -77,7 +78,7 @@ def test_every_dependency_is_used(name, folders):
 
 
 def test_what_medgen_imports_is_a_dependency():
-    asked = {name for extra, name in EXTRAS if extra in {"reader", "flows", "dicom", "onnx"}}  # these first
+    asked = {name for extra, name in EXTRAS if extra in {"reader", "flows", "dicom", "onnx", "pandas"}}  # these first
     declared = {MODULES.get(name, name) for name in CORE} | asked
     local = {path.stem for path in (ROOT / "pipelines").rglob("*.py")}
     assert imported("medgen") | imported("pipelines") <= declared | local | set(sys.stdlib_module_names) | {"medgen"}

@@ -16,7 +16,7 @@ from medgen.cli import app
 from medgen.recipe.settings import load_recipe
 
 EVERYWHERE = {"--json", "--debug", "--help", "-h", "--version"}
-OTHERS = {"git", "cd", "if", "fi", "for", "done", "sbatch", "diff", "dciodvfy", "docker", "apptainer"}
+OTHERS = {"git", "cd", "if", "fi", "for", "done", "sbatch", "diff", "dciodvfy", "docker", "apptainer", "curl"}
 """Programs and words of a shell about which nothing is known here."""
 FOREIGN = {
     "--index-url": "pip",
@@ -29,6 +29,7 @@ FOREIGN = {
     "--network": "docker",
     "--user": "docker",
     "--shm-size": "docker",
+    "--inputs": "a MONAI bundle's own argument",
     "--nv": "apptainer",
     "--bind": "apptainer",
     "--lesion-share": "nobody's: the changelog says what took its place",
@@ -80,7 +81,7 @@ def check_pip(words: list[str]) -> None:
 def check_python(words: list[str]) -> None:
     """A script of the repository: there, and with the options as its folder's files have them."""
     if words[0] == "-m":
-        assert words[1] in {"venv", "medgen", "pytest"}, words
+        assert words[1] in {"venv", "medgen", "pytest", "monai.bundle"}, words
         return
     script = ROOT / words[0]
     assert script.is_file(), words

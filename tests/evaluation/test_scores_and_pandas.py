@@ -54,4 +54,4 @@ def test_without_pandas_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", imported)
     with pytest.raises(UsageError, match="pandas") as error:
         scores().to_pandas()
-    assert "pip install pandas" in error.value.fix
+    assert "pip install 'medgen[pandas]'" in error.value.fix
