@@ -9,6 +9,7 @@ COMMANDS = {
     "phantom head": "OUT --subjects --seed --domain --spacing --misalignment --lesions --stripped",
     "phantom adaptation": "OUT --source --target --test --source-test --validation --seed --spacing --pair "
     "--randomised",
+    "phantom tissues": "OUT --subjects --scans --seed --spacing --overwrite --workers",
     "phantom prostate": "OUT --subjects --train --validation --test --seed --positive --spacing --native-diffusion",
     "cases from-nnunet": "FOLDER --output -o --validation --overwrite",
     "cases from-msd": "FOLDER --output -o --validation --split-into --overwrite",
@@ -50,7 +51,7 @@ COMMANDS = {
     "benchmark": "RECIPE --cases --out --regimes --plan --seeds --folds --workers --set --shifted --table-only --reuse",
     "report": "FOLDER --output -o",
     "card": "RUN --scores --form --output -o --overwrite",
-    "models": "--json",
+    "models": "--json --available",
     "recipe": "METHOD --output -o --overwrite --allow-module",
     "schema": "--output -o --overwrite",
     "completion": "SHELL --output -o --overwrite",

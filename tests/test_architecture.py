@@ -14,7 +14,7 @@ from medgen.methods.catalogue import method_names
 PACKAGE = Path(medgen.__file__).parent
 LAYERS = [
     "errors types",
-    "files config names",
+    "files config names shipped",
     "volume",
     "cases dicom",
     "losses metrics networks checks",

@@ -20,7 +20,7 @@ from medgen.inference.besides import Besides
 from medgen.inference.cohort import load_members
 from medgen.inference.held_out import require_held_out
 from medgen.inference.images import slope_of, unit_of
-from medgen.inference.intervals import ALL, FILE, TISSUES, Calibration, Gate, Scale, keep_calibration, model_folder
+from medgen.inference.intervals import ALL, FILE, TISSUES, Calibration, Gate, Scale, keep_calibration
 from medgen.inference.model import LoadedModel
 from medgen.inference.options import PredictOptions, require_coverage
 from medgen.metrics.conformal import (
@@ -31,6 +31,8 @@ from medgen.metrics.conformal import (
     left_out_coverage,
 )
 from medgen.metrics.tissue import body_mask, tissue
+from medgen.shipped import require_own
+from medgen.training.model_folder import model_folder
 from medgen.types import Progress, Split
 from medgen.volume import Volume, read_label, read_volume, require_same_grid
 
@@ -126,6 +128,7 @@ def calibrate(
         raise UsageError(f"no case of split '{split}' has an image of the role '{role}'", where=Path(cases), fix=fix)
     asked = PredictOptions(seed=seed, uncertainty=samples is None, samples=samples, dropout=dropout)
     require_output(model_folder(run) / FILE)
+    require_own(run)
     model = load_members(run, ensemble, device, allow_modules)
     model.calibrations = ()
     for each in (run, *ensemble):

@@ -17,6 +17,7 @@ from medgen.inference.novelty import FEWEST, LEAST_LIMIT, Codes, HeldOut, Novelt
 from medgen.inference.oddness import PATCHES, CaseScores, require_scores, score_cases
 from medgen.inference.opened import open_model
 from medgen.inference.placed_patches import Places
+from medgen.shipped import require_own
 from medgen.types import Array, Progress
 
 _LEAST_SPREAD = 1e-9
@@ -66,6 +67,7 @@ def fit_novelty(
         *_enough(table.select(split="val"), "val", table.path),
     ]
     require_output(path)
+    require_own(run)
     model = open_model(run, device, allow_modules)
     require_scores(model)
     require_held_out(run, table.select(split="val"), model.known.preparation.roles.inputs, table.path)

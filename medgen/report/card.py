@@ -20,10 +20,9 @@ from medgen.cases import columns_of
 from medgen.cases.phantoms import phantom_notice
 from medgen.errors import InputError, ModelError
 from medgen.files import sha256
-from medgen.inference.intervals import model_folder
 from medgen.methods.catalogue import resolve
 from medgen.report.content import read_json
-from medgen.training.model_folder import read_model
+from medgen.training.model_folder import model_folder, read_model
 
 RESEARCH = "Research software. Not for clinical use, and not a medical device."
 _TASKS = {
