@@ -117,6 +117,7 @@ def calibrate(
         StorageError: the file cannot be written; found before the work.
     """
     options = options or CalibrateOptions()
+    require_own(run)
     if split == "train":
         raise UsageError("the model has seen the training cases, so its errors there are too small", fix="--split val")
     chosen = read_cases(cases).select(split=split)
@@ -128,7 +129,6 @@ def calibrate(
         raise UsageError(f"no case of split '{split}' has an image of the role '{role}'", where=Path(cases), fix=fix)
     asked = PredictOptions(seed=seed, uncertainty=samples is None, samples=samples, dropout=dropout)
     require_output(model_folder(run) / FILE)
-    require_own(run)
     model = load_members(run, ensemble, device, allow_modules)
     model.calibrations = ()
     for each in (run, *ensemble):

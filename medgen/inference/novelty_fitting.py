@@ -61,13 +61,13 @@ def fit_novelty(
     places, path = Places(patches, seed), novelty_file(run)
     if path.exists() and not overwrite:
         raise UsageError("the model has a novelty score already", where=path, fix="--overwrite fits it again")
+    require_own(run)
     table = read_cases(cases)
     chosen = [
         *_enough(table.select(split="train"), "train", table.path),
         *_enough(table.select(split="val"), "val", table.path),
     ]
     require_output(path)
-    require_own(run)
     model = open_model(run, device, allow_modules)
     require_scores(model)
     require_held_out(run, table.select(split="val"), model.known.preparation.roles.inputs, table.path)

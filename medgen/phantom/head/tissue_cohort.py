@@ -15,7 +15,7 @@ from medgen.phantom.head.acquisition import scan_mr
 from medgen.phantom.head.anatomy import build_head
 from medgen.phantom.head.cohort import require_spacing
 from medgen.phantom.head.contrasts import CLASSES, IMAGE, any_scanner, stripped_mask, tissue_labels
-from medgen.phantom.head.healthy import default_splits
+from medgen.phantom.head.healthy import split_counts
 from medgen.phantom.head.lesions import draw_findings
 from medgen.phantom.head.pathology import add_lesions
 from medgen.phantom.head.template import Template, load_template
@@ -90,12 +90,9 @@ def make_tissue_phantom(
     out = Path(out)
     require_making([seed], workers)
     require_spacing(spacing)
-    for what, value, most in (("subjects", subjects, 999), ("scans", scans, 99)):
-        if not 1 <= value <= most:
-            raise UsageError(f"{value} {what}", fix=f"choose 1 to {most}")
-    counts = tuple(splits) if splits is not None else default_splits(subjects)
-    if sum(counts) != subjects or min(counts) < 0 or len(counts) != len(SPLITS):
-        raise UsageError(f"splits {counts} do not add up to {subjects} people", fix="give three numbers that do")
+    if not 1 <= scans <= 99:
+        raise UsageError(f"{scans} scans of each subject were asked for", fix="ask for 1 to 99")
+    counts = split_counts(subjects, splits)
     require_free(out, overwrite)
     names: list[Split] = [split for split, count in zip(SPLITS, counts, strict=True) for _ in range(count)]
     jobs = [Job(out, index, scans, float(spacing), seed, overwrite) for index in range(subjects)]
