@@ -29,7 +29,12 @@ if TYPE_CHECKING:
     from medgen.inference.synthetic_cases import cases_from_samples
     from medgen.inference.traversal import interpolate, traverse
     from medgen.methods.catalogue import list_methods
-    from medgen.phantom import make_adaptation_phantom, make_head_phantom, make_prostate_phantom
+    from medgen.phantom import (
+        make_adaptation_phantom,
+        make_head_phantom,
+        make_prostate_phantom,
+        make_tissue_phantom,
+    )
     from medgen.reader import make_reader_study, score_reader_study, serve_reader_study
     from medgen.recipe.explained import explained_recipe, recipe_schema
     from medgen.report import write_report
@@ -65,6 +70,7 @@ __all__ = [
     "make_adaptation_phantom",
     "make_head_phantom",
     "make_prostate_phantom",
+    "make_tissue_phantom",
     "make_reader_study",
     "plan",
     "predict",
@@ -124,7 +130,12 @@ _HOMES = {
     "medgen.inference.synthetic_cases": ("cases_from_samples",),
     "medgen.inference.traversal": ("interpolate", "traverse"),
     "medgen.methods.catalogue": ("list_methods",),
-    "medgen.phantom": ("make_adaptation_phantom", "make_head_phantom", "make_prostate_phantom"),
+    "medgen.phantom": (
+        "make_adaptation_phantom",
+        "make_head_phantom",
+        "make_prostate_phantom",
+        "make_tissue_phantom",
+    ),
     "medgen.reader": ("make_reader_study", "score_reader_study", "serve_reader_study"),
     "medgen.recipe.explained": ("explained_recipe", "recipe_schema"),
     "medgen.report": ("write_report",),
