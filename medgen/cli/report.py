@@ -14,12 +14,14 @@ def report(
     *,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     cases: Path | None = None,
+    viewer: bool = True,
 ) -> None:
     """Write one HTML file on predictions, scores and training.
 
     Patients with their predictions (error maps, outlines of label maps, or
-    detected lesions), scores with 95 % intervals, and training curves. The
-    file opens without a network.
+    detected lesions), a viewer of the volumes of the worst of them, scores
+    with 95 % intervals, and training curves. The file opens without a
+    network, and has less than 20 MB.
 
     For example:
 
@@ -31,10 +33,11 @@ def report(
             'scores', 'cases.csv' or 'data/cases.csv'.
         output: the file to write; 'report.html' in the folder by default.
         cases: the case table, where it is not in the folder.
+        viewer: put volumes into the file, and a viewer of them; --no-viewer for a small file.
     """
     from medgen.cli.output import say
     from medgen.cli.progress import progress_display
     from medgen.report import write_report
 
     with progress_display() as progress:
-        say(str(write_report(folder, output, cases=cases, progress=progress)))
+        say(str(write_report(folder, output, cases=cases, viewer=viewer, progress=progress)))

@@ -17,6 +17,7 @@ def write_report(
     output: str | Path | None = None,
     *,
     cases: str | Path | None = None,
+    viewer: bool = True,
     progress: Progress | None = None,
 ) -> Path:
     """Write one HTML file on a run or a study, and its pictures as PNG files beside it.
@@ -27,7 +28,8 @@ def write_report(
             folders that ``medgen sample`` wrote.
         output: the file to write; ``report.html`` in the folder by default. Pictures go to ``figures/`` beside.
         cases: the case table, where it is not in the folder.
-        progress: called with (done, total, name of the figure).
+        viewer: hold volumes of the worst patients too, and a viewer of them; the file stays below 20 MB.
+        progress: called with (done, total, name of the figure), then with (done, total, name of the patient).
 
     Returns:
         The file.
@@ -40,6 +42,7 @@ def write_report(
     from medgen.files import atomic_path, require_text_result, require_writable, storage_errors
     from medgen.report.figures import draw_figures
     from medgen.report.page import MARK, render_page
+    from medgen.report.patients import show_patients
     from medgen.report.sources import find_sources
 
     folder = Path(folder)
@@ -54,8 +57,9 @@ def write_report(
     figures = draw_figures(sources, progress=progress)
     beside = {path.parent / "figures" / f"{figure.name}.{figure.media}": figure.light for figure in figures}
     _require_own(beside, path)
+    patients = show_patients(sources, figures, viewer=viewer, progress=progress)
     with atomic_path(path) as temporary:
-        temporary.write_text(render_page(sources, figures), encoding="utf-8")
+        temporary.write_text(render_page(sources, figures, patients), encoding="utf-8")
     for place in beside:  # the page has others now: after an interruption nothing would know these as its own
         with storage_errors(place):
             place.unlink(missing_ok=True)

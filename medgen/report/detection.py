@@ -22,7 +22,7 @@ SAME_CONFIDENCE = 1e-6
 
 
 class LesionRow(NamedTuple):
-    """One line of the table of lesions, as text; the first one of a case names it."""
+    """One line of the table of lesions, as text."""
 
     case: str
     score: str
@@ -106,7 +106,7 @@ def read_patients(sources: Sources) -> list[Patient]:
 
 def lesion_rows(patients: Sequence[Patient]) -> list[LesionRow]:
     """A line for each candidate and each missed lesion, and one for a case that has neither."""
-    rows = []
+    rows: list[LesionRow] = []
     for patient in patients:
         lines: list[tuple[str, str, str, str, str, str, bool | None]] = []
         for number, lesion in enumerate(patient.lesions, start=1):
@@ -124,9 +124,7 @@ def lesion_rows(patients: Sequence[Patient]) -> list[LesionRow]:
         lines += [("–", "–", "–", "–", "–", "missed lesion", False)] * patient.missed
         if not lines:
             lines = [("–", "–", "–", "–", "–", *_nothing(patient))]
-        for position, line in enumerate(lines):
-            name, score = (patient.case, f"{patient.score:.3f}") if position == 0 else ("", "")
-            rows.append(LesionRow(name, score, *line))
+        rows += [LesionRow(patient.case, f"{patient.score:.3f}", *line) for line in lines]
     return rows
 
 

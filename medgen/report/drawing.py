@@ -50,6 +50,7 @@ class Picture:
         light: PNG for a light page.
         dark: PNG for a dark page; the same where the picture is dark anyway.
         media: "png", or "gif" for a film.
+        case: the patient, of a picture of one.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Picture:
     light: bytes
     dark: bytes
     media: str = "png"
+    case: str = ""
 
 
 def new_figure(width: float, height: float, *, background: str) -> Figure:

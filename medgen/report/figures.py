@@ -182,7 +182,8 @@ def _case_picture(sources: Sources, name: str, remark: str) -> Picture:
     if images.spreads:
         shown = " and ".join(f"{each.title} ({each.unit})" if each.unit else each.title for each in images.spreads)
         sentences.append(f"{shown[0].upper()}{shown[1:]}: the brighter, the less sure.")
-    return _montage_picture(f"case_{name}", f"{name}, {remark}" if remark else name, figure, sentences, notes)
+    heading = f"{name}, {remark}" if remark else name
+    return replace(_montage_picture(f"case_{name}", heading, figure, sentences, notes), case=name)
 
 
 def _lesion_picture(sources: Sources, patient: Patient, example: Example) -> Picture:
@@ -198,7 +199,8 @@ def _lesion_picture(sources: Sources, patient: Patient, example: Example) -> Pic
         _orientation(images, sides),
         "Grey values are scaled to this slice, colours to confidences from 0 to 1.",
     ]
-    return _montage_picture(f"lesion_{example.case}", f"{example.case}: {example.remark}", figure, sentences, notes)
+    heading = f"{example.case}: {example.remark}"
+    return replace(_montage_picture(f"lesion_{example.case}", heading, figure, sentences, notes), case=example.case)
 
 
 def _montage_picture(

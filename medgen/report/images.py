@@ -67,6 +67,7 @@ def load_images(sources: Sources, name: str) -> tuple[CaseImages, list[str]]:
         spacing=reference.spacing,
         oriented=reference.has_world_position,
         unit=unit,
+        affine=reference.affine,
         spreads=spreads,
     )
     return (_labelled(images, sources) if sources.segments else _without_padding(images)), notes

@@ -80,7 +80,7 @@ def montage(images: CaseImages, *, title: str, window: tuple[float, float] | Non
     if images.target is not None:
         return _lesion_montage(images, images.target, title)
     panels = _label_panels(images) if images.classes else _value_panels(images, window)
-    centre = _middle(images)
+    centre = middle(images)
     rows = [_Row(plane, centre[plane.axis], panels) for plane in PLANES]
     figure, lowest = _grid(images, rows, title, _LABELS if images.classes and not images.spreads else _VALUES)
     for axes, shown, panel in lowest:
@@ -152,10 +152,17 @@ def _label_panels(images: CaseImages) -> list[_Panel]:
     return [*inputs, outlined, *([] if images.truth is None else [compared]), *_spread_panels(images)]
 
 
+def input_title(role: str) -> str:
+    """The name of an input for people.
+
+    >>> input_title("t1")
+    'T1'
+    """
+    return _NAMES.get(role, role.upper())
+
+
 def _inputs(images: CaseImages) -> list[_Panel]:
-    return [
-        _Panel(_NAMES.get(role, role.upper()), volume, robust_range(volume)) for role, volume in images.inputs.items()
-    ]
+    return [_Panel(input_title(role), volume, robust_range(volume)) for role, volume in images.inputs.items()]
 
 
 def _blank(images: CaseImages) -> _Panel:
@@ -212,7 +219,7 @@ def _body(images: CaseImages) -> NDArray[np.bool_]:
     return np.asarray(reference > (-300 if images.unit == "HU" else 0))
 
 
-def _middle(images: CaseImages) -> tuple[int, ...]:
+def middle(images: CaseImages) -> tuple[int, ...]:
     """Voxel through which the planes go: the centre of mass of the body; of label maps most of the structure."""
     if images.classes:
         labels = images.reference

@@ -50,16 +50,29 @@ def draw_overlay(
         outline(axes, prediction, PREDICTED, 1.1)
 
 
-def _draw_agreement(axes: Axes, prediction: NDArray[Any], true: NDArray[Any]) -> None:
-    areas = (
+def areas_of_agreement(prediction: NDArray[Any], true: NDArray[Any]) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Where two label maps of one shape agree, miss, invent and confuse a class, each with its colour."""
+    return [
         (BOTH, (prediction == true) & (true > 0)),
         (TRUE, (prediction == 0) & (true > 0)),
         (PREDICTED, (prediction > 0) & (true == 0)),
         (CONFUSED, (prediction != true) & (prediction > 0) & (true > 0)),
-    )
+    ]
+
+
+def rgb(colour: str) -> tuple[int, int, int]:
+    """Red, green and blue from 0 to 255.
+
+    >>> rgb("#ff7f2a")
+    (255, 127, 42)
+    """
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+
+def _draw_agreement(axes: Axes, prediction: NDArray[Any], true: NDArray[Any]) -> None:
     colours = np.zeros((*prediction.shape, 4))
-    for colour, area in areas:
-        colours[area] = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)] + [_OPACITY]
+    for colour, area in areas_of_agreement(prediction, true):
+        colours[area] = [*(part / 255 for part in rgb(colour)), _OPACITY]
     axes.imshow(colours, interpolation="nearest", aspect=axes.get_aspect())
 
 

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 import medgen
 from medgen.metrics.resampling import FEWEST
+from medgen.report.cohort import ordering_column, worst_first
 from medgen.report.columns import Column
 from medgen.report.comparison import verdict
 from medgen.report.content import MethodScores, Summary, readable_name
@@ -17,8 +19,10 @@ from medgen.report.detection import lesion_rows, read_patients
 from medgen.report.drawing import Picture
 from medgen.report.figures import case_columns, compared_columns
 from medgen.report.health import health_panel
+from medgen.report.patients import Patients
 from medgen.report.sources import Sources
 from medgen.report.uncertainty import interval_columns, measures, regions
+from medgen.report.viewer import LICENCES, content_security_policy, niivue, text_asset
 
 _DETECTION = ("auroc", "ap", "score", "sensitivity_at_1")
 _SEGMENTATION = ("dice", "hd95", "nsd", "lesion_f1")
@@ -47,13 +51,19 @@ class Tile(NamedTuple):
     detail: str
 
 
-def render_page(sources: Sources, figures: Sequence[Picture]) -> str:
+_WORST = {"lower": "high", "higher": "low", "zero": "far", "": ""}
+_WORST_FIRST = {"lower": "descending", "higher": "ascending", "zero": "descending", "": ""}
+
+
+def render_page(sources: Sources, figures: Sequence[Picture], patients: Patients | None = None) -> str:
     """The page as text.
 
     Args:
         sources: scores, recipe and manifest.
         figures: the pictures, which are embedded.
+        patients: the overview of the cohort, and the volumes of the viewer.
     """
+    patients = patients or Patients()
     environment = Environment(
         loader=PackageLoader("medgen.report"),
         autoescape=True,
@@ -81,7 +91,10 @@ def render_page(sources: Sources, figures: Sequence[Picture]) -> str:
         notes=list(dict.fromkeys(note for method in sources.methods for note in method.notes)),
         failures=[(method.label, method.failed) for method in sources.methods if method.failed],
         few=any(0 < summary.n < FEWEST for method in sources.methods for summary in method.summary.values()),
-        details=[(m.label, m is sources.main, _case_rows(m, all_columns)) for m in reversed(sources.methods)],
+        details=[_case_rows(method, method is sources.main, all_columns) for method in reversed(sources.methods)],
+        worst=_WORST,
+        sorted_as=_WORST_FIRST,
+        **_of_patients(patients, figures),
         figures={kind: [figure for figure in figures if figure.kind == kind] for kind in KINDS},
         all_figures=figures,
         regions=[(row, _cells(row.method, sources, row.columns)) for row in regions(sources.methods)],
@@ -192,8 +205,31 @@ def _definitions(sources: Sources) -> dict[str, str]:
     }
 
 
-def _case_rows(method: MethodScores, columns: Sequence[Column]) -> list[tuple[str, list[Any]]]:
-    return [
-        (name, [column.text(scores.get(column.key)) for column in columns])
-        for name, scores in sorted(method.cases.items())
+def _of_patients(patients: Patients, figures: Sequence[Picture]) -> dict[str, Any]:
+    """The overview, the viewer, where a name of a patient leads to, and the scripts with their policy."""
+    viewer = patients.viewer
+    targets = {card.case: f"patient-{card.case}" for card in patients.cards}
+    targets |= {figure.case: f"picture-{figure.name}" for figure in reversed(figures) if figure.case}
+    scripts = [text_asset("tables.js")] + ([text_asset("viewer.js")] if viewer else [])
+    return {
+        "cards": patients.cards,
+        "all_patients": patients.count,
+        "targets": targets,
+        "viewer": viewer,
+        "viewed": {patient.name for patient in viewer.patients} if viewer else set(),
+        "niivue": niivue() if viewer else "",
+        "licences": text_asset(LICENCES) if viewer else "",
+        "scripts": [Markup(script) for script in scripts],
+        "policy": content_security_policy(scripts, viewer=viewer is not None),
+    }
+
+
+def _case_rows(
+    method: MethodScores, main: bool, columns: Sequence[Column]
+) -> tuple[str, bool, str, list[tuple[str, list[Any]]]]:
+    """The name of a method, whether it is the main one, the metric that orders its cases, and a row for each."""
+    column = ordering_column(method)
+    rows = [
+        (name, [column.text(method.cases[name].get(column.key)) for column in columns]) for name in worst_first(method)
     ]
+    return method.label, main, column.key if column else "", rows

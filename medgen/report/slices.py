@@ -105,8 +105,11 @@ class CaseImages:
         def cut(volume: NDArray[Any] | None) -> NDArray[Any] | None:
             return None if volume is None else volume[box]
 
+        affine = self.affine.copy()
+        affine[:3, 3] += affine[:3, :3] @ np.asarray(low, float)
         return replace(
             self,
+            affine=affine,
             inputs={role: volume[box] for role, volume in self.inputs.items()},
             prediction=self.prediction[box],
             truth=cut(self.truth),
