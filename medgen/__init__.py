@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from medgen.inference.masks import make_mask, mask_cases
     from medgen.inference.synthetic_cases import cases_from_samples
     from medgen.inference.traversal import interpolate, traverse
+    from medgen.live import watch_run
     from medgen.methods.catalogue import list_methods
     from medgen.phantom import (
         make_adaptation_phantom,
@@ -93,6 +94,7 @@ __all__ = [
     "serve_reader_study",
     "train",
     "traverse",
+    "watch_run",
     "write_cases",
     "write_code_map",
     "write_ct_series",
@@ -133,6 +135,7 @@ _HOMES = {
     "medgen.inference.masks": ("make_mask", "mask_cases"),
     "medgen.inference.synthetic_cases": ("cases_from_samples",),
     "medgen.inference.traversal": ("interpolate", "traverse"),
+    "medgen.live": ("watch_run",),
     "medgen.methods.catalogue": ("list_methods",),
     "medgen.phantom": (
         "make_adaptation_phantom",

@@ -23,6 +23,7 @@ COMMANDS = {
     "prepare": "RECIPE --cases --store --set",
     "train": "RECIPE --cases --out --set --resume --init-from --max-minutes --device --devices --nodes --precision "
     "--allow-module",
+    "watch": "RUN --cases --case --port --every --device --open",
     "predict": "RUN --input -i --output -o --overwrite --resume --nan --geometry --frame --probabilities "
     "--threshold --uncertainty --samples --dropout --interval --keep-samples --guard --dicom --anonymize --device",
     "mask": "INPUT --output -o --of --role --strip --model --overwrite --resume --device",

@@ -29,6 +29,7 @@ LAYERS = [
     "run",
     "report",
     "reader",
+    "live",
     "benchmark",
     "demo",
     "cli",

@@ -38,6 +38,7 @@ from medgen.cli.report import report
 from medgen.cli.sample import sample
 from medgen.cli.streams import lasting_streams
 from medgen.cli.train import train
+from medgen.cli.watch import watch
 
 HELP = """3D medical images: CT from MR in HU, prostate cancer in MR, lesions on
 scanners without labels.
@@ -69,6 +70,7 @@ app.command(fix, sort_key=4.5)
 app.command(dicom)
 app.command(prepare, sort_key=5)
 app.command(train, sort_key=6)
+app.command(watch, sort_key=6.5)
 app.command(predict, sort_key=7)
 app.command(mask, sort_key=7)
 app.command(calibrate, sort_key=7.2)
