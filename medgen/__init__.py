@@ -27,10 +27,17 @@ if TYPE_CHECKING:
     from medgen.inference.encoding import encode
     from medgen.inference.generation import sample
     from medgen.inference.loading import load_model
+    from medgen.inference.masks import make_mask, mask_cases
     from medgen.inference.synthetic_cases import cases_from_samples
     from medgen.inference.traversal import interpolate, traverse
+    from medgen.live import watch_run
     from medgen.methods.catalogue import list_methods
-    from medgen.phantom import make_adaptation_phantom, make_head_phantom, make_prostate_phantom
+    from medgen.phantom import (
+        make_adaptation_phantom,
+        make_head_phantom,
+        make_prostate_phantom,
+        make_tissue_phantom,
+    )
     from medgen.reader import make_reader_study, score_reader_study, serve_reader_study
     from medgen.recipe.explained import explained_recipe, recipe_schema
     from medgen.report import write_report
@@ -66,8 +73,11 @@ __all__ = [
     "load_model",
     "make_adaptation_phantom",
     "make_head_phantom",
+    "make_mask",
     "make_prostate_phantom",
     "make_reader_study",
+    "make_tissue_phantom",
+    "mask_cases",
     "plan",
     "predict",
     "prepare",
@@ -86,6 +96,7 @@ __all__ = [
     "serve_reader_study",
     "train",
     "traverse",
+    "watch_run",
     "write_cases",
     "write_code_map",
     "write_contours",
@@ -131,10 +142,17 @@ _HOMES = {
     "medgen.inference.encoding": ("encode",),
     "medgen.inference.generation": ("sample",),
     "medgen.inference.loading": ("load_model",),
+    "medgen.inference.masks": ("make_mask", "mask_cases"),
     "medgen.inference.synthetic_cases": ("cases_from_samples",),
     "medgen.inference.traversal": ("interpolate", "traverse"),
+    "medgen.live": ("watch_run",),
     "medgen.methods.catalogue": ("list_methods",),
-    "medgen.phantom": ("make_adaptation_phantom", "make_head_phantom", "make_prostate_phantom"),
+    "medgen.phantom": (
+        "make_adaptation_phantom",
+        "make_head_phantom",
+        "make_prostate_phantom",
+        "make_tissue_phantom",
+    ),
     "medgen.reader": ("make_reader_study", "score_reader_study", "serve_reader_study"),
     "medgen.recipe.explained": ("explained_recipe", "recipe_schema"),
     "medgen.report": ("write_report",),

@@ -9,6 +9,7 @@ COMMANDS = {
     "phantom head": "OUT --subjects --seed --domain --spacing --misalignment --lesions --stripped",
     "phantom adaptation": "OUT --source --target --test --source-test --validation --seed --spacing --pair "
     "--randomised",
+    "phantom tissues": "OUT --subjects --scans --seed --spacing --overwrite --workers",
     "phantom prostate": "OUT --subjects --train --validation --test --seed --positive --spacing --native-diffusion",
     "cases from-nnunet": "FOLDER --output -o --validation --overwrite",
     "cases from-msd": "FOLDER --output -o --validation --split-into --overwrite",
@@ -22,9 +23,11 @@ COMMANDS = {
     "prepare": "RECIPE --cases --store --set",
     "train": "RECIPE --cases --out --set --resume --init-from --max-minutes --device --devices --nodes --precision "
     "--allow-module",
+    "watch": "RUN --cases --case --port --every --device --open",
     "predict": "RUN --input -i --output -o --overwrite --resume --nan --geometry --frame --probabilities "
     "--threshold --uncertainty --samples --dropout --interval --keep-samples --guard --dicom --contours --anonymize "
     "--bids --device --engine",
+    "mask": "INPUT --output -o --of --role --strip --model --overwrite --resume --device",
     "calibrate": "RUN --input -i --split --samples --dropout --seed --coverage --by-tissue --guaranteed --accept "
     "--max-mae --mask-role --ensemble --device --allow-module",
     "sample": "RUN --output -o --count --seed --temperature --truncation --interpolate --frames --neighbours "
@@ -52,7 +55,7 @@ COMMANDS = {
     "report": "FOLDER --output -o --cases --no-viewer",
     "card": "RUN --scores --form --output -o --overwrite",
     "export": "RUN --output -o --as --scores --overwrite --allow-module",
-    "models": "--json",
+    "models": "--json --available",
     "recipe": "METHOD --output -o --overwrite --allow-module",
     "schema": "--output -o --overwrite",
     "completion": "SHELL --output -o --overwrite",

@@ -62,7 +62,8 @@ def calibrate(
     from medgen.cli.progress import progress_display
     from medgen.inference.calibrating import CalibrateOptions
     from medgen.inference.calibrating import calibrate as calibrate_model
-    from medgen.inference.intervals import FILE, model_folder
+    from medgen.inference.intervals import FILE
+    from medgen.training.model_folder import model_folder
 
     with progress_display() as progress:
         result = calibrate_model(

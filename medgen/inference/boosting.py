@@ -21,6 +21,7 @@ from medgen.errors import ModelError
 from medgen.files import atomic_path, sha256
 from medgen.inference.neighbourhood import Features
 from medgen.training.checkpoint import load_weights
+from medgen.training.model_folder import model_folder
 from medgen.types import Array, Progress
 
 LEAVES = 32
@@ -192,7 +193,7 @@ def load_first(run: Path, description: Mapping[str, Any]) -> BoostedEstimator | 
     context = description.get("context")
     if context is None:
         return None
-    folder = run / "model" if (run / "model").is_dir() else run
+    folder = model_folder(run)
     if description.get("unfinished"):
         folder = next((file.parent for file in (run / "checkpoints").glob(f"*/{FILE}")), run)
     if not isinstance(context, dict) or context.get("kind") not in KINDS:

@@ -20,7 +20,7 @@ from medgen.inference.besides import Besides
 from medgen.inference.cohort import load_members
 from medgen.inference.held_out import require_held_out
 from medgen.inference.images import slope_of, unit_of
-from medgen.inference.intervals import ALL, FILE, TISSUES, Calibration, Gate, Scale, keep_calibration, model_folder
+from medgen.inference.intervals import ALL, FILE, TISSUES, Calibration, Gate, Scale, keep_calibration
 from medgen.inference.model import LoadedModel
 from medgen.inference.options import PredictOptions, require_coverage
 from medgen.metrics.conformal import (
@@ -31,6 +31,8 @@ from medgen.metrics.conformal import (
     left_out_coverage,
 )
 from medgen.metrics.tissue import body_mask, tissue
+from medgen.shipped import require_own
+from medgen.training.model_folder import model_folder
 from medgen.types import Progress, Split
 from medgen.volume import Volume, read_label, read_volume, require_same_grid
 
@@ -115,6 +117,7 @@ def calibrate(
         StorageError: the file cannot be written; found before the work.
     """
     options = options or CalibrateOptions()
+    require_own(run)
     if split == "train":
         raise UsageError("the model has seen the training cases, so its errors there are too small", fix="--split val")
     chosen = read_cases(cases).select(split=split)

@@ -10,8 +10,8 @@ from pathlib import Path
 from medgen.cases import Case, listed
 from medgen.errors import InputError, ModelError
 from medgen.files import image_digest
-from medgen.inference.intervals import model_folder
 from medgen.preparation.store import CASES
+from medgen.training.model_folder import model_folder
 
 log = logging.getLogger(__name__)
 

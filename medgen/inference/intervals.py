@@ -16,6 +16,7 @@ from medgen.errors import ModelError, UsageError
 from medgen.files import write_json
 from medgen.inference.options import COVERAGE
 from medgen.metrics.tissue import Tissue, tissue
+from medgen.training.model_folder import model_folder
 from medgen.volume import Volume
 
 FILE = "intervals.json"
@@ -177,12 +178,6 @@ class _Stored:
 
 
 _STORED = TypeAdapter(_Stored)
-
-
-def model_folder(run: str | Path) -> Path:
-    """Where the weights of a run stand, and what was measured of them: its ``model`` folder, or the folder itself."""
-    folder = Path(run)
-    return folder / "model" if (folder / "model").is_dir() else folder
 
 
 def read_calibrations(run: str | Path) -> tuple[Calibration, ...]:

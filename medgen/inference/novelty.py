@@ -18,10 +18,10 @@ from pydantic import Field
 
 from medgen.config import Config, build
 from medgen.errors import ModelError, UsageError
-from medgen.inference.intervals import model_folder
 from medgen.inference.oddness import CaseScores, score_patch
 from medgen.inference.opened import Opened
 from medgen.inference.placed_patches import Places
+from medgen.training.model_folder import model_folder
 from medgen.types import Array
 
 FILE = "novelty.json"

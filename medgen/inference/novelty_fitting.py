@@ -17,6 +17,7 @@ from medgen.inference.novelty import FEWEST, LEAST_LIMIT, Codes, HeldOut, Novelt
 from medgen.inference.oddness import PATCHES, CaseScores, require_scores, score_cases
 from medgen.inference.opened import open_model
 from medgen.inference.placed_patches import Places
+from medgen.shipped import require_own
 from medgen.types import Array, Progress
 
 _LEAST_SPREAD = 1e-9
@@ -60,6 +61,7 @@ def fit_novelty(
     places, path = Places(patches, seed), novelty_file(run)
     if path.exists() and not overwrite:
         raise UsageError("the model has a novelty score already", where=path, fix="--overwrite fits it again")
+    require_own(run)
     table = read_cases(cases)
     chosen = [
         *_enough(table.select(split="train"), "train", table.path),

@@ -47,18 +47,18 @@ def serve_reader_study(study: str | Path, *, port: int = 0, announce: Callable[[
         raise InputError(
             "the folder of answers is missing", where=known.folder, fix=f"make an empty folder '{ANSWERS}'"
         )
-    with _listening(port) as listener, folder_lock(known.folder):
+    with listening(port) as listener, folder_lock(known.folder):
         taken = listener.getsockname()[1]
         desk = Desk(known, announce, f"http://{HOST}:{taken}")
         desk.new_link()
-        with suppress(KeyboardInterrupt), _terminated():  # the way to end: uvicorn has closed its connections
+        with suppress(KeyboardInterrupt), terminated():  # the way to end: uvicorn has closed its connections
             server_of(desk, taken).run(sockets=[listener])
         return sum(len(journal.answers) for journal in desk.journals.values())
 
 
 @contextmanager
-def _terminated() -> Iterator[None]:
-    """Let SIGTERM end the study as Ctrl-C does: uvicorn sends itself again what it was sent."""
+def terminated() -> Iterator[None]:
+    """Let SIGTERM end the server as Ctrl-C does: uvicorn sends itself again what it was sent."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -86,7 +86,15 @@ def require_server() -> None:
         ) from None
 
 
-def _listening(port: int) -> socket.socket:
+def listening(port: int) -> socket.socket:
+    """A socket on 127.0.0.1.
+
+    Args:
+        port: 0 takes one that is free.
+
+    Raises:
+        UsageError: the port is taken, for administrators, or none.
+    """
     if not 0 <= port < 2**16:
         raise UsageError(f"--port must be between 0 and 65535, got {port}", fix="e.g. --port 8765")
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)

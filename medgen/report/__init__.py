@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from medgen.types import Progress
@@ -18,6 +19,8 @@ def write_report(
     *,
     cases: str | Path | None = None,
     viewer: bool = True,
+    run: str | Path | None = None,
+    status: str = "",
     progress: Progress | None = None,
 ) -> Path:
     """Write one HTML file on a run or a study, and its pictures as PNG files beside it.
@@ -29,6 +32,8 @@ def write_report(
         output: the file to write; ``report.html`` in the folder by default. Pictures go to ``figures/`` beside.
         cases: the case table, where it is not in the folder.
         viewer: hold volumes of the worst patients too, and a viewer of them; the file stays below 20 MB.
+        run: the run to show, whatever weights made the predictions; by default that which made them.
+        status: a sentence on top, such as how far a training is.
         progress: called with (done, total, name of the figure), then with (done, total, name of the patient).
 
     Returns:
@@ -49,7 +54,8 @@ def write_report(
     path = Path(output) if output is not None else folder / "report.html"
     require_text_result(path, MARK)
     require_writable(path.parent / "figures")
-    sources = find_sources(folder, cases=Path(cases) if cases is not None else None)
+    places = {name: Path(each) for name, each in (("cases", cases), ("run", run)) if each is not None}
+    sources = replace(find_sources(folder, **places), status=status)
     for sentence in sources.missing:
         log.info("%s", sentence)
     for sentence in sources.doubts:

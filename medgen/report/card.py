@@ -20,10 +20,10 @@ from medgen.cases import columns_of
 from medgen.cases.phantoms import phantom_notice
 from medgen.errors import InputError, ModelError
 from medgen.files import sha256
-from medgen.inference.intervals import model_folder
 from medgen.methods.catalogue import resolve
 from medgen.report.content import read_json
-from medgen.training.model_folder import read_model
+from medgen.shipped import names
+from medgen.training.model_folder import model_folder, read_model
 
 RESEARCH = "Research software. Not for clinical use, and not a medical device."
 _TASKS = {
@@ -143,7 +143,7 @@ def _command(card: Card) -> str:
     if card.task == "generation":
         return "medgen sample RUN -o samples"
     images = " ".join(f"-i {columns_of(role)[0]}=FILE" for role in card.inputs)
-    return f"medgen predict RUN {images} -o RESULT.nii.gz"
+    return f"medgen predict {card.name if card.name in names() else 'RUN'} {images} -o RESULT.nii.gz"
 
 
 def as_monai(card: Card) -> dict[str, Any]:

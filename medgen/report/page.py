@@ -107,6 +107,7 @@ def render_page(sources: Sources, figures: Sequence[Picture], patients: Patients
         warnings=sources.warnings,
         warned=sources.warned,
         doubts=sources.doubts,
+        status=sources.status,
         run=sources.run,
         recipe=sources.recipe,
         manifest=sources.manifest,

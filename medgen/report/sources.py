@@ -59,6 +59,7 @@ class Sources:
         run: name of the run folder, where one is shown.
         samples: folders of ``medgen sample``.
         judgements: scores of samples.
+        status: a sentence to stand on top.
     """
 
     recipe: str
@@ -77,6 +78,7 @@ class Sources:
     run: str = ""
     samples: tuple[SampleFolder, ...] = ()
     judgements: tuple[Judgement, ...] = ()
+    status: str = ""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -134,13 +136,14 @@ class Sources:
         return scored[0] if scored else None
 
 
-def find_sources(folder: Path, *, cases: Path | None = None) -> Sources:
+def find_sources(folder: Path, *, cases: Path | None = None, run: Path | None = None) -> Sources:
     """Find a run, scores, predictions, samples and a case table in ``folder``.
 
     Args:
         folder: a run folder, or one that holds ``run/``, ``scores/`` or ``scores.json``, ``predictions/`` and
             ``data/cases.csv`` or ``cases.csv``.
         cases: the case table, where it is elsewhere.
+        run: the run to show, whatever weights made the rest.
 
     Raises:
         InputError: there is no such folder, or nothing in it to report.
@@ -148,10 +151,11 @@ def find_sources(folder: Path, *, cases: Path | None = None) -> Sources:
     if not folder.is_dir():
         raise InputError("there is no such folder", where=folder, fix="name a run folder, or one made by 'medgen demo'")
     predictions = folder / "predictions"
-    runs = find_runs(folder)
+    runs = (run,) if run else find_runs(folder)
     samples = find_samples(folder)
     made = [*_weights_scored(folder, runs), *(each.weights for each in samples if each.weights)]
-    run, doubts = choose_run(runs, predictions, made)
+    chosen: tuple[Path | None, list[str]] = (run, []) if run else choose_run(runs, predictions, made)
+    run, doubts = chosen
     table = cases or next((p for p in (folder / "data/cases.csv", folder / "cases.csv") if p.is_file()), None)
     found = Sources(
         **_of_run(run),

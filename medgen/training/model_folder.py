@@ -17,6 +17,7 @@ from medgen.errors import ModelError, UsageError
 from medgen.files import sha256, write_json
 from medgen.methods.base import Method, Shape, stages_of
 from medgen.methods.catalogue import create
+from medgen.shipped import folder_of
 from medgen.training.checkpoint import load_weights, save_weights
 from medgen.training.engine import channels_last
 from medgen.training.unfinished import load_unfinished
@@ -140,7 +141,7 @@ def load_stages(
     if checkpoint is not None:
         parts, description = load_unfinished(folder, checkpoint)
     else:
-        folder = folder / "model" if (folder / "model").is_dir() else folder
+        folder = model_folder(folder)
         parts, description = read_weights(folder)
     stages: list[Method] = []
     count = 1
@@ -156,13 +157,19 @@ def load_stages(
     return stages, description
 
 
+def model_folder(run: str | Path) -> Path:
+    """Where the weights stand: the ``model`` folder of a run, the folder itself, or that of a shipped model."""
+    folder = folder_of(run)
+    return folder / "model" if (folder / "model").is_dir() else folder
+
+
 def read_weights(folder: Path) -> tuple[list[dict[str, Tensor]], dict[str, Any]]:
     """The weights of each network of a model or run folder, by name, and the content of ``model.json``.
 
     Raises:
         ModelError: something is missing, damaged or of a newer format.
     """
-    folder = folder / "model" if (folder / "model").is_dir() else folder
+    folder = model_folder(folder)
     description = _read_description(folder)
     return by_stage(load_weights(folder / "weights.safetensors", digest=description["weights_sha256"])), description
 
@@ -182,7 +189,7 @@ def read_model(folder: Path) -> dict[str, Any]:
     Raises:
         ModelError: it is missing, damaged or of a newer format.
     """
-    return _read_description(folder / "model" if (folder / "model").is_dir() else folder)
+    return _read_description(model_folder(folder))
 
 
 def exported_state(method: Method) -> dict[str, Tensor]:

@@ -56,6 +56,23 @@ class Volume:
         turned = to_ras(self)
         return table(self._facts()) + three_planes(turned.data[0], turned.spacing)
 
+    def view(self, *overlays: Volume, opacity: float = 0.5) -> Any:
+        """For a notebook: a NiiVue viewer of this volume, with others over it; needs ipyniivue.
+
+        Args:
+            *overlays: of integers (label maps, drawn in colours) or of real numbers (heat maps), on any grid.
+            opacity: of the overlays, 0 to 1.
+
+        Returns:
+            The widget, ``ipyniivue.NiiVue``.
+
+        Raises:
+            UsageError: ipyniivue is not installed.
+        """
+        from medgen.volume.viewing import view
+
+        return view(self, overlays, opacity)
+
     def _facts(self) -> list[tuple[str, str]]:
         channels, *sides = self.data.shape
         facts = [

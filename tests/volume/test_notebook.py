@@ -1,19 +1,24 @@
 """What a notebook shows: facts and slices, in their place, and no voxel as text."""
 
 import base64
+import gzip
 import io
+import sys
 from html.parser import HTMLParser
 
+import nibabel as nib
 import numpy as np
 import pytest
 import tiny
 from PIL import Image
 
+from medgen.errors import UsageError
 from medgen.evaluation.scores import Scores
 from medgen.inference.loading import load_model
 from medgen.run.experiment import train
 from medgen.volume import Volume
 from medgen.volume.notebook import three_planes
+from medgen.volume.viewing import _packed
 
 
 class Cells(HTMLParser):
@@ -101,3 +106,29 @@ def test_scores_show_their_table():
     assert cells[:6] == ["metric", "mean", "sd", "95 % interval", "n", "failed"]
     assert cells[6:12] == ["mae (HU)", "61.2", "3.0", "58.0 to 64.0", "9", "1"]
     assert cells[12:] == ["a note", "p1 has no score: no file"]
+
+
+def test_a_viewer_holds_the_volume_and_its_overlays():
+    ipyniivue = pytest.importorskip("ipyniivue")
+    data = np.arange(60, dtype=np.float32).reshape(1, 3, 4, 5)
+    scan, labels = Volume(data, np.diag([1, 2, 3, 1.0])), Volume(data > 30, np.eye(4))
+    widget = scan.view(labels, scan, opacity=0.3)
+    assert isinstance(widget, ipyniivue.NiiVue)
+    bottom, *over = widget.volumes
+    assert [(layer.colormap, layer.opacity) for layer in over] == [("actc", 0.3), ("warm", 0.3)]
+    assert bottom.colormap == "gray"
+    with pytest.raises(UsageError, match="opacity"):
+        scan.view(opacity=2)
+
+
+def test_what_a_viewer_gets_is_the_volume():
+    data = np.linspace(-5, 5, 60, dtype=np.float32).reshape(1, 3, 4, 5)
+    image = nib.Nifti1Image.from_bytes(gzip.decompress(_packed(Volume(data, np.diag([1, 2, 3, 1.0])))))
+    np.testing.assert_array_equal(image.get_fdata(dtype=np.float32), data[0])
+    np.testing.assert_array_equal(image.affine, np.diag([1, 2, 3, 1.0]))
+
+
+def test_without_the_package_a_viewer_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ipyniivue", None)
+    with pytest.raises(UsageError, match="ipyniivue"):
+        Volume(np.zeros((1, 2, 2, 2), np.float32), np.eye(4)).view()

@@ -104,6 +104,23 @@ def make_head_phantom(
     return write_cases(cases, out / "cases.csv")
 
 
+def split_counts(subjects: int, splits: Sequence[int] | None) -> tuple[int, int, int]:
+    """Numbers of training, validation and test subjects: ``splits``, or the default ones.
+
+    Raises:
+        UsageError: there are not 1 to 999 subjects, or the splits do not add up to them.
+    """
+    if not 1 <= subjects <= 999:
+        raise UsageError(f"{subjects} subjects were asked for", fix="ask for 1 to 999")
+    counts = default_splits(subjects) if splits is None else tuple(splits)
+    if len(counts) != 3 or min(counts) < 0 or sum(counts) != subjects:
+        raise UsageError(
+            f"the splits {list(counts)} do not divide {subjects} subjects",
+            fix="give three numbers (train, val, test) that add up to the subjects",
+        )
+    return counts[0], counts[1], counts[2]
+
+
 def default_splits(subjects: int) -> tuple[int, int, int]:
     """Numbers of training, validation and test cases: about 60, 15 and 25 %, none empty from three cases on.
 
@@ -129,18 +146,11 @@ def _check(
     overwrite: bool,
 ) -> tuple[int, int, int]:
     """Refuse arguments that cannot be met; give the numbers of cases of each split."""
-    if not 1 <= subjects <= 999:
-        raise UsageError(f"{subjects} subjects were asked for", fix="ask for 1 to 999")
     if domain not in DOMAINS:
         raise UsageError(f"there is no domain '{domain}'", fix=f"choose one of {', '.join(DOMAINS)}")
     require_spacing(spacing)
     if not 0 <= misalignment <= 20:
         raise UsageError(f"the misalignment is {misalignment} mm", fix="choose 0 to 20 mm")
-    counts = default_splits(subjects) if splits is None else tuple(splits)
-    if len(counts) != 3 or min(counts) < 0 or sum(counts) != subjects:
-        raise UsageError(
-            f"the splits {list(counts)} do not divide {subjects} subjects",
-            fix="give three numbers (train, val, test) that add up to the subjects",
-        )
+    counts = split_counts(subjects, splits)
     require_free(out, overwrite)
-    return counts[0], counts[1], counts[2]
+    return counts

@@ -90,7 +90,7 @@ def load_template(spacing: float) -> Template:
 @lru_cache(maxsize=1)
 def _maps() -> tuple[NDArray[np.float32], NDArray[np.float32], tuple[float, float, float], Map]:
     """Grey and white fractions at 1 mm, mm of their first voxel, and the hull."""
-    (grey, origin), (white, _), (t1, _) = (_read(name) for name in ("gm", "wm", "t1"))
+    (grey, origin), (white, _), (t1, _) = (read_map(name) for name in ("gm", "wm", "t1"))
     brain = ndimage.binary_fill_holes(t1 > 0)
     box = ndimage.find_objects(brain.astype(np.uint8))[0]
     box = tuple(slice(max(0, part.start - 4), part.stop + 4) for part in box)
@@ -130,7 +130,7 @@ def _closed(away: NDArray[np.float64], radius: float, spacing: float) -> NDArray
     return np.where(away < radius, radius + spacing / 2 - within, away)
 
 
-def _read(name: str) -> tuple[NDArray[np.uint8], tuple[float, float, float]]:
+def read_map(name: str) -> tuple[NDArray[np.uint8], tuple[float, float, float]]:
     """One map as it lies on disk and the mm of its first voxel; nilearn itself is not imported (seconds)."""
     package = find_spec("nilearn")
     if package is None or package.origin is None:

@@ -1,0 +1,89 @@
+"""Trained models that come with medgen: a name stands for the folder of such a run.
+
+Each is a folder of this package with ``model.json``, ``weights.safetensors`` (in half precision) and ``CARD.md``, made
+by ``pipelines/shipped/run.py`` from phantoms alone, and every result says so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from medgen.errors import UsageError
+
+WEIGHTS = "weights.safetensors"
+_FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A model of the package.
+
+    Attributes:
+        name: what commands take in place of a run folder.
+        summary: what it reads and makes, and what it learnt from.
+        reads: roles of its images.
+        makes: role of its image, or names of its classes.
+        megabytes: size of its weights.
+        sha256: of its weights.
+        folder: where it stands.
+    """
+
+    name: str
+    summary: str
+    reads: Sequence[str]
+    makes: Sequence[str]
+    megabytes: float
+    sha256: str
+    folder: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """The attributes, for JSON."""
+        return asdict(self)
+
+
+def names() -> list[str]:
+    """Names of the models, sorted."""
+    return sorted(path.parent.name for path in _FOLDER.glob(f"*/{WEIGHTS}"))
+
+
+def folder_of(run: str | Path) -> Path:
+    """The folder of a shipped model where ``run`` is the name of one and no folder of this name is here; else ``run``.
+
+    >>> folder_of("a/run/of/mine").as_posix()
+    'a/run/of/mine'
+    """
+    path = Path(run)
+    return _FOLDER / path if str(run) in names() and not path.exists() else path
+
+
+def available() -> list[Shipped]:
+    """What is known of each model, from its ``model.json``."""
+    return [_described(_FOLDER / name) for name in names()]
+
+
+def require_own(run: str | Path) -> None:
+    """Refuse to write beside a shipped model.
+
+    Raises:
+        UsageError: the name is that of one.
+    """
+    folder = folder_of(run)
+    if folder != Path(run):
+        raise UsageError(
+            f"{run} comes with medgen and is not changed",
+            fix=f"copy {folder} to a folder of your own, and name that",
+        )
+
+
+def _described(folder: Path) -> Shipped:
+    content = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    roles = content["preparation"]["roles"]
+    makes = content.get("classes") or [roles["target"]]
+    size = (folder / WEIGHTS).stat().st_size / 1e6
+    return Shipped(
+        folder.name, content["summary"], roles["inputs"], makes, round(size, 1), content["weights_sha256"], str(folder)
+    )

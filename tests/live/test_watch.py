@@ -1,0 +1,147 @@
+"""The page of a run in training."""
+
+import http.client
+import json
+import os
+import re
+import signal
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import tiny
+
+from medgen.cli import main
+from medgen.errors import InputError, Preempted, UsageError
+from medgen.live import watch_run
+from medgen.live.page import PAGE, LivePage
+from medgen.live.state import Watched, last_record
+from medgen.run.experiment import train
+
+CHANGES = {"schedule": {"validate_every": 3}, "config": {"context": "none"}}
+
+
+def train_until(cases, run, step):
+    def progress(done, total, what):
+        if "stage0" in what and done == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Preempted):
+        train(tiny.recipe(**CHANGES), cases, run, device="cpu", progress=progress)
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory):
+    return tiny.write_cases(tmp_path_factory.mktemp("cases"))
+
+
+@pytest.fixture(scope="module")
+def run(cases, tmp_path_factory):
+    """Stopped at step 9 of 20."""
+    folder = tmp_path_factory.mktemp("stopped") / "run"
+    train_until(cases, folder, 9)
+    return folder
+
+
+def get(address, path="/", host=None):
+    place = urlsplit(address)
+    connection = http.client.HTTPConnection(place.hostname, place.port, timeout=10)
+    connection.request("GET", path, headers={"Host": host} if host else {})
+    answer = connection.getresponse()
+    return answer.status, dict(answer.getheaders()), answer.read().decode()
+
+
+def watched(run, ask, **options):
+    """What ``ask(address)`` returns while the run is watched."""
+    addresses, answers = [], []
+
+    def until():
+        answers.append(ask(addresses[0]))
+        return True
+
+    watch_run(run, announce=addresses.append, until=until, **options)
+    return answers[0]
+
+
+def test_the_page_says_how_far_it_is_and_comes_again(run):
+    code, headers, page = watched(run, get, every=7)
+    assert code == 200
+    assert "In training: stage0, step" in page
+    assert "of 20" in page
+    assert headers["refresh"] == "7"
+    assert headers["cache-control"] == "no-store"
+
+
+def test_a_case_is_shown_by_the_newest_weights(run, cases, tmp_path):
+    page = LivePage(run, tmp_path, cases=cases)
+    assert page.case.split == "val"
+    assert page.renew()
+    report = json.loads((tmp_path / "predictions" / "prediction.json").read_text())
+    assert report["model"]["unfinished"]["networks"] == {"stage0": 9}
+    assert f'alt="{page.case.name}' in (tmp_path / PAGE).read_text()
+    assert not page.renew()  # nothing new
+
+
+def test_only_this_machine_under_its_own_names_gets_the_page(run):
+    def ask(address):
+        port = urlsplit(address).port
+        return [get(address, host=host)[0] for host in ("evil.example", f"evil.example:{port}", f"localhost:{port}")]
+
+    assert watched(run, ask) == [403, 403, 200]
+    assert watched(run, lambda address: get(address, "/../../etc/hostname")[0]) == 404
+    assert watched(run, lambda address: urlsplit(address).hostname) == "127.0.0.1"
+
+
+def test_the_run_folder_is_only_read(run):
+    def content():
+        return {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+
+    before = content()
+    watched(run, get)
+    assert content() == before
+
+
+def test_the_time_left_follows_from_the_steps_that_were_seen(run, tmp_path):
+    (tmp_path / "recipe.yaml").write_text((run / "recipe.yaml").read_text())
+    log = tmp_path / "metrics.jsonl"
+    now = [1000.0]
+    state = Watched(tmp_path, clock=lambda: now[0])
+    assert "begins" in state.sentence()
+    for step, when in ((2, 1000.0), (6, 1008.0)):
+        log.write_text(json.dumps({"part": "stage0", "step": step}) + '\n{"part": "sta')  # a torn line
+        os.utime(log, (when, when))
+        now[0], told = when, state.sentence()
+    assert "step 6 of 20, 2 s a step, 28 s left" in told
+    now[0] = 5000.0
+    assert re.search("Nothing was written for 1 h 6 min", state.sentence())
+
+
+def test_an_ended_run_is_not_asked_for_again(cases, tmp_path):
+    train(tiny.recipe(**CHANGES | {"schedule": {"steps": 2}}), cases, tmp_path / "run", device="cpu")
+    code, headers, page = watched(tmp_path / "run", get)
+    assert code == 200
+    assert "The training has ended." in page
+    assert "refresh" not in headers
+
+
+def test_what_goes_wrong_with_a_picture_is_told_and_does_not_end_the_page(run, cases, tmp_path):
+    page = LivePage(run, tmp_path, cases=cases)
+    table = (tmp_path / "cases.csv").read_text()
+    (tmp_path / "cases.csv").write_text(table.replace("_t1.nii.gz", "_gone.nii.gz"))
+    page.renew()
+    assert "No new picture" in (tmp_path / PAGE).read_text()
+
+
+def test_what_is_no_run_and_no_case_is_refused(run, cases, tmp_path):
+    with pytest.raises(InputError, match="no run"):
+        LivePage(tmp_path, tmp_path)
+    with pytest.raises(UsageError, match="no case 'x'"):
+        LivePage(run, tmp_path, cases=cases, case="x")
+    assert last_record(Path(tmp_path / "nothing")) is None
+
+
+def test_on_the_command_line_a_wrong_port_is_an_error(run, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["watch", str(run), "--port", "99999"])
+    assert exit_.value.code == 2
+    assert "--port" in capsys.readouterr().err

@@ -1,0 +1,80 @@
+"""Models that come with medgen: whole, small, said to be of phantoms, and used by their names."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from medgen import shipped
+from medgen.cli import main
+from medgen.errors import UsageError
+from medgen.files import sha256
+from medgen.inference.calibrating import calibrate
+from medgen.inference.loading import load_model
+from medgen.inference.novelty_fitting import fit_novelty
+from medgen.phantom import make_adaptation_phantom
+
+NAMES = shipped.names()
+
+
+def run(*words):
+    with pytest.raises(SystemExit) as exit_:
+        main([str(word) for word in words])
+    return exit_.value.code
+
+
+def test_there_are_models():
+    assert NAMES
+
+
+def test_all_together_are_small():
+    assert sum(each.megabytes for each in shipped.available()) <= 10
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_has_its_card_and_the_weights_that_it_names(name):
+    folder = shipped.folder_of(name)
+    content = json.loads((folder / "model.json").read_text())
+    assert content["weights_sha256"] == sha256(folder / shipped.WEIGHTS)
+    assert content["summary"].endswith(("phantoms", "many scanners"))
+    card = (folder / "CARD.md").read_text()
+    assert "phantoms alone" in card
+    assert f"medgen predict {name} " in card
+    assert "## Scores\n\nNone" not in card
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_loads_and_says_what_it_learnt_from(name):
+    model = load_model(name, device="cpu")
+    assert any("phantoms alone" in notice for notice in model.notices.values())
+
+
+def test_a_name_is_predicted_with_right_after_the_installation(tmp_path, capsys):
+    counts = {"source": 1, "target": 0, "test": 0, "source_test": 0, "validation": (0, 0)}
+    make_adaptation_phantom(tmp_path / "phantom", spacing=6, workers=1, **counts)
+    case = tmp_path / "phantom" / "source_train_000"
+    images = [f"{role}={case / f'{case.name}_{role}.nii.gz'}" for role in ("t2", "flair", "ge")]
+    words = [word for image in images for word in ("-i", image)]
+    assert run("predict", "contusions", *words, "-o", tmp_path / "label.nii.gz", "--device", "cpu") == 0
+    report = json.loads((tmp_path / "label.prediction.json").read_text())
+    assert "phantoms alone" in json.dumps(report)
+    assert "phantoms alone" in capsys.readouterr().err
+
+
+def test_a_folder_of_that_name_comes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert shipped.folder_of(NAMES[0]).is_absolute()
+    Path(NAMES[0]).mkdir()
+    assert shipped.folder_of(NAMES[0]) == Path(NAMES[0])
+
+
+@pytest.mark.parametrize("write", [lambda name: calibrate(name, "x.csv"), lambda name: fit_novelty(name, "x.csv")])
+def test_nothing_is_written_beside_a_shipped_model(write):
+    with pytest.raises(UsageError, match="is not changed"):
+        write(NAMES[0])
+
+
+def test_the_list_has_every_model(capsys):
+    assert run("models", "--available", "--json") == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [each["name"] for each in listed] == NAMES
