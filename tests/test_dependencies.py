@@ -78,7 +78,9 @@ def test_every_dependency_is_used(name, folders):
 
 
 def test_what_medgen_imports_is_a_dependency():
-    asked = {name for extra, name in EXTRAS if extra in {"reader", "flows", "dicom", "onnx", "pandas", "notebook"}}  # these first
+    asked = {
+        name for extra, name in EXTRAS if extra in {"reader", "flows", "dicom", "onnx", "pandas", "notebook"}
+    }  # these first
     declared = {MODULES.get(name, name) for name in CORE} | asked
     local = {path.stem for path in (ROOT / "pipelines").rglob("*.py")}
     assert imported("medgen") | imported("pipelines") <= declared | local | set(sys.stdlib_module_names) | {"medgen"}

@@ -148,7 +148,9 @@ def _pandas() -> Any:
     try:
         import pandas
     except ImportError:
-        raise UsageError("tables of pandas need pandas, which is not installed", fix="pip install 'medgen[pandas]'") from None
+        raise UsageError(
+            "tables of pandas need pandas, which is not installed", fix="pip install 'medgen[pandas]'"
+        ) from None
     return pandas
 
 

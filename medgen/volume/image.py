@@ -71,7 +71,7 @@ class Volume:
         """
         from medgen.volume.viewing import view
 
-        return view(self, overlays, opacity)
+        return view([(each.data[0], each.affine) for each in (self, *overlays)], opacity)
 
     def _facts(self) -> list[tuple[str, str]]:
         channels, *sides = self.data.shape

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import tempfile
+import gzip
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
+
+import numpy as np
+from nibabel.nifti1 import Nifti1Image
+from numpy.typing import NDArray
 
 from medgen.errors import UsageError
-from medgen.volume.writing import write_volume
 
-if TYPE_CHECKING:
-    from medgen.volume.image import Volume
-
+Layer: TypeAlias = tuple[NDArray[Any], NDArray[np.float64]]
+"""(X, Y, Z), and voxel index to mm."""
 _LABELS, _HEAT, _GREY = "actc", "warm", "gray"
 """NiiVue's colour maps."""
 
 
-def view(volume: Volume, overlays: Sequence[Volume], opacity: float) -> Any:
+def view(layers: Sequence[Layer], opacity: float) -> Any:
     """The widget; see :meth:`medgen.volume.Volume.view`.
 
     Args:
-        volume: at the bottom.
-        overlays: over it.
-        opacity: of the overlays, 0 to 1.
+        layers: the lowest first; over it, integers are labels and real numbers heat.
+        opacity: of all but the lowest, 0 to 1.
 
     Raises:
         UsageError: ipyniivue is not installed, or the opacity is out of range.
@@ -31,28 +31,24 @@ def view(volume: Volume, overlays: Sequence[Volume], opacity: float) -> Any:
     if not 0 <= opacity <= 1:
         raise UsageError(f"an opacity of {opacity:g}", fix="give 0 to 1")
     try:
-        from ipyniivue import NiiVue
-        from ipyniivue import Volume as Layer
+        import ipyniivue
     except ImportError:
         raise UsageError(
             "a viewer in a notebook needs ipyniivue, which is not installed",
             where="this Python environment",
             fix="pip install 'medgen[notebook]'; without it a volume still shows three slices",
         ) from None
-    layers = [Layer(data=_packed(volume), name="volume.nii.gz", colormap=_GREY)]
-    for number, each in enumerate(overlays, 1):
-        colours = _LABELS if each.data.dtype.kind in "biu" else _HEAT
-        layers.append(Layer(data=_packed(each), name=f"overlay{number}.nii.gz", colormap=colours, opacity=opacity))
-    widget = NiiVue()
-    widget.load_volumes(layers)
+    shown = []
+    for number, layer in enumerate(layers):
+        over = _LABELS if layer[0].dtype.kind in "biu" else _HEAT
+        looks = {"colormap": over, "opacity": opacity} if number else {"colormap": _GREY}
+        shown.append(ipyniivue.Volume(data=packed(*layer), name=f"volume{number}.nii.gz", **looks))
+    widget = ipyniivue.NiiVue()
+    widget.load_volumes(shown)
     return widget
 
 
-def _packed(volume: Volume) -> bytes:
-    """The first channel as gzipped NIfTI."""
-    kind = volume.data.dtype.kind
-    first = volume.with_data(volume.data[:1].astype("uint8") if kind == "b" else volume.data[:1])
-    labels = kind in "bu" or (kind == "i" and int(volume.data.min()) >= 0)
-    with tempfile.TemporaryDirectory() as folder:
-        path = write_volume(first, Path(folder) / "volume.nii.gz", kind="label" if labels else "scalar")
-        return path.read_bytes()
+def packed(data: NDArray[Any], affine: NDArray[np.float64]) -> bytes:
+    """Gzipped NIfTI: labels (X, Y, Z) as int32, other values as float32."""
+    kind = np.int32 if data.dtype.kind in "biu" else np.float32
+    return gzip.compress(Nifti1Image(data.astype(kind), affine).to_bytes(), compresslevel=1)

@@ -18,7 +18,7 @@ from medgen.inference.loading import load_model
 from medgen.run.experiment import train
 from medgen.volume import Volume
 from medgen.volume.notebook import three_planes
-from medgen.volume.viewing import _packed
+from medgen.volume.viewing import packed
 
 
 class Cells(HTMLParser):
@@ -123,7 +123,7 @@ def test_a_viewer_holds_the_volume_and_its_overlays():
 
 def test_what_a_viewer_gets_is_the_volume():
     data = np.linspace(-5, 5, 60, dtype=np.float32).reshape(1, 3, 4, 5)
-    image = nib.Nifti1Image.from_bytes(gzip.decompress(_packed(Volume(data, np.diag([1, 2, 3, 1.0])))))
+    image = nib.Nifti1Image.from_bytes(gzip.decompress(packed(data[0], np.diag([1, 2, 3, 1.0]))))
     np.testing.assert_array_equal(image.get_fdata(dtype=np.float32), data[0])
     np.testing.assert_array_equal(image.affine, np.diag([1, 2, 3, 1.0]))
 
