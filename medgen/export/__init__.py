@@ -8,9 +8,9 @@ from pathlib import Path
 
 from medgen.errors import UsageError
 from medgen.files import atomic_path, require_output
-from medgen.inference.intervals import model_folder
 from medgen.inference.loading import load_model
 from medgen.inference.portable import require_onnx, write_onnx, write_program
+from medgen.training.model_folder import model_folder
 from medgen.types import Export
 
 SUFFIXES: dict[str, Export] = {".onnx": "onnx", ".pt2": "torch"}

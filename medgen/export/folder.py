@@ -11,7 +11,7 @@ from pathlib import Path
 import medgen
 from medgen.errors import UsageError
 from medgen.files import atomic_folder, sha256, write_json
-from medgen.inference.intervals import model_folder
+from medgen.training.model_folder import model_folder
 
 MANIFEST = "export.json"
 """Lists the files of the folder with their hashes."""

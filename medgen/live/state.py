@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from medgen.errors import InputError
 from medgen.recipe.settings import load_recipe
@@ -74,7 +75,7 @@ class Watched:
         return told + "."
 
 
-def last_record(path: Path) -> dict[str, object] | None:
+def last_record(path: Path) -> dict[str, Any] | None:
     """The last whole line of a log; None where there is none."""
     if not path.is_file():
         return None

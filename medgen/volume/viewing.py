@@ -1,3 +1,5 @@
+# mypy: allow-untyped-calls
+# nibabel and scikit-image carry annotations in part only.
 """Volumes in NiiVue's viewer inside a notebook."""
 
 from __future__ import annotations

@@ -11,8 +11,9 @@ from medgen.errors import UsageError
 from medgen.phantom import make_tissue_phantom
 from medgen.phantom.grid import field_of_view
 from medgen.phantom.head.anatomy import build_head
-from medgen.phantom.head.contrasts import CLASSES, IMAGE, DrawnContrast, any_scanner, stripped_mask, tissue_labels
+from medgen.phantom.head.contrasts import CLASSES, IMAGE, any_scanner, stripped_mask, tissue_labels
 from medgen.phantom.head.pathology import brain_mask
+from medgen.phantom.head.sequences import DrawnContrast
 from medgen.phantom.head.template import load_template
 from medgen.phantom.head.tissues import INDEX, nominal_tissues
 from medgen.phantom.randomness import SCANNER, SUBJECT, Stream

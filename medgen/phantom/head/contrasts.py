@@ -19,7 +19,7 @@ skull                 in half of the scans stripped, with an edge 4 mm inside to
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,11 +29,10 @@ from medgen.phantom.head.acquisition import Scanner, make_scanner
 from medgen.phantom.head.anatomy import Anatomy, tissue_fraction
 from medgen.phantom.head.pathology import brain_mask
 from medgen.phantom.head.randomised import random_scanner
-from medgen.phantom.head.sequences import PROTOCOLS, Protocol
-from medgen.phantom.head.tissues import NAMES, TissueTable
+from medgen.phantom.head.sequences import PROTOCOLS, DrawnContrast, Protocol
+from medgen.phantom.head.tissues import NAMES
 from medgen.phantom.head.varied import BIAS, NOISE, draw_log_uniform, draw_voxel
 from medgen.phantom.randomness import Stream
-from medgen.types import Floats
 
 IMAGE = "image"
 """Name of the only sequence, and role of the image."""
@@ -52,18 +51,6 @@ _SHARPEST, _THICKEST = 3.0, 5.0
 _STRIPPED_MM = (-4.0, 3.0)
 
 
-@dataclass(frozen=True)
-class DrawnContrast:
-    """A sequence that exists on no scanner: brightness of each tissue as it was drawn, (K,) in [0, 1]."""
-
-    values: tuple[float, ...]
-    echo: float = 0.0
-
-    def signal(self, tissues: TissueTable) -> Floats:
-        """The values, whatever the properties of the tissues."""
-        return np.array(self.values)
-
-
 def any_scanner(stream: Stream) -> Scanner:
     """A scanner with the one sequence :data:`IMAGE`, of a contrast drawn at random; the table above has the ranges.
 
@@ -73,14 +60,14 @@ def any_scanner(stream: Stream) -> Scanner:
     generator = stream.generator("any contrast")
     noise, bias = (draw_log_uniform(generator, *limits) for limits in (NOISE, BIAS))
     voxel = draw_voxel(generator, thickest=_THICKEST)
-    voxel = tuple(min(each, _SHARPEST) if each == min(voxel) else each for each in voxel)
+    x, y, z = (min(each, _SHARPEST) if each == min(voxel) else each for each in voxel)
     protocol = _physical(generator, stream) if generator.random() < 0.5 else _free(generator)
     return replace(
         make_scanner(SOURCE, stream),
         noise=noise,
         bias=bias,
         gains={IMAGE: 1.0},
-        protocols={IMAGE: replace(protocol, voxel=voxel, susceptible="")},
+        protocols={IMAGE: replace(protocol, voxel=(x, y, z), susceptible="")},
     )
 
 
@@ -106,7 +93,7 @@ def _free(generator: np.random.Generator) -> Protocol:
 def tissue_labels(anatomy: Anatomy) -> NDArray[np.uint8]:
     """The class that takes most of each voxel of the head, (X, Y, Z), see :data:`CLASSES`; 0 around the head."""
     shares = np.stack([tissue_fraction(anatomy, *names) for names in CLASSES.values()])
-    labels = (1 + shares.argmax(axis=0)).astype(np.uint8)
+    labels: NDArray[np.uint8] = (1 + shares.argmax(axis=0)).astype(np.uint8)
     labels[~anatomy.head] = 0
     return labels
 

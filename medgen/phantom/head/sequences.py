@@ -90,7 +90,23 @@ class InversionGradientEcho:
         return signal
 
 
-Sequence = SpinEcho | GradientEcho | InversionGradientEcho
+@dataclass(frozen=True)
+class DrawnContrast:
+    """A sequence that exists on no scanner: the brightness of each tissue as it was drawn, (K,) in [0, 1].
+
+    Its times mean nothing; ``echo`` is 0, so that no signal is lost.
+    """
+
+    values: tuple[float, ...]
+    repetition: float = 0.0
+    echo: float = 0.0
+
+    def signal(self, tissues: TissueTable) -> Floats:
+        """The values, whatever the properties of the tissues."""
+        return np.array(self.values)
+
+
+Sequence = SpinEcho | GradientEcho | InversionGradientEcho | DrawnContrast
 
 
 def fluid_null(repetition: float, fluid_t1: float = TISSUES["csf"].t1) -> float:

@@ -141,8 +141,9 @@ def _make(job: Job) -> dict[str, dict[str, Path]]:
             image[outside] = 0
             label[outside | (label > _BRAIN)] = 0
         name, affine = f"{_person(job)}_{number:02d}", healthy.grid.affine
-        roles = {IMAGE: (image, affine, "hu"), "label": (label, affine, "label")}
-        made[name] = write_images(roles, job.out / name, overwrite=job.overwrite)
+        made[name] = write_images(
+            {IMAGE: (image, affine, "hu"), "label": (label, affine, "label")}, job.out / name, overwrite=job.overwrite
+        )
     return made
 
 
