@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.data import Dataset, MetaTensor
-from monai.transforms import Compose, Transform
+from monai.data.dataset import Dataset
+from monai.data.meta_tensor import MetaTensor
+from monai.transforms.compose import Compose
+from monai.transforms.transform import Transform
 
 from medgen.preparation import Preparation
 from medgen.preparation.store import facts_of
@@ -74,9 +76,10 @@ def store(
 ) -> Dataset:
     """The prepared cases of a table, on one grid and in normalised units; what is not in the store is prepared first.
 
-    An item has ``MetaTensor`` s: ``image`` (C, X, Y, Z) float32 with the inputs in the order of the recipe, ``mask`` and
-    ``body`` (1, X, Y, Z) in {0, 1}, where there are any ``target`` (1, X, Y, Z) float32 in [-1, 1] and ``label`` (1, X,
-    Y, Z) with the numbers of the classes, and the name of the case under ``case``. Axes are in RAS+ order.
+    An item has a ``MetaTensor`` for each array: ``image`` (C, X, Y, Z) float32 with the inputs in the order of the
+    recipe, ``mask`` and ``body`` (1, X, Y, Z) in {0, 1}, where there are any ``target`` (1, X, Y, Z) float32 in [-1, 1]
+    and ``label`` (1, X, Y, Z) with the numbers of the classes; and the name of the case under ``case``. Axes are in
+    RAS+ order.
 
     Args:
         cases: the case table.
