@@ -159,6 +159,8 @@ _HOMES = {
     "medgen.report.card": ("read_card",),
     "medgen.volume": ("Volume", "read_volume", "repair_volume", "write_volume"),
 }
+_BRIDGES = ("monai", "torchio")
+"""Packages that turn data of medgen into what another library knows, e.g. ``medgen.monai.dataset``."""
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 
@@ -167,6 +169,8 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         globals()[name] = _installed_version()
         return globals()[name]
+    if name in _BRIDGES:
+        return import_module(f"medgen.{name}")
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'medgen' has no attribute '{name}'")
     value = getattr(import_module(_MODULE_OF[name]), name)
@@ -185,4 +189,4 @@ def _installed_version() -> str:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_BRIDGES})

@@ -31,6 +31,7 @@ LAYERS = [
     "export",
     "reader",
     "live",
+    "monai torchio",
     "benchmark",
     "demo",
     "cli",
@@ -160,7 +161,7 @@ def test_a_plain_install_has_all_that_is_imported():
             found = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             found += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
             roots = {name.partition(".")[0] for name in found}
-            tops |= roots - SERVER - {"zuko", "highdicom", "pandas", "onnx", "onnxruntime", "ipyniivue"}
+            tops |= roots - SERVER - {"zuko", "highdicom", "pandas", "onnx", "onnxruntime", "ipyniivue", "torchio"}
             assert path.name == "log.py" or "torch.utils.tensorboard" not in found, path
             assert room(dotted(path)) == "reader" or not roots & SERVER, path
             # Where both are imported, the extra is asked for first.
@@ -168,5 +169,6 @@ def test_a_plain_install_has_all_that_is_imported():
             assert dotted(path) == "evaluation.scores" or "pandas" not in roots, path
             assert dotted(path) == "inference.portable" or not roots & {"onnx", "onnxruntime"}, path
             assert dotted(path) == "dicom.highdicom" or "highdicom" not in roots, path
+            assert room(dotted(path)) == "torchio" or "torchio" not in roots, path
     foreign = {names.get(top, top.replace("_", "-")) for top in tops - sys.stdlib_module_names - {"medgen"}}
     assert foreign <= core

@@ -26,6 +26,7 @@ MODULES = {
 """Where the name of the module differs."""
 NOT_IMPORTED = {
     "nilearn": ("medgen/phantom/head/template.py", 'find_spec("nilearn")'),  # its maps are read as files
+    "einops": ("medgen/networks/monai_zoo.py", "medgen[monai]"),  # MONAI imports it by itself
     "tensorboard": ("medgen/training/log.py", "from torch.utils.tensorboard import"),
     "python-gdcm": ("medgen/volume/dicom.py", "medgen[dicom-codecs]"),  # pydicom finds it by itself
     "pytest-xdist": ("Makefile", "pytest -n"),
@@ -79,7 +80,7 @@ def test_every_dependency_is_used(name, folders):
 
 def test_what_medgen_imports_is_a_dependency():
     asked = {
-        name for extra, name in EXTRAS if extra in {"reader", "flows", "dicom", "onnx", "pandas", "notebook"}
+        name for extra, name in EXTRAS if extra in {"reader", "flows", "dicom", "onnx", "pandas", "notebook", "torchio"}
     }  # these first
     declared = {MODULES.get(name, name) for name in CORE} | asked
     local = {path.stem for path in (ROOT / "pipelines").rglob("*.py")}

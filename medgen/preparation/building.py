@@ -70,7 +70,7 @@ def build_store(
         try:
             places[case.name] = _place(case, preparation, folder)
         except MedgenError as error:
-            failed.append(_of_case(case, error))
+            failed.append(of_case(case, error))
     if any(not _complete(place) for place in places.values()):
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -127,10 +127,10 @@ def prepare_case(case: Case, preparation: Preparation) -> Prepared:
     try:
         return preparation.prepare(preparation.read(_paths(case, preparation)))
     except MedgenError as error:
-        raise _of_case(case, error) from error
+        raise of_case(case, error) from error
 
 
-def _of_case(case: Case, error: MedgenError) -> MedgenError:
+def of_case(case: Case, error: MedgenError) -> MedgenError:
     """The error with the name of the case, unless it says that already."""
     if f"'{case.name}'" in error.what:
         return error

@@ -44,6 +44,7 @@ from medgen.preparation.settings import CT_WINDOW, ZSCORE, IntensityConfig, Prep
 from medgen.types import Array
 from medgen.volume import (
     AIR,
+    Grid,
     Volume,
     class_indices,
     ras_grid,
@@ -169,7 +170,7 @@ class Preparation:
         grid = images[first].grid
         return Prepared(stack, body, place.affine, grid, tuple(notes), target, labels, mask, fingerprint=fingerprints)
 
-    def _reference(self, images: Mapping[str, Volume], may_lack: Collection[str]) -> str:
+    def _reference(self, images: Mapping[str, Grid | Volume], may_lack: Collection[str]) -> str:
         """The role whose grid is the patient's: the first input, or a target that stands alone."""
         target = self.roles.target
         if target is not None and target in images and not any(role in images for role in self.roles.inputs):
@@ -182,11 +183,15 @@ class Preparation:
             )
         return self.roles.inputs[0]
 
+    def require_places(self, grids: Mapping[str, Grid]) -> None:
+        """Refuse grids, by role, on which :meth:`prepare` would refuse the images; raises what it raises."""
+        self._place(grids, self._reference(grids, ()), [])
+
     def unlike_training(self, prepared: Prepared) -> tuple[str, ...]:
         """Warnings for inputs that look like another channel, or like nothing the model was trained on (R17)."""
         return unlike_training(prepared.fingerprint, self.training, self.calibration)
 
-    def _place(self, images: Mapping[str, Volume], reference: str, notes: list[str]) -> Place:
+    def _place(self, images: Mapping[str, Grid | Volume], reference: str, notes: list[str]) -> Place:
         """Compare the grids of all images before anything is computed."""
         target = None if self.config.resample_target else TARGET_ELSEWHERE
         refused = {self.roles.target: target, self.roles.labels: MAP_ELSEWHERE, self.roles.mask: MAP_ELSEWHERE}

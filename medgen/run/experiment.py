@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from medgen.cases import Case, read_cases
+from medgen.cases import Case
 from medgen.config import Config
 from medgen.errors import InputError, UsageError
 from medgen.files import folder_lock, remove_partial_files, require_writable, storage_errors
@@ -19,8 +19,8 @@ from medgen.inference.boosting import KINDS
 from medgen.methods.base import Method, stages_of
 from medgen.preparation import Preparation, Roles, Store, build_store, open_store
 from medgen.preparation.store import CASES
-from medgen.recipe.check import check_recipe, require_files, require_images
-from medgen.recipe.settings import Recipe, load_recipe, save_recipe
+from medgen.recipe.cases import recipe_cases
+from medgen.recipe.settings import Recipe, save_recipe
 from medgen.run.cascade import fit_cascade
 from medgen.run.description import describe
 from medgen.run.first_context import Trees
@@ -33,7 +33,6 @@ from medgen.run.same import keep_recipe, require_same_recipe, take_over
 from medgen.run.session import Session
 from medgen.run.start import checked_run, require_numbers
 from medgen.run.validations import on_validation
-from medgen.sampling.streams import visible
 from medgen.training.engine import Engine
 from medgen.training.log import RunLog
 from medgen.training.model_folder import described, save_model
@@ -177,16 +176,9 @@ def prepare(
     Returns:
         The store.
     """
-    settings = load_recipe(recipe, overrides)
-    settings, kind, _ = check_recipe(settings, allow_modules=allow_modules)
-    preparation = Preparation(settings.data, settings.preparation)
-    table = read_cases(cases)
-    known = [visible(case, kind.batch_class, settings.data) for case in table.cases]  # as in training
-    learnt = [case for case in known if case.split != "test"]
-    require_images(learnt, settings.data, kind.batch_class, where=table.path)
-    require_files(known, settings.data)
+    found = recipe_cases(recipe, cases, overrides=overrides, allow_modules=allow_modules)
     require_writable(Path(store))
-    return build_store(known, preparation, store, workers=workers or _preparers(), progress=progress)
+    return build_store(found.cases, found.preparation, store, workers=workers or _preparers(), progress=progress)
 
 
 def _prepare(settings: Recipe, cases: Sequence[Case], folder: Path, engine: Engine, progress: Progress | None) -> Store:
