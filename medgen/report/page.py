@@ -214,7 +214,7 @@ def _of_patients(patients: Patients, figures: Sequence[Picture]) -> dict[str, An
     scripts = [(files("medgen.report") / "templates" / name).read_text(encoding="utf-8") for name in names]
     return {
         "cards": patients.cards,
-        "all_patients": patients.count,
+        "all_patients": patients.total,
         "targets": targets,
         "viewer": viewer,
         "viewed": {patient.name for patient in viewer.patients} if viewer else set(),

@@ -27,12 +27,12 @@ class Patients(NamedTuple):
     Attributes:
         cards: the worst first.
         viewer: None where no patient has volumes, or none is wanted.
-        count: predicted patients of the table.
+        total: predicted patients of the table.
     """
 
     cards: Sequence[Card] = ()
     viewer: Viewer | None = None
-    count: int = 0
+    total: int = 0
 
 
 def show_patients(
