@@ -14,7 +14,7 @@ def report(
     *,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     cases: Path | None = None,
-    viewer: bool = True,
+    no_viewer: bool = False,
 ) -> None:
     """Write one HTML file on predictions, scores and training.
 
@@ -27,17 +27,18 @@ def report(
 
         medgen report demo
         medgen report . -o report.html
+        medgen report . --no-viewer -o small.html
 
     Args:
         folder: a run folder (its training alone), or one that holds some of 'run', 'predictions', 'scores.json' or
             'scores', 'cases.csv' or 'data/cases.csv'.
         output: the file to write; 'report.html' in the folder by default.
         cases: the case table, where it is not in the folder.
-        viewer: put volumes into the file, and a viewer of them; --no-viewer for a small file.
+        no_viewer: leave volumes and viewer out, for a small file.
     """
     from medgen.cli.output import say
     from medgen.cli.progress import progress_display
     from medgen.report import write_report
 
     with progress_display() as progress:
-        say(str(write_report(folder, output, cases=cases, viewer=viewer, progress=progress)))
+        say(str(write_report(folder, output, cases=cases, viewer=not no_viewer, progress=progress)))

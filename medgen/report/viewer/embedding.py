@@ -47,11 +47,11 @@ def stored_values(volumes: Sequence[NDArray[Any]]) -> list[Stored]:
     high = max((float(values.max()) for values in finite if values.size), default=0.0)
     whole = low >= _INT16[0] and high <= _INT16[1] and all((values == np.rint(values)).all() for values in finite)
     slope, intercept = (1.0, 0.0) if whole else ((high - low) / _STEPS or 1.0, low)
-    return [
-        Stored(np.rint((np.nan_to_num(volume, nan=low, posinf=high, neginf=low) - intercept) / slope).astype(np.int16))
-        ._replace(slope=slope, intercept=intercept)
-        for volume in volumes
-    ]  # fmt: skip
+    stored = []
+    for volume in volumes:
+        values = np.nan_to_num(volume, nan=low, posinf=high, neginf=low)
+        stored.append(Stored(np.rint((values - intercept) / slope).astype(np.int16), slope, intercept))
+    return stored
 
 
 def stored_hounsfield(volume: NDArray[Any]) -> Stored:
@@ -114,7 +114,8 @@ def packed(stored: Stored, affine: Floats) -> str:
         stored: the values.
         affine: (4, 4), voxel index to RAS+ mm.
     """
-    header = nibabel.Nifti1Header(endianness="<")
+    make: Any = nibabel.Nifti1Header  # it has no types
+    header = make(endianness="<")
     header.set_data_dtype(stored.data.dtype)
     header.set_data_shape(stored.data.shape)
     header.set_sform(affine, 1)
