@@ -19,7 +19,7 @@ from monai.transforms.transform import Transform
 
 from medgen.preparation import Preparation
 from medgen.preparation.store import facts_of
-from medgen.recipe.cases import recipe_cases
+from medgen.recipe.cases import of_split, recipe_cases
 from medgen.recipe.settings import Recipe
 from medgen.run.experiment import prepare
 from medgen.types import Array, Progress, SplitOrAll
@@ -42,7 +42,8 @@ def dataset(
 
     An item has a ``MetaTensor`` (1, X, Y, Z) for each role of the recipe that the case has, by the role as the recipe
     names it, and the name of the case under ``case``. Images are float32 in the unit of the file; label map and mask
-    are whole numbers. All axes are as in the file. Labels that the method of the recipe may not see are left out.
+    are whole numbers. All axes are as in the file. Labels that the method of the recipe may not see are left out, and
+    so are cases to learn from that belong to none of ``data.domains``.
 
     Args:
         cases: the case table.
@@ -97,7 +98,7 @@ def store(
         StorageError: the disk is full or the folder cannot be written.
     """
     made = prepare(recipe, cases, folder, workers=workers, allow_modules=allow_modules, progress=progress)
-    stored = made.cases if split == "all" else made.select(split=split)
+    stored = of_split(made.cases, split, made.preparation.roles)
     return Dataset([{CASE: case.name, _FOLDER: str(case.folder)} for case in stored], _after(ReadStored(), transform))
 
 

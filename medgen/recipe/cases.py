@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from medgen.cases import Case, read_cases
 from medgen.errors import MedgenError, UsageError
-from medgen.preparation import Preparation
+from medgen.preparation import Preparation, Roles, StoredCase
 from medgen.preparation.building import of_case
 from medgen.recipe.check import check_recipe, require_files, require_images
 from medgen.recipe.settings import Recipe, load_recipe
 from medgen.sampling.streams import visible
 from medgen.types import SplitOrAll
 from medgen.volume import read_header
+
+AnyCase = TypeVar("AnyCase", Case, StoredCase)
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,7 @@ class RecipeCases:
             UsageError: an unknown split.
             InputError: images of a case do not lie where preparation needs them.
         """
-        if split not in (known := ("train", "val", "test", "all")):
-            raise UsageError(f"there is no split '{split}'", fix=f"choose from {', '.join(known)}")
-        return [(case, self._placed(case)) for case in self.cases if split in ("all", case.split)]
+        return [(case, self._placed(case)) for case in of_split(self.cases, split, self.preparation.roles)]
 
     def _placed(self, case: Case) -> dict[str, Path]:
         found = {role: case.path(role) for role in self.preparation.roles.all}
@@ -55,6 +55,24 @@ class RecipeCases:
         except MedgenError as error:
             raise of_case(case, error) from error
         return paths
+
+
+def of_split(cases: Sequence[AnyCase], split: SplitOrAll, roles: Roles) -> list[AnyCase]:
+    """The cases of a split; to learn from, only those of the domains that the recipe names, if it names any.
+
+    Args:
+        cases: of a table or of a store.
+        split: ``train``, ``val``, ``test`` or ``all``.
+        roles: of the recipe.
+
+    Raises:
+        UsageError: an unknown split.
+    """
+    if split not in (known := ("train", "val", "test", "all")):
+        raise UsageError(f"there is no split '{split}'", fix=f"choose from {', '.join(known)}")
+    domains = roles.domains
+    taken = [case for case in cases if split in ("all", case.split)]
+    return [case for case in taken if domains is None or case.split == "test" or case.domain in domains]
 
 
 def recipe_cases(

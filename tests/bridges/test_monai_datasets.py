@@ -84,3 +84,8 @@ def test_labels_that_the_method_may_not_see_are_left_out(table):
     recipe = {"method": "mean_teacher", "data": {"inputs": ["t1"], "labels": "label"}, "preparation": {"spacing": None}}
     made = medgen.monai.dataset(table, {**recipe, "patches": {"size": [16, 16, 16]}, "seed": 0})
     assert [("label" in item) for item in made] == [True, False, True, False]
+    alone = {**recipe, "method": "segmentation", "patches": {"size": [16, 16, 16]}, "seed": 0}
+    alone["data"] = {**recipe["data"], "domains": ["source"]}
+    stored = medgen.monai.store(table, alone, table.parent / "store", workers=1)
+    for learnt in (medgen.monai.dataset(table, alone), stored):
+        assert [item["case"] for item in learnt.data] == ["case0", "case2", "case3"]  # the last is a test
