@@ -14,7 +14,7 @@ def models(*, available: bool = False) -> None:
         medgen models
         medgen models --json
         medgen models --available
-        medgen predict head-tissues -i scan.nii.gz -o tissues.nii.gz
+        medgen predict head-ct -i t1.nii.gz -o ct.nii.gz
 
     Args:
         available: the trained models. Their names take the place of a run folder; they learnt from phantoms alone.

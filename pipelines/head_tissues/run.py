@@ -1,5 +1,7 @@
 """Tissues of the head in a scan of any contrast, learnt from phantoms: data, training, and scores on real scans.
 
+An experiment that is not done: README.md has what was tried and what it came to.
+
     python pipelines/head_tissues/run.py train --out runs/head
     python pipelines/head_tissues/run.py evaluate --out runs/head --patients ../shared/data/brain_ms
 

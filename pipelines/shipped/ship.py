@@ -1,6 +1,6 @@
 """Put a trained run into the package, where its name takes the place of a run folder.
 
-    python pipelines/shipped/ship.py runs/head/run head-tissues --scores runs/head/scores_phantom.json
+    python pipelines/shipped/ship.py runs/head_ct/run head-ct --scores runs/head_ct/scores.json
 
 The weights are rounded to half precision: half the bytes. ``README.md`` has the commands that train each model.
 """
@@ -8,21 +8,21 @@ The weights are rounded to half precision: half the bytes. ``README.md`` has the
 from __future__ import annotations
 
 import argparse
+import shutil
 from pathlib import Path
 
 import torch
 
 import medgen.shipped
 from medgen.files import sha256, write_json
+from medgen.inference.boosting import FILE
 from medgen.report.card import as_markdown, read_card
 from medgen.training.checkpoint import save_weights
-from medgen.training.model_folder import read_weights
+from medgen.training.model_folder import model_folder, read_weights
 
 SUMMARIES = {
-    "head-tissues": "tissues of the head in an MR of any contrast, with or without the skull; learnt from phantoms",
     "head-ct": "a T1 of the head to CT in HU; learnt from phantoms in T1 contrasts of many scanners",
     "contusions": "contusions in T2, FLAIR and gradient echo or SWI of a brain without its skull; learnt from phantoms",
-    "prostate": "prostate zones and aggressive cancer in T2W, ADC and high-b DWI; learnt from phantoms",
 }
 LIMIT_MB = 10.0
 """Of all models together."""
@@ -39,6 +39,8 @@ def main() -> None:
     content["provenance"] = {**(content.get("provenance") or {}), "licence": "Apache-2.0"}
     content |= {"summary": SUMMARIES[options.name], "weights_sha256": sha256(folder / medgen.shipped.WEIGHTS)}
     write_json(folder / "model.json", content)
+    if (context := model_folder(Path(options.run)) / FILE).is_file():
+        shutil.copyfile(context, folder / FILE)
     (folder / "CARD.md").write_text(as_markdown(read_card(folder, options.scores)), encoding="utf-8")
     total = sum(each.megabytes for each in medgen.shipped.available())
     print(f"{folder.name}: {(folder / medgen.shipped.WEIGHTS).stat().st_size / 1e6:.1f} MB; all models {total:.1f} MB")
