@@ -29,7 +29,7 @@ def outlines(mask: NDArray[np.bool_]) -> list[Polygon]:
 
     # Padding closes what touches the border. Pixels that share a corner alone are pieces of their own.
     padded = np.pad(mask, 1).astype(np.float64)
-    lines = [line[:-1] - 1.0 for line in find_contours(padded, 0.5, positive_orientation="high")]
+    lines = [line[:-1] - 1.0 for line in find_contours(padded, 0.5, positive_orientation="high")]  # type: ignore[no-untyped-call]
     areas = [_area(line) for line in lines]
     outer = [line for line, area in zip(lines, areas, strict=True) if area > 0]
     sizes = np.array([area for area in areas if area > 0])
@@ -50,7 +50,7 @@ def _holds(line: Polygon, hole: Polygon) -> bool:
     """Whether a hole lies in a polygon; no two lines of marching squares have a point in common."""
     from skimage.measure import points_in_poly
 
-    return bool(points_in_poly(hole[:1], line)[0])
+    return bool(points_in_poly(hole[:1], line)[0])  # type: ignore[no-untyped-call]
 
 
 def _joined(line: Polygon, holes: list[Polygon]) -> Polygon:
