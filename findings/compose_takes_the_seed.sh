@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # MONAI's Compose takes away the random state of the transforms that it is given. Its constructor calls set_random_state of its
-# own with the global seed of monai.utils.set_determinism, which is None at first, and so reaches every random transform in it:
-# one that was seeded before is seeded anew, from the operating system. Seed first and compose then, and two runs differ.
+# own with the global seed of monai.utils.set_determinism. The documentation says that this is done "if user called
+# set_determinism()"; without, the seed is None, and every random transform in it that was seeded before is seeded anew from the
+# operating system. Seed first and compose then, and two runs differ.
 #
 # Seen with MONAI 1.6.1: RandGaussianNoise with seed 0, called alone, gives the same noise twice; the same with seed 0 inside
-# Compose([...]) gives other noise each time. Expected: the state that was set stays, or the documentation says that it does not.
+# Compose([...]) gives other noise each time. Expected: without set_determinism, the state that was set stays.
 # Way out: Compose([...]).set_random_state(seed) at the end, or seed the transforms after they are composed.
 #
 # Exit 0: the behaviour is there. Exit 1: it is gone.
