@@ -268,7 +268,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
         raise ModelError("model.json is damaged", where=path, fix=_AGAIN) from None
     if isinstance(kind, bool) or kind not in (1, FORMAT):
         raise ModelError(
-            f"the model has format {kind}, this medgen reads {FORMAT}", where=path, fix="use a newer medgen"
+            f"the model has format {str(kind)[:100]}, this medgen reads {FORMAT}", where=path, fix="use a newer medgen"
         )
     if kind == 1 and isinstance(channels := description.pop("channels", None), dict):
         description["shape"] = {**channels, "size": description.get("patches") or [32, 32, 32]}
