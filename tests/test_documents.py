@@ -16,7 +16,22 @@ from medgen.cli import app
 from medgen.recipe.settings import load_recipe
 
 EVERYWHERE = {"--json", "--debug", "--help", "-h", "--version"}
-OTHERS = {"git", "cd", "if", "fi", "for", "done", "sbatch", "diff", "dciodvfy", "docker", "apptainer", "curl"}
+OTHERS = {
+    "git",
+    "cd",
+    "if",
+    "fi",
+    "for",
+    "done",
+    "sbatch",
+    "diff",
+    "dciodvfy",
+    "docker",
+    "apptainer",
+    "curl",
+    "unzip",
+    "storescu",
+}
 """Programs and words of a shell about which nothing is known here."""
 FOREIGN = {
     "--index-url": "pip",
@@ -181,7 +196,7 @@ def test_every_recipe_of_a_document_is_valid(path):
         "make demo COLOUR=red",
         "pip install 'medgen[colours]'",
         "pip install -r none.txt",
-        "curl example.org",
+        "wget example.org",
     ],
 )
 def test_a_wrong_command_is_found(line):

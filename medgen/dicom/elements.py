@@ -99,7 +99,7 @@ class Owner:
         if self.anonymous:
             header.PatientName = header.PatientID = _ANONYMOUS
             header.PatientIdentityRemoved = "YES"
-            header.DeidentificationMethod = f"{MANUFACTURER} {__version__}: no element but geometry and sex was copied"
+            header.DeidentificationMethod = f"{MANUFACTURER}: no element but geometry and sex was copied"
         header.StudyInstanceUID = self.uid(first.StudyInstanceUID)
         header.FrameOfReferenceUID = self.uid(first.get("FrameOfReferenceUID"))
 

@@ -198,7 +198,7 @@ def test_same_subject_at_another_spacing():
 def test_missing_maps_are_named(monkeypatch):
     monkeypatch.setattr(template, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="nilearn"):
-        template._read("t1")
+        template.read_map("t1")
 
 
 # ------------------------------------------------------------------ contrasts
