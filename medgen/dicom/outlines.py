@@ -1,5 +1,3 @@
-# mypy: allow-untyped-calls
-# nibabel and scikit-image carry annotations in part only.
 """The outlines of a mask in one slice, as the polygons that DICOM takes: closed, and with holes cut out by a slit."""
 
 from __future__ import annotations
