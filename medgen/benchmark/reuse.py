@@ -15,7 +15,7 @@ from pathlib import Path
 from medgen import __version__
 from medgen.benchmark.runs import FACTS, SCORES, Run, read_facts
 from medgen.errors import InputError, ModelError, UsageError, content_errors
-from medgen.files import PARTIAL, write_json
+from medgen.files import PARTIAL, sha256, write_json
 from medgen.training.model_folder import read_weights
 
 REUSED = "reused.json"
@@ -42,7 +42,7 @@ def reuse_trainings(runs: Sequence[Run], others: Sequence[Path]) -> None:
         if not (other / "runs").is_dir():
             raise UsageError("there is no benchmark to reuse", where=other, fix="name the --out of a benchmark")
     for run in runs:
-        if run.start is not None or run.folder.exists():
+        if run.folder.exists():
             continue
         for other in others:
             folder = other / "runs" / run.regime.name / run.folder.name
@@ -56,6 +56,14 @@ def reuse_trainings(runs: Sequence[Run], others: Sequence[Path]) -> None:
                 break
 
 
+def _begins_with(run: Run) -> str | None:
+    """Hash of the weights that a run begins with; None: it begins with none. Empty where they are not trained yet."""
+    if run.start is None:
+        return None
+    weights = run.start.folder / "model" / "weights.safetensors"
+    return sha256(weights) if weights.is_file() else ""
+
+
 def _serves(folder: Path, run: Run) -> bool:
     """Whether the training of another benchmark ended, with this version, as ``run`` would, and its model is whole."""
     manifest = folder / "run.json"
@@ -63,8 +71,10 @@ def _serves(folder: Path, run: Run) -> bool:
         return False
     try:
         with content_errors("the record of the run is damaged", where=manifest, fix="train again"):
-            same_version = json.loads(manifest.read_text())["medgen"] == __version__
-        if not (same_version and run.trained_as(read_facts(folder))):
+            record = json.loads(manifest.read_text())
+            began = (record.get("init_from") or {}).get("weights_sha256")
+            same = record["medgen"] == __version__ and began == _begins_with(run)
+        if not (same and run.trained_as(read_facts(folder))):
             return False
         read_weights(folder)
     except (InputError, ModelError) as error:

@@ -92,7 +92,7 @@ class Run:
 
     def trained_as(self, facts: Mapping[str, Any]) -> bool:
         """Whether a run of another benchmark, by its record, has the training of this one; the tests may differ."""
-        if not facts or facts.get("start") or self.start is not None:
+        if not facts or bool(facts.get("start")) != (self.start is not None):
             return False
         if any(facts["splits"].get(part) != self.hashes[part] for part in ("train", "val")):
             return False

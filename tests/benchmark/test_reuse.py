@@ -8,7 +8,7 @@ import pytest
 from two_domains import RECIPE, write_domains
 from without_processes import runs_in_this_process
 
-from medgen.benchmark import run_benchmark
+from medgen.benchmark import Plan, run_benchmark
 from medgen.errors import InputError, UsageError
 
 OPTIONS = {"regimes": ["source_only", "target_only"], "seeds": 1, "device": "cpu"}
@@ -38,6 +38,29 @@ def first(tmp_path_factory):
         writer.writeheader()
         writer.writerows(rows)
     return folder / "first", other / table.name
+
+
+STILL = {"schedule.steps": 1, "schedule.validate_every": 1, "schedule.save_every": 1}
+ROWS = {"source_only": {}, "more": {"like": "source_only", "start": "source_only", "set": STILL}}
+
+
+def test_a_row_that_starts_from_another_is_taken_over_with_the_same_start_alone(first, tmp_path):
+    """The target's test images differ; ``more`` begins with ``source_only``, which is taken over first."""
+    _, table = first
+    plan = Plan.model_validate({"regimes": ROWS, "references": ["source_only"]})
+    options = {"plan": plan, "seeds": 1, "device": "cpu"}
+    run_benchmark(RECIPE, table.parent.parent / "domains" / table.name, tmp_path / "one", **options).require_complete()
+    run_benchmark(RECIPE, table, tmp_path / "two", reuse=[tmp_path / "one"], **options).require_complete()
+    assert trained_at(tmp_path / "one", "more") == trained_at(tmp_path / "two", "more")
+    shutil.copytree(tmp_path / "one", tmp_path / "changed")
+    manifest = tmp_path / "changed" / "runs" / "more" / "seed0" / "run.json"
+    facts = json.loads(manifest.read_text())
+    facts["init_from"]["weights_sha256"] = "0" * 64
+    manifest.write_text(json.dumps(facts))
+    run_benchmark(RECIPE, table, tmp_path / "three", reuse=[tmp_path / "changed"], **options).require_complete()
+    reused = [json.loads((tmp_path / name / "benchmark.json").read_text())["regimes"]["more"]["models_reused"]
+              for name in ("two", "three")]  # fmt: skip
+    assert reused == [1, 0]
 
 
 def trained_at(out, regime):
