@@ -71,7 +71,7 @@ plain: wheel
 	rm -rf $(PLAIN)
 	@$(MAKE) --no-print-directory VENV=$(PLAIN) $(PLAIN)/bin/python
 	$(PLAIN)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt dist/medgen-*.whl
-	cd $(PLAIN) && bin/medgen demo --spacing 5 --out $(PLAIN_DEMO)
+	cd $(PLAIN) && bin/medgen demo --spacing 5 --set schedule.steps=600 --set schedule.validate_every=600 --out $(PLAIN_DEMO)
 	test -s $(PLAIN_DEMO)/report.html
 	@echo "a plain install ends its demo with $(PLAIN_DEMO)/report.html"
 

@@ -5,7 +5,7 @@ import shlex
 from medgen.cli import app
 
 COMMANDS = {
-    "demo": "--out --spacing",
+    "demo": "--out --spacing --set",
     "phantom head": "OUT --subjects --seed --domain --spacing --misalignment --lesions --stripped",
     "phantom adaptation": "OUT --source --target --test --source-test --validation --seed --spacing --pair "
     "--randomised",
