@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
-from medgen.errors import UsageError
+from medgen.errors import UsageError, did_you_mean
 
 
 class Config(BaseModel):
@@ -97,10 +96,8 @@ def _explain(kind: type[BaseModel], error: ValidationError, where: str | Path | 
     name = _shortened(".".join(location))
     if first["type"] == "extra_forbidden":
         known = _keys(kind, location[:-1])
-        near = get_close_matches(location[-1], known, 1)
         keys = f"the keys are: {', '.join(sorted(known))}" if known else "take it out"
-        fix = f"did you mean '{near[0]}'?" if near else keys
-        return UsageError(f"unknown key '{name}'", where=where, fix=fix)
+        return UsageError(f"unknown key '{name}'", where=where, fix=did_you_mean(location[-1], known, keys))
     if first["type"] == "missing":
         return UsageError(f"the key '{name}' is missing", where=where, fix=f"add '{name}: ...'")
     if not location:  # two keys contradict each other, so no single one can be named

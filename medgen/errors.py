@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import ClassVar
+
+FOREIGN_FAULTS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What the code of another library raises for arguments or sizes that it was not written for."""
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
+    """What to do about an unknown name: take the nearest of those that are known, else ``otherwise``.
+
+    >>> did_you_mean("stpes", ["steps", "batch"], "look it up")
+    "did you mean 'steps'?"
+    """
+    near = get_close_matches(name, list(known), 1)
+    return f"did you mean '{near[0]}'?" if near else otherwise
 
 
 class MedgenError(Exception):

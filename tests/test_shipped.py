@@ -7,7 +7,7 @@ import pytest
 
 from medgen import shipped
 from medgen.cli import main
-from medgen.errors import UsageError
+from medgen.errors import ModelError, UsageError
 from medgen.files import sha256
 from medgen.inference.calibrating import calibrate
 from medgen.inference.loading import load_model
@@ -78,3 +78,9 @@ def test_the_list_has_every_model(capsys):
     assert run("models", "--available", "--json") == 0
     listed = json.loads(capsys.readouterr().out)
     assert [each["name"] for each in listed] == NAMES
+
+
+def test_a_name_that_is_nearly_one_gets_its_name():
+    with pytest.raises(ModelError) as error:
+        load_model(NAMES[0][:-1], device="cpu")
+    assert error.value.fix == f"did you mean '{NAMES[0]}'?"

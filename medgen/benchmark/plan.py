@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from pydantic import PositiveInt, ValidationInfo, field_validator
 
 from medgen.benchmark.regimes import ADVERSARIAL, REFERENCES, REGIMES, SUPERVISED, Regime
 from medgen.config import Config, build
-from medgen.errors import UsageError
+from medgen.errors import UsageError, did_you_mean
 from medgen.methods.catalogue import method_names, resolve
 from medgen.names import CASE_BYTES, file_name
 from medgen.recipe.yaml import read_yaml
@@ -144,8 +143,7 @@ def _regime(name: str, allow_modules: Sequence[str]) -> Regime:
         return REGIMES[name]
     if name not in method_names() and name not in allow_modules:
         known = [*REGIMES, *method_names()]
-        near = get_close_matches(name, known, 1)
-        fix = f"did you mean '{near[0]}'?" if near else f"choose from: {', '.join(known)}"
+        fix = did_you_mean(name, known, f"choose from: {', '.join(known)}")
         raise UsageError(f"unknown regime or method '{name}'", fix=fix)
     kind = resolve(name, allow_modules=allow_modules)
     unlabelled = ("target",) if kind.adapts() else ()

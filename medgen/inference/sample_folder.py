@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +13,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from medgen.errors import InputError, UsageError
-from medgen.files import require_writable, storage_errors
+from medgen.files import atomic_folder, require_writable
 from medgen.types import Array
 
 MANIFEST, SHEET, RAW = "samples.json", "contact_sheet.png", "samples.npz"
@@ -112,31 +109,6 @@ def new_folder(folder: Path, *, overwrite: bool, kind: FolderKind = SAMPLES) -> 
         UsageError: see :func:`require_free`.
         StorageError: the disk is full or the folder cannot be written; nothing is left behind.
     """
-    place = folder.resolve()
-    with storage_errors(folder):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=place.parent))
-    try:
-        with storage_errors(folder):
-            yield temporary
-            umask = os.umask(0)
-            os.umask(umask)
-            temporary.chmod(0o777 & ~umask)  # mkdtemp makes 0700; a result follows the user's umask
-            require_free(folder, overwrite=overwrite, kind=kind)  # once more: another run may have ended meanwhile
-            _rename(temporary, place)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _rename(new: Path, place: Path) -> None:
-    """Give ``new`` the name ``place``; what stood there is deleted when that has succeeded."""
-    aside = new.with_name(f"{new.name}-before")
-    if place.exists():
-        place.rename(aside)
-    try:
-        new.rename(place)
-    except OSError:
-        if aside.exists():
-            aside.rename(place)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
+    with atomic_folder(folder.resolve()) as temporary:
+        yield temporary
+        require_free(folder, overwrite=overwrite, kind=kind)  # once more: another run may have ended meanwhile

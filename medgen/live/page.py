@@ -13,7 +13,7 @@ from medgen.errors import MedgenError, UsageError
 from medgen.inference.cohort import predict
 from medgen.inference.generation import sample
 from medgen.live.state import Watched
-from medgen.methods.base import Predicts, Samples
+from medgen.methods.base import Predicts, Samples, Translates
 from medgen.methods.catalogue import resolve
 from medgen.recipe.settings import load_recipe
 from medgen.report import write_report
@@ -92,7 +92,7 @@ class LivePage:
     def _ways(self) -> list[Callable[[Checkpoint | None], None]]:
         recipe = load_recipe(self.watched.run / "recipe.yaml")
         method = resolve(recipe.method)
-        if issubclass(method, Predicts):
+        if issubclass(method, Predicts | Translates):
             return [self._predict] if self.case else []
         return [self._sample] if issubclass(method, Samples) else []
 

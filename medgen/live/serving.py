@@ -10,7 +10,7 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from medgen.errors import MedgenError
+from medgen.errors import MedgenError, UsageError
 from medgen.live.page import PAGE, LivePage
 from medgen.reader.serving import HOST, listening, terminated
 
@@ -52,9 +52,11 @@ def watch_run(
         until: asked after each look; True ends it.
 
     Raises:
-        UsageError: the port is taken, or the table has no such case.
+        UsageError: the port is taken, the table has no such case, or ``every`` is less than a second.
         InputError: there is no run, or no such table.
     """
+    if not every >= 1:
+        raise UsageError(f"a look every {every:g} s would take the machine from the training", fix="give 1 s or more")
     with tempfile.TemporaryDirectory(prefix="medgen-watch-") as name, listening(port) as listener:
         page = LivePage(Path(run), Path(name), cases=Path(cases) if cases else None, case=case, device=device)
         page.renew()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from medgen.config import Config, build
-from medgen.errors import ModelError, UsageError
+from medgen.errors import ModelError, UsageError, did_you_mean
 from medgen.methods.base import Method, Shape, abilities_of
 
 MOST = 10_000
@@ -39,8 +38,7 @@ def resolve(name: str, *, allow_modules: Sequence[str] = ()) -> type[Method]:
     else:
         known = method_names()
         if name not in known:
-            near = get_close_matches(name, known, 1)
-            fix = f"did you mean '{near[0]}'?" if near else f"the methods are: {', '.join(known)}"
+            fix = did_you_mean(name, known, f"the methods are: {', '.join(known)}")
             raise UsageError(f"there is no method '{name[:100]}'", fix=fix)
         module = f"medgen.methods.{name}"
     try:

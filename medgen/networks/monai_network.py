@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medgen.errors import UsageError
-from medgen.networks.monai_zoo import FAULTS, built, on_meta, shortened, single
+from medgen.errors import FOREIGN_FAULTS, UsageError
+from medgen.networks.monai_zoo import built, on_meta, shortened, single
 
 _LARGEST = 384
 """Edge of the image in which a network is measured that does not take the training patch."""
@@ -170,7 +170,7 @@ class _Trial:
         ]
         try:
             output = self.network(torch.empty(2, self.inputs, *size, device="meta"))
-        except FAULTS as error:
+        except FOREIGN_FAULTS as error:
             return shortened(error)
         finally:
             for handle in handles:

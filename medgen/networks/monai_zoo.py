@@ -8,14 +8,13 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from medgen.errors import UsageError
+from medgen.errors import FOREIGN_FAULTS, UsageError, did_you_mean
 
 NETWORKS = (
     "AHNet",
@@ -46,17 +45,6 @@ TOLD = {
     "progress": "medgen downloads nothing",
 }
 """Arguments that a recipe does not give, and why."""
-FAULTS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-"""What the code of a network raises for arguments or sizes that it was not written for."""
 
 
 def require_network(name: str) -> None:
@@ -66,8 +54,7 @@ def require_network(name: str) -> None:
         UsageError: with the nearest name.
     """
     if name not in NETWORKS:
-        near = get_close_matches(name, NETWORKS, 1)
-        fix = f"did you mean '{near[0]}'?" if near else f"choose from {', '.join(NETWORKS)}"
+        fix = did_you_mean(name, NETWORKS, f"choose from {', '.join(NETWORKS)}")
         raise UsageError(
             f"'{name[:100]}' is no network of MONAI that makes one image of the size of its input", fix=fix
         )
@@ -85,8 +72,7 @@ def _class_of(name: str, arguments: Mapping[str, Any]) -> tuple[type[nn.Module],
             raise UsageError(f"the argument '{key}' of {name} is not one for a recipe: {TOLD[key]}", fix="take it out")
         if key not in known:
             mine = [each for each in known if each not in TOLD]
-            near = get_close_matches(key, mine, 1)
-            fix = f"did you mean '{near[0]}'?" if near else f"the arguments are: {', '.join(mine)}"
+            fix = did_you_mean(key, mine, f"the arguments are: {', '.join(mine)}")
             raise UsageError(f"MONAI's {name} has no argument '{key[:100]}'", fix=fix)
     for key, each in known.items():
         if each.default is each.empty and key not in arguments and key not in TOLD:
@@ -109,7 +95,7 @@ def built(values: str) -> nn.Module:
     told = {"in_channels": inputs, "out_channels": outputs, "spatial_dims": len(size), "img_size": size}
     try:
         return kind(**arguments, **{key: value for key, value in told.items() if key in known})
-    except FAULTS as error:
+    except FOREIGN_FAULTS as error:
         if "einops" in str(error):
             fix = "install it: pip install 'medgen[monai]'"
             raise UsageError(f"MONAI's {name} needs the package einops", fix=fix) from error

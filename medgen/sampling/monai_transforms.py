@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 from pydantic import JsonValue
 
-from medgen.errors import UsageError
+from medgen.errors import FOREIGN_FAULTS, UsageError, did_you_mean
 from medgen.types import Array
 
 INTENSITY = (
@@ -58,16 +57,6 @@ _SIZES = frozenset({"keep_size", "spatial_size"})
 """Arguments of spatial transforms that would change the size of a patch."""
 _EDGE = "give the patches the same edge along these axes"
 _DIMENSIONS = {"Rand2DElasticd": 2, "Rand3DElasticd": 3}
-_FAULTS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
 
 Chosen = Sequence[Mapping[str, Mapping[str, JsonValue]]]
 """As in a recipe: a list of ``{NAME: ARGUMENTS}``."""
@@ -83,8 +72,7 @@ def checked(entry: dict[str, dict[str, JsonValue]]) -> dict[str, dict[str, JsonV
         raise UsageError(f"{_listed(entry)} of MONAI in one entry", fix="write a list: - RandFlipd: {prob: 0.5}")
     ((name, arguments),) = entry.items()
     if name not in INTENSITY + SPATIAL:
-        near = get_close_matches(name, INTENSITY + SPATIAL, 1)
-        fix = f"did you mean '{near[0]}'?" if near else f"choose from {', '.join(INTENSITY + SPATIAL)}"
+        fix = did_you_mean(name, INTENSITY + SPATIAL, f"choose from {', '.join(INTENSITY + SPATIAL)}")
         raise UsageError(f"'{name[:100]}' is no random transform of MONAI that keeps the size of a patch", fix=fix)
     keys = _keys(arguments)
     for key in keys or ():
@@ -175,7 +163,7 @@ class MonaiTransforms:
                 transform.set_random_state(state=legacy(generator))
                 found = transform({key: np.ascontiguousarray(flat[key]) for key in keys})
                 changed = {key: np.asarray(found[key]).astype(flat[key].dtype, copy=False) for key in keys}
-            except _FAULTS as error:
+            except FOREIGN_FAULTS as error:
                 raise _refused(name, error) from error
             for key, array in changed.items():
                 if array.shape != flat[key].shape:
@@ -206,8 +194,7 @@ def _built(name: str, arguments: Mapping[str, JsonValue], keys: tuple[str, ...])
     for key in arguments:
         if key not in known or known[key].kind is inspect.Parameter.VAR_KEYWORD:
             mine = [each for each in known if each not in _OURS]
-            near = get_close_matches(key, mine, 1)
-            fix = f"did you mean '{near[0]}'?" if near else f"the arguments are: {', '.join(mine)}"
+            fix = did_you_mean(key, mine, f"the arguments are: {', '.join(mine)}")
             raise UsageError(f"MONAI's {name} has no argument '{key[:100]}'", fix=fix)
     values: dict[str, Any] = {key: each for key, each in arguments.items() if key != "keys"}
     whole = [key in WHOLE for key in keys]
@@ -218,7 +205,7 @@ def _built(name: str, arguments: Mapping[str, JsonValue], keys: tuple[str, ...])
             values["align_corners"] = [None if each else values["align_corners"] for each in whole]
     try:
         return kind(keys=keys, **values)
-    except _FAULTS as error:
+    except FOREIGN_FAULTS as error:
         raise _refused(name, error) from error
 
 

@@ -13,11 +13,11 @@ from torch import Tensor
 
 import medgen
 from medgen.config import Config
-from medgen.errors import ModelError, UsageError
+from medgen.errors import ModelError, UsageError, did_you_mean
 from medgen.files import sha256, write_json
 from medgen.methods.base import Method, Shape, stages_of
 from medgen.methods.catalogue import create
-from medgen.shipped import folder_of
+from medgen.shipped import folder_of, names
 from medgen.training.checkpoint import load_weights, save_weights
 from medgen.training.engine import channels_last
 from medgen.training.unfinished import load_unfinished
@@ -263,6 +263,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
         kind = description["format"]
     except (FileNotFoundError, NotADirectoryError):
         fix = "give the folder of 'medgen train --out'; if training has not ended, resume it (or --checkpoint last)"
+        fix = fix if folder.exists() else did_you_mean(str(folder), names(), fix)
         raise ModelError("there is no model here", where=folder, fix=fix) from None
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ModelError("model.json is damaged", where=path, fix=_AGAIN) from None

@@ -124,6 +124,38 @@ def test_an_ended_run_is_not_asked_for_again(cases, tmp_path):
     assert "refresh" not in headers
 
 
+def test_a_model_that_samples_shows_samples_by_its_newest_weights(cases, tmp_path):
+    recipe = tiny.recipe(
+        method="vae",
+        patches={"size": [16, 16], "sampling": "centred"},
+        data={"target": None},
+        schedule={"steps": 2, "validate_every": 2, "averaging": None},
+    ) | {"config": {"latent": 4, "width": 0.125, "levels": 2}}
+    train(recipe, cases, tmp_path / "run", device="cpu")
+    (tmp_path / "page").mkdir()
+    page = LivePage(tmp_path / "run", tmp_path / "page")
+    page.renew()
+    assert json.loads((tmp_path / "page" / "samples" / "samples.json").read_text())["count"] == 9
+    assert "No new picture" not in (tmp_path / "page" / PAGE).read_text()
+
+
+def test_what_translates_shows_a_case(cases, tmp_path):
+    recipe = tiny.recipe(
+        method="cyclegan", patches={"size": [16, 16]}, schedule={"steps": 1, "validate_every": 1, "averaging": None}
+    ) | {"config": {"width": 0.0625, "blocks": 1, "history": 4}}
+    train(recipe, cases, tmp_path / "run", device="cpu")
+    (tmp_path / "page").mkdir()
+    page = LivePage(tmp_path / "run", tmp_path / "page", cases=cases)
+    page.renew()
+    assert list((tmp_path / "page" / "predictions").glob("*/*.nii.gz"))
+    assert "No new picture" not in (tmp_path / "page" / PAGE).read_text()
+
+
+def test_it_looks_once_a_second_at_most(run):
+    with pytest.raises(UsageError, match="every 0 s"):
+        watch_run(run, announce=print, every=0)
+
+
 def test_what_goes_wrong_with_a_picture_is_told_and_does_not_end_the_page(run, cases, tmp_path):
     page = LivePage(run, tmp_path, cases=cases)
     table = (tmp_path / "cases.csv").read_text()

@@ -25,7 +25,7 @@ def refused(kind, what, real, made, folder, **options):
     with pytest.raises(kind, match=what):
         make_reader_study(real, made, folder, **{"role": "t1", "count": 8, **options})
     assert not folder.exists()
-    assert not list(folder.parent.glob(".unfinished-*"))
+    assert not [*folder.parent.glob(".unfinished-*"), *folder.parent.glob(".partial-*")]
 
 
 class TestAlike:

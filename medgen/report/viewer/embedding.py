@@ -1,5 +1,3 @@
-# mypy: allow-untyped-calls
-# nibabel and scikit-image carry annotations in part only.
 """Volumes as a page holds them: cut to the patient, with larger voxels if they must be, as small NIfTI files."""
 
 from __future__ import annotations
