@@ -11,6 +11,7 @@ from medgen.errors import UsageError
 from medgen.phantom import make_tissue_phantom
 from medgen.phantom.grid import field_of_view
 from medgen.phantom.head.anatomy import build_head
+from medgen.phantom.head.atrophy import Atrophy
 from medgen.phantom.head.contrasts import CLASSES, IMAGE, any_scanner, stripped_mask, tissue_labels
 from medgen.phantom.head.pathology import brain_mask
 from medgen.phantom.head.sequences import DrawnContrast
@@ -90,12 +91,43 @@ def test_a_stripped_head_has_an_edge_near_that_of_the_brain(head):
     assert 0.6 < min(volumes) < 1 < max(volumes) < 1.4
 
 
-def test_half_of_the_contrasts_are_free_and_none_hides_grey_in_white():
+def test_a_shrunken_brain_has_wide_furrows_and_ventricles_and_a_gap_at_the_skull(head):
+    def shrunken(**how):
+        return tissue_labels(build_head(load_template(2.0), Stream(0, SUBJECT, 0), field_of_view(2.0), Atrophy(**how)))
+
+    whole = tissue_labels(head)
+    np.testing.assert_array_equal(shrunken(), whole)
+    deep = head.brain_distance < -40
+    thin = shrunken(cortex=2.0)
+    lost = (whole == GREY) & (thin == CSF)
+    assert lost.sum() > 0.2 * (whole == GREY).sum()
+    assert not lost[deep].any()  # nuclei stay
+    assert (thin == WHITE)[whole == WHITE].mean() > 0.97
+    wide = shrunken(widening=4.0)
+    assert (wide == CSF)[deep].sum() > 2 * (whole == CSF)[deep].sum()
+    np.testing.assert_array_equal(wide[~deep & (head.brain_distance > -25)], whole[~deep & (head.brain_distance > -25)])
+    assert (shrunken(gap=3.0) == CSF).sum() > 1.2 * (whole == CSF).sum()
+
+
+def test_three_of_four_brains_have_shrunk():
+    drawn = [Atrophy.draw(Stream(0, SUBJECT, number)) for number in range(200)]
+    assert 35 < drawn.count(Atrophy()) < 65
+    some = [each for each in drawn if each != Atrophy()]
+    for values, low, high in (
+        ([each.widening for each in some], 0, 5),
+        ([each.cortex for each in some], 1.8, 7),
+        ([each.gap for each in some], 0, 3),
+    ):
+        assert low <= min(values) < low + 0.1 * (high - low)
+        assert high - 0.2 * (high - low) < max(values) <= high
+
+
+def test_one_of_four_contrasts_is_free_and_none_hides_grey_in_white():
     scanners = [any_scanner(Stream(0, SCANNER, number)) for number in range(200)]
     assert any_scanner(Stream(0, SCANNER, 7)) == scanners[7]
     sequences = [scanner.protocols[IMAGE].sequence for scanner in scanners]
     free = [sequence for sequence in sequences if isinstance(sequence, DrawnContrast)]
-    assert 70 < len(free) < 130
+    assert 35 < len(free) < 65
     signals = np.array([sequence.signal(nominal_tissues()) for sequence in free])
     assert np.abs(signals[:, INDEX["grey"]] - signals[:, INDEX["white"]]).min() >= 0.06
     assert 0.3 < (signals[:, INDEX["grey"]] > signals[:, INDEX["white"]]).mean() < 0.7

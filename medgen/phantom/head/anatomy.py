@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from medgen.phantom.deformation import SubjectMap
 from medgen.phantom.grid import Grid
 from medgen.phantom.head import skull, soft
+from medgen.phantom.head.atrophy import Atrophy
 from medgen.phantom.head.painting import Canvas, Carver, Textures
 from medgen.phantom.head.template import CANAL, CORD, Template
 from medgen.phantom.head.tissues import INDEX
@@ -38,25 +39,26 @@ class Anatomy:
     mapping: SubjectMap
 
 
-def build_head(template: Template, stream: Stream, grid: Grid) -> Anatomy:
+def build_head(template: Template, stream: Stream, grid: Grid, atrophy: Atrophy | None = None) -> Anatomy:
     """Draw one subject.
 
     Args:
         template: from :func:`medgen.phantom.head.template.load_template` for the spacing of ``grid``.
         stream: the subject's random stream; it alone decides the anatomy, at any spacing.
         grid: where the fractions are wanted.
+        atrophy: of the brain, beyond that by which ordinary subjects differ.
     """
     mapping = SubjectMap(stream)
     points = mapping(grid)
     carver = Carver(stream, mapping, grid, points, Textures.draw(stream, grid))
     # Some brains fill the skull, others have shrunk away from it.
-    hull = template.hull.sample(points) - stream.generator("fluid").uniform(-0.3, 1.3)
+    hull = template.hull.sample(points) - stream.generator("fluid").uniform(-0.3, 1.3) - (atrophy.gap if atrophy else 0)
     inner, diploe, outer, scalp = _thickness(stream, grid, points)
     surface = _surface(carver, hull - (inner + diploe + outer + scalp))
     carver.hull, carver.skin = hull, surface
 
     canvas = Canvas(grid)
-    _inside_skull(canvas, carver, template, stream)
+    _inside_skull(canvas, carver, template, stream, atrophy)
     for structure in soft.PASSAGES:
         carver.paint(canvas, structure)
     canvas.cover("air", 1 - coverage(surface, grid.spacing))
@@ -110,12 +112,14 @@ def _surface(carver: Carver, cranium: Floats) -> Floats:
     return surface
 
 
-def _inside_skull(canvas: Canvas, carver: Carver, template: Template, stream: Stream) -> None:
+def _inside_skull(canvas: Canvas, carver: Carver, template: Template, stream: Stream, atrophy: Atrophy | None) -> None:
     """Brain, fluid and cord, and the bone that reaches between the lobes."""
     hull, points, spacing = carver.hull, carver.points, canvas.grid.spacing
     near = hull < spacing
     brain = np.zeros((2, *hull.shape))
-    brain[:, near] = _brain(template, stream, canvas.grid, points, near)
+    brain[:, near], folding = _brain(template, stream, canvas.grid, points, near)
+    if atrophy:
+        brain[:, near] = atrophy.shrink(brain[:, near], points[:, near], hull[near], folding)
     filled = brain.sum(axis=0)
     for structure in skull.WITHIN_SKULL:
         # Bone stands where the template has no brain; the pineal gland is inside it.
@@ -132,8 +136,10 @@ def _inside_skull(canvas: Canvas, carver: Carver, template: Template, stream: St
     canvas.mix({"grey": brain[0], "white": brain[1], "csf": fluid}, space)
 
 
-def _brain(template: Template, stream: Stream, grid: Grid, points: Floats, near: NDArray[np.bool_]) -> Floats:
-    """Grey and white fractions (2, N) at the voxels ``near`` the brain, with this subject's own folding."""
+def _brain(
+    template: Template, stream: Stream, grid: Grid, points: Floats, near: NDArray[np.bool_]
+) -> tuple[Floats, Floats]:
+    """Grey and white fractions (2, N) at the voxels ``near`` the brain; and this subject's own folding (N)."""
     generator = stream.generator("folding")
     folding = smooth_field(generator, grid, 8.0, 2)[:, near]
     atrophy = float(np.clip(generator.normal(0.0, 0.35), -0.7, 0.8))
@@ -145,7 +151,7 @@ def _brain(template: Template, stream: Stream, grid: Grid, points: Floats, near:
     white *= np.exp(0.55 * folding[1])
     fluid *= np.exp(atrophy)
     total = np.maximum(grey + white + fluid, 1e-9)
-    return np.stack([grey / total, white / total])
+    return np.stack([grey / total, white / total]), folding[0]
 
 
 def _calvaria(canvas: Canvas, carver: Carver, inner: Floats, diploe: Floats, outer: Floats) -> None:

@@ -1,6 +1,6 @@
 """Scans of any contrast, for a network that must find tissues in whatever sequence it is given.
 
-The idea is that of SynthSeg (Billot et al., Medical Image Analysis 86:102789, 2023). Half of the scans obey physics
+The idea is that of SynthSeg (Billot et al., Medical Image Analysis 86:102789, 2023). Three of four scans obey physics
 (:mod:`medgen.phantom.head.randomised` draws the settings of the sequence); in the others every tissue has a brightness
 of its own, drawn at random.
 
@@ -45,6 +45,8 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "air": ("air",),
 }
 """Tissues of each class, whose number in the label map is its place, from 1. Air is that within the head."""
+_PHYSICAL = 0.75
+"""Chance of a contrast that obeys physics."""
 _LEAST = 0.06
 """Difference of grey and white matter relative to the brightest tissue, below which nothing could tell them apart."""
 _SHARPEST, _THICKEST = 3.0, 5.0
@@ -61,7 +63,7 @@ def any_scanner(stream: Stream) -> Scanner:
     noise, bias = (draw_log_uniform(generator, *limits) for limits in (NOISE, BIAS))
     voxel = draw_voxel(generator, thickest=_THICKEST)
     x, y, z = (min(each, _SHARPEST) if each == min(voxel) else each for each in voxel)
-    protocol = _physical(generator, stream) if generator.random() < 0.5 else _free(generator)
+    protocol = _physical(generator, stream) if generator.random() < _PHYSICAL else _free(generator)
     return replace(
         make_scanner(SOURCE, stream),
         noise=noise,

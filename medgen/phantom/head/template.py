@@ -72,7 +72,7 @@ def load_template(spacing: float) -> Template:
     Raises:
         InputError: nilearn, or one of its maps, is missing.
     """
-    grey, white, corner, hull = _maps()
+    grey, white, corner, hull = load_maps()
     around = [
         Map(ndimage.gaussian_filter(part, 3.0, truncate=2)[::3, ::3, ::3], corner, 3.0, 0.0) for part in (grey, white)
     ]
@@ -88,7 +88,7 @@ def load_template(spacing: float) -> Template:
 
 
 @lru_cache(maxsize=1)
-def _maps() -> tuple[NDArray[np.float32], NDArray[np.float32], tuple[float, float, float], Map]:
+def load_maps() -> tuple[NDArray[np.float32], NDArray[np.float32], tuple[float, float, float], Map]:
     """Grey and white fractions at 1 mm, mm of their first voxel, and the hull."""
     (grey, origin), (white, _), (t1, _) = (read_map(name) for name in ("gm", "wm", "t1"))
     brain = ndimage.binary_fill_holes(t1 > 0)

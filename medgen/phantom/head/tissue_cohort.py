@@ -13,6 +13,7 @@ from medgen.files import write_json
 from medgen.phantom.grid import field_of_view
 from medgen.phantom.head.acquisition import scan_mr
 from medgen.phantom.head.anatomy import build_head
+from medgen.phantom.head.atrophy import Atrophy
 from medgen.phantom.head.cohort import require_spacing
 from medgen.phantom.head.contrasts import CLASSES, IMAGE, any_scanner, stripped_mask, tissue_labels
 from medgen.phantom.head.healthy import split_counts
@@ -63,7 +64,8 @@ def make_tissue_phantom(
 ) -> Path:
     """Make virtual heads with tissue labels in scans of any contrast, with and without the skull.
 
-    Half of the people have lesions; a lesion has the label of the tissue that it lies in. For the ranges of contrast,
+    Three of four people have a shrunken brain (see :mod:`medgen.phantom.head.atrophy`). Half have lesions; a lesion
+    has the label of the tissue that it lies in. For the ranges of contrast,
     resolution, noise and non-uniformity see :mod:`medgen.phantom.head.contrasts`.
 
     Args:
@@ -125,7 +127,7 @@ def _make(job: Job) -> dict[str, dict[str, Path]]:
     """Make and write all scans of one person."""
     assert _template is not None
     subject = Stream(job.seed, SUBJECT, job.index)
-    healthy = build_head(_template, subject, field_of_view(job.spacing))
+    healthy = build_head(_template, subject, field_of_view(job.spacing), Atrophy.draw(subject))
     tissues, labels = subject_tissues(subject), tissue_labels(healthy)
     anatomy = healthy
     if subject.generator("with lesions").random() < 0.5:
