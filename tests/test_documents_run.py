@@ -67,5 +67,9 @@ def small(words: list[str]) -> list[str]:
 
 
 def test_the_tutorials_run():
-    """No tutorial without commands that are run."""
-    assert {*(ROOT / "docs/tutorials").glob("*.md"), ROOT / "README.md"} <= set(RUN)
+    """Every command of a tutorial is run, but for the demo, with which CI ends."""
+    for path in (ROOT / "docs/tutorials").glob("*.md"):
+        for block in blocks(path):
+            if block.language in SHELLS and block.mark != "run":
+                assert [words[:2] for words in commands(block.text)] == [["medgen", "demo"]], f"{path}: {block.text}"
+    assert ROOT / "README.md" in RUN
