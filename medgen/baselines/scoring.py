@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -108,7 +109,8 @@ def predict_baselines(
     for number, case in enumerate(cases):
         try:
             paths = {name: path for name in preparation.roles.inputs if (path := case.path(name)) is not None}
-            prepared = preparation.prepare_inputs(preparation.read(paths))
+            read = preparation.read(paths)
+            prepared = replace(preparation.prepare_inputs(read), first=read.get(preparation.roles.inputs[0]))
         except InputError as error:
             if failed is None:
                 raise

@@ -143,7 +143,7 @@ def tissues(
 
     Each virtual patient is scanned several times; contrast, resolution, noise
     and non-uniformity are drawn at random, half of the scans have no skull.
-  XX
+    A network that learns from them is meant to find tissues in any contrast.
 
     The same seed gives the same images, voxel for voxel.
 

@@ -133,7 +133,7 @@ class Besides:
         if give is None:
             return None
         if task.labels:
-            decided = partial(restore_label, threshold=settings.threshold)
+            decided = partial(restore_label, settings=settings)
             return lambda number, data: give(number, decided(data, prepared, preparation, classes))
         return lambda number, data: give(number, images_on_own_grid(data, roles, prepared, preparation)[0])
 

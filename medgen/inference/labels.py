@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import entr
 
 from medgen.errors import ModelError
+from medgen.inference.intensities import by_intensities
 from medgen.inference.lesions import OnDetected, detect
 from medgen.metrics.overlap import CUBE
 from medgen.metrics.pieces import count_pieces
@@ -98,7 +99,7 @@ def label_map(
         if on_probability:
             on_probability(name, volume)
 
-    volume = restore_label(probabilities, prepared, preparation, classes, each, settings.threshold)
+    volume = restore_label(probabilities, prepared, preparation, classes, each, settings)
     volume, notes = chosen_pieces(volume, classes, settings)
     if not volume.data.any():
         notes = (*notes, f"nothing found: no voxel of {', '.join(classes)}")
@@ -115,7 +116,7 @@ def restore_label(
     preparation: Preparation,
     classes: Sequence[str],
     on_probability: OnProbability | None = None,
-    threshold: float = 0.5,
+    settings: InferenceConfig | None = None,
 ) -> Volume:
     """The class of each voxel of the patient's own grid: at a threshold of 0.5 the most probable one.
 
@@ -131,7 +132,8 @@ def restore_label(
         preparation: of the model.
         classes: their names.
         on_probability: is called with the map of each class, in order; not of the background.
-        threshold: in (0, 1); the background's probability counts threshold / (1 - threshold) times.
+        settings: ``threshold`` in (0, 1): the background's probability counts threshold / (1 - threshold) times; and
+            ``intensities``, where the patient's first image was kept.
 
     Returns:
         (1, X, Y, Z) on the grid of the first input, uint8 (uint16 above 255 classes): n for ``classes[n - 1]``, 0 for
@@ -139,12 +141,14 @@ def restore_label(
         ``argmax``.
     """
     # One class at a time, in place and slab by slab: all of them on the patient's grid would double the memory.
+    settings = settings or InferenceConfig()
     best = _class_map(probabilities[0], prepared, preparation, fill=1.0)
     highest = best.data
-    highest *= threshold / (1 - threshold)
+    highest *= settings.threshold / (1 - settings.threshold)
+    redrawn = _redrawn(probabilities, prepared, preparation, classes, settings)
     label = np.zeros(highest.shape, np.min_scalar_type(len(classes)))
     for index, name in enumerate(classes, start=1):
-        each = _class_map(probabilities[index], prepared, preparation, fill=0.0)
+        each = redrawn.pop(name, None) or _class_map(probabilities[index], prepared, preparation, fill=0.0)
         if on_probability:
             on_probability(name, each)
         for x in range(highest.shape[1]):
@@ -153,6 +157,24 @@ def restore_label(
             np.maximum(highest[:, x], slab, out=highest[:, x])
         del each, slab
     return best.with_data(label)
+
+
+def _redrawn(
+    probabilities: NDArray[np.float32],
+    prepared: Prepared,
+    preparation: Preparation,
+    classes: Sequence[str],
+    settings: InferenceConfig,
+) -> dict[str, Volume]:
+    """The maps of those classes whose borders the intensities of the first image decide."""
+    if not settings.intensities or prepared.first is None:
+        return {}
+    names = list(settings.intensities)
+    maps = [_class_map(probabilities[1 + classes.index(name)], prepared, preparation, fill=0.0) for name in names]
+    shares = np.concatenate([each.data for each in maps])
+    image = np.nan_to_num(prepared.first.data[0].astype(np.float32), posinf=0.0, neginf=0.0)
+    found = by_intensities(image, shares, [settings.intensities[name] for name in names])
+    return {name: each.with_data(part[None]) for name, each, part in zip(names, maps, found, strict=True)}
 
 
 def spreads_on_own_grid(

@@ -167,6 +167,7 @@ class LoadedModel(Loaded):
         outputs += self.cascade.first is not None  # its context
         outputs += 2 * len(route.makes) * (besides.scale is not None)  # both ends of the interval
         outputs += len(self.classes) * deviation
+        outputs += 2 * len(settings.intensities)  # their maps, and what the Gaussians make of them
         if self.reads_slices:
             require_axial(images[route.reads[0]], read)
         limits, progress = options.limits, options.limits.watch(progress)
@@ -174,7 +175,9 @@ class LoadedModel(Loaded):
         detected: list[Detected] = []
         besides = besides.watched(detected.append)
         with memory_errors(need):
-            prepared, notes = prepare_patient(images, read, self.preparation, dropped)
+            prepared, notes = prepare_patient(
+                images, read, self.preparation, dropped, keep_first=bool(settings.intensities)
+            )
             warnings = image_warnings(prepared, (member.preparation for member in self.members))
             warnings += self.guard.warnings(images, read, dropped) if self.guard else ()
             require_plausible(warnings, strict=options.strict)

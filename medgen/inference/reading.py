@@ -34,6 +34,8 @@ def prepare_patient(
     options: ReadOptions,
     preparation: Preparation,
     dropped: Mapping[str, float] | None = None,
+    *,
+    keep_first: bool = False,
 ) -> tuple[Prepared, tuple[str, ...]]:
     """Read and prepare one patient.
 
@@ -42,6 +44,7 @@ def prepare_patient(
         options: how they are read.
         preparation: of the model.
         dropped: by role, inputs that the model was trained to do without, and in which share of the patches.
+        keep_first: keep the first input as it was read, too.
 
     Returns:
         The patient, and notes on decisions.
@@ -52,6 +55,8 @@ def prepare_patient(
     volumes = {role: read_image(image, options) for role, image in images.items()}
     volumes = {role: each for role, each in volumes.items() if role not in may_lack or not is_constant(each)}
     prepared = preparation.prepare(volumes, may_lack=may_lack)
+    if keep_first:
+        prepared = replace(prepared, first=volumes.get(preparation.roles.inputs[0]))
     absent = [role for role in may_lack if role not in volumes]
     missing = (f"{role}: {MISSING}, as in {may_lack[role]:.0%} of the training patches" for role in absent)
     notes = (note for volume in volumes.values() for note in volume.notes)

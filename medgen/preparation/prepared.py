@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgen.types import Array
-from medgen.volume import Grid
+from medgen.volume import Grid, Volume
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +26,7 @@ class Prepared:
         labels: (X, Y, Z) integers, or None.
         mask: (X, Y, Z) bool, the mask role, or None.
         fingerprint: by input role, what its normalised body looks like.
+        first: the first input as it was read, where a later step looks at it.
     """
 
     image: Array
@@ -37,3 +38,4 @@ class Prepared:
     labels: Array | None = None
     mask: NDArray[np.bool_] | None = None
     fingerprint: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    first: Volume | None = None

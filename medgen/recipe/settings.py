@@ -173,10 +173,13 @@ class Recipe(Config):
 
     @model_validator(mode="after")
     def _pieces_of_classes(self) -> Recipe:
-        for name in self.inference.pieces:
-            if name not in self.data.classes:
-                listed = ", ".join(self.data.classes) or "none"
-                raise ValueError(f"inference.pieces names the class '{name}', and data.classes has: {listed}")
+        for key in ("pieces", "intensities"):
+            for name in getattr(self.inference, key):
+                if name not in self.data.classes:
+                    listed = ", ".join(self.data.classes) or "none"
+                    raise ValueError(f"inference.{key} names the class '{name}', and data.classes has: {listed}")
+        if len(self.inference.intensities) == 1:
+            raise ValueError("inference.intensities draws borders between classes, and names one alone")
         return self
 
     @model_validator(mode="after")
