@@ -261,7 +261,8 @@
       else if (masked) told.push([layer.title, "outside the mask"]);
       else told.push([layer.title, `${readable(layer.slope * stored + layer.intercept)} ${layer.unit}`.trim()]);
     }
-    const millimetres = [...viewer.frac2mm(frac)].slice(0, 3).map((value) => value.toFixed(1).replace("-", "−"));
+    // true: by the affine of the file. Else niivue gives the place on the upright grid that it draws an oblique one on.
+    const millimetres = [...viewer.frac2mm(frac, 0, true)].slice(0, 3).map((value) => value.toFixed(1).replace("-", "−"));
     const place = patient.oriented ? `${millimetres.join(", ")} mm (right, anterior, superior)` : `voxel ${x}, ${y}, ${z}`;
     const cells = told.map(([name, value]) => make("span", {}, `${name} `, make("b", { textContent: value })));
     part("values").replaceChildren(make("span", { textContent: `${where}: ${place}` }), ...cells);
