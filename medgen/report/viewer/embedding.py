@@ -59,10 +59,10 @@ def stored_hounsfield(volume: NDArray[Any]) -> Stored:
 
 
 def stored_spread(volume: NDArray[Any]) -> Stored:
-    """A map that is not negative, as uint8 up to the value that one voxel in a thousand exceeds."""
+    """A map that is not negative, in 1024 steps up to its largest value, which people look for; NaN and infinity are 0."""
     values = np.nan_to_num(volume, nan=0.0, posinf=0.0, neginf=0.0)
-    high = float(np.percentile(values[values > 0], 99.9)) if (values > 0).any() else 1.0
-    return Stored(np.rint(np.clip(values / high, 0, 1) * 255).astype(np.uint8), high / 255)
+    slope = float(values.max(initial=0.0)) / _STEPS or 1.0
+    return Stored(np.rint(np.clip(values, 0, None) / slope).astype(np.int16), slope)
 
 
 def factors_for(spacing: Sequence[float], voxel: float) -> tuple[int, int, int]:

@@ -50,6 +50,26 @@ def test_whole_numbers_are_kept_and_others_are_near():
     assert odd.slope * odd.data[0] + odd.intercept == pytest.approx(1.5)
 
 
+def test_the_most_uncertain_voxels_keep_their_values():
+    generator = np.random.default_rng(0)
+    volume = np.abs(generator.normal(30, 15, 200_000))
+    volume[:150] = generator.uniform(300, 600, 150)  # less than one in a thousand
+    stored = embedding.stored_spread(volume)
+    np.testing.assert_allclose(stored.slope * stored.data, volume, atol=0.51 * volume.max() / 1024)
+    odd = embedding.stored_spread(np.array([np.nan, 2.0]))
+    assert (odd.slope * odd.data).tolist() == [0.0, 2.0]
+    assert embedding.stored_spread(np.zeros(3)).data.tolist() == [0, 0, 0]
+
+
+def test_the_colours_of_a_spread_do_not_reach_to_its_rarest_values():
+    volume = np.full((20, 18, 16), 12.0)
+    volume[0, 0, :3] = 500.0
+    patient = view_patient("p1", images(spreads=(Spread("standard deviation", volume, "HU"),)), 10**7)
+    assert patient.layers[-1].window == (0.0, 15.0)
+    shown = unpacked(patient.layers[-1].packed).get_fdata()
+    np.testing.assert_allclose(shown[0, 0, :3], 500.0)
+
+
 def test_blocks_of_voxels_become_their_mean_and_labels_what_fills_half():
     volume = np.array([0.0, 2, 4, 6, 100]).reshape(5, 1, 1)
     assert embedding.coarsened(volume, (2, 1, 1)).ravel().tolist() == [1.0, 5.0]  # the last block is not whole
