@@ -36,6 +36,11 @@ class Viewer:
     left_out: int = 0
 
     @property
+    def loses(self) -> bool:
+        """Whether small structures may have vanished from a label map, since its voxels became larger."""
+        return any(patient.loses for patient in self.patients)
+
+    @property
     def facts(self) -> dict[str, Any]:
         """What the script of the page is told: all but the values of the volumes."""
         return {

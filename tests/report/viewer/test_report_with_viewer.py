@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import os
 import re
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from medgen.report import write_report
 from medgen.report.page import render_page
 from medgen.report.patients import MOST_BYTES, show_patients
 from medgen.report.sources import find_sources
-from medgen.report.viewer import LICENCES, NIIVUE, NIIVUE_BYTES, niivue
+from medgen.report.viewer import LICENCES, NIIVUE, NIIVUE_BYTES, Viewer, niivue
+from medgen.report.viewer.layers import Layer
 
 needs_chromium = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="Chromium and chromedriver are not installed")
 
@@ -104,6 +106,16 @@ def test_without_the_viewer_the_page_is_small_and_has_the_rest(study, page):
     assert "viewer-" not in re.sub(r"<(style|script).*?</\1>", "", small, flags=re.S)
     assert len(small) < len(page) - 10**6
     assert small.count('id="patient-p2"') == 1
+
+
+def test_the_page_says_what_may_be_missing_from_coarse_label_maps(study, page):
+    sources = find_sources(study)
+    shown = show_patients(sources, [])
+    patient = shown.viewer.patients[0]
+    layers = (*patient.layers, Layer("predicted", "predicted", "labels", classes=(("lesion", "#ff7f2a"),)))
+    coarse = Viewer([replace(patient, spacing=(4.0, 4.0, 6.0), layers=layers)])
+    assert "small structures may be missing" in render_page(sources, [], shown._replace(viewer=coarse))
+    assert "small structures may be missing" not in page
 
 
 @pytest.fixture(scope="module")

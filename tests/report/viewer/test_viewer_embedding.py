@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from medgen.report.slices import CaseImages, Spread
-from medgen.report.viewer import embedding
+from medgen.report.viewer import Viewer, embedding
 from medgen.report.viewer.layers import view_patient
 
 AFFINE = np.array([[2.0, 0, 0, -10], [0, 2, 0, 5], [0, 0, 3, 7], [0, 0, 0, 1]])
@@ -76,6 +76,34 @@ def test_blocks_of_voxels_become_their_mean_and_labels_what_fills_half():
     labels = np.array([0, 3, 3, 3, 1, 0], np.uint8).reshape(6, 1, 1)
     assert embedding.coarsened(labels, (3, 1, 1), label=True).ravel().tolist() == [3, 0]
     assert embedding.coarsened(volume, (1, 1, 1)) is volume
+
+
+@pytest.mark.parametrize(
+    ("block", "value"),
+    [
+        ([1, 1, 1, 2, 2, 2, 3, 3], 1),  # no class fills half of it, and there is no background
+        ([0, 2, 2, 2, 1, 1, 3, 3], 2),
+        ([0, 0, 0, 1, 1, 2, 2, 3], 0),
+        ([0, 0, 0, 0, 0, 1, 1, 1], 0),
+        ([0, 0, 0, 0, 3, 3, 3, 3], 3),  # a sheet of one voxel stays
+        ([0, 0, 0, 2, 2, 2, 1, 1], 0),
+    ],
+)
+def test_a_block_of_labels_becomes_its_most_frequent_value(block, value):
+    labels = np.array(block, np.uint8).reshape(2, 2, 2)
+    assert embedding.coarsened(labels, (2, 2, 2), label=True).tolist() == [[[value]]]
+
+
+def test_coarsened_label_maps_are_said_to_lose_small_structures():
+    truth = np.zeros((20, 18, 16), np.uint8)
+    truth[5:9, 5:9, 5:9] = 1
+    maps = {"prediction": truth, "truth": truth, "classes": ("lesion",), "mask": None, "unit": ""}
+    fine = view_patient("p1", images(spacing=(0.5, 0.5, 0.5), **maps), 10**7)
+    coarse = view_patient("p1", images(spacing=(0.5, 0.5, 0.5), **maps), fine.bytes // 2)
+    images_alone = view_patient("p1", images(spacing=(0.5, 0.5, 0.5)), 15_000)
+    assert images_alone.spacing != images_alone.native
+    assert [each.loses for each in (fine, coarse, images_alone)] == [False, True, False]
+    assert [Viewer([fine, each]).loses for each in (fine, coarse)] == [False, True]
 
 
 def test_a_block_lies_in_the_middle_of_its_voxels():
