@@ -18,6 +18,7 @@ HEADER_BYTES = 352
 
 _STEPS = 1024  # of values that are not whole numbers: finer than the eye, and coarse enough to be packed well
 _INT16 = (-32768, 32767)
+_AIR = -1024.0  # HU
 
 
 class Stored(NamedTuple):
@@ -53,8 +54,9 @@ def stored_values(volumes: Sequence[NDArray[Any]]) -> list[Stored]:
 
 
 def stored_hounsfield(volume: NDArray[Any]) -> Stored:
-    """An image in HU, rounded to whole numbers."""
-    finite = np.nan_to_num(volume, nan=_INT16[0], posinf=_INT16[1], neginf=_INT16[0])
+    """An image in HU, rounded to whole numbers; what is not finite is air, and plus infinity the largest value."""
+    high = float(volume.max(where=np.isfinite(volume), initial=_AIR))
+    finite = np.nan_to_num(volume, nan=_AIR, posinf=high, neginf=_AIR)
     return Stored(np.clip(np.rint(finite), *_INT16).astype(np.int16))
 
 

@@ -50,6 +50,16 @@ def test_whole_numbers_are_kept_and_others_are_near():
     assert odd.slope * odd.data[0] + odd.intercept == pytest.approx(1.5)
 
 
+def test_what_a_ct_does_not_know_is_air_and_widens_no_slider():
+    stored = embedding.stored_hounsfield(np.array([np.nan, -np.inf, np.inf, -1000.4, 1200.0]))
+    assert stored.data.tolist() == [-1024, -1024, 1200, -1000, 1200]
+    assert embedding.stored_hounsfield(np.full(2, np.nan)).data.tolist() == [-1024, -1024]
+    truth = np.full((20, 18, 16), 100.0, np.float32)
+    truth[10:12] = np.nan
+    layers = {layer.key: layer for layer in view_patient("p1", images(prediction=truth * 0, truth=truth), 10**7).layers}
+    assert layers["true"].limits == (-1024.0, 1300.0)
+
+
 def test_the_most_uncertain_voxels_keep_their_values():
     generator = np.random.default_rng(0)
     volume = np.abs(generator.normal(30, 15, 200_000))
