@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from medgen.errors import MedgenError, UsageError
-from medgen.live.page import PAGE, LivePage
+from medgen.live.page import PAGE, LivePage, reason
 from medgen.reader.serving import HOST, listening, terminated
 
 log = logging.getLogger(__name__)
@@ -72,8 +72,8 @@ def watch_run(
                 stop.wait(every)
                 try:
                     page.renew()
-                except MedgenError as error:  # a file that is being written; the next look may find it whole
-                    log.warning("the page stays as it was: %s", error.what)
+                except (MedgenError, OSError) as error:  # a file that comes or goes; the next look may find it whole
+                    log.warning("the page stays as it was: %s", reason(error))
         server.shutdown()
 
 
