@@ -37,6 +37,7 @@ class LivePage:
         cases: the case table of the run; without it there are no pictures of a case.
         case: the case to show; by default the first one for validation.
         device: for the pictures.
+        every: seconds after which the page asks for a newer one.
 
     Raises:
         InputError: there is no run, or no such table.
@@ -51,8 +52,9 @@ class LivePage:
         cases: Path | None = None,
         case: str | None = None,
         device: str = "cpu",
+        every: float = 15.0,
     ) -> None:
-        self.watched, self.folder, self.device = Watched(run), folder, device
+        self.watched, self.folder, self.device, self.every = Watched(run), folder, device, every
         self.case = _chosen(cases, case) if cases else None
         if self.case:
             write_cases([self.case], folder / "cases.csv")
@@ -65,15 +67,16 @@ class LivePage:
         version = self.watched.version()
         if version == self._version and (self.folder / PAGE).exists():
             return False
-        self._draw()
+        ended = self.watched.ended
+        self._draw(ended)
         status = " ".join(part for part in (self.watched.sentence(), self._trouble) if part)
-        write_report(self.folder, self.folder / PAGE, run=self.watched.run, status=status)
+        every = None if ended else self.every
+        write_report(self.folder, self.folder / PAGE, run=self.watched.run, status=status, every=every)
         self._version = version  # only now: a page that could not be made is made at the next look
         return True
 
-    def _draw(self) -> None:
+    def _draw(self, ended: bool) -> None:
         """Predict or sample with the newest weights, if there are newer ones than last time."""
-        ended = self.watched.ended
         newest = self.watched.checkpoints()[-1:]
         stamp = (ended, *(written(path) for path in newest))
         if stamp == self._drawn or not (ended or newest):

@@ -44,10 +44,10 @@ def run(cases, tmp_path_factory):
     return folder
 
 
-def get(address, path="/", host=None):
+def get(address, path="/", host=None, **headers):
     place = urlsplit(address)
     connection = http.client.HTTPConnection(place.hostname, place.port, timeout=10)
-    connection.request("GET", path, headers={"Host": host} if host else {})
+    connection.request("GET", path, headers={"Host": host, **headers} if host else headers)
     answer = connection.getresponse()
     return answer.status, dict(answer.getheaders()), answer.read().decode()
 
@@ -64,13 +64,25 @@ def watched(run, ask, **options):
     return answers[0]
 
 
-def test_the_page_says_how_far_it_is_and_comes_again(run):
+def test_the_page_says_how_far_it_is_and_asks_for_a_newer_one(run):
     code, headers, page = watched(run, get, every=7)
     assert code == 200
     assert "In training: stage0, step" in page
     assert "of 20" in page
-    assert headers["refresh"] == "7"
+    assert 'data-every="7"' in page
+    assert '<noscript><meta http-equiv="refresh" content="7"></noscript>' in page
+    assert "connect-src" in page
+    assert "refresh" not in headers  # with a script, nothing is loaded again that has not changed
     assert headers["cache-control"] == "no-store"
+
+
+def test_an_unchanged_page_is_not_sent_again(run):
+    def ask(address):
+        tag = get(address)[1]["etag"]
+        (code, headers, page), other = get(address, **{"If-None-Match": tag}), get(address, **{"If-None-Match": '"1"'})
+        return code, headers["etag"] == tag, page, other[0]
+
+    assert watched(run, ask) == (304, True, "", 200)
 
 
 def test_a_case_is_shown_by_the_newest_weights(run, cases, tmp_path):
@@ -180,6 +192,9 @@ def test_an_ended_run_is_not_asked_for_again(cases, tmp_path):
     assert code == 200
     assert "The training has ended." in page
     assert "refresh" not in headers
+    assert "data-every" not in page
+    assert 'http-equiv="refresh"' not in page
+    assert "connect-src" not in page
 
 
 def test_a_model_that_samples_shows_samples_by_its_newest_weights(cases, tmp_path):
