@@ -86,8 +86,10 @@ class Reader:
         assert self.state["focus"] == "viewer-canvas"
         browser.asked()
         time.sleep(4)
-        assert len(browser.asked()) >= 2  # it asked,
-        self.is_as_before()  # and nothing was new
+        asked = browser.asked()
+        assert len(asked) >= 2
+        assert set(asked) == {self.addresses[0]}  # nobody but who serves the page, who had nothing new
+        self.is_as_before()
         record = json.loads((self.run / "metrics.jsonl").read_text().splitlines()[-1])
         with (self.run / "metrics.jsonl").open("a") as log:
             log.write(json.dumps({**record, "part": "stage0", "step": 12}) + "\n")
