@@ -1,9 +1,11 @@
 """Models that come with medgen: whole, small, said to be of phantoms, and used by their names."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
+from export.small_models import save_small
 
 from medgen import shipped
 from medgen.cli import main
@@ -13,7 +15,9 @@ from medgen.inference.calibrating import calibrate
 from medgen.inference.loading import load_model
 from medgen.inference.novelty_fitting import fit_novelty
 from medgen.phantom import make_adaptation_phantom
+from medgen.report.card import read_card
 
+FOLDER = Path(__file__).parents[1] / "pipelines" / "shipped"
 NAMES = shipped.names()
 
 
@@ -29,6 +33,8 @@ def test_there_are_models():
 
 def test_all_together_are_small():
     assert sum(each.megabytes for each in shipped.available()) <= 10
+    files = [file for name in NAMES for file in shipped.folder_of(name).iterdir()]
+    assert sum(file.stat().st_size for file in files) <= 10e6
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -41,6 +47,35 @@ def test_each_has_its_card_and_the_weights_that_it_names(name):
     assert "phantoms alone" in card
     assert f"medgen predict {name} " in card
     assert "## Scores\n\nNone" not in card
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_medgen_card_says_what_its_card_says(name, capsys):
+    assert run("card", name) == 0
+    said, kept = capsys.readouterr().out.strip(), (shipped.folder_of(name) / "CARD.md").read_text().strip()
+    day = r"\| card of \| \S+ \|"
+    assert re.sub(day, "", said) == re.sub(day, "", kept)
+    assert "nothing is known" not in said
+
+
+def test_a_model_is_shipped_with_the_scores_of_its_run_and_no_others(tmp_path, monkeypatch, capsys):
+    import ship
+
+    folder = tmp_path / "package" / "head-ct"
+    made = save_small(tmp_path / "run", {"generator": "unet", "width": 0.125, "context": "none"})
+    mae = {"mean": 70.0, "sd": 3.0, "ci95": [68.0, 72.0], "n": 9}
+    scores = {"task": "synthesis", "cases": [{"case": "Ada", "mae": 70}], "summary": {"mae": mae}}
+    (made / "scores.json").write_text(json.dumps(scores))
+    folder.mkdir(parents=True)
+    (folder / "scores_old.json").write_text(json.dumps({"task": "synthesis", "summary": {"mae": {**mae, "mean": 1}}}))
+    monkeypatch.setattr(shipped, "__file__", str(tmp_path / "package" / "__init__.py"))
+    monkeypatch.setattr("sys.argv", ["ship.py", str(made), "head-ct"])
+    ship.main()
+    assert "head-ct: " in capsys.readouterr().out
+    assert not (folder / "scores_old.json").exists()
+    assert read_card(folder).scores == {"scores.json": {"task": "synthesis", "summary": {"mae": mae}}}
+    assert "| mae | 70 HU | [68, 72] | 9 |" in (folder / "CARD.md").read_text()
+    assert all("Ada" not in file.read_text() for file in (folder / "scores.json", folder / "CARD.md"))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -32,7 +32,8 @@ def card(
 
     Args:
         run: the run folder, or its 'model' folder.
-        scores: a file of 'medgen evaluate'; repeatable; by default scores*.json in the run folder.
+        scores: a file of 'medgen evaluate'; repeatable; by default scores*.json in the model folder, or else in
+            the run folder.
         form: huggingface: Markdown with the metadata that Hugging Face reads. monai: the fields of MONAI's
             metadata.json that say what a model is.
         output: the file to write; without it the card is printed.

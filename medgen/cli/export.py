@@ -40,7 +40,8 @@ def export(
         output: the folder, or the file. A cascade of several networks is several files, NAME_1.onnx and so on.
         kind: bundle: for MONAI, the default. onnx: the default for names ending in .onnx. torch: a torch.export
             program, the default for .pt2. slicer: what the extension SlicerModalityConverter of 3D Slicer loads.
-        scores: a file of 'medgen evaluate' for the card; repeatable; by default scores*.json in the run folder.
+        scores: a file of 'medgen evaluate' for the card; repeatable; by default scores*.json in the model folder, or
+            else in the run folder.
         overwrite: replace a file, or a folder that an earlier export made.
         allow_module: a module outside medgen that the model may name as its method; repeatable.
     """

@@ -37,7 +37,8 @@ def export_model(
         run: the run folder, or its ``model`` folder.
         output: the file or the folder. A cascade of several networks is several files, ``<name>_1.onnx`` and so on.
         kind: by default ``onnx`` for a name ending in ``.onnx``, ``torch`` for ``.pt2``, and else ``bundle``.
-        scores: files of ``medgen evaluate`` for the card; by default those named ``scores*.json`` in the run folder.
+        scores: files of ``medgen evaluate`` for the card; by default those named ``scores*.json`` in the model folder,
+            or else in the run folder. Their means, without the cases, go with a bundle and a folder for 3D Slicer.
         overwrite: replace a file, or a folder that an earlier export made.
         allow_modules: modules outside medgen that the model may name as its method.
 

@@ -68,7 +68,7 @@ def write_bundle(
             fix="export the network: -o model.onnx or -o model.pt2",
         )
     with export_folder(output, overwrite=overwrite) as folder:
-        copy_model(run, folder / "model")
+        copy_model(run, folder / "model", card)
         for name in ("models", "docs"):
             (folder / name).mkdir()
         network = BundleNetwork(str(folder))

@@ -11,6 +11,7 @@ from pathlib import Path
 import medgen
 from medgen.errors import UsageError
 from medgen.files import atomic_folder, sha256, write_json
+from medgen.report.card import Card, write_scores
 from medgen.training.model_folder import model_folder
 
 MANIFEST = "export.json"
@@ -54,12 +55,19 @@ def require_replaceable(path: Path, *, overwrite: bool) -> None:
         raise UsageError("the folder holds an export already", where=path, fix="choose another folder, or --overwrite")
 
 
-def copy_model(run: Path, folder: Path) -> None:
-    """Copy what prediction needs, and what was measured of the model, and nothing else."""
+def copy_model(run: Path, folder: Path, card: Card) -> None:
+    """Copy what prediction needs, and what was measured of the model, and nothing else.
+
+    Args:
+        run: the run folder, or its ``model`` folder.
+        folder: where the copy goes.
+        card: whose scores go with it, without the names of their cases.
+    """
     folder.mkdir(parents=True)
     for file in sorted(model_folder(run).iterdir()):
         if file.is_file() and file.suffix in {".json", ".safetensors"}:
             shutil.copyfile(file, folder / file.name)
+    write_scores(card, folder)
 
 
 def _names(folder: Path) -> set[str]:

@@ -44,7 +44,7 @@ def write_slicer_folder(
     with export_folder(output, overwrite=overwrite) as folder:
         for each in (MODELS, CLASSES):
             (folder / each).mkdir(parents=True)
-        copy_model(run, folder / MODELS / f"files_of_{key}")
+        copy_model(run, folder / MODELS / f"files_of_{key}", card)
         write_onnx(model.stages[0], folder / MODELS / f"{key}.onnx", model.description)
         write_json(folder / MODELS / "metadata.json", {key: _entry(card, model, name)})
         code = TEMPLATE.read_text(encoding="utf-8").replace("MODEL_KEY", key).replace("ModelClass", name)

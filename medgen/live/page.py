@@ -12,7 +12,7 @@ from medgen.cases import Case, read_cases, write_cases
 from medgen.errors import MedgenError, UsageError
 from medgen.inference.cohort import predict
 from medgen.inference.generation import sample
-from medgen.live.state import Watched
+from medgen.live.state import Watched, written
 from medgen.methods.base import Predicts, Samples, Translates
 from medgen.methods.catalogue import resolve
 from medgen.recipe.settings import load_recipe
@@ -37,6 +37,7 @@ class LivePage:
         cases: the case table of the run; without it there are no pictures of a case.
         case: the case to show; by default the first one for validation.
         device: for the pictures.
+        every: seconds after which the page asks for a newer one.
 
     Raises:
         InputError: there is no run, or no such table.
@@ -51,13 +52,14 @@ class LivePage:
         cases: Path | None = None,
         case: str | None = None,
         device: str = "cpu",
+        every: float = 15.0,
     ) -> None:
-        self.watched, self.folder, self.device = Watched(run), folder, device
+        self.watched, self.folder, self.device, self.every = Watched(run), folder, device, every
         self.case = _chosen(cases, case) if cases else None
         if self.case:
             write_cases([self.case], folder / "cases.csv")
         self._version: tuple[int, ...] | None = None
-        self._drawn: tuple[int, ...] | None = None
+        self._drawn: tuple[int | None, ...] | None = None
         self._trouble = ""
 
     def renew(self) -> bool:
@@ -65,17 +67,18 @@ class LivePage:
         version = self.watched.version()
         if version == self._version and (self.folder / PAGE).exists():
             return False
-        self._version = version
-        self._draw()
+        ended = self.watched.ended
+        self._draw(ended)
         status = " ".join(part for part in (self.watched.sentence(), self._trouble) if part)
-        write_report(self.folder, self.folder / PAGE, run=self.watched.run, status=status)
+        every = None if ended else self.every
+        write_report(self.folder, self.folder / PAGE, run=self.watched.run, status=status, every=every)
+        self._version = version  # only now: a page that could not be made is made at the next look
         return True
 
-    def _draw(self) -> None:
+    def _draw(self, ended: bool) -> None:
         """Predict or sample with the newest weights, if there are newer ones than last time."""
-        ended = self.watched.ended
         newest = self.watched.checkpoints()[-1:]
-        stamp = (ended, *(path.stat().st_mtime_ns for path in newest))
+        stamp = (ended, *(written(path) for path in newest))
         if stamp == self._drawn or not (ended or newest):
             return
         self._drawn = stamp
@@ -85,9 +88,9 @@ class LivePage:
                 for draw in self._ways():
                     draw(checkpoint)
             self._trouble = ""
-        except MedgenError as error:
-            self._trouble = f"No new picture: {error.what}."
-            log.warning("no picture: %s", error.what)
+        except (MedgenError, OSError) as error:
+            self._trouble = f"No new picture: {reason(error)}."
+            log.warning("no picture: %s", reason(error))
 
     def _ways(self) -> list[Callable[[Checkpoint | None], None]]:
         recipe = load_recipe(self.watched.run / "recipe.yaml")
@@ -113,6 +116,11 @@ class LivePage:
         sample(self.watched.run, new, count=_COUNT, checkpoint=checkpoint, device=self.device)
         shutil.rmtree(old, ignore_errors=True)
         new.rename(old)
+
+
+def reason(error: MedgenError | OSError) -> str:
+    """What went wrong, without a path."""
+    return error.what if isinstance(error, MedgenError) else error.strerror or type(error).__name__
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 import threading
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from medgen.errors import MedgenError, UsageError
-from medgen.live.page import PAGE, LivePage
+from medgen.live.page import PAGE, LivePage, reason
 from medgen.reader.serving import HOST, listening, terminated
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ def watch_run(
         cases: the case table of the run, for pictures of a case.
         case: which one; by default the first for validation.
         port: to listen on; 0 takes one that is free.
-        every: seconds between two looks at the run; a browser asks for the page as often.
+        every: seconds between two looks at the run; a browser asks as often whether there is a newer page.
         device: for pictures; the training may need all of a GPU.
         until: asked after each look; True ends it.
 
@@ -58,10 +59,11 @@ def watch_run(
     if not every >= 1:
         raise UsageError(f"a look every {every:g} s would take the machine from the training", fix="give 1 s or more")
     with tempfile.TemporaryDirectory(prefix="medgen-watch-") as name, listening(port) as listener:
-        page = LivePage(Path(run), Path(name), cases=Path(cases) if cases else None, case=case, device=device)
+        table = Path(cases) if cases else None
+        page = LivePage(Path(run), Path(name), cases=table, case=case, device=device, every=every)
         page.renew()
         taken = listener.getsockname()[1]
-        server = ThreadingHTTPServer((HOST, taken), _handler(page, taken, every), bind_and_activate=False)
+        server = ThreadingHTTPServer((HOST, taken), _handler(page.folder / PAGE, taken), bind_and_activate=False)
         server.socket.close()
         server.socket = listener
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -72,12 +74,12 @@ def watch_run(
                 stop.wait(every)
                 try:
                     page.renew()
-                except MedgenError as error:  # a file that is being written; the next look may find it whole
-                    log.warning("the page stays as it was: %s", error.what)
+                except (MedgenError, OSError) as error:  # a file that comes or goes; the next look may find it whole
+                    log.warning("the page stays as it was: %s", reason(error))
         server.shutdown()
 
 
-def _handler(page: LivePage, port: int, every: float) -> type[BaseHTTPRequestHandler]:
+def _handler(page: Path, port: int) -> type[BaseHTTPRequestHandler]:
     """What answers: the page, under the names of this machine alone (no other name may lead here: DNS rebinding)."""
     hosts = {f"{name}:{port}" for name in (HOST, "localhost")} | ({HOST, "localhost"} if port == 80 else set())
 
@@ -90,8 +92,10 @@ def _handler(page: LivePage, port: int, every: float) -> type[BaseHTTPRequestHan
             elif self.path != "/":
                 self._answer(404, b"there is one page: /", {"content-type": "text/plain"})
             else:
-                again = {} if page.watched.ended else {"refresh": f"{every:g}"}
-                self._answer(200, (page.folder / PAGE).read_bytes(), again)
+                with page.open("rb") as file:  # one file, though a newer one may take its name
+                    tag = f'"{os.fstat(file.fileno()).st_mtime_ns}"'
+                    known = self.headers.get("if-none-match") == tag
+                    self._answer(304 if known else 200, b"" if known else file.read(), {"etag": tag})
 
         def _answer(self, code: int, body: bytes, headers: dict[str, str]) -> None:
             self.send_response(code)

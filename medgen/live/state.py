@@ -48,12 +48,13 @@ class Watched:
     def version(self) -> tuple[int, ...]:
         """Changes whenever the page would: the log, a checkpoint, the model."""
         files = [self.run / LOG, self.run / "run.json", self.run / "model" / "model.json", *self.checkpoints()]
-        return tuple(file.stat().st_mtime_ns for file in files if file.exists())
+        return tuple(when for file in files if (when := written(file)) is not None)
 
     def checkpoints(self) -> list[Path]:
         """What pictures can be made with before there is a model, the newest last."""
-        found = [*self.run.glob("checkpoints/*/step-*.pt"), *self.run.glob("checkpoints/*/final.safetensors")]
-        return sorted(found, key=lambda path: path.stat().st_mtime_ns)
+        files = [*self.run.glob("checkpoints/*/step-*.pt"), *self.run.glob("checkpoints/*/final.safetensors")]
+        times = {file: when for file in files if (when := written(file)) is not None}
+        return sorted(times, key=times.__getitem__)
 
     def sentence(self) -> str:
         """Which network is at which step, the time of a step as far as it was seen, and the time left."""
@@ -73,6 +74,14 @@ class Watched:
         if quiet > _QUIET:
             told += f". Nothing was written for {in_words(quiet)}: a long validation, or the training has stopped"
         return told + "."
+
+
+def written(path: Path) -> int | None:
+    """When a file was written, in ns; None where it is none, or no longer: a training removes its old checkpoints."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def last_record(path: Path) -> dict[str, Any] | None:

@@ -21,6 +21,7 @@ def write_report(
     viewer: bool = True,
     run: str | Path | None = None,
     status: str = "",
+    every: float | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Write one HTML file on a run or a study, and its pictures as PNG files beside it.
@@ -34,6 +35,8 @@ def write_report(
         viewer: hold volumes of the worst patients too, and a viewer of them; the file stays below 20 MB.
         run: the run to show, whatever weights made the predictions; by default that which made them.
         status: a sentence on top, such as how far a training is.
+        every: seconds after which a page that is served asks its server for a newer one, and again; by default a page
+            makes no request.
         progress: called with (done, total, name of the figure), then with (done, total, name of the patient).
 
     Returns:
@@ -55,7 +58,7 @@ def write_report(
     require_text_result(path, MARK)
     require_writable(path.parent / "figures")
     places = {name: Path(each) for name, each in (("cases", cases), ("run", run)) if each is not None}
-    sources = replace(find_sources(folder, **places), status=status)
+    sources = replace(find_sources(folder, **places), status=status, every=every)
     for sentence in sources.missing:
         log.info("%s", sentence)
     for sentence in sources.doubts:

@@ -94,7 +94,7 @@ def render_page(sources: Sources, figures: Sequence[Picture], patients: Patients
         details=[_case_rows(method, method is sources.main, all_columns) for method in reversed(sources.methods)],
         worst=_WORST,
         sorted_as=_WORST_FIRST,
-        **_of_patients(patients, figures),
+        **_of_patients(patients, figures, live=bool(sources.every)),
         figures={kind: [figure for figure in figures if figure.kind == kind] for kind in KINDS},
         all_figures=figures,
         regions=[(row, _cells(row.method, sources, row.columns)) for row in regions(sources.methods)],
@@ -108,6 +108,7 @@ def render_page(sources: Sources, figures: Sequence[Picture], patients: Patients
         warned=sources.warned,
         doubts=sources.doubts,
         status=sources.status,
+        every=f"{sources.every:g}" if sources.every else "",
         run=sources.run,
         recipe=sources.recipe,
         manifest=sources.manifest,
@@ -206,12 +207,12 @@ def _definitions(sources: Sources) -> dict[str, str]:
     }
 
 
-def _of_patients(patients: Patients, figures: Sequence[Picture]) -> dict[str, Any]:
+def _of_patients(patients: Patients, figures: Sequence[Picture], *, live: bool) -> dict[str, Any]:
     """The overview, the viewer, where a name of a patient leads to, and the scripts with their policy."""
     viewer = patients.viewer
     targets = {card.case: f"patient-{card.case}" for card in patients.cards}
     targets |= {figure.case: f"picture-{figure.name}" for figure in reversed(figures) if figure.case}
-    names = ["tables.js", *(["viewer.js"] if viewer else [])]
+    names = [*(["live.js"] if live else []), "tables.js", *(["viewer.js"] if viewer else [])]
     scripts = [(files("medgen.report") / "templates" / name).read_text(encoding="utf-8") for name in names]
     return {
         "cards": patients.cards,
@@ -222,7 +223,7 @@ def _of_patients(patients: Patients, figures: Sequence[Picture]) -> dict[str, An
         "niivue": niivue() if viewer else "",
         "licences": licences() if viewer else "",
         "scripts": scripts,
-        "policy": content_security_policy(scripts, viewer=viewer is not None),
+        "policy": content_security_policy(scripts, viewer=viewer is not None, live=live),
     }
 
 

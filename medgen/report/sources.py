@@ -60,6 +60,7 @@ class Sources:
         samples: folders of ``medgen sample``.
         judgements: scores of samples.
         status: a sentence to stand on top.
+        every: seconds after which the page asks for a newer one; None: never.
     """
 
     recipe: str
@@ -79,6 +80,7 @@ class Sources:
     samples: tuple[SampleFolder, ...] = ()
     judgements: tuple[Judgement, ...] = ()
     status: str = ""
+    every: float | None = None
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ import torch
 import medgen.shipped
 from medgen.files import sha256, write_json
 from medgen.inference.boosting import FILE
-from medgen.report.card import as_markdown, read_card
+from medgen.report.card import as_markdown, read_card, write_scores
 from medgen.training.checkpoint import save_weights
 from medgen.training.model_folder import model_folder, read_weights
 
@@ -41,7 +42,9 @@ def main() -> None:
     write_json(folder / "model.json", content)
     if (context := model_folder(Path(options.run)) / FILE).is_file():
         shutil.copyfile(context, folder / FILE)
-    (folder / "CARD.md").write_text(as_markdown(read_card(folder, options.scores)), encoding="utf-8")
+    card = replace(read_card(folder), scores=read_card(options.run, options.scores).scores)
+    write_scores(card, folder)
+    (folder / "CARD.md").write_text(as_markdown(card), encoding="utf-8")
     total = sum(each.megabytes for each in medgen.shipped.available())
     print(f"{folder.name}: {(folder / medgen.shipped.WEIGHTS).stat().st_size / 1e6:.1f} MB; all models {total:.1f} MB")
     if total > LIMIT_MB:
@@ -61,7 +64,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", help="run folder")
     parser.add_argument("name", choices=SUMMARIES, help="of the model")
-    parser.add_argument("--scores", nargs="*", default=[], help="files of 'medgen evaluate' for the card")
+    parser.add_argument(
+        "--scores", nargs="*", default=[], help="files of 'medgen evaluate' for the card; by default those of the run"
+    )
     return parser.parse_args()
 
 

@@ -12,6 +12,7 @@ from small_models import save_image, save_small
 from medgen import export_model, predict
 from medgen.cli import main
 from medgen.errors import ModelError, UsageError
+from medgen.report.card import as_markdown, read_card
 
 TENSOR = {
     "type": "object",
@@ -76,6 +77,19 @@ def test_it_has_the_files_of_a_bundle_and_what_the_schema_asks_for(bundle):
     listed = json.loads((bundle / "export.json").read_text())["files"]
     there = {each.relative_to(bundle).as_posix() for each in bundle.rglob("*") if each.is_file()}
     assert there == {*listed, "export.json"}
+
+
+def test_the_card_of_a_bundle_has_the_scores_of_the_run(run, tmp_path):
+    made = shutil.copytree(run, tmp_path / "run")
+    summary = {"mae": {"mean": 70.0, "sd": 3.0, "ci95": [68.0, 72.0], "n": 9}}
+    scores = {"task": "synthesis", "cases": [{"case": "Ada", "mae": 70}], "summary": summary}
+    (made / "scores.json").write_text(json.dumps(scores))
+    (folder,) = export_model(made, tmp_path / "bundle")
+    line = "| mae | 70 HU | [68, 72] | 9 |"
+    assert line in (folder / "docs/README.md").read_text()
+    assert line in as_markdown(read_card(folder))
+    assert line in as_markdown(read_card(folder / "model"))
+    assert all(b"Ada" not in file.read_bytes() for file in folder.rglob("*") if file.is_file())
 
 
 def test_monai_gives_what_medgen_predict_gives(bundle, expected, tmp_path):

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -43,10 +44,10 @@ def run(cases, tmp_path_factory):
     return folder
 
 
-def get(address, path="/", host=None):
+def get(address, path="/", host=None, **headers):
     place = urlsplit(address)
     connection = http.client.HTTPConnection(place.hostname, place.port, timeout=10)
-    connection.request("GET", path, headers={"Host": host} if host else {})
+    connection.request("GET", path, headers={"Host": host, **headers} if host else headers)
     answer = connection.getresponse()
     return answer.status, dict(answer.getheaders()), answer.read().decode()
 
@@ -63,13 +64,25 @@ def watched(run, ask, **options):
     return answers[0]
 
 
-def test_the_page_says_how_far_it_is_and_comes_again(run):
+def test_the_page_says_how_far_it_is_and_asks_for_a_newer_one(run):
     code, headers, page = watched(run, get, every=7)
     assert code == 200
     assert "In training: stage0, step" in page
     assert "of 20" in page
-    assert headers["refresh"] == "7"
+    assert 'data-every="7"' in page
+    assert '<noscript><meta http-equiv="refresh" content="7"></noscript>' in page
+    assert "connect-src" in page
+    assert "refresh" not in headers  # with a script, nothing is loaded again that has not changed
     assert headers["cache-control"] == "no-store"
+
+
+def test_an_unchanged_page_is_not_sent_again(run):
+    def ask(address):
+        tag = get(address)[1]["etag"]
+        (code, headers, page), other = get(address, **{"If-None-Match": tag}), get(address, **{"If-None-Match": '"1"'})
+        return code, headers["etag"] == tag, page, other[0]
+
+    assert watched(run, ask) == (304, True, "", 200)
 
 
 def test_a_case_is_shown_by_the_newest_weights(run, cases, tmp_path):
@@ -116,12 +129,72 @@ def test_the_time_left_follows_from_the_steps_that_were_seen(run, tmp_path):
     assert re.search("Nothing was written for 1 h 6 min", state.sentence())
 
 
+def test_a_checkpoint_that_vanishes_between_two_looks_is_left_out(run, tmp_path, monkeypatch):
+    shutil.copyfile(run / "recipe.yaml", tmp_path / "recipe.yaml")
+    folder = tmp_path / "checkpoints/stage0"
+    folder.mkdir(parents=True)
+    for step in (3, 6, 9):
+        (folder / f"step-{step}.pt").write_bytes(b"x")
+        os.utime(folder / f"step-{step}.pt", (step, step))
+    state, listed = Watched(tmp_path), Path.glob
+
+    def glob(place, pattern):
+        found = list(listed(place, pattern))
+        (folder / "step-3.pt").unlink(missing_ok=True)  # as a training does when it has written a newer one
+        return iter(found)
+
+    monkeypatch.setattr(Path, "glob", glob)
+    assert [path.name for path in state.checkpoints()] == ["step-6.pt", "step-9.pt"]
+    (folder / "step-3.pt").write_bytes(b"x")
+    assert state.version() == (6 * 10**9, 9 * 10**9)
+
+
+@pytest.mark.parametrize("fault", [FileNotFoundError("gone"), InputError("it is being written")])
+def test_a_look_that_fails_ends_nothing_and_the_next_one_makes_the_page(run, monkeypatch, fault):
+    renew, asked, made = LivePage.renew, [], []
+
+    def failing(page):
+        if len(asked) == 1:
+            raise fault
+        made.append(renew(page))
+        return made[-1]
+
+    def until():
+        asked.append(None)
+        return len(asked) == 3
+
+    monkeypatch.setattr(LivePage, "renew", failing)
+    watch_run(run, announce=print, until=until, every=1)
+    assert len(asked) == 3
+    assert made == [True, False]
+
+
+@pytest.mark.parametrize("fault", [FileNotFoundError("gone"), InputError("it is being written")])
+def test_a_page_that_could_not_be_made_is_made_at_the_next_look(run, tmp_path, monkeypatch, fault):
+    page = LivePage(run, tmp_path)
+    page.renew()
+    os.utime(run / "metrics.jsonl")
+
+    def write_report(*_, **__):
+        raise fault
+
+    with monkeypatch.context() as patch:
+        patch.setattr("medgen.live.page.write_report", write_report)
+        with pytest.raises(type(fault)):
+            page.renew()
+    assert page.renew()
+    assert not page.renew()
+
+
 def test_an_ended_run_is_not_asked_for_again(cases, tmp_path):
     train(tiny.recipe(**CHANGES | {"schedule": {"steps": 2}}), cases, tmp_path / "run", device="cpu")
     code, headers, page = watched(tmp_path / "run", get)
     assert code == 200
     assert "The training has ended." in page
     assert "refresh" not in headers
+    assert "data-every" not in page
+    assert 'http-equiv="refresh"' not in page
+    assert "connect-src" not in page
 
 
 def test_a_model_that_samples_shows_samples_by_its_newest_weights(cases, tmp_path):
@@ -162,6 +235,17 @@ def test_what_goes_wrong_with_a_picture_is_told_and_does_not_end_the_page(run, c
     (tmp_path / "cases.csv").write_text(table.replace("_t1.nii.gz", "_gone.nii.gz"))
     page.renew()
     assert "No new picture" in (tmp_path / PAGE).read_text()
+
+
+def test_a_file_that_goes_while_a_picture_is_made_is_told_without_its_folder(run, cases, tmp_path, monkeypatch):
+    def predict(*_, **__):
+        raise FileNotFoundError(2, "No such file or directory", str(run / "checkpoints/stage0/step-3.pt"))
+
+    monkeypatch.setattr("medgen.live.page.predict", predict)
+    LivePage(run, tmp_path, cases=cases).renew()
+    told = (tmp_path / PAGE).read_text()
+    assert "No new picture: No such file or directory." in told
+    assert str(run.parent) not in told
 
 
 def test_what_is_no_run_and_no_case_is_refused(run, cases, tmp_path):

@@ -1,6 +1,8 @@
 """The card of a model says what its files say, in both forms, and what nobody knows."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import pytest
 import tiny
@@ -10,7 +12,7 @@ from medgen.cli import main
 from medgen.errors import InputError, ModelError
 from medgen.evaluation import evaluate
 from medgen.inference.cohort import predict
-from medgen.report.card import as_markdown, as_monai, read_card
+from medgen.report.card import as_markdown, as_monai, read_card, write_scores
 from medgen.run.experiment import train
 
 CONFIG = {"generator": "unet", "width": 0.125, "context": "none"}
@@ -63,12 +65,28 @@ def test_monai_has_the_same_facts(run):
 
 
 def test_the_model_folder_alone_has_no_scores_and_says_so(run, tmp_path):
-    import shutil
-
     shutil.copytree(run / "model", tmp_path / "copy")
     front, body = parts(as_markdown(read_card(tmp_path / "copy")))
     assert "model-index" not in front
     assert "nothing is known of how well it does" in body
+
+
+def test_scores_of_others_beside_a_model_folder_are_not_taken(run, tmp_path):
+    shutil.copytree(run / "model", tmp_path / "copy")
+    shutil.copyfile(run / "scores.json", tmp_path / "scores_other.json")
+    assert not read_card(tmp_path / "copy").scores
+
+
+def test_scores_in_the_model_folder_come_first_and_name_no_case(run, tmp_path):
+    write_scores(read_card(run), shutil.copytree(run / "model", tmp_path / "run/model"))
+    (tmp_path / "run/scores.json").write_text('{"task": "synthesis", "summary": {"mae": {"mean": 1, "n": 1}}}')
+    for place in ("run", "run/model"):
+        assert read_card(tmp_path / place).scores == read_card(run).scores
+    kept = json.loads((tmp_path / "run/model/scores.json").read_text())
+    assert kept.keys() == {"task", "summary"}
+    changed = replace(read_card(run), scores={"results.json": kept})
+    write_scores(changed, tmp_path / "run/model")
+    assert list(read_card(tmp_path / "run").scores) == ["scores_results.json"]
 
 
 def test_a_bar_in_a_role_does_not_end_its_cell(run):
@@ -82,8 +100,6 @@ def test_a_bar_in_a_role_does_not_end_its_cell(run):
 
 
 def test_weights_of_another_model_get_no_card(run, tmp_path):
-    import shutil
-
     shutil.copytree(run / "model", tmp_path / "copy")
     weights = bytearray((tmp_path / "copy/weights.safetensors").read_bytes())
     weights[-1] ^= 1

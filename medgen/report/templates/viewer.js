@@ -115,7 +115,7 @@
     return image;
   }
 
-  async function open(name) {
+  async function open(name, kept = { layers: [] }) {
     const number = facts.patients.findIndex((each) => each.name === name);
     await (starting ??= start());
     say("The volumes are being unpacked …");
@@ -126,22 +126,64 @@
       const classes = layer.kind === "agreement" ? facts.agreement.slice(0, several ? 4 : 3) : layer.classes;
       layers.push({ ...layer, ...stored, classes, window: [...layer.window], opacity: 0.6, on: false });
     }
-    for (const layer of layers) layer.image = layer.kind === "mask" ? null : await drawable(layer);
     const images = layers.filter((layer) => layer.kind === "image");
     const overlays = layers.filter((layer) => !["image", "mask"].includes(layer.kind));
     for (const layer of overlays) layer.on = STARTS.overlays.includes(layer.key);
     if (overlays.some((layer) => layer.key === "agreement")) overlays.find((layer) => layer.key === "reference").on = false;
     else overlays.filter((layer) => layer.key === "predicted").forEach((layer) => (layer.on = true));
-    const shown = images.find((layer) => layer.key === STARTS.image) ?? images[0];
+    for (const layer of layers) Object.assign(layer, kept.layers.find((each) => each.key === layer.key));
+    for (const layer of layers) layer.image = layer.kind === "mask" ? null : await drawable(layer);
+    const shown = [kept.shown, STARTS.image].map((key) => images.find((layer) => layer.key === key)).find(Boolean) ?? images[0];
     patient = { ...facts.patients[number], all: layers, images, overlays, shown };
     viewer.opts.isOrientationTextVisible = patient.oriented;
     viewer.opts.crosshairGap = 0.04 * shown.across;
     part("patient").value = name;
     viewer.scene.crosshairPos = patient.centre;
     compose();
+    if (kept.cross) turnTo(kept);
     controls();
     say("");
     part("canvas").dataset.shown = name; // for whoever waits until it is drawn
+  }
+
+  // What is kept over a reload of a page of a run in training.
+
+  const KEPT = "medgen-viewer";
+
+  function keep() {
+    if (!patient) return;
+    const first = facts.patients.find((each) => each.name === patient.name).layers;
+    const layers = patient.all.map(({ key, on, opacity, window }) => {
+      const moved = String(window) !== String(first.find((each) => each.key === key).window);
+      return moved ? { key, on, opacity, window } : { key, on, opacity };
+    });
+    const cross = [...viewer.frac2mm(viewer.scene.crosshairPos, 0, true)].slice(0, 3); // the cut may be another next time
+    const [view, shown, focus] = [part("view").value, patient.shown.key, document.activeElement === part("canvas")];
+    const state = { patient: patient.name, shown, view, layers, cross, focus, scroll: scrollY };
+    try {
+      sessionStorage.setItem(KEPT, JSON.stringify(state));
+    } catch {} // a browser that stores nothing begins anew
+  }
+
+  function recalled() {
+    try {
+      const kept = JSON.parse(sessionStorage.getItem(KEPT));
+      sessionStorage.removeItem(KEPT);
+      return facts.patients.some((each) => each.name === kept?.patient) ? kept : null;
+    } catch {
+      return null;
+    }
+  }
+
+  function turnTo(kept) {
+    part("view").value = kept.view;
+    viewer.setSliceType(VIEWS[kept.view]);
+    const frac = [...viewer.mm2frac(kept.cross, 0, true)].map((value) => Math.min(1, Math.max(0, value)));
+    viewer.scene.crosshairPos = frac;
+    viewer.drawScene();
+    showValues("At the cross", frac);
+    if (kept.focus) part("canvas").focus({ preventScroll: true });
+    scrollTo(scrollX, kept.scroll); // the page was shorter before
   }
 
   function compose() {
@@ -261,7 +303,8 @@
       else if (masked) told.push([layer.title, "outside the mask"]);
       else told.push([layer.title, `${readable(layer.slope * stored + layer.intercept)} ${layer.unit}`.trim()]);
     }
-    const millimetres = [...viewer.frac2mm(frac)].slice(0, 3).map((value) => value.toFixed(1).replace("-", "−"));
+    // true: by the affine of the file. Else niivue gives the place on the upright grid that it draws an oblique one on.
+    const millimetres = [...viewer.frac2mm(frac, 0, true)].slice(0, 3).map((value) => value.toFixed(1).replace("-", "−"));
     const place = patient.oriented ? `${millimetres.join(", ")} mm (right, anterior, superior)` : `voxel ${x}, ${y}, ${z}`;
     const cells = told.map(([name, value]) => make("span", {}, `${name} `, make("b", { textContent: value })));
     part("values").replaceChildren(make("span", { textContent: `${where}: ${place}` }), ...cells);
@@ -326,7 +369,10 @@
       part("section").scrollIntoView();
       open(name).then(() => part("canvas").focus({ preventScroll: true }), fail);
     });
-    say("The viewer starts when you scroll here.");
+    const kept = recalled();
+    document.addEventListener("medgen-again", keep);
+    if (kept) open(kept.patient, kept).catch(fail);
+    else say("The viewer starts when you scroll here.");
     const seen = new IntersectionObserver((entries) => {
       if (!entries.some((entry) => entry.isIntersecting)) return;
       seen.disconnect();

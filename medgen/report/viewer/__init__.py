@@ -36,6 +36,11 @@ class Viewer:
     left_out: int = 0
 
     @property
+    def loses(self) -> bool:
+        """Whether small structures may have vanished from a label map, since its voxels became larger."""
+        return any(patient.loses for patient in self.patients)
+
+    @property
     def facts(self) -> dict[str, Any]:
         """What the script of the page is told: all but the values of the volumes."""
         return {
@@ -74,12 +79,15 @@ def licences() -> str:
     return _asset(LICENCES).decode("utf-8")
 
 
-def content_security_policy(scripts: Iterable[str], *, viewer: bool) -> str:
+def content_security_policy(scripts: Iterable[str], *, viewer: bool, live: bool = False) -> str:
     """The policy of a page that loads nothing: its own scripts by their hashes, and pictures that it holds.
+
+    A live page may ask who serves it for a newer one.
 
     Args:
         scripts: texts of the scripts of the page.
         viewer: whether the page starts niivue, which it holds compressed.
+        live: whether it asks for a newer one.
     """
     allowed = [script.encode() for script in scripts] + ([gzip.decompress(_asset(NIIVUE))] if viewer else [])
     hashes = " ".join(f"'sha256-{b64encode(sha256(script).digest()).decode()}'" for script in allowed)
@@ -88,6 +96,7 @@ def content_security_policy(scripts: Iterable[str], *, viewer: bool) -> str:
         f"script-src {hashes}",
         "style-src 'unsafe-inline'",
         "img-src data:",
+        *(["connect-src 'self'"] if live else []),
         "base-uri 'none'",
         "form-action 'none'",
     )

@@ -18,6 +18,7 @@ HEADER_BYTES = 352
 
 _STEPS = 1024  # of values that are not whole numbers: finer than the eye, and coarse enough to be packed well
 _INT16 = (-32768, 32767)
+_AIR = -1024.0  # HU
 
 
 class Stored(NamedTuple):
@@ -53,16 +54,17 @@ def stored_values(volumes: Sequence[NDArray[Any]]) -> list[Stored]:
 
 
 def stored_hounsfield(volume: NDArray[Any]) -> Stored:
-    """An image in HU, rounded to whole numbers."""
-    finite = np.nan_to_num(volume, nan=_INT16[0], posinf=_INT16[1], neginf=_INT16[0])
+    """An image in HU, rounded to whole numbers; what is not finite is air, and plus infinity the largest value."""
+    high = float(volume.max(where=np.isfinite(volume), initial=_AIR))
+    finite = np.nan_to_num(volume, nan=_AIR, posinf=high, neginf=_AIR)
     return Stored(np.clip(np.rint(finite), *_INT16).astype(np.int16))
 
 
 def stored_spread(volume: NDArray[Any]) -> Stored:
-    """A map that is not negative, as uint8 up to the value that one voxel in a thousand exceeds."""
+    """A map that is not negative, in 1024 steps up to its largest value: rare high ones are what people look for."""
     values = np.nan_to_num(volume, nan=0.0, posinf=0.0, neginf=0.0)
-    high = float(np.percentile(values[values > 0], 99.9)) if (values > 0).any() else 1.0
-    return Stored(np.rint(np.clip(values / high, 0, 1) * 255).astype(np.uint8), high / 255)
+    slope = float(values.max(initial=0.0)) / _STEPS or 1.0
+    return Stored(np.rint(np.clip(values, 0, None) / slope).astype(np.int16), slope)
 
 
 def factors_for(spacing: Sequence[float], voxel: float) -> tuple[int, int, int]:
@@ -76,7 +78,9 @@ def factors_for(spacing: Sequence[float], voxel: float) -> tuple[int, int, int]:
 
 
 def coarsened(volume: NDArray[Any], factors: Sequence[int], *, label: bool = False) -> NDArray[Any]:
-    """Blocks of voxels as one: their mean, or of labels the one that fills half of the block.
+    """Blocks of voxels as one: their mean, or of labels the most frequent value, background among them.
+
+    Where a class and background are equally frequent, the class is taken if it fills half of the block.
 
     Args:
         volume: (X, Y, Z).
@@ -91,9 +95,12 @@ def coarsened(volume: NDArray[Any], factors: Sequence[int], *, label: bool = Fal
     blocks = whole.reshape(counts[0], used[0], counts[1], used[1], counts[2], used[2])
     if not label:
         return np.asarray(blocks.mean(axis=(1, 3, 5), dtype=np.float32))
-    found = np.zeros(counts, volume.dtype)
+    found, most = np.zeros(counts, volume.dtype), (blocks == 0).sum(axis=(1, 3, 5))
+    half = np.prod(used) / 2
     for value in np.unique(volume[volume != 0]):
-        found[(blocks == value).mean(axis=(1, 3, 5)) >= 0.5] = value
+        count = (blocks == value).sum(axis=(1, 3, 5))
+        more = (count > most) | ((count == most) & (count >= half))
+        found[more], most[more] = value, count[more]
     return found
 
 

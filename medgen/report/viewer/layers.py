@@ -89,6 +89,11 @@ class ViewedPatient:
         return sum(len(layer.packed) for layer in self.layers)
 
     @property
+    def loses(self) -> bool:
+        """Whether its label maps have larger voxels than the files, in which small structures may vanish."""
+        return self.spacing != self.native and any(layer.kind == "labels" for layer in self.layers)
+
+    @property
     def voxels(self) -> str:
         """The size of its voxels, and how they were made."""
         shown, stored = (_sizes(sizes) for sizes in (self.spacing, self.native))

@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import os
 import re
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from medgen.report import write_report
 from medgen.report.page import render_page
 from medgen.report.patients import MOST_BYTES, show_patients
 from medgen.report.sources import find_sources
-from medgen.report.viewer import LICENCES, NIIVUE, NIIVUE_BYTES, niivue
+from medgen.report.viewer import LICENCES, NIIVUE, NIIVUE_BYTES, Viewer, niivue
+from medgen.report.viewer.layers import Layer
 
 needs_chromium = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="Chromium and chromedriver are not installed")
 
@@ -33,11 +35,11 @@ OFF = {"p1": 10, "p2": 40, "p3": 25}
 DRAWN = "document.getElementById('viewer-canvas').dataset.shown === '{}'"
 
 
-def save(path, data):
+def save(path, data, affine=AFFINE):
     path.parent.mkdir(parents=True, exist_ok=True)
-    image = nibabel.Nifti1Image(np.asarray(data, np.int16), AFFINE)
+    image = nibabel.Nifti1Image(np.asarray(data, np.int16), affine)
     image.header.set_xyzt_units("mm")
-    image.set_qform(AFFINE, 1)
+    image.set_qform(affine, 1)
     nibabel.save(image, path)
 
 
@@ -106,6 +108,16 @@ def test_without_the_viewer_the_page_is_small_and_has_the_rest(study, page):
     assert small.count('id="patient-p2"') == 1
 
 
+def test_the_page_says_what_may_be_missing_from_coarse_label_maps(study, page):
+    sources = find_sources(study)
+    shown = show_patients(sources, [])
+    patient = shown.viewer.patients[0]
+    layers = (*patient.layers, Layer("predicted", "predicted", "labels", classes=(("lesion", "#ff7f2a"),)))
+    coarse = Viewer([replace(patient, spacing=(4.0, 4.0, 6.0), layers=layers)])
+    assert "small structures may be missing" in render_page(sources, [], shown._replace(viewer=coarse))
+    assert "small structures may be missing" not in page
+
+
 @pytest.fixture(scope="module")
 def driver():
     driver = Driver()
@@ -157,6 +169,50 @@ def test_the_viewer_shows_values_where_they_are(opened):
     point(opened, 0.25, 0.4)
     assert values(opened)[1]["true CT"] == "1000 HU"
     keep(opened, "viewer_1400")
+
+
+@pytest.fixture(scope="module")
+def oblique(tmp_path_factory):
+    """A head on a grid that is turned by 20 degrees; its HU tell the voxel: 100 x + 10 y + z - 1000."""
+    folder = tmp_path_factory.mktemp("oblique") / "study"
+    turn = np.deg2rad(20)
+    affine = np.diag([2.0, 2.0, 3.0, 1.0])
+    affine[:2, :2] = 2 * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    affine[:3, 3] = -20, -18, -25
+    size = (24, 10, 10)
+    body = np.zeros(size)
+    body[1:23, 1:9, 1:9] = 1
+    x, y, z = np.indices(size)
+    for name, data in {"p1_t1": 90 * body, "p1_ct": 100 * x + 10 * y + z - 1000, "p1_mask": body}.items():
+        save(folder / f"{name}.nii.gz", data, affine)
+    save(folder / "predictions/p1/p1_ct.nii.gz", 100 * x + 10 * y + z - 1000, affine)
+    (folder / "cases.csv").write_text("case,split,t1,ct,mask\np1,test,p1_t1.nii.gz,p1_ct.nii.gz,p1_mask.nii.gz\n")
+    (folder / "run").mkdir()
+    (folder / "run/recipe.yaml").write_text(RECIPE)
+    write_report(folder)
+    return folder, affine
+
+
+@needs_chromium
+def test_millimetres_of_an_oblique_image_are_those_of_its_affine(driver, oblique, tmp_path):
+    folder, affine = oblique
+    browser = Browser(driver, tmp_path / "profile", 1400, 1000, graphics=SOFTWARE_GRAPHICS)
+    browser.open((folder / "report.html").as_uri())
+    browser.run("document.getElementById('viewer-section').scrollIntoView()")
+    browser.wait(DRAWN.format("p1"), 60)
+    for across in (0.08, 0.25, None):  # under the pointer, and at the cross
+        if across is None:
+            browser.point(5, 5)
+        else:
+            point(browser, across, 0.5)
+        told, found = values(browser)
+        assert told.startswith("Under the pointer: " if across else "At the cross: ")
+        shown = [float(number) for number in re.findall(r"-?\d+\.\d", told.replace("−", "-"))]
+        digits = int(found["true CT"].removesuffix(" HU").replace("−", "-")) + 1000
+        voxel = np.array([digits // 100, digits // 10 % 10, digits % 10])
+        inside = np.linalg.solve(affine, [*shown, 1])[:3] - voxel
+        assert np.abs(inside).max() < 0.55, (told, voxel)  # half a voxel, and the rounding to 0.1 mm
+    browser.close()
 
 
 @needs_chromium

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from medgen.report.slices import CaseImages, Spread
-from medgen.report.viewer import embedding
+from medgen.report.viewer import Viewer, embedding
 from medgen.report.viewer.layers import view_patient
 
 AFFINE = np.array([[2.0, 0, 0, -10], [0, 2, 0, 5], [0, 0, 3, 7], [0, 0, 0, 1]])
@@ -50,12 +50,70 @@ def test_whole_numbers_are_kept_and_others_are_near():
     assert odd.slope * odd.data[0] + odd.intercept == pytest.approx(1.5)
 
 
+def test_what_a_ct_does_not_know_is_air_and_widens_no_slider():
+    stored = embedding.stored_hounsfield(np.array([np.nan, -np.inf, np.inf, -1000.4, 1200.0]))
+    assert stored.data.tolist() == [-1024, -1024, 1200, -1000, 1200]
+    assert embedding.stored_hounsfield(np.full(2, np.nan)).data.tolist() == [-1024, -1024]
+    truth = np.full((20, 18, 16), 100.0, np.float32)
+    truth[10:12] = np.nan
+    layers = {layer.key: layer for layer in view_patient("p1", images(prediction=truth * 0, truth=truth), 10**7).layers}
+    assert layers["true"].limits == (-1024.0, 1300.0)
+
+
+def test_the_most_uncertain_voxels_keep_their_values():
+    generator = np.random.default_rng(0)
+    volume = np.abs(generator.normal(30, 15, 200_000))
+    volume[:150] = generator.uniform(300, 600, 150)  # less than one in a thousand
+    stored = embedding.stored_spread(volume)
+    np.testing.assert_allclose(stored.slope * stored.data, volume, atol=0.51 * volume.max() / 1024)
+    odd = embedding.stored_spread(np.array([np.nan, 2.0]))
+    assert (odd.slope * odd.data).tolist() == [0.0, 2.0]
+    assert embedding.stored_spread(np.zeros(3)).data.tolist() == [0, 0, 0]
+
+
+def test_the_colours_of_a_spread_do_not_reach_to_its_rarest_values():
+    volume = np.full((20, 18, 16), 12.0)
+    volume[0, 0, :3] = 500.0
+    patient = view_patient("p1", images(spreads=(Spread("standard deviation", volume, "HU"),)), 10**7)
+    assert patient.layers[-1].window == (0.0, 15.0)
+    shown = unpacked(patient.layers[-1].packed).get_fdata()
+    np.testing.assert_allclose(shown[0, 0, :3], 500.0)
+
+
 def test_blocks_of_voxels_become_their_mean_and_labels_what_fills_half():
     volume = np.array([0.0, 2, 4, 6, 100]).reshape(5, 1, 1)
     assert embedding.coarsened(volume, (2, 1, 1)).ravel().tolist() == [1.0, 5.0]  # the last block is not whole
     labels = np.array([0, 3, 3, 3, 1, 0], np.uint8).reshape(6, 1, 1)
     assert embedding.coarsened(labels, (3, 1, 1), label=True).ravel().tolist() == [3, 0]
     assert embedding.coarsened(volume, (1, 1, 1)) is volume
+
+
+@pytest.mark.parametrize(
+    ("block", "value"),
+    [
+        ([1, 1, 1, 2, 2, 2, 3, 3], 1),  # no class fills half of it, and there is no background
+        ([0, 2, 2, 2, 1, 1, 3, 3], 2),
+        ([0, 0, 0, 1, 1, 2, 2, 3], 0),
+        ([0, 0, 0, 0, 0, 1, 1, 1], 0),
+        ([0, 0, 0, 0, 3, 3, 3, 3], 3),  # a sheet of one voxel stays
+        ([0, 0, 0, 2, 2, 2, 1, 1], 0),
+    ],
+)
+def test_a_block_of_labels_becomes_its_most_frequent_value(block, value):
+    labels = np.array(block, np.uint8).reshape(2, 2, 2)
+    assert embedding.coarsened(labels, (2, 2, 2), label=True).tolist() == [[[value]]]
+
+
+def test_coarsened_label_maps_are_said_to_lose_small_structures():
+    truth = np.zeros((20, 18, 16), np.uint8)
+    truth[5:9, 5:9, 5:9] = 1
+    maps = {"prediction": truth, "truth": truth, "classes": ("lesion",), "mask": None, "unit": ""}
+    fine = view_patient("p1", images(spacing=(0.5, 0.5, 0.5), **maps), 10**7)
+    coarse = view_patient("p1", images(spacing=(0.5, 0.5, 0.5), **maps), fine.bytes // 2)
+    images_alone = view_patient("p1", images(spacing=(0.5, 0.5, 0.5)), 15_000)
+    assert images_alone.spacing != images_alone.native
+    assert [each.loses for each in (fine, coarse, images_alone)] == [False, True, False]
+    assert [Viewer([fine, each]).loses for each in (fine, coarse)] == [False, True]
 
 
 def test_a_block_lies_in_the_middle_of_its_voxels():
