@@ -38,7 +38,8 @@ from medgen.recipe.settings import load_recipe
 from medgen.run.experiment import train
 from medgen.volume import Volume, read_label, read_volume
 
-RECIPE = Path(__file__).with_name("recipe.yaml")
+RECIPES = ("coarse", "fine")
+"""The trainings in their order; each begins with the weights of the one before."""
 TUNED, REPORTED = 1000, 0
 """Seeds of the people of the training, with whom settings were chosen, and of those of the scores."""
 CONTRASTS = ("t1", "t2", "flair")
@@ -52,14 +53,9 @@ def main() -> None:
     options = _arguments()
     out = Path(options.out)
     if options.task == "train":
-        cases = out / "people" / "cases.csv"
-        if not cases.is_file():
-            counts = {"subjects": options.people, "splits": (options.people - 6, 6, 0)}
-            make_tissue_phantom(cases.parent, seed=TUNED, overwrite=True, workers=options.workers, **counts)
-        recipe = load_recipe(RECIPE, options.set)
-        train(recipe, cases, out / "run", resume=(out / "run").exists())
+        _train(out, options)
         return
-    model = load_model(options.model or out / "run")
+    model = load_model(options.model or out / RECIPES[-1])
     result: dict[str, Any] = {"phantom": _on_phantom(model, out, options.workers), "template": _on_template(model)}
     if options.patients:
         result["contrasts"] = {
@@ -68,6 +64,27 @@ def main() -> None:
     result |= {"machine": f"{platform.machine()} CPU", "date": date.today().isoformat()}
     write_json(out / "scores.json", result)
     _show(result)
+
+
+def _train(out: Path, options: argparse.Namespace) -> None:
+    """Go on with what is there."""
+    cases = out / "people" / "cases.csv"
+    if not cases.is_file():
+        counts = {"subjects": options.people, "splits": (options.people - 6, 6, 0)}
+        make_tissue_phantom(cases.parent, seed=TUNED, overwrite=True, workers=options.workers, **counts)
+    before = None
+    for name in RECIPES:
+        run = out / name
+        if not (run / "run.json").is_file():
+            recipe = load_recipe(Path(__file__).with_name(f"{name}.yaml"), options.set)
+            train(recipe, cases, run, resume=run.exists(), init_from=before, progress=said)
+        before = run
+
+
+def said(done: int, total: int, what: str) -> None:
+    """Say now and then how far something is."""
+    if done == total or done % max(1, total // 20) == 0:
+        print(f"{done}/{total} {what}", flush=True)
 
 
 def _on_phantom(model: LoadedModel, out: Path, workers: int | None) -> dict[str, Any]:
@@ -120,11 +137,11 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=("train", "evaluate"))
     parser.add_argument("--out", required=True, help="folder of the people, the run and the scores")
-    parser.add_argument("--people", type=int, default=60, help="virtual patients of training and validation")
+    parser.add_argument("--people", type=int, default=72, help="virtual patients of training and validation")
     parser.add_argument("--patients", help="folder of real patients with t1, t2 and flair on one grid")
     parser.add_argument("--model", help="another run, or the name of a model that comes with medgen")
     parser.add_argument("--workers", type=int, help="processes that make phantoms")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a key of the recipe")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a key of both recipes")
     return parser.parse_args()
 
 
