@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medgen.errors import StorageError
-from medgen.files import atomic_path, sha256, storage_errors, write_json
+from medgen.errors import StorageError, UsageError
+from medgen.files import atomic_folder, atomic_path, remove_partial_files, sha256, storage_errors, write_json
 
 
 def test_a_file_appears_at_the_end(tmp_path):
@@ -132,6 +132,113 @@ def test_contents_are_synced_before_the_rename(tmp_path, monkeypatch):
     with atomic_path(tmp_path / "a") as temporary:
         temporary.write_bytes(b"x")
     assert order[:2] == ["sync", "rename"]
+
+
+def filled(path, content):
+    path.mkdir()
+    (path / "file").write_text(content)
+    return path
+
+
+def replaced(path):
+    with atomic_folder(path) as made:
+        (made / "file").write_text("after")
+
+
+def test_a_folder_takes_the_place_of_another(tmp_path):
+    path = filled(tmp_path / "a", "before")
+    replaced(path)
+    assert [(each.name, (each / "file").read_text()) for each in tmp_path.iterdir()] == [("a", "after")]
+    (tmp_path / "link").symlink_to(path)
+    replaced(tmp_path / "link" / ".." / "a" / ".." / "b")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a", "b", "link"]
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, MemoryError, PermissionError])
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_folder_is_old_or_new_whatever_interrupts(tmp_path, monkeypatch, stop, when, number):
+    """Also between the two renames, when neither is in its place."""
+    path, rename, calls = filled(tmp_path / "a", "before"), Path.rename, []
+
+    def interrupted(this, target):
+        calls.append(this)
+        if len(calls) == number + 1 and when == "before":
+            raise stop
+        found = rename(this, target)
+        if len(calls) == number + 1 and when == "after":
+            raise stop
+        return found
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises((stop, OSError)):
+        replaced(path)
+    monkeypatch.undo()
+    there = "after" if (number, when) == (1, "after") else "before"
+    assert [(each.name, (each / "file").read_text()) for each in tmp_path.iterdir()] == [("a", there)]
+
+
+def test_the_old_folder_of_a_killed_process_is_never_cleaned_up(tmp_path, monkeypatch):
+    """A kill between the renames leaves it under a hidden name."""
+    path, rename = filled(tmp_path / "a", "before"), Path.rename
+    monkeypatch.setattr("medgen.files.writing._settle", lambda *_: None)
+
+    def killed(this, target):
+        rename(this, target)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        replaced(path)
+    monkeypatch.undo()
+    remove_partial_files(tmp_path)
+    assert [(each / "file").read_text() for each in tmp_path.iterdir()] == ["before"]
+
+
+def test_what_another_process_puts_there_meanwhile_is_kept(tmp_path, monkeypatch):
+    path, rename = filled(tmp_path / "a", "before"), Path.rename
+
+    def overtaken(this, target):
+        found = rename(this, target)
+        if this == path:
+            filled(path, "theirs")
+        return found
+
+    monkeypatch.setattr(Path, "rename", overtaken)
+    with pytest.raises(OSError, match="not empty"):
+        replaced(path)
+    assert (path / "file").read_text() == "theirs"
+    assert sorted((each / "file").read_text() for each in tmp_path.iterdir()) == ["before", "theirs"]
+
+
+@pytest.mark.parametrize("name", [".", "..", "sub/..", "{whole}", "link"])
+def test_the_current_folder_is_not_replaced(tmp_path, monkeypatch, name):
+    here = tmp_path / "above" / "here"
+    (here / "sub").mkdir(parents=True)
+    (here / "link").symlink_to(here)
+    monkeypatch.chdir(here)
+    with pytest.raises(UsageError, match="the current folder, and cannot be replaced") as caught:
+        replaced(name.format(whole=here))
+    assert caught.value.fix == "name a folder in it"
+    replaced("inside")
+    assert sorted(each.name for each in here.iterdir()) == ["inside", "link", "sub"]
+
+
+def test_a_folder_where_another_disk_begins_is_not_replaced(tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr("os.path.ismount", lambda path: path == tmp_path)
+        with pytest.raises(UsageError, match="another disk begins"):
+            replaced(tmp_path)
+
+    def busy(*_):
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    path = filled(tmp_path / "a", "before")  # a part of this disk that is mounted once more
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", busy)
+        with pytest.raises(StorageError, match="another disk begins"):
+            replaced(path)
+    assert (path / "file").read_text() == "before"
 
 
 def test_json_is_plain(tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medgen.errors import UsageError
-from medgen.files import atomic_folder
+from medgen.files import atomic_folder, require_movable
 from medgen.volume.slices import damage, silenced
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def require_replaceable(path: Path, *, overwrite: bool, source: Path | None = No
         source: the folder or file of the series that results are made from, which is never touched.
 
     Raises:
-        UsageError: it holds something else, it is, contains or lies in the source, or it may not be replaced.
+        UsageError: it holds something else, it is, contains or lies in the source, or it may not or cannot be replaced.
     """
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise UsageError("there is a file or a link of this name", where=path, fix="choose another folder")
@@ -74,6 +74,7 @@ def require_replaceable(path: Path, *, overwrite: bool, source: Path | None = No
         mine, theirs = path.resolve(), source.resolve()
         if mine.is_relative_to(theirs) or theirs.is_relative_to(mine):
             raise UsageError("the output is, contains or lies in its source", where=path, fix="choose another folder")
+    require_movable(path)
     inside = sorted(path.iterdir()) if path.exists() else []
     if foreign := [each.name for each in inside if not _is_ours(each)]:
         what = f"the folder holds '{foreign[0]}', which medgen did not write"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import medgen
 from medgen.errors import UsageError
-from medgen.files import atomic_folder, sha256, write_json
+from medgen.files import atomic_folder, require_movable, sha256, write_json
 from medgen.report.card import Card, write_scores
 from medgen.training.model_folder import model_folder
 
@@ -34,13 +34,14 @@ def export_folder(path: Path, *, overwrite: bool) -> Iterator[Path]:
 
 
 def require_replaceable(path: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that holds anything but an earlier export.
+    """Refuse a folder that holds anything but an earlier export, or that cannot be replaced as a whole.
 
     Raises:
         UsageError: says what is there.
     """
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise UsageError("there is a file or a link of this name", where=path, fix="choose another folder")
+    require_movable(path)
     inside = _names(path) if path.exists() else set()
     if not inside:
         return

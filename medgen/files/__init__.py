@@ -17,6 +17,7 @@ from medgen.files.writing import (
     atomic_path,
     plain,
     remove_partial_files,
+    require_movable,
     storage_errors,
     write_json,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "require_apart",
     "require_file",
     "require_free",
+    "require_movable",
     "require_output",
     "require_readable",
     "require_result",

@@ -8,14 +8,17 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from medgen.errors import PathError, StorageError
+from medgen.errors import PathError, StorageError, UsageError
 
 PARTIAL = ".partial-"
 """Begins the name of a file that is being written."""
+_BEFORE = ".before-"
+"""Begins the name of a folder while another takes its place; unlike a partial one it is never deleted as left over."""
+_MOUNTED = "is where another disk begins (a mount), and cannot be replaced"
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _DENIED = {errno.EACCES, errno.EPERM}
 
@@ -53,39 +56,63 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Yield an empty folder beside ``path``, which takes its place, or that of a folder there, if the block succeeds.
 
+    Whatever interrupts it, a folder that was there before is there afterwards, unless the new one is.
+
     Raises:
+        UsageError: see :func:`require_movable`.
         StorageError: the disk is full or the folder cannot be written; nothing is left.
     """
-    path = Path(path)
+    require_movable(path)
+    place = Path(os.path.realpath(path))
     with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=path.parent))
-    old = made.with_name(f"{made.name}-old")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=place.parent))
+    old = made.with_name(made.name.replace(PARTIAL, _BEFORE, 1))
     try:
         with storage_errors(path):
             yield made
             umask = os.umask(0)
             os.umask(umask)
             made.chmod(0o777 & ~umask)
-            if path.exists():
-                path.rename(old)
-            try:
-                made.rename(path)
-            except OSError:
-                if old.exists():
-                    old.rename(path)
-                raise
+            if place.exists():
+                place.rename(old)
+            made.rename(place)
     finally:
-        for left in (made, old):
-            shutil.rmtree(left, ignore_errors=True)
+        _settle(made, old, place)
+
+
+def _settle(made: Path, old: Path, place: Path) -> None:
+    """Put the old folder back, unless the new one is in its place; remove what is left over."""
+    if old.exists():
+        with suppress(OSError):  # another process may have filled the place; the old folder then stays where it is
+            old.rename(place if made.exists() else made)
+    shutil.rmtree(made, ignore_errors=True)
+
+
+def require_movable(path: str | Path) -> None:
+    """Refuse a folder that cannot be replaced as a whole; one that is missing passes.
+
+    Raises:
+        UsageError: it is the current folder or holds it, or another disk begins at it.
+    """
+    place = Path(os.path.realpath(path))
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # it is gone
+        here = None
+    if here is not None and here.is_relative_to(place):
+        what = "the current folder" if here == place else "above the current folder"
+        raise UsageError(f"this is {what}, and cannot be replaced", where=path, fix="name a folder in it")
+    if os.path.ismount(place):
+        raise UsageError(f"this folder {_MOUNTED}", where=path, fix="name a folder in it")
 
 
 @contextmanager
 def storage_errors(path: str | Path) -> Iterator[None]:
     """Turn an operating system's error about ``path`` into a :class:`StorageError` that names the path at fault.
 
-    Covered are: disk full, permission denied, a file in place of a folder or the reverse, a missing folder. All other
-    errors pass through.
+    Covered are: disk full, permission denied, a file in place of a folder or the reverse, a missing folder, a mount.
+    All other errors pass through.
     """
     try:
         yield
@@ -109,6 +136,8 @@ def _storage_error(error: OSError, path: Path) -> StorageError | None:
         return kind("no permission to write here", where=path, fix="choose a folder that you may write to")
     if error.errno == errno.ENAMETOOLONG:
         return PathError("the name is longer than this disk allows", where=path, fix="choose a shorter name")
+    if error.errno == errno.EBUSY:
+        return PathError(f"the folder is in use, or it {_MOUNTED}", where=path, fix="name a folder in it")
     if error.errno == errno.EISDIR:
         return PathError("this is a folder, not a file", where=path, fix="choose another name, or move the folder")
     if error.errno in {errno.ENOTDIR, errno.EEXIST}:

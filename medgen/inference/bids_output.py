@@ -6,13 +6,13 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import medgen
 from medgen.cases import Case
 from medgen.cases.foreign import BIDS_DESCRIPTION, BIDS_ROLES, made_by_medgen
 from medgen.errors import UsageError
-from medgen.files import atomic_path, require_writable, write_json
+from medgen.files import PARTIAL, atomic_path, remove_partial_files, require_writable, write_json
 from medgen.inference.model import LoadedModel
 from medgen.inference.options import PredictOptions
 from medgen.inference.report import CohortResult
@@ -40,13 +40,28 @@ def require_bids(folder: Path, cases: Iterable[Case], *, replace: bool) -> None:
     require_writable(folder.absolute())
     if twice := clashing(_stem(case.name) for case in cases):
         raise UsageError(f"two cases would have the name {min(twice)} in BIDS", fix="rename one in the case table")
-    if not folder.is_dir() or not any(folder.iterdir()):
+    if not folder.is_dir() or all(each.name.startswith(PARTIAL) for each in folder.iterdir()):
         return
     if not made_by_medgen(folder):
         raise UsageError("the folder holds what medgen did not write", where=folder, fix="choose an empty folder")
     if not replace:
         fix = "choose another folder, or --overwrite or --resume"
         raise UsageError("the folder holds derivatives already", where=folder, fix=fix)
+
+
+def require_names(model: LoadedModel, options: PredictOptions) -> None:
+    """Refuse classes and roles of a model that BIDS, which has letters and digits alone, cannot tell apart.
+
+    Raises:
+        UsageError: names two of them.
+    """
+    found = list(_derivatives(model, Path("case.nii.gz"), options))
+    if twice := clashing(each.name for each in found):
+        of = " and ".join(f"'{each.of}'" for each in found if each.name in twice[:2])
+        raise UsageError(
+            f"{of} of the model would have one name in BIDS, {twice[0]}",
+            fix="leave out --probabilities" if "_probseg" in twice[0] else "leave out --bids",
+        )
 
 
 def write_bids(model: LoadedModel, result: CohortResult, options: PredictOptions, folder: Path) -> None:
@@ -66,40 +81,63 @@ def write_bids(model: LoadedModel, result: CohortResult, options: PredictOptions
         StorageError: the disk is full or the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for case in result.cases:
-        stem = _stem(case.case)
-        place = folder / Path(*stem.split("_"), "anat")
+    remove_partial_files(folder)
+    _describe(model, folder)
+    places = [(case, *_place(folder, case.case)) for case in result.cases]
+    for _, place, stem in places:
         for old in place.glob(f"{stem}_*"):
             if _MADE in old.name or _IMAGE in old.name:
                 old.unlink()
+    for case, place, stem in places:
         if case.status == "failed":
             continue
-        for name, file, sidecar in _files(model, result.output / case.output, options):
-            target = place / f"{stem}_{name}.nii.gz"
+        for each in _derivatives(model, result.output / case.output, options):
+            target = place / f"{stem}_{each.name}.nii.gz"
             with atomic_path(target) as temporary:
-                shutil.copyfile(file, temporary)
-            write_json(target.with_name(f"{stem}_{name}.json"), sidecar)
+                shutil.copyfile(each.file, temporary)
+            write_json(target.with_name(f"{stem}_{each.name}.json"), each.sidecar)
+
+
+def _describe(model: LoadedModel, folder: Path) -> None:
+    """What says of the folder whose it is comes first, so that one that was interrupted can be finished."""
+    method = str(model.description.get("method"))
+    write_json(folder / BIDS_DESCRIPTION, _description(method))
+    _write(folder / ".bidsignore", f"*_{_IMAGE}_*")
+    _write(folder / "README", f"Predictions of medgen {medgen.__version__}, method {method}.\n{_WARNING}")
     if model.task.labels:
         rows = [f"{number}\t{name}" for number, name in enumerate(model.classes, start=1)]
         _write(folder / f"{_MADE}_dseg.tsv", "\n".join(["index\tname", "0\tbackground", *rows]))
-    _write(folder / ".bidsignore", f"*_{_IMAGE}_*")
-    method = str(model.description.get("method"))
-    _write(folder / "README", f"Predictions of medgen {medgen.__version__}, method {method}.\n{_WARNING}")
-    write_json(folder / BIDS_DESCRIPTION, _description(method))
 
 
-def _files(model: LoadedModel, first: Path, options: PredictOptions) -> Iterator[tuple[str, Path, dict[str, Any]]]:
-    """What stands behind the subject in the name, the file, and its sidecar."""
+class _Derivative(NamedTuple):
+    """One file as BIDS has it.
+
+    Attributes:
+        name: what stands behind the subject.
+        of: the role or class.
+        file: what :func:`~medgen.inference.cohort.predict_cohort` wrote.
+        sidecar: what stands beside it.
+    """
+
+    name: str
+    of: str
+    file: Path
+    sidecar: dict[str, Any]
+
+
+def _derivatives(model: LoadedModel, first: Path, options: PredictOptions) -> Iterator[_Derivative]:
     files = model.files(first, options)
     for role, file in files.results.items():
         if model.task.labels:
-            yield f"{_MADE}_dseg", file, {"Description": f"Label map. {_WARNING}", "Manual": False}
+            sidecar = {"Description": f"Label map. {_WARNING}", "Manual": False}
+            yield _Derivative(f"{_MADE}_dseg", role, file, sidecar)
         else:
             unit = {"Units": "HU"} if model.kind_of(role) == "hu" else {}
-            yield f"{_IMAGE}_{_suffix(role)}", file, {"Description": f"Synthetic {role}. {_WARNING}", **unit}
+            sidecar = {"Description": f"Synthetic {role}. {_WARNING}", **unit}
+            yield _Derivative(f"{_IMAGE}_{_suffix(role)}", role, file, sidecar)
     for name, file in files.probabilities.items():
         sidecar = {"Description": f"Probability of {name}. {_WARNING}", "Manual": False}
-        yield f"label-{_letters(name)}_{_MADE}_probseg", file, sidecar
+        yield _Derivative(f"label-{_letters(name)}_{_MADE}_probseg", name, file, sidecar)
 
 
 def _description(method: str) -> dict[str, Any]:
@@ -110,6 +148,12 @@ def _description(method: str) -> dict[str, Any]:
         "DatasetType": "derivative",
         "GeneratedBy": [made],
     }
+
+
+def _place(folder: Path, case: str) -> tuple[Path, str]:
+    """The folder of a case, and how the names of its files begin."""
+    stem = _stem(case)
+    return folder / Path(*stem.split("_"), "anat"), stem
 
 
 def _stem(case: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from medgen.cases import SPLITS, Case, WrongRow, read_rows
 from medgen.errors import PathError, StorageError, UsageError
 from medgen.files import folder_lock, remove_partial_files
-from medgen.inference.bids_output import require_bids, write_bids
+from medgen.inference.bids_output import require_bids, require_names, write_bids
 from medgen.inference.dicom_output import predict_files
 from medgen.inference.guard import load_guard
 from medgen.inference.jobs import Job, jobs_of, refused, require_folder_name, require_free, require_one_image
@@ -162,6 +162,8 @@ def predict(
         if bids is not None:
             require_bids(Path(bids), cases, replace=overwrite or resume)
         model = load_members(run, ensemble, device, allow_modules, checkpoint, guard, direction, engine)
+        if bids is not None:
+            require_names(model, options)
         result = predict_cohort(
             model, cases, output, options, wrong=wrong, overwrite=overwrite, resume=resume, progress=progress
         )

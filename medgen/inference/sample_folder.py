@@ -13,7 +13,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from medgen.errors import InputError, UsageError
-from medgen.files import atomic_folder, require_writable
+from medgen.files import atomic_folder, require_movable, require_writable
 from medgen.types import Array
 
 MANIFEST, SHEET, RAW = "samples.json", "contact_sheet.png", "samples.npz"
@@ -81,10 +81,11 @@ def require_free(folder: Path, *, overwrite: bool, kind: FolderKind = SAMPLES) -
 
     Raises:
         UsageError: it is a file; or it is not empty, and ``overwrite`` is not set or it holds other things than
-            what ``kind`` names, which are never deleted.
+            what ``kind`` names, which are never deleted; or it cannot be replaced as a whole.
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{kind.what} go into a folder, and this is a file", where=folder, fix="give -o a folder")
+    require_movable(folder)
     require_writable(folder.absolute().parent)
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     if not names:
@@ -109,6 +110,6 @@ def new_folder(folder: Path, *, overwrite: bool, kind: FolderKind = SAMPLES) -> 
         UsageError: see :func:`require_free`.
         StorageError: the disk is full or the folder cannot be written; nothing is left behind.
     """
-    with atomic_folder(folder.resolve()) as temporary:
+    with atomic_folder(folder) as temporary:
         yield temporary
         require_free(folder, overwrite=overwrite, kind=kind)  # once more: another run may have ended meanwhile

@@ -287,7 +287,7 @@ def require_writable(files: Files, *, overwrite: bool) -> None:
     for file in (*files.all, *files.left_over):
         require_free(file, overwrite=overwrite)
     for left in output.parent.glob(f"{PARTIAL}*") if output.parent.is_dir() else ():
-        if time.time() - left.stat().st_mtime > _STALE_SECONDS:
+        if not left.is_dir() and time.time() - left.stat().st_mtime > _STALE_SECONDS:
             left.unlink(missing_ok=True)
 
 

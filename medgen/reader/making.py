@@ -11,7 +11,7 @@ import numpy as np
 
 import medgen
 from medgen.errors import InputError, UsageError
-from medgen.files import require_writable, write_json
+from medgen.files import require_movable, require_writable, write_json
 from medgen.inference.sample_folder import new_folder
 from medgen.reader.design import generator, require_sensible
 from medgen.reader.images import Image, Spacing, common_grid, cut, sides
@@ -109,6 +109,7 @@ def _require_new(folder: Path) -> None:
             where=folder,
             fix="choose another folder; a study that is there goes on with 'medgen reader-study serve'",
         )
+    require_movable(folder)
     require_writable(folder)
 
 

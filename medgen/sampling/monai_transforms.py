@@ -55,6 +55,12 @@ _OURS = frozenset({"allow_missing_keys", "device", "dtype", "factor_key", "lazy"
 """Arguments that medgen sets."""
 _SIZES = frozenset({"keep_size", "spatial_size"})
 """Arguments of spatial transforms that would change the size of a patch."""
+_SHIFTING = {
+    "RandSimulateLowResolutiond": {"downsample_mode": "area", "upsample_mode": "trilinear or bilinear"},
+    "RandZoomd": {"mode": "nearest-exact"},
+}
+"""Modes of resizing for which ``nearest`` moves an image by half a voxel, and what does not (torch's ``interpolate``
+takes voxel ``floor(i / zoom)``, without the half voxel to its centre)."""
 _EDGE = "give the patches the same edge along these axes"
 _DIMENSIONS = {"Rand2DElasticd": 2, "Rand3DElasticd": 3}
 
@@ -88,10 +94,7 @@ def checked(entry: dict[str, dict[str, JsonValue]]) -> dict[str, dict[str, JsonV
     chance = arguments.get("prob", 0)
     if not isinstance(chance, int | float) or not 0 <= chance <= 1:  # MONAI clips it
         raise UsageError(f"prob of {name} is {chance!r}", fix="give a probability from 0 to 1")
-    if isinstance(arguments.get("mode"), list):
-        raise UsageError(
-            f"{name} has several modes", fix="give that of the images: labels and masks are always nearest"
-        )
+    _require_modes(name, arguments)
     return entry
 
 
@@ -120,7 +123,7 @@ def require_transforms(chosen: Chosen, box: Sequence[int], across: int | None, a
         if _DIMENSIONS.get(name, dimensions) != dimensions:
             raise UsageError(f"{name} is not for patches of {dimensions} dimensions", fix="choose another transform")
         crop = {KEYS[key]: np.random.default_rng(0).random((1, *box)).astype(np.float32) for key in there}
-        _built(name, arguments, tuple(crop))
+        _built(name, arguments, tuple(crop), dimensions)
         MonaiTransforms([{name: {**arguments, "prob": 1.0}}], across)(crop, np.random.default_rng(0))
         plane: Any = arguments.get("spatial_axes", (0, 1))
         edges = [edge for axis, edge in enumerate(box) if axis != across]
@@ -128,6 +131,25 @@ def require_transforms(chosen: Chosen, box: Sequence[int], across: int | None, a
             name == "RandRotate90d" and len({edges[axis] for axis in plane}) > 1
         ):  # the trial may have been by 180 degrees
             raise UsageError(f"RandRotate90d turns patches with edges of {edges} voxels to another size", fix=_EDGE)
+
+
+def _require_modes(name: str, arguments: Mapping[str, JsonValue]) -> None:
+    """Refuse what would move an image against its label and its target."""
+    if isinstance(arguments.get("mode"), list):
+        raise UsageError(
+            f"{name} has several modes", fix="give that of the images: labels and masks are always nearest"
+        )
+    for key, instead in _SHIFTING.get(name, {}).items():
+        mode = str(arguments.get(key))
+        # To half the size nearest-exact moves too: of two voxels that are equally near it takes the upper one.
+        if mode == "nearest" or (mode == "nearest-exact" and name not in SPATIAL):
+            raise UsageError(
+                f"{key} of {name} is {mode}, which moves the image by up to a voxel", fix=f"{key}: {instead}"
+            )
+    if name in _SHIFTING and arguments.get("align_corners"):
+        raise UsageError(
+            f"align_corners of {name} scales the image by another factor than what lies beside it", fix="take it out"
+        )
 
 
 class MonaiTransforms:
@@ -174,7 +196,7 @@ class MonaiTransforms:
 
     def _transform(self, number: int, keys: tuple[str, ...]) -> Any:
         if (number, keys) not in self._built:
-            self._built[number, keys] = _built(*self.chosen[number], keys)
+            self._built[number, keys] = _built(*self.chosen[number], keys, 3 if self.across is None else 2)
         return self._built[number, keys]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -186,7 +208,7 @@ def legacy(generator: np.random.Generator) -> np.random.RandomState:
     return np.random.RandomState(generator.bit_generator)
 
 
-def _built(name: str, arguments: Mapping[str, JsonValue], keys: tuple[str, ...]) -> Any:
+def _built(name: str, arguments: Mapping[str, JsonValue], keys: tuple[str, ...], dimensions: int) -> Any:
     from monai import transforms  # seconds, and few recipes need it
 
     kind = getattr(transforms, name)
@@ -200,9 +222,13 @@ def _built(name: str, arguments: Mapping[str, JsonValue], keys: tuple[str, ...])
     whole = [key in WHOLE for key in keys]
     if any(whole) and "mode" in known:
         images = values.get("mode", known["mode"].default)
-        values["mode"] = ["nearest" if each else images for each in whole]
-        if values.get("align_corners") is not None and name == "RandZoomd":  # torch refuses it beside nearest
+        nearest = "nearest-exact" if name in _SHIFTING else "nearest"  # others sample at points: there it is exact
+        values["mode"] = [nearest if each else images for each in whole]
+        if values.get("align_corners") is not None and name in _SHIFTING:  # torch refuses it beside nearest
             values["align_corners"] = [None if each else values["align_corners"] for each in whole]
+    if name == "RandSimulateLowResolutiond":  # MONAI's own default for the way down is nearest
+        upwards = "bilinear" if dimensions == 2 else "trilinear"
+        values = {"downsample_mode": "area", "upsample_mode": upwards, **values}
     try:
         return kind(keys=keys, **values)
     except FOREIGN_FAULTS as error:

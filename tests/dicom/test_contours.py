@@ -1,6 +1,7 @@
 """Outlines of classes as an RT structure set hold the voxels of the label map, wherever it lies."""
 
 import shutil
+import time
 import warnings
 
 import numpy as np
@@ -89,6 +90,46 @@ def test_outlines_of_any_mask_hold_its_pixels(density):
         assert np.array_equal(sum(filled(polygon, mask.shape).astype(int) for polygon in polygons), mask)
         pieces, _ = ndimage.label(mask)
         assert len(polygons) == pieces.max()  # a hole is no polygon of its own
+
+
+def turns(polygon):
+    """How often the walk round a polygon turns; once if it nowhere crosses itself."""
+    way = np.roll(polygon, -1, axis=0) - polygon
+    after = np.roll(way, -1, axis=0)
+    across = way[:, 0] * after[:, 1] - way[:, 1] * after[:, 0]
+    return np.arctan2(across, (way * after).sum(1)).sum() / (2 * np.pi)
+
+
+@pytest.mark.parametrize("density", [0.5, 0.7, 0.8, 0.9, 0.97])
+def test_slits_cross_nothing(density):
+    """Where one ends at the beginning of another, too, as with two holes one above the other."""
+    masks = [np.random.default_rng(seed).random((17, 15)) < density for seed in range(10)]
+    rows = np.ones((9, 7), bool)
+    rows[[1, 2, 4, 6], 3] = rows[2, 4] = rows[6, 2] = rows[7, 1] = False
+    for mask in [*masks, rows, rows[::-1], rows[:, ::-1], rows.T]:
+        padded = np.pad(mask, 1)
+        for polygon in outlines(mask):
+            assert turns(polygon) == pytest.approx(1)
+            ends = np.roll(polygon, -1, axis=0)
+            for start, end in zip(polygon, ends, strict=True):
+                if np.abs(end - start).max() > 1:
+                    assert start[1] == end[1]
+                    low, high = sorted((start[0], end[0]))
+                    between = np.arange(np.floor(low) + 1, np.ceil(high)).astype(int)
+                    assert padded[between + 1][:, int(start[1]) + 1 : int(start[1]) + 3].all()
+
+
+def test_many_holes_take_no_long_time():
+    """Where each hole asks all the others, 192^2 pixels take half a minute."""
+    mask = np.random.default_rng(0).random((192, 192)) < 0.9
+    started = time.process_time()
+    polygons = outlines(mask)
+    assert time.process_time() - started < 5
+    assert np.array_equal(sum(filled(polygon, mask.shape).astype(int) for polygon in polygons), mask)
+
+
+def test_nothing_has_no_outline():
+    assert outlines(np.zeros((4, 5), bool)) == []
 
 
 def test_a_slit_passes_beside_the_centres():

@@ -239,6 +239,15 @@ def test_a_folder_of_the_user_is_not_replaced(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ct", "mr"]
 
 
+def test_the_current_folder_is_not_replaced(tmp_path, monkeypatch):
+    write_series(tmp_path / "mr")
+    source = read_source(tmp_path / "mr")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(UsageError, match="this is the current folder"):
+        write_ct_series(read_volume(tmp_path / "mr").with_data(hounsfield()), source, ".")
+
+
 def test_series_of_the_user_are_never_replaced(tmp_path):
     """Whatever their files are called: neither the source, nor another series with names like ours."""
     names = [f"CT_{number:04d}.dcm" for number in range(1, SHAPE[2] + 1)]

@@ -64,6 +64,14 @@ def expected(run):
     return nibabel.load(predict(run, source, run.parent / "ct.nii.gz", device="cpu")).get_fdata()
 
 
+def test_the_current_folder_is_refused_before_the_model_is_read(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["export", "no_run", "-o", "."])
+    assert ended.value.code == 2
+    assert "this is the current folder, and cannot be replaced" in capsys.readouterr().err
+
+
 def test_it_has_the_files_of_a_bundle_and_what_the_schema_asks_for(bundle):
     metadata = json.loads((bundle / "configs/metadata.json").read_text())
     jsonschema.validate(metadata, ASKED)

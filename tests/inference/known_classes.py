@@ -43,12 +43,14 @@ class Known(Method, Predicts):
         return self.config.factor * torch.stack([1 - f, f * (1 - t), f * t], dim=1)
 
 
-def describe_classes(mask: str | None = None, **preparation: Any) -> dict[str, Any]:
+def describe_classes(
+    mask: str | None = None, classes: Sequence[str] = ("core", "swollen rim"), **preparation: Any
+) -> dict[str, Any]:
     """The parts of model.json that prediction reads; 0..1000 become -1..1, so 500 is 0 and 900 is 0.8."""
     return {
         "method": "known",
         "task": "segmentation",
-        "classes": ["core", "swollen rim"],
+        "classes": list(classes),
         "weights_sha256": "0" * 64,
         "preparation": {
             "roles": {"inputs": ["flair", "t2"], "labels": "label", "mask": mask},

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 
 import nibabel
 import numpy as np
@@ -12,8 +13,10 @@ from mean_model import head, make_model, save
 
 from medgen.cases import Case, from_bids, write_cases
 from medgen.errors import CasesFailed, UsageError
-from medgen.inference import cohort
+from medgen.inference import bids_output, cohort
+from medgen.inference.bids_output import require_names
 from medgen.inference.cohort import predict
+from medgen.inference.options import PredictOptions
 
 VALIDATOR = shutil.which("bids-validator-deno")
 
@@ -98,6 +101,68 @@ def test_what_is_there_is_kept_or_replaced_on_request(segmented, tmp_path):
     (tmp_path / "mine/dataset_description.json").write_text('{"Name": "mine"}')
     with pytest.raises(UsageError, match="medgen did not write"):
         predict("run", segmented, tmp_path / "out", bids=tmp_path / "mine", overwrite=True)
+
+
+@pytest.mark.parametrize("at", range(6))
+@pytest.mark.parametrize("again", ["resume", "overwrite"])
+def test_what_was_interrupted_can_be_finished(tmp_path, monkeypatch, at, again):
+    """Whichever file of the folder was the last one."""
+    monkeypatch.setattr(cohort, "load_model", lambda *_, **__: make_segmenter())
+    images, written = save_patient(tmp_path), []
+    table = write_cases([Case(name, "test", None, images) for name in "ab"], tmp_path / "cases.csv")
+    real = bids_output.atomic_path
+
+    def interrupted(path):
+        written.append(path)
+        if len(written) > at:
+            (tmp_path / "bids/.partial-killed.json").write_text("{")  # a kill removes nothing
+            raise KeyboardInterrupt
+        return real(path)
+
+    def write_json(path, content):
+        with interrupted(path) as temporary:
+            temporary.write_text(json.dumps(content))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bids_output, "atomic_path", interrupted)
+        patched.setattr(bids_output, "write_json", write_json)
+        with pytest.raises(KeyboardInterrupt):
+            predict("run", table, tmp_path / "out", bids=tmp_path / "bids")
+    predict("run", table, tmp_path / "out", bids=tmp_path / "bids", **{again: True})
+    names = sorted(path.name for path in (tmp_path / "bids").rglob("*") if path.is_file())
+    stems = [f"sub-{case}_desc-medgen_dseg.{ending}" for case in "ab" for ending in ("json", "nii.gz")]
+    assert names == sorted([".bidsignore", "README", "dataset_description.json", "desc-medgen_dseg.tsv", *stems])
+
+
+def test_a_row_that_failed_removes_no_result_of_another_case(tmp_path, monkeypatch):
+    """Both names have the same letters."""
+    monkeypatch.setattr(cohort, "load_model", lambda *_, **__: make_segmenter())
+    table = write_cases([Case("p-1", "test", None, save_patient(tmp_path))], tmp_path / "cases.csv")
+    table.write_text(table.read_text() + table.read_text().splitlines()[-1].replace("p-1,test", "p.1,tset") + "\n")
+    with pytest.raises(CasesFailed):
+        predict("run", table, tmp_path / "out", bids=tmp_path / "bids")
+    assert (tmp_path / "bids/sub-p1/anat/sub-p1_desc-medgen_dseg.nii.gz").is_file()
+
+
+@pytest.mark.parametrize("classes", [("GM-1", "GM1"), ("GM 1", "gm1"), ("\u6c34", "\u706b")])
+def test_classes_that_bids_cannot_tell_apart_are_refused_before_the_work(tmp_path, monkeypatch, classes):
+    monkeypatch.setattr(cohort, "load_model", lambda *_, **__: make_segmenter(classes=classes))
+    table = write_cases([Case("p1", "test", None, save_patient(tmp_path))], tmp_path / "cases.csv")
+    with pytest.raises(UsageError, match="would have one name in BIDS") as caught:
+        predict("run", table, tmp_path / "out", probabilities=True, bids=tmp_path / "bids")
+    assert all(f"'{each}'" in str(caught.value) for each in classes)
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "bids").exists()
+    predict("run", table, tmp_path / "out", bids=tmp_path / "bids")  # one label map has both
+
+
+def test_roles_that_bids_cannot_tell_apart_are_refused(tmp_path, monkeypatch):
+    model = make_model()
+    files = model.files(tmp_path / "p1_t1.nii.gz", PredictOptions())
+    two = replace(files, results={"t1": tmp_path / "p1_t1.nii.gz", "T1w": tmp_path / "p1_T1w.nii.gz"})
+    monkeypatch.setattr(type(model), "files", lambda *_: two)
+    with pytest.raises(UsageError, match="'t1' and 'T1w' of the model would have one name in BIDS, desc-synthetic_T1w"):
+        require_names(model, PredictOptions())
 
 
 def test_what_bids_cannot_tell_apart_is_refused_before_the_work(segmented, tmp_path):

@@ -396,8 +396,12 @@ class TestPublicFunction:
         stale.touch()
         fresh.touch()
         os.utime(stale, (0, 0))
+        folder = tmp_path / ".partial-samples"  # of another command, which may be at work: its time is no sign
+        (folder / "half").mkdir(parents=True)
+        os.utime(folder, (0, 0))
         predict(run, cases[0].images["t1"], tmp_path / "ct.nii.gz")
         assert not stale.exists()
+        assert (folder / "half").exists()
         assert fresh.exists()
 
 

@@ -303,6 +303,14 @@ class TestFolder:
         with pytest.raises(UsageError, match=r"without samples\.json"):
             draw(run, tmp_path / "out", overwrite=True)
 
+    def test_the_current_folder_is_refused_before_the_model_is_read(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "here").mkdir()
+        monkeypatch.chdir(tmp_path / "here")
+        with pytest.raises(UsageError, match="this is the current folder"):
+            draw(tmp_path / "no_run", Path())
+
     def test_a_file_is_no_folder(self, run: Path, tmp_path: Path) -> None:
         (tmp_path / "out").write_text("mine")
         with pytest.raises(UsageError, match="this is a file"):

@@ -203,6 +203,11 @@ class TestRefused:
     def test_a_window_that_is_none(self, both, tmp_path, window):
         refused(UsageError, "--window", *both, tmp_path / "study", window=window)
 
+    def test_the_current_folder_is_refused_before_an_image_is_read(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(UsageError, match="this is the current folder"):
+            make_reader_study(tmp_path / "nothing", tmp_path / "nothing", ".")
+
     def test_a_folder_with_answers_is_kept(self, tmp_path):
         folder = small_study(tmp_path)
         before = (folder / "study.json").read_bytes()

@@ -90,6 +90,76 @@ def test_labels_and_masks_move_with_the_image():
     assert ((found["source"] > 0.5) == (found["mask"] > 0)).mean() > 0.99
 
 
+def centroid(array):
+    """Of the first channel, in voxels."""
+    values = array[0].astype(float)
+    return np.array([(axis * values).sum() for axis in np.indices(values.shape)]) / values.sum()
+
+
+def balls(seed, flat, edge=32, radius=6.0):
+    """A sharp and a smooth ball beside the middle."""
+    centre = np.random.default_rng(seed).uniform(edge / 2 - 3, edge / 2 + 2, 3)
+    places = np.indices((edge, edge, 1 if flat else edge), float)
+    if flat:
+        centre[2] = 0
+    away = ((places - centre[:, None, None, None]) ** 2).sum(0)[None]
+    return (away < radius**2).astype(np.uint8), np.exp(-away / radius**2 * 2).astype(np.float32)
+
+
+ALIGNED = {
+    "Rand2DElasticd": {"spacing": [5, 5], "magnitude_range": [1, 2], "rotate_range": 0.5},
+    "Rand3DElasticd": {"sigma_range": [2, 3], "magnitude_range": [5, 10], "rotate_range": [0.5, 0.5, 0.5]},
+    "RandAffined": {"rotate_range": [0.5, 0.5, 0.5], "scale_range": [0.3, 0.3, 0.3], "translate_range": [3, 3, 3]},
+    "RandRotated": {"range_x": 0.5, "range_y": 0.5},
+    "RandZoomd": {"min_zoom": 0.7, "max_zoom": 1.3},
+}
+
+
+@pytest.mark.parametrize("name", SPATIAL)
+def test_no_transform_moves_what_is_whole_against_the_image(name):
+    """On average over 40 patches; the nearest voxel of a single one is somewhere within half a voxel."""
+    flat = name == "Rand2DElasticd"
+    transforms = MonaiTransforms([{name: {**ALIGNED.get(name, {}), "prob": 1.0}}], 2 if flat else None)
+    away, moved = [], []
+    for seed in range(40):
+        ball, _ = balls(seed, flat)
+        given = {"source": ball.astype(np.float32), "label": ball, "mask": ball, "target": ball.astype(np.float32)}
+        found = {key: centroid(each) for key, each in transforms(given, np.random.default_rng(seed)).items()}
+        assert np.array_equal(found["source"], found["target"])
+        assert np.array_equal(found["label"], found["mask"])
+        away.append(found["label"] - found["source"])
+        moved.append(found["source"] - centroid(ball))
+    assert np.abs(moved).max() > 0.3
+    assert np.abs(np.mean(away, axis=0)).max() < 0.1
+    assert np.abs(away).max() < 0.5
+
+
+@pytest.mark.parametrize("mode", ["area", "trilinear", "nearest-exact"])
+def test_zoom_moves_images_of_any_mode_as_it_moves_labels(mode):
+    transforms = MonaiTransforms([{"RandZoomd": {**ALIGNED["RandZoomd"], "mode": mode, "prob": 1.0}}], None)
+    away = []
+    for seed in range(40):
+        ball, _ = balls(seed, flat=False)
+        found = transforms({"source": ball.astype(np.float32), "label": ball}, np.random.default_rng(seed))
+        away.append(centroid(found["label"]) - centroid(found["source"]))
+    assert np.abs(np.mean(away, axis=0)).max() < 0.1
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("name", ["RandSimulateLowResolutiond", "RandGaussianSmoothd", "RandGaussianSharpend"])
+def test_what_changes_intensities_moves_nothing(name, flat):
+    transforms = MonaiTransforms([{name: {"prob": 1.0}}], 2 if flat else None)
+    away, changed = [], 0
+    for seed in range(40):
+        _, smooth = balls(seed, flat)
+        found = transforms({"source": smooth}, np.random.default_rng(seed))["source"]
+        changed += not np.allclose(found, smooth, atol=1e-4)
+        away.append(centroid(found) - centroid(smooth))
+    assert changed > 30
+    assert np.abs(np.mean(away, axis=0)).max() < 0.02
+    assert np.abs(away).max() < 0.2
+
+
 def test_patches_are_the_same_for_every_worker_and_after_a_resume(tmp_path):
     cases = [stored(tmp_path, name, seed=number) for number, name in enumerate("ab")]
     settings = config(augmentation={"monai": PATCHES, "flip": ["x"], "noise": 0.1})
@@ -131,6 +201,12 @@ def test_slices_are_changed_in_their_plane(tmp_path):
         ({"RandFlipd": {"lazy": True}}, "medgen sets it"),
         ({"RandFlipd": {"prob": 2}}, "from 0 to 1"),
         ({"RandAffined": {"mode": ["bilinear", "nearest"]}}, "always nearest"),
+        ({"RandZoomd": {"mode": "nearest"}}, "mode: nearest-exact"),
+        ({"RandZoomd": {"mode": "trilinear", "align_corners": True}}, "by another factor"),
+        ({"RandSimulateLowResolutiond": {"downsample_mode": "nearest"}}, "downsample_mode: area"),
+        ({"RandSimulateLowResolutiond": {"downsample_mode": "nearest-exact"}}, "downsample_mode: area"),
+        ({"RandSimulateLowResolutiond": {"upsample_mode": "nearest"}}, "upsample_mode: trilinear"),
+        ({"RandSimulateLowResolutiond": {"align_corners": True}}, "by another factor"),
     ],
 )
 def test_what_may_not_be_asked_is_refused_when_the_recipe_is_read(entry, said):
