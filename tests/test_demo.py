@@ -7,7 +7,7 @@ import pytest
 
 from medgen.baselines.scoring import BASELINES
 from medgen.demo import run_demo
-from medgen.errors import UsageError
+from medgen.errors import MedgenError, UsageError
 from medgen.volume import read_volume
 
 TINY = ["schedule.steps=2", "schedule.batch=2", "config.width=0.05", "schedule.validate_every=2"]
@@ -60,3 +60,29 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
     (tmp_path / "mine.txt").write_text("")
     with pytest.raises(UsageError, match="not empty"):
         run_demo(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("schedule.stepz=3", "did you mean 'steps'"),
+        ("schedule.steps", "is not key=value"),
+        ("config.widht=0.05", "did you mean 'width'"),
+        ("patches.size=[7,7,7]", "sides of at least"),
+        ("data.inputs=[t9]", "t9"),
+    ],
+)
+def test_a_wrong_change_leaves_nothing_in_the_way_of_the_next_call(tmp_path, change, said):
+    """What the recipe tells is found before the phantom is made; a role, that no case has, after it."""
+    made = []
+    with pytest.raises(MedgenError) as caught:
+        run_demo(
+            tmp_path / "out", subjects=4, spacing=8.0, overrides=[change], progress=lambda *step: made.append(step)
+        )
+    assert said in str(caught.value)
+    assert caught.value.where
+    if change != "data.inputs=[t9]":
+        assert str(caught.value.where) == f"the recipe of the demo with --set {change}"
+        assert not made
+        assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())

@@ -14,6 +14,7 @@ from medgen.cases.case import Case
 from medgen.cases.splits import assign_splits
 from medgen.cases.table import require_folder, require_name
 from medgen.errors import InputError
+from medgen.files import require_apart
 
 _SUFFIXES = (".nii.gz", ".nii")
 # BIDS 1.10, appendix "Filename templates", anat; further suffixes are taken in lower case.
@@ -72,7 +73,7 @@ def from_msd(
     Raises:
         InputError: the folder or ``dataset.json`` is missing, it names files outside the folder, or the images hold
             several channels and ``split_into`` is not given.
-        UsageError: a volume to write exists, and ``overwrite`` is off.
+        UsageError: a volume to write exists, and ``overwrite`` is off, or it is an image of the task.
     """
     folder = require_folder(folder)
     description = _description(folder)
@@ -87,6 +88,12 @@ def from_msd(
             fix="name a folder where they are written as 3D volumes: --split-into FOLDER (split_into in Python)",
         )
     splits = assign_splits([name for name, _, _ in training], validation=validation)
+    if split_into is not None and len(channels) > 1:
+        every = (*training, *testing)
+        own = [label for *_, label in every if label]
+        own += [each for _, found, _ in every for each in (found.values() if isinstance(found, dict) else [found])]
+        written = (_channel_file(Path(split_into), name, role) for name, _, _ in every for role in channels)
+        require_apart(written, own, fix="choose another folder for --split-into")
     cases = []
     for part, entries in (("Tr", training), ("Ts", testing)):
         for name, image, label in entries:
@@ -246,13 +253,17 @@ def _inside(folder: Path, text: str) -> Path:
     return folder / path.relative_to(folder.resolve())
 
 
+def _channel_file(folder: Path, name: str, role: str) -> Path:
+    return folder.absolute() / name / f"{name}_{role}.nii.gz"
+
+
 def _split(image: Path, channels: list[str], name: str, folder: Path, overwrite: bool) -> dict[str, Path]:
     """Write each channel of a 4D image as a 3D volume."""
     from medgen.volume import read_volume, write_volume
 
     images = {}
     for number, role in enumerate(channels):
-        path = folder.absolute() / name / f"{name}_{role}.nii.gz"
+        path = _channel_file(folder, name, role)
         write_volume(read_volume(image, frame=number), path, kind="scalar", overwrite=overwrite)
         images[role] = path
     return images

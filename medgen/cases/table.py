@@ -38,6 +38,11 @@ class CaseTable:
         """Every role that some case has, in the order of first appearance."""
         return tuple(dict.fromkeys(role for case in self.cases for role in case.images))
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The table and every image that it names, whatever the role: what no command that reads it may replace."""
+        return (self.path, *(image for case in self.cases for image in case.images.values()))
+
     def select(self, *, split: Split | None = None, domain: str | None = None) -> tuple[Case, ...]:
         """The cases of one split, of one domain, or of both."""
         return tuple(

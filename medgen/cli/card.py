@@ -43,7 +43,9 @@ def card(
 
     from medgen.cli.output import write_or_say
     from medgen.report.card import as_markdown, as_monai, read_card
+    from medgen.training.model_folder import files_of_run, model_folder
 
     found = read_card(run, scores)
     text = as_markdown(found) if form == "huggingface" else json.dumps(as_monai(found), indent=2) + "\n"
-    write_or_say(text, output, overwrite=overwrite)
+    own = (*files_of_run(run), *(model_folder(run).parent / name for name in found.scores))
+    write_or_say(text, output, overwrite=overwrite, inputs=(*own, *scores))

@@ -122,12 +122,14 @@ def write(
     from medgen import dicom
     from medgen.cli.output import note, say
     from medgen.errors import UsageError
+    from medgen.files import require_apart
     from medgen.volume import read_label, read_volume
 
     labelled = {"labels": dicom.write_segmentations, "contours": dicom.write_contours}
     if (classes is None) == (kind in labelled):
         fix = "add --classes lesion" if classes is None else "leave --classes out, or write --as labels"
         raise UsageError("--classes names the values of a label map", fix=fix)
+    require_apart(output, [result, source])
     found, made = dicom.read_source(source, series), dicom.Made(description=description or "")
     options: dict[str, Any] = {"owner": dicom.Owner(anonymous=anonymize), "made": made, "overwrite": overwrite}
     if kind in labelled:

@@ -55,7 +55,7 @@ def fix(
     from medgen.volume import repair_volume
     from medgen.volume.repair import repaired_files
 
-    repaired_files(output, overwrite=overwrite)
+    repaired_files(output, [volume], overwrite=overwrite)
     repaired = repair_volume(
         volume,
         series=series,

@@ -9,7 +9,7 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,17 +82,24 @@ def note(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
-def write_or_say(text: str, output: Path | None, *, overwrite: bool) -> None:
+def write_or_say(text: str, output: Path | None, *, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
     """Write a text to a file, atomically; without one, to stdout.
 
+    Args:
+        text: to write.
+        output: the file.
+        overwrite: whether a file that is there may be replaced.
+        inputs: files that the text was made from, which are never replaced.
+
     Raises:
-        UsageError: the file exists, and ``overwrite`` is off.
+        UsageError: the file is an input, or exists, and ``overwrite`` is off.
     """
-    from medgen.files import atomic_path, require_free
+    from medgen.files import atomic_path, require_apart, require_free
 
     if output is None:
         say(text.rstrip("\n"))
         return
+    require_apart(output, inputs)
     require_free(output, overwrite=overwrite)
     with atomic_path(output) as temporary:
         temporary.write_text(text, encoding="utf-8")

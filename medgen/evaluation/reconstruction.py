@@ -15,7 +15,7 @@ import medgen
 from medgen.cases import listed, read_cases
 from medgen.errors import CasesFailed, InputError
 from medgen.evaluation.scores import NOTHING, Scores, number_text
-from medgen.files import atomic_path, sha256
+from medgen.files import atomic_path, require_apart, sha256
 from medgen.inference.contact_sheet import MOST, View, write_contact_sheet
 from medgen.inference.encoding import code_shape_of, encoded
 from medgen.inference.generation import decoded
@@ -96,6 +96,7 @@ def reconstruct(
     chosen = table.select(split=split)
     if not chosen:
         raise InputError(f"no case has split '{split}'", where=table.path, fix="leave out --split, or choose another")
+    require_apart(output, table.files)
     model = open_model(run, device, allow_modules, checkpoint)
     code_shape_of(model)
     failed: dict[str, str] = {}

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medgen.errors import InputError, UsageError
+from medgen.errors import UsageError
+from medgen.evaluation.foreign_scores import columns_of, require_task
 from medgen.files import require_result, write_json
 from medgen.metrics import image, intervals, segmentation, uncertainty
 from medgen.metrics.resampling import FEWEST
@@ -17,6 +18,7 @@ from medgen.volume.notebook import table as html_table
 _UNITS = {**image.UNITS, **uncertainty.SCORE, **uncertainty.UNITS, **intervals.UNITS, **segmentation.UNITS}
 _DIGITS = {"HU": 1, "dB": 2, "mm": 2, "ml": 2, "": 3}
 _COUNTS = (("missed", "n_missed"), ("not applicable", "n_not_applicable"), ("lesions", "n_lesions"))
+_INFINITE = ("infinite", "n_infinite")
 
 NOTHING = "–"
 """Text in a table for an undefined number."""
@@ -65,10 +67,14 @@ class Scores:
 
         Of fewer than six cases there is no interval; their values stand in its place.
 
-        Tables of segmentation and detection also have the number of cases with a missed structure, the number of
-        cases to which the metric does not apply, and the number of lesions. An undefined number is :data:`NOTHING`.
+        Where a case has an infinite value, such as the PSNR of two equal images, a column counts those, which are in
+        neither mean nor ``n``. Tables of segmentation and detection also have the number of cases with a missed
+        structure, the number of cases to which the metric does not apply, and the number of lesions. An undefined
+        number is :data:`NOTHING`.
         """
-        counts = [(title, key) for title, key in _COUNTS if any(key in values for values in self.summary.values())]
+        summaries = self.summary.values()
+        counts = [_INFINITE] if any(values.get("n_infinite") for values in summaries) else []
+        counts += [(title, key) for title, key in _COUNTS if any(key in values for values in summaries)]
         rows: list[tuple[str, ...]] = [
             (
                 "metric",
@@ -103,27 +109,25 @@ class Scores:
 
         Args:
             frame: a DataFrame with one row a case, whose index is the case or which has a column ``case``; its columns
-                of numbers are the metrics, by the names that medgen has for them. NaN is a case that failed.
+                of numbers are the metrics, by the names that medgen has for them. NaN is a case that failed. A note
+                names columns of texts, truth values or dates, which are left out.
             task: ``synthesis``, ``segmentation`` or ``detection``.
 
         Raises:
-            UsageError: pandas is not installed.
-            InputError: there is no column of numbers, or two cases have one name.
+            UsageError: pandas is not installed, this is no DataFrame, or there are no scores of such a task.
+            InputError: a case without a name, two cases or columns of one name, numbers that are complex, durations or
+                mixed with something else, or no numbers at all.
         """
-        _pandas()
-        named = frame.set_index("case") if "case" in frame.columns else frame
-        numbers = named.select_dtypes("number")
-        twice = named.index[named.index.duplicated()]
-        if numbers.empty or len(twice):
-            what = f"two rows have the name {twice[0]}" if len(twice) else "the table has no column of numbers"
-            raise InputError(what, fix="give one row a case, and one column a metric")
-        columns = {str(metric): numbers[metric].to_numpy(dtype=float) for metric in numbers}
+        pandas = _pandas()
+        require_task(task)
+        cases, columns, others = columns_of(frame, pandas)
         rows = [
-            {"case": str(name), **dict(zip(columns, values, strict=True))}
-            for name, values in zip(named.index, zip(*columns.values(), strict=True), strict=True)
+            {"case": name, **dict(zip(columns, values, strict=True))}
+            for name, values in zip(cases, zip(*columns.values(), strict=True), strict=True)
         ]
         summary = {metric: summarise(values) for metric, values in columns.items()}
-        return cls(task, tuple(rows), summary, notes=("computed by another program",))
+        left_out = (f"columns without numbers were left out: {', '.join(others)}",) if others else ()
+        return cls(task, tuple(rows), summary, notes=("computed by another program", *left_out))
 
     def _repr_html_(self) -> str:
         """For a notebook: the table, and what there is to say of it."""

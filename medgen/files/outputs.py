@@ -112,14 +112,60 @@ def require_free(path: str | Path, *, overwrite: bool) -> None:
         raise UsageError("the output exists", where=path, fix="choose another name, or --overwrite")
 
 
-def require_apart(output: str | Path, inputs: Iterable[str | Path]) -> None:
-    """Refuse an output that is one of the inputs, by whatever path or link.
+def require_apart(
+    outputs: str | Path | Iterable[str | Path],
+    inputs: Iterable[str | Path],
+    *,
+    fix: str = "choose another name for -o",
+) -> None:
+    """Refuse outputs of which one is an input, by whatever path or link, or a folder that holds one.
+
+    Args:
+        outputs: files, and folders that are replaced as a whole; of many one look at each is enough.
+        inputs: files and folders that the command reads, or that its case table names.
+        fix: what to do.
 
     Raises:
-        UsageError: it is.
+        UsageError: names the output.
     """
-    if Path(output).exists() and any(Path(each).exists() and Path(each).samefile(output) for each in inputs):
-        raise UsageError("the output is an input of the command", where=output, fix="choose another name for -o")
+    every = (outputs,) if isinstance(outputs, str | Path) else outputs
+    there = [(each, mark) for each in every if (mark := _identity(each))]
+    if not there:
+        return
+    known = _with_folders(inputs)
+    for each, mark in there:
+        if mark in known:
+            what = (
+                "the output holds an input of the command" if known[mark] else "the output is an input of the command"
+            )
+            raise UsageError(what, where=each, fix=fix)
+
+
+def _with_folders(inputs: Iterable[str | Path]) -> dict[tuple[int, int], bool]:
+    """What the inputs are on the disk (False), and the folders above them (True)."""
+    known: dict[tuple[int, int], bool] = {}
+    seen: set[str] = set()
+    for each in inputs:
+        if (mark := _identity(each)) is None:
+            continue
+        known[mark] = False
+        for place in {os.path.realpath(each), os.path.abspath(each)}:
+            folder = os.path.dirname(place)
+            while folder not in seen:
+                seen.add(folder)
+                if above := _identity(folder):
+                    known.setdefault(above, True)
+                folder = os.path.dirname(folder)
+    return known
+
+
+def _identity(path: str | Path) -> tuple[int, int] | None:
+    """What a path leads to on the disk; None where it leads to nothing that can be looked at."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _require_target(path: str | Path) -> None:

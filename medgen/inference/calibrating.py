@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from medgen.cases import Case, listed, read_cases
 from medgen.checks import clean_hounsfield
 from medgen.errors import InputError, UsageError
-from medgen.files import require_output, sha256
+from medgen.files import require_apart, require_output, sha256
 from medgen.inference.besides import Besides
 from medgen.inference.cohort import load_members
 from medgen.inference.held_out import require_held_out
@@ -120,7 +120,8 @@ def calibrate(
     require_own(run)
     if split == "train":
         raise UsageError("the model has seen the training cases, so its errors there are too small", fix="--split val")
-    chosen = read_cases(cases).select(split=split)
+    table = read_cases(cases)
+    chosen = table.select(split=split)
     if not chosen:
         raise UsageError(f"the table has no case of split '{split}'", where=Path(cases), fix="choose another --split")
     role = options.mask_role
@@ -129,6 +130,7 @@ def calibrate(
         raise UsageError(f"no case of split '{split}' has an image of the role '{role}'", where=Path(cases), fix=fix)
     asked = PredictOptions(seed=seed, uncertainty=samples is None, samples=samples, dropout=dropout)
     require_output(model_folder(run) / FILE)
+    require_apart(model_folder(run) / FILE, table.files)
     model = load_members(run, ensemble, device, allow_modules)
     model.calibrations = ()
     for each in (run, *ensemble):

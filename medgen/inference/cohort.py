@@ -4,32 +4,32 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from medgen.cases import SPLITS, Case, WrongRow, read_rows
-from medgen.errors import PathError, StorageError, UsageError
-from medgen.files import folder_lock, remove_partial_files
+from medgen.errors import UsageError
+from medgen.files import folder_lock, remove_partial_files, require_apart, require_result, require_text_result
 from medgen.inference.bids_output import require_bids, require_names, write_bids
 from medgen.inference.dicom_output import predict_files
 from medgen.inference.guard import load_guard
-from medgen.inference.jobs import Job, jobs_of, refused, require_folder_name, require_free, require_one_image
+from medgen.inference.jobs import jobs_of, refused, require_folder_name, require_free, require_one_image
 from medgen.inference.lesions import OnDetected
 from medgen.inference.limits import NO_LIMITS, Limits
 from medgen.inference.loading import load_model
-from medgen.inference.made_from import MadeFrom, made_from
 from medgen.inference.model import LoadedModel
+from medgen.inference.one_case import predict_case, seconds_since
 from medgen.inference.options import NanRule, PredictOptions, ReadOptions
 from medgen.inference.report import (
     FAILED,
+    FAILED_COLUMNS,
     REPORT,
+    REPORT_KEYS,
     CaseReport,
     CohortResult,
     content_of,
     earlier_cases,
-    reason_of,
-    without_folders,
     write_failures,
     write_report,
 )
@@ -160,12 +160,21 @@ def predict(
             raise UsageError(f"the table has no case of split '{split}'", where=source, fix="choose another --split")
         require_folder_name(output)
         if bids is not None:
+            require_apart(bids, table.files, fix="choose another folder for --bids")
             require_bids(Path(bids), cases, replace=overwrite or resume)
         model = load_members(run, ensemble, device, allow_modules, checkpoint, guard, direction, engine)
         if bids is not None:
             require_names(model, options)
         result = predict_cohort(
-            model, cases, output, options, wrong=wrong, overwrite=overwrite, resume=resume, progress=progress
+            model,
+            cases,
+            output,
+            options,
+            wrong=wrong,
+            overwrite=overwrite,
+            resume=resume,
+            inputs=table.files,
+            progress=progress,
         )
         if bids is not None:
             write_bids(model, result, options, Path(bids))
@@ -178,15 +187,17 @@ def predict(
     require_one_image(model, options)
     images = inputs_of(source, model.route(direction).reads)
     started = time.monotonic()
+    stem, _ = split_name(output)
+    report = output.with_name(f"{stem}.{REPORT}")  # stands beside the volume: ct.nii.gz has ct.prediction.json
+    if not overwrite:
+        require_result(report, REPORT_KEYS)
     written = predict_files(model, images, output, options, overwrite=overwrite, progress=progress)
     for warning in written.warnings:
         log.warning(warning)
     for sentence in written.sentences:
         log.info(sentence)
-    stem, _ = split_name(output)
-    report = CaseReport(stem, "done", output.name, _since(started), written.notes, **content_of(written))
-    # The report of a single volume stands beside it: ct.nii.gz has ct.prediction.json.
-    write_report(output.with_name(f"{stem}.{REPORT}"), model, options, [report])
+    case = CaseReport(stem, "done", output.name, seconds_since(started), written.notes, **content_of(written))
+    write_report(report, model, options, [case])
     if on_detected and written.detected:
         on_detected(written.detected)
     return output
@@ -201,6 +212,7 @@ def predict_cohort(
     wrong: Sequence[WrongRow] = (),
     overwrite: bool = False,
     resume: bool = False,
+    inputs: Iterable[Path] = (),
     progress: Progress | None = None,
 ) -> CohortResult:
     """Predict cases one after the other into ``OUTPUT/<case>/<case>_<role>.nii.gz``.
@@ -216,7 +228,9 @@ def predict_cohort(
         wrong: rows of the table that are no cases; they have failed.
         overwrite: replace outputs that are there.
         resume: keep cases all of whose outputs are there (they are whole, because they are written atomically), if
-            they were made from the same images with the same settings, and predict the rest.
+            they were made from the same images with the same settings, and predict the rest. Files of a case without a
+            record in ``prediction.json`` are never replaced.
+        inputs: what else is never replaced, beside all images of ``cases``: the table, and images of its other cases.
         progress: called with (cases done, cases in all, what).
 
     Returns:
@@ -224,24 +238,35 @@ def predict_cohort(
         :meth:`~medgen.inference.report.CohortResult.require_complete`.
 
     Raises:
-        UsageError: outputs exist and neither ``overwrite`` nor ``resume`` is set; another run is at work here; or the
-            model makes no such prediction.
+        UsageError: outputs exist and neither ``overwrite`` nor ``resume`` is set, or an output is an input; another run
+            is at work here; or the model makes no such prediction.
         StorageError: the disk is full or the folder cannot be written: no case after this one could be kept either.
     """
     output, options = Path(output), options or PredictOptions()
     jobs = jobs_of(model, cases, output, options)
     rows = [refused(row) for row in wrong]
+    images = (image for case in cases for image in case.images.values())
+    touched = (output / REPORT, output / FAILED, *(file for job in jobs for file in job.touched))
+    require_apart(touched, (*images, *inputs), fix="choose another folder for -o")
+    require_text_result(output / FAILED, ",".join(FAILED_COLUMNS))
+    if not (overwrite or resume):
+        require_result(output / REPORT, REPORT_KEYS)
     with folder_lock(output):
         remove_partial_files(output)
-        require_free(output, (job.files for job in jobs), overwrite=overwrite, resume=resume)
         earlier = earlier_cases(output / REPORT, model) if resume else None
+        recorded = earlier.results if earlier else ()
+        require_free(output, jobs, overwrite=overwrite, resume=resume, recorded=recorded)
         reports: list[CaseReport] = []
         for number, job in enumerate(jobs):
             if progress:
                 progress(number, len(jobs), job.case.name)
-            reports.append(_predict_case(model, job, output, options, earlier, overwrite=overwrite))
-            write_report(output / REPORT, model, options, [*reports, *rows])
+            # What a run that is killed here leaves is known to be its own, and what an earlier one made stays known.
+            kept = [before for each in jobs[number:] if earlier and (before := earlier.cases.get(each.case.name))]
+            mine = [each.name for each in jobs[number : None if overwrite else number + 1] if each.name]
+            write_report(output / REPORT, model, options, [*reports, *kept, *rows], writing=mine)
+            reports.append(predict_case(model, job, output, options, earlier, overwrite=overwrite))
             write_failures(output / FAILED, [*reports, *rows])
+        write_report(output / REPORT, model, options, [*reports, *rows])
         if progress:
             progress(len(jobs), len(jobs), "cases")
     return CohortResult(output, (*reports, *rows))
@@ -266,55 +291,3 @@ def load_members(
     if guard is not None:
         model.guard = load_guard(guard, model.route(direction).reads, device=device, allow_modules=allow_modules)
     return model
-
-
-def _predict_case(
-    model: LoadedModel,
-    job: Job,
-    output: Path,
-    options: PredictOptions,
-    earlier: Mapping[str, CaseReport] | None,
-    *,
-    overwrite: bool,
-) -> CaseReport:
-    """Predict one case, or keep its result of an earlier run; ``earlier`` is None where none is resumed."""
-    started, case = time.monotonic(), job.case
-    try:
-        if job.fault:
-            raise job.fault
-        made = made_from(model, case, options)
-        if earlier is not None and all(file.exists() for file in job.files):
-            before = earlier.get(case.name, CaseReport(case.name, "kept"))
-            change = made.change_since(before.made_from or MadeFrom())
-            if not change:
-                return _kept(before, job, strict=options.strict)
-            log.info("case %s is predicted again: %s", case.name, change)
-        # An interrupted case may have left some of its files: they are replaced.
-        replaced = overwrite or earlier is not None
-        written = predict_files(model, case, output / job.name, options, overwrite=replaced)
-    except Exception as error:  # whatever is wrong with one case, the others must finish
-        if isinstance(error, StorageError) and not isinstance(error, PathError):
-            raise
-        reason = reason_of(error, case.images)
-        log.warning("case %s failed: %s", case.name, reason)
-        log.debug("where case %s failed", case.name, exc_info=True)
-        return CaseReport(case.name, "failed", seconds=_since(started), reason=reason)
-    notes = tuple(without_folders(note, case.images) for note in written.notes)
-    for warning in written.warnings:
-        log.warning("case %s: %s", case.name, warning)
-    for sentence in written.sentences:
-        log.info("case %s: %s", case.name, without_folders(sentence, case.images))
-    return CaseReport(case.name, "done", job.name, _since(started), notes, **content_of(written), made_from=made)
-
-
-def _kept(before: CaseReport, job: Job, *, strict: bool) -> CaseReport:
-    """A result of an earlier run; one with a warning fails where that is asked for, and its files stay."""
-    if strict and before.warnings:
-        reason = f"refused by --strict, its files were left as they are: {'; '.join(before.warnings)}"
-        log.warning("case %s failed: %s", job.case.name, reason)
-        return replace(before, status="failed", seconds=0.0, reason=reason)
-    return replace(before, status="kept", output=job.name, seconds=0.0, reason="")
-
-
-def _since(started: float) -> float:
-    return round(time.monotonic() - started, 2)

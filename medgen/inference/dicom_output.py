@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from medgen.cases import Case
 from medgen.dicom import (
     Made,
     Owner,
@@ -21,9 +20,10 @@ from medgen.dicom import (
 from medgen.dicom.folders import is_ours, require_replaceable
 from medgen.dicom.highdicom import require_highdicom, stand_ins
 from medgen.errors import UsageError
+from medgen.files import require_apart
 from medgen.inference.model import LoadedModel
 from medgen.inference.options import PredictOptions
-from medgen.inference.sources import Source, by_role
+from medgen.inference.sources import Source, by_role, files_in
 from medgen.inference.writing import Files, Written, split_name
 from medgen.types import Progress
 from medgen.volume import is_dicom, read_volume
@@ -48,6 +48,7 @@ def predict_files(
     :func:`write_dicom`.
     """
     series, files = series_of(model, source, options), model.files(output, options)
+    require_apart(folders_of(files, options), files_in(source))
     for folder in folders_of(files, options):
         require_replaceable(folder, overwrite=overwrite, source=series.stack.path if series else None)
     written = model.predict_file(source, output, options, overwrite=overwrite, progress=progress)
@@ -105,8 +106,7 @@ def remove_stale(files: Files, source: Source) -> None:
 
     What medgen did not write stays, and so do the images that the prediction was made from.
     """
-    images = source.images if isinstance(source, Case) else source if isinstance(source, Mapping) else {"": source}
-    inputs = {Path(each).resolve() for each in images.values() if isinstance(each, str | Path)}
+    inputs = {each.resolve() for each in files_in(source)}
     folders = [_folder(file, kind) for file in files.results.values() for kind in (_FOLDER, _CONTOURS)]
     for folder in (*folders, _maps_folder(files)):
         if is_ours(folder) and not any(each.is_relative_to(folder.resolve()) for each in inputs):

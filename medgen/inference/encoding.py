@@ -17,6 +17,7 @@ from medgen.files import atomic_path, require_apart, require_free, require_outpu
 from medgen.inference.opened import Opened, open_model
 from medgen.inference.placed_patches import Patch, Places, placed_patches
 from medgen.methods.base import Encodes
+from medgen.training.model_folder import files_of_run
 from medgen.types import Array, Checkpoint, Progress, Split
 
 MOST_IN_CSV = 4096
@@ -94,6 +95,7 @@ def encode(
     chosen = table.select(split=split)
     if not chosen:
         raise InputError(f"no case has split '{split}'", where=table.path, fix="leave out --split, or choose another")
+    require_apart((output, manifest), (*table.files, *files_of_run(run)))
     model = open_model(run, device, allow_modules, checkpoint)
     shape = code_shape_of(model)
     if output.suffix == ".csv":

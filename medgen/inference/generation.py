@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 import medgen
+from medgen.cases import read_cases
 from medgen.errors import ModelError, UsageError
-from medgen.files import write_json
+from medgen.files import require_apart, write_json
 from medgen.inference.codes import LEAST_TRUNCATION, draw_code, slerp
 from medgen.inference.features import open_features
 from medgen.inference.interpolation import require_way, write_interpolation
@@ -101,6 +102,8 @@ def sample(
     if features is not None and neighbours is None:
         raise UsageError("--features says what is near, and --neighbours is not given", fix="--neighbours CASES.csv")
     require_free(output, overwrite=overwrite)
+    if neighbours is not None:
+        require_apart(output, read_cases(neighbours).files)
     model = open_model(run, device, allow_modules, checkpoint)
     require_sampler(model)
     near = None if features is None else open_features(features, device, allow_modules=allow_modules)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from medgen.types import Floats
 
-_VOXELS, _ROUNDS, _ORDER, _SWEEPS = 50_000, 30, 3, 4
+_VOXELS, _ROUNDS, _ORDER, _SWEEPS = 50_000, 3, 3, 4
 """Voxels that the mixture is fitted to and its rounds, order of the polynomial of the gain, rounds of the field."""
 _FLOOR = 0.02
 """Least prior of a class, since the network may be wrong."""
@@ -104,7 +104,7 @@ def _fit(values: Floats, prior: Floats, basis: Floats, gaussians: Sequence[int])
         sum_of_all = np.sum([each.sum(axis=0) for each in joint], axis=0) + 1e-300
         shares = [each / sum_of_all for each in joint]
         mixture = _maximised(values / gain, shares, mixture.gain)
-        if number > 2:  # after the tissues have found their places
+        if number:  # after the tissues have found their places
             mixture = Mixture(mixture.means, mixture.spreads, mixture.weights, _gain(values, shares, mixture, basis))
     return mixture
 
@@ -113,10 +113,10 @@ def _begun(values: Floats, prior: Floats, gaussians: Sequence[int], coefficients
     """Gaussians where the network is surest: quantiles of those voxels, which a few wrong ones do not move."""
     means, spreads, weights = [], [], []
     for share, count in zip(prior, gaussians, strict=True):
-        surest = values[share >= np.quantile(share, 1 - max(_SUREST * share.mean(), 20 / share.size))]
-        quarter, three = np.quantile(surest, (0.25, 0.75))
-        means.append(np.quantile(surest, (np.arange(count) + 0.5) / count))
-        spreads.append(np.full(count, (three - quarter) / 1.35 + _LEAST_SPREAD))
+        surest = np.sort(values[share >= np.quantile(share, 1 - max(_SUREST * share.mean(), 20 / share.size))])
+        quarters = np.array([np.quantile(each, (0.25, 0.5, 0.75)) for each in np.array_split(surest, count)])
+        means.append(quarters[:, 1])
+        spreads.append((quarters[:, 2] - quarters[:, 0]) / 1.35 + _LEAST_SPREAD)
         weights.append(np.full(count, 1 / count))
     return Mixture(means, spreads, weights, np.zeros(coefficients))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,12 +20,26 @@ from medgen.names import CASE_BYTES
 
 @dataclass(frozen=True)
 class Job:
-    """A case and its files; ``fault`` where they cannot be named."""
+    """A case and its files.
+
+    Attributes:
+        case: of the table.
+        name: its first result, relative to the output folder.
+        files: that it makes, and folders that it fills.
+        left_over: files of an earlier run, which are removed once there is a new result.
+        fault: why its files cannot be named.
+    """
 
     case: Case
     name: str
     files: tuple[Path, ...]
+    left_over: tuple[Path, ...] = ()
     fault: UsageError | None = None
+
+    @property
+    def touched(self) -> tuple[Path, ...]:
+        """Everything that is written, replaced or removed for this case."""
+        return (*self.files, *self.left_over)
 
 
 def jobs_of(model: LoadedModel, cases: Sequence[Case], output: Path, options: PredictOptions) -> list[Job]:
@@ -45,9 +59,9 @@ def jobs_of(model: LoadedModel, cases: Sequence[Case], output: Path, options: Pr
                 what = f"the case stands in the table {counts[case.name]} times"
                 raise UsageError(what, fix="give every patient one row")
             files = model.files(output / name, options)
-            jobs.append(Job(case, name, (*files.all, *folders_of(files, options))))
+            jobs.append(Job(case, name, (*files.all, *folders_of(files, options)), files.left_over))
         except UsageError as error:
-            jobs.append(Job(case, "", (), error))
+            jobs.append(Job(case, "", (), fault=error))
     return jobs
 
 
@@ -81,16 +95,46 @@ def require_folder_name(output: Path) -> None:
         raise UsageError("the cases of a table go into a folder", where=output, fix="give -o a folder")
 
 
-def require_free(output: Path, files: Iterable[Iterable[Path]], *, overwrite: bool, resume: bool) -> None:
-    """Refuse outputs that exist, unless they are replaced or kept.
+def require_free(
+    output: Path, jobs: Sequence[Job], *, overwrite: bool, resume: bool, recorded: Collection[str] = ()
+) -> None:
+    """Refuse outputs that exist, unless they are replaced, or kept and continued.
+
+    Args:
+        output: the folder.
+        jobs: whose files go there.
+        overwrite: whether what is there may be replaced.
+        resume: whether what an earlier run made may be kept or made again.
+        recorded: the results of that run, relative to the folder. Files of a case that is not among them are somebody
+            else's.
 
     Raises:
-        UsageError: says what to do.
+        UsageError: names the first of them, and says what to do.
     """
-    there = [file for each in files for file in each if os.path.lexists(file)]
-    if there and not (overwrite or resume):
+    if overwrite:
+        return
+    if resume:
+        foreign = _there(file for job in jobs if job.name not in recorded for file in job.touched)
+        if foreign:
+            raise UsageError(
+                f"{_counted(foreign, output)}, of which prediction.json has no record, so --resume does not replace it",
+                where=output,
+                fix="choose another folder for -o; --overwrite replaces what is there",
+            )
+        return
+    if there := _there(file for job in jobs for file in job.files):
         raise UsageError(
-            f"{len(there)} outputs exist, the first is {there[0].relative_to(output).as_posix()}",
+            _counted(there, output),
             where=output,
-            fix="--resume keeps them and predicts the rest, --overwrite replaces them",
+            fix="choose another folder; of an earlier prediction, --resume keeps them and predicts the rest, "
+            "--overwrite replaces them",
         )
+
+
+def _there(files: Iterable[Path]) -> list[Path]:
+    return [file for file in files if os.path.lexists(file)]
+
+
+def _counted(files: Sequence[Path], output: Path) -> str:
+    first = files[0].relative_to(output).as_posix()
+    return f"{len(files)} outputs exist, the first is {first}" if len(files) > 1 else f"the output {first} exists"

@@ -19,7 +19,7 @@ from medgen.inference.loaded import Loaded
 from medgen.inference.memory import memory_errors
 from medgen.inference.options import NanRule, PredictOptions, ReadOptions
 from medgen.inference.reading import MISSING, memory_need, prepare_patient, require_axial
-from medgen.inference.sources import Source, by_role
+from medgen.inference.sources import Source, by_role, files_in
 from medgen.inference.spread import judged, require_chance
 from medgen.inference.warnings import class_warnings, image_warnings, require_plausible
 from medgen.inference.writing import (
@@ -235,14 +235,14 @@ class LoadedModel(Loaded):
             progress: called with (done, total, what).
 
         Raises:
-            UsageError: a file exists and may not be overwritten, or is not named like NIfTI, or the model makes no
-                such prediction; raised before the work.
+            UsageError: a file is one of the images, exists and may not be overwritten, or is not named like NIfTI, or
+                the model makes no such prediction; raised before the work.
             StorageError: the disk is full or the folder cannot be written; no partial file is left.
             CasesFailed: there are warnings and ``options.strict``; no file of the case is left.
         """
         options = options or PredictOptions()
         files = self.files(Path(output), options)
-        require_writable(files, overwrite=overwrite)
+        require_writable(files, overwrite=overwrite, inputs=files_in(source))
         lesions: list[Detected] = []
         besides = Besides(
             kept_beside(files, files.probabilities, overwrite=overwrite),

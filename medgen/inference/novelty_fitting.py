@@ -11,7 +11,7 @@ import numpy as np
 import medgen
 from medgen.cases import Case, read_cases
 from medgen.errors import CasesFailed, InputError, UsageError
-from medgen.files import require_output, sha256, write_json
+from medgen.files import require_apart, require_output, sha256, write_json
 from medgen.inference.held_out import require_held_out
 from medgen.inference.novelty import FEWEST, LEAST_LIMIT, Codes, HeldOut, Novelty, novelty_file, scores_of
 from medgen.inference.oddness import PATCHES, CaseScores, require_scores, score_cases
@@ -68,6 +68,7 @@ def fit_novelty(
         *_enough(table.select(split="val"), "val", table.path),
     ]
     require_output(path)
+    require_apart(path, table.files)
     model = open_model(run, device, allow_modules)
     require_scores(model)
     require_held_out(run, table.select(split="val"), model.known.preparation.roles.inputs, table.path)

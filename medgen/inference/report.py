@@ -25,7 +25,10 @@ from medgen.inference.options import PredictOptions
 from medgen.inference.writing import Written
 
 REPORT = "prediction.json"
+REPORT_KEYS = ("cases", "model")
+"""That every report has."""
 FAILED = "failed.csv"
+FAILED_COLUMNS = ("case", "reason")
 _SHOWN = 5
 """Failed cases that the error names; all stand in ``failed.csv``, with their reasons."""
 _PACKAGES = ("torch", "numpy", "nibabel", "monai")
@@ -38,7 +41,8 @@ class CaseReport:
     Attributes:
         case: its name.
         status: ``done``; ``kept``: it was there before; ``failed``.
-        output: the file, relative to the output folder, of several images the first; empty where it failed.
+        output: the file, relative to the output folder, of several images the first; of a case that failed it is there
+            where files of an earlier run are left, and else empty.
         seconds: time taken.
         notes: decisions made on the way.
         reason: why it failed.
@@ -97,6 +101,19 @@ class CohortResult:
         )
 
 
+@dataclass(frozen=True)
+class Earlier:
+    """What ``prediction.json`` knows of an interrupted run.
+
+    Attributes:
+        cases: by name.
+        results: relative to the output folder, every one that it wrote or was writing when it was interrupted.
+    """
+
+    cases: Mapping[str, CaseReport] = field(default_factory=dict)
+    results: frozenset[str] = frozenset()
+
+
 def content_of(written: Written) -> dict[str, Any]:
     """The fields of a :class:`CaseReport` on the content of a prediction."""
     detected = written.detected
@@ -105,8 +122,18 @@ def content_of(written: Written) -> dict[str, Any]:
     return {**found, "warnings": written.warnings, "measured": written.measured}
 
 
-def write_report(path: Path, model: LoadedModel, options: PredictOptions, cases: Sequence[CaseReport]) -> None:
-    """Write ``prediction.json``: versions, device, model, settings, and the state of each case."""
+def write_report(
+    path: Path, model: LoadedModel, options: PredictOptions, cases: Sequence[CaseReport], *, writing: Sequence[str] = ()
+) -> None:
+    """Write ``prediction.json``: versions, device, model, settings, and the state of each case.
+
+    Args:
+        path: the file.
+        model: that predicts.
+        options: of the prediction.
+        cases: those that are done.
+        writing: results that may be made next, so that a run that resumes a killed one knows them for its own.
+    """
     device = model.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     write_json(
@@ -141,6 +168,7 @@ def write_report(path: Path, model: LoadedModel, options: PredictOptions, cases:
             **({"calibration": known.origin} if (known := model.calibration(options)) else {}),
             "seconds": round(sum(case.seconds for case in cases), 2),
             "cases": [_plain(case) for case in cases],
+            **({"writing": list(writing)} if writing else {}),
         },
     )
 
@@ -159,11 +187,11 @@ def write_failures(path: Path, cases: Sequence[CaseReport]) -> None:
         return
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["case", "reason"])
+        writer.writerow(FAILED_COLUMNS)
         writer.writerows([case.case, case.reason] for case in failed)
 
 
-def earlier_cases(path: Path, model: LoadedModel) -> dict[str, CaseReport]:
+def earlier_cases(path: Path, model: LoadedModel) -> Earlier:
     """The cases that an interrupted run had done, for ``--resume``.
 
     Raises:
@@ -172,16 +200,17 @@ def earlier_cases(path: Path, model: LoadedModel) -> dict[str, CaseReport]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         cases = [_case(each) for each in content["cases"]]
+        results = {case.output for case in cases} | set(map(str, content.get("writing", ())))
         weights = (content["model"]["weights_sha256"], *content["model"].get("ensemble_sha256", ()))
     except FileNotFoundError:
-        return {}
+        return Earlier()
     except (ValueError, KeyError, TypeError, RecursionError):
         raise UsageError("the report of the earlier run is damaged", where=path, fix="use --overwrite") from None
     if weights != model.hashes:
         raise UsageError(
             "the outputs here were made by another model", where=path, fix="use --overwrite, or another folder"
         )
-    return {case.case: case for case in cases}
+    return Earlier({case.case: case for case in cases}, frozenset(results - {""}))
 
 
 def _plain(case: CaseReport) -> dict[str, Any]:

@@ -70,6 +70,16 @@ def _named(
     return {role: given[role] for role in roles if role in given}
 
 
+def files_in(source: Source) -> tuple[Path, ...]:
+    """Every file and folder of the images of one patient; of a row of a case table also those that no model reads.
+
+    >>> files_in({"t1": "t1.nii.gz"})[0].name
+    't1.nii.gz'
+    """
+    images = source.images if isinstance(source, Case) else source if isinstance(source, Mapping) else {"": source}
+    return tuple(Path(image) for image in images.values() if isinstance(image, str | Path))
+
+
 def parse_inputs(inputs: Inputs) -> Path | dict[str, str | Path]:
     """The value of ``--input``: one image, or an image for each role.
 

@@ -13,7 +13,7 @@ import torch
 import medgen
 from medgen.cases import read_cases
 from medgen.errors import InputError, UsageError
-from medgen.files import write_json
+from medgen.files import require_apart, write_json
 from medgen.inference.code_table import read_codes
 from medgen.inference.codes import slerp
 from medgen.inference.contact_sheet import View, write_contact_sheet
@@ -89,6 +89,8 @@ def traverse(
     output, walk = Path(output), Walk(reach, steps)
     _require_sensible(codes, along, factor, table, case, count, walk)
     require_free(output, overwrite=overwrite, kind=TRAVERSAL)
+    told = [Path(each) for each in (codes, table) if each is not None]
+    require_apart(output, [*told, *(each.with_suffix(".json") for each in told)])
     read = None if codes is None else read_codes(codes)
     model = open_model(run, device, allow_modules, checkpoint)
     base = base_of(model, read, case)
@@ -206,6 +208,7 @@ def interpolate(
     if first == last:
         raise UsageError(f"--from and --to are both '{first}'", fix="name two cases")
     require_free(output, overwrite=overwrite, kind=INTERPOLATION)
+    require_apart(output, read_cases(cases).files)
     model = open_model(run, device, allow_modules, checkpoint)
     code_shape_of(model)
     patches = _two_patches(model, cases, (first, last))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from medgen.cases import Case, columns_of
 from medgen.errors import UsageError
-from medgen.files import PARTIAL, require_free, require_output
+from medgen.files import PARTIAL, require_apart, require_free, require_output
 from medgen.inference.besides import OnBounds
 from medgen.inference.labels import Found
 from medgen.inference.lesions import DETECTION_MAP, LESIONS, Detected, write_lesions
@@ -271,12 +271,17 @@ def remove_results(files: Files) -> None:
         file.unlink(missing_ok=True)
 
 
-def require_writable(files: Files, *, overwrite: bool) -> None:
+def require_writable(files: Files, *, overwrite: bool, inputs: Iterable[str | Path] = ()) -> None:
     """Refuse outputs that cannot be written before the work begins, and remove the files of a killed process.
 
+    Args:
+        files: of the prediction.
+        overwrite: whether what is there may be replaced.
+        inputs: images of the patient, which are never replaced.
+
     Raises:
-        UsageError: the result is not named like NIfTI, two files would have one name, or a file exists and may not be
-            overwritten.
+        UsageError: the result is not named like NIfTI, two files would have one name, a file is an input, or exists and
+            may not be overwritten.
     """
     output = next(iter(files.results.values()))
     if not output.name.endswith((".nii", ".nii.gz")):
@@ -284,6 +289,7 @@ def require_writable(files: Files, *, overwrite: bool) -> None:
     if twice := clashing(file.name for file in files.all):
         raise UsageError(f"two files would have the name {min(twice)}", fix="rename a role or a class of the model")
     require_output(output)
+    require_apart((*files.all, *files.left_over), inputs)
     for file in (*files.all, *files.left_over):
         require_free(file, overwrite=overwrite)
     for left in output.parent.glob(f"{PARTIAL}*") if output.parent.is_dir() else ():

@@ -14,9 +14,11 @@ from pathlib import Path
 from medgen.errors import MedgenError, UsageError
 from medgen.live.page import PAGE, LivePage, reason
 from medgen.reader.serving import HOST, listening, terminated
+from medgen.training.engine import parse_device
 
 log = logging.getLogger(__name__)
 
+_DAY = 86400
 _HEADERS = {
     "content-type": "text/html; charset=utf-8",
     "x-content-type-options": "nosniff",
@@ -53,11 +55,15 @@ def watch_run(
         until: asked after each look; True ends it.
 
     Raises:
-        UsageError: the port is taken, the table has no such case, or ``every`` is less than a second.
+        UsageError: the port is taken, the table has no such case, there is no such device, or ``every`` is less than a
+            second or more than a day.
         InputError: there is no run, or no such table.
     """
     if not every >= 1:
         raise UsageError(f"a look every {every:g} s would take the machine from the training", fix="give 1 s or more")
+    if every > _DAY:
+        raise UsageError(f"a look every {every:g} s is less than one a day", fix=f"give {_DAY} s or less")
+    parse_device(device)
     with tempfile.TemporaryDirectory(prefix="medgen-watch-") as name, listening(port) as listener:
         table = Path(cases) if cases else None
         page = LivePage(Path(run), Path(name), cases=table, case=case, device=device, every=every)

@@ -17,8 +17,9 @@ from monai.data.meta_tensor import MetaTensor
 from monai.transforms.compose import Compose
 from monai.transforms.transform import Transform
 
+from medgen.errors import MedgenError
 from medgen.preparation import Preparation
-from medgen.preparation.store import facts_of
+from medgen.preparation.store import facts_of, open_array
 from medgen.recipe.cases import of_split, recipe_cases
 from medgen.recipe.settings import Recipe
 from medgen.run.experiment import prepare
@@ -95,7 +96,8 @@ def store(
     Raises:
         UsageError: the recipe is wrong.
         InputError: the table is wrong, or cases cannot be prepared.
-        StorageError: the disk is full or the folder cannot be written.
+        StorageError: the disk is full or the folder cannot be written; also of an item whose arrays are gone or
+            damaged since.
     """
     made = prepare(recipe, cases, folder, workers=workers, allow_modules=allow_modules, progress=progress)
     stored = of_split(made.cases, split, made.preparation.roles)
@@ -121,19 +123,22 @@ class ReadCase(Transform):
 
 
 class ReadStored(Transform):
-    """The folder of a prepared case to a ``MetaTensor`` of each array that is in it."""
+    """The folder of a prepared case to a ``MetaTensor`` of each array that was prepared."""
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """The arrays of one case."""
+        """The arrays of one case.
+
+        Raises:
+            StorageError: one of them is missing or damaged.
+        """
         folder = Path(data[_FOLDER])
         facts = facts_of(folder)
-        affine = np.array(facts["affine"])
-        paths = {name: folder / f"{name}.npy" for name in _ARRAYS}
-        arrays = {name: np.load(path) for name, path in paths.items() if path.is_file()}
-        images = {
-            name: _tensor(array if array.ndim == 4 else array[None], affine, str(paths[name]))
-            for name, array in arrays.items()
-        }
+        affine, images = np.array(facts["affine"]), {}
+        for name in _ARRAYS:
+            if name in facts["files"]:
+                path = folder / f"{name}.npy"
+                array = open_array(path)
+                images[name] = _tensor(array if array.ndim == 4 else array[None], affine, str(path))
         return {**{key: value for key, value in data.items() if key != _FOLDER}, **images}
 
 
@@ -152,5 +157,21 @@ def _tensor(data: Array, affine: Array, path: str) -> MetaTensor:
     return MetaTensor(tensor, affine=torch.tensor(np.array(affine), dtype=torch.float64), meta=meta)
 
 
-def _after(read: Transform, transform: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
-    return read if transform is None else Compose([read, transform])
+class ReadThen(Compose):
+    """Reads an item and changes it; an error of medgen, which names file and fix, is not hidden by one of MONAI."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """What :class:`~monai.transforms.Compose` makes."""
+        try:
+            return super().__call__(*arguments, **options)
+        except RuntimeError as error:
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, MedgenError):
+                cause = cause.__cause__
+            if cause is None:
+                raise
+            raise cause from None
+
+
+def _after(read: Transform, transform: Callable[[Any], Any] | None) -> ReadThen:
+    return ReadThen([read] if transform is None else [read, transform])

@@ -176,10 +176,8 @@ def open_array(path: Path) -> Array:
     try:
         state = path.stat()
         return _mapped(path, state.st_ino, state.st_mtime_ns)
-    except (OSError, ValueError) as error:
-        raise StorageError(
-            f"the store is damaged: {error}", where=path, fix="delete this folder of the store; it is made anew"
-        ) from error
+    except (OSError, ValueError, EOFError) as error:
+        raise _damaged(path, error) from error
 
 
 @lru_cache(maxsize=128)
@@ -190,6 +188,23 @@ def _mapped(path: Path, inode: int, modified: int) -> Array:
 
 @lru_cache(maxsize=4096)
 def facts_of(place: Path) -> dict[str, Any]:
-    """What ``case.json`` says about the arrays beside it."""
-    facts: dict[str, Any] = json.loads((place / "case.json").read_text())
+    """What ``case.json`` says about the arrays beside it.
+
+    Raises:
+        StorageError: it is missing or damaged.
+    """
+    path = place / "case.json"
+    try:
+        facts: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(path, error) from error
+    if not isinstance(facts, dict) or not {"affine", "files", "shape"} <= set(facts):
+        raise _damaged(path, ValueError("it does not describe arrays"))
     return facts
+
+
+def _damaged(path: Path, error: Exception) -> StorageError:
+    reason = "it is missing" if isinstance(error, FileNotFoundError) else str(error)
+    return StorageError(
+        f"the store is damaged: {reason}", where=path, fix="delete this folder of the store; it is made anew"
+    )

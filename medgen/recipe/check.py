@@ -23,7 +23,7 @@ from medgen.sampling.transfer import check_transfer
 
 _LARGEST = 10**10
 """Weights: 40 GB in single precision, without gradients and the state of an optimiser."""
-_SMALLER = "set a smaller config.width, or fewer layers"
+_SMALLER = "set a smaller config.width, fewer layers or channels"
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,16 @@ def check_recipe(
             cannot take, or a transfer that could not be made.
         ModelError: a module that was not allowed.
     """
+    try:
+        return _checked(recipe, allow_modules, where)
+    except UsageError as error:
+        error.where = error.where or where
+        raise
+
+
+def _checked(
+    recipe: Recipe, allow_modules: Sequence[str], where: str | Path | None
+) -> tuple[Recipe, type[Method], Config]:
     kind = resolve(recipe.method, allow_modules=allow_modules)
     config = settings_of(kind, recipe.config, where=where)
     recipe = complete(recipe, {**config.recipe(), "config": config.model_dump(mode="json")})
@@ -67,20 +77,49 @@ def check_recipe(
             f"the method '{recipe.method}' has {known} dimensions, and the patches {list(recipe.patches.size)}",
             fix=f"give patches.size {known} edges, or choose another method",
         )
-    _require_size(kind, config, _shape(recipe, kind))
+    method = untrained(recipe, kind, config)
+    _require_size(method)
     if chosen := recipe.patches.augmentation.monai:
         arrays = {array for stream in kind.batches(config).streams() for array in stream.fields.values()}
         require_transforms(chosen, recipe.patches.box, recipe.patches.across, arrays)
-    method = untrained(recipe, kind, config)
     _require_patch(recipe.patches.size, method)
     recipe.inference.tile_size(recipe.patches.size, method.window)
     return recipe, kind, config
 
 
 def untrained(recipe: Recipe, kind: type[Method], config: Config) -> Method:
-    """The method of a recipe with weights as they are drawn; of classes that only the labels tell, one."""
+    """The method of a recipe before its training, for what its weights are called and how large they are.
+
+    Of classes that only the labels tell, it has one.
+
+    Raises:
+        UsageError: no memory holds it.
+    """
+    return without_values(kind, config, _shape(recipe, kind))
+
+
+def without_values(kind: type[Method], config: Config, shape: Shape) -> Method:
+    """A method whose weights have a size and no values, so that they take neither memory nor time.
+
+    A method of one's own that needs real numbers to be built gets weights as they are drawn.
+
+    Args:
+        kind: the method.
+        config: its settings.
+        shape: what it is built for.
+
+    Raises:
+        UsageError: sizes that no memory holds.
+    """
     with torch.random.fork_rng(devices=[]):  # a run draws its own
-        return kind(config, _shape(recipe, kind))
+        try:
+            with torch.device("meta"):
+                return kind(config, shape)
+        except NotImplementedError:
+            return kind(config, shape)
+        except (RuntimeError, OverflowError) as error:  # sizes beyond 64 bits
+            said = " ".join(str(error).split())[:200]
+            raise UsageError(f"the networks cannot be built: {said}", fix=_SMALLER) from error
 
 
 def _shape(recipe: Recipe, kind: type[Method]) -> Shape:
@@ -88,15 +127,9 @@ def _shape(recipe: Recipe, kind: type[Method]) -> Shape:
     return Shape(len(recipe.data.inputs), outputs, recipe.patches.size)
 
 
-def _require_size(kind: type[Method], config: Config, shape: Shape) -> None:
+def _require_size(method: Method) -> None:
     """Refuse networks that no memory holds, before any of it is taken."""
-    try:
-        with torch.device("meta"):
-            count = sum(weight.numel() for weight in kind(config, shape).parameters())
-    except NotImplementedError:  # a method of one's own that needs real numbers to be built
-        return
-    except (RuntimeError, OverflowError) as error:  # sizes beyond 64 bits
-        raise UsageError(f"the networks cannot be built: {' '.join(str(error).split())[:200]}", fix=_SMALLER) from error
+    count = sum(weight.numel() for weight in method.parameters())
     if count > _LARGEST:
         raise UsageError(f"the networks have {count:,} weights, and the limit is {_LARGEST:,}", fix=_SMALLER)
 

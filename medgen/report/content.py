@@ -60,6 +60,7 @@ class Summary(NamedTuple):
         failed: cases that have none.
         missed: of the ``n``, those where the structure was not predicted at all.
         not_applicable: cases to which the metric does not apply.
+        infinite: cases whose value is infinite, which has no place in a mean.
     """
 
     mean: float | None
@@ -69,6 +70,7 @@ class Summary(NamedTuple):
     failed: int
     missed: int = 0
     not_applicable: int = 0
+    infinite: int = 0
 
 
 @dataclass(frozen=True)
@@ -270,6 +272,7 @@ def _summary(values: Mapping[str, Any]) -> Summary:
         failed=int(values.get("n_failed") or 0),
         missed=int(values.get("n_missed") or 0),
         not_applicable=int(values.get("n_not_applicable") or 0),
+        infinite=int(values.get("n_infinite") or 0),
     )
 
 

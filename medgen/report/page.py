@@ -166,9 +166,10 @@ def _cells(method: MethodScores, sources: Sources, columns: Sequence[Column]) ->
 
 
 def _remark(column: Column, summary: Summary) -> str:
-    """Counts of cases without a score, missed or not applicable; missed structures are named at the Dice alone."""
+    """Counts of cases without a number, or to which none applies; missed structures are named at the Dice alone."""
     missed = (summary.missed, "missed") if column.key.startswith("dice") else (0, "")
-    counts = ((summary.failed, "without a value"), missed, (summary.not_applicable, "not applicable"))
+    beyond = ((summary.infinite, "infinite"), (summary.not_applicable, "not applicable"))
+    counts = ((summary.failed, "without a value"), missed, *beyond)
     return ", ".join(f"{count} {what}" for count, what in counts if count)
 
 

@@ -11,15 +11,18 @@ import torch
 
 from medgen.cases import Case, subjects_of
 from medgen.config import Config
-from medgen.errors import MedgenError
+from medgen.errors import MedgenError, UsageError
 from medgen.files import require_writable
+from medgen.inference.limits import total_bytes
 from medgen.methods.base import Method, Shape, stages_of
 from medgen.preparation import PreparationConfig, Roles
 from medgen.preparation.resampling import fitted_grid
+from medgen.recipe.check import without_values
 from medgen.recipe.settings import Recipe
 from medgen.run.first_context import Trees
 from medgen.run.plan import CaseCount, Plan, PlannedNetwork
 from medgen.training.checkpoint import KEPT
+from medgen.training.engine import parse_device
 from medgen.volume import ras_grid, read_header
 
 FOLDS = 2
@@ -76,6 +79,25 @@ def make_plan(
     )
 
 
+def require_memory(plan: Plan) -> None:
+    """Refuse networks that could not be trained in the memory there is, before any of it is taken.
+
+    Raises:
+        UsageError: weights, gradients and optimiser alone need more than the machine or its GPU has.
+    """
+    kind, number = parse_device(plan.device)
+    there = total_bytes()
+    if kind == "cuda":
+        there = float(torch.cuda.get_device_properties(number or 0).total_memory)
+    if plan.weight_bytes > there:
+        largest = max(network.parameters for network in plan.networks)
+        needed = f"{plan.weight_bytes / 1e9:.3g} GB with gradients and optimiser, and '{kind}' has {there / 1e9:.3g} GB"
+        raise UsageError(
+            f"a network of the recipe has {largest:,} weights, which need {needed}",
+            fix="set a smaller config.width, fewer layers or channels, or train on a machine with more memory",
+        )
+
+
 def require_space(plan: Plan, run: Path, store: Path) -> None:
     """Refuse folders that cannot be written, or whose disk is too small for what the plan will write.
 
@@ -115,8 +137,8 @@ def _networks(settings: Recipe, kind: type[Method], config: Config, subjects: in
     first = plain.with_context() if Trees.of(config) else plain
     sizes: dict[Shape, int] = {}
     for shape in {first, plain.with_context()} if stages_of(config) > 1 else {first}:
-        with torch.random.fork_rng(devices=[]):  # weights are drawn, and thrown away
-            sizes[shape] = sum(each.numel() for each in kind(config, shape).parameters() if each.requires_grad)
+        parameters = without_values(kind, config, shape).parameters()
+        sizes[shape] = sum(each.numel() for each in parameters if each.requires_grad)
     names = network_names(stages_of(config), getattr(config, "context_folds", FOLDS), subjects)
     return tuple(
         PlannedNetwork(name, sizes[first if name.startswith("stage0") else plain.with_context()]) for name in names

@@ -18,7 +18,7 @@ from medgen.recipe.settings import Recipe, load_recipe
 from medgen.run.monitor.monitor import require_selection
 from medgen.run.origin import Origin, origin_of
 from medgen.run.plan import Plan
-from medgen.run.planning import make_plan, require_space, shape_of
+from medgen.run.planning import make_plan, require_memory, require_space, shape_of
 from medgen.run.same import begins_anew, require_unused
 from medgen.sampling.streams import require_streams, visible
 from medgen.training.engine import Engine, best_precision, require_precision
@@ -120,6 +120,11 @@ def checked_run(
         require_unused(folder)
     require_startable(settings, kind, config, learnt, table, world=world)
     planned = make_plan(settings, kind, config, learnt, device=device, precision=chosen, world=world)
+    try:
+        require_memory(planned)
+    except UsageError as error:
+        error.where = where
+        raise
     origin = origin_of(folder, init_from, resume=resume or (began and init_from is None))
     if origin is not None:
         shape = shape_of(settings, kind, max(1, len(settings.data.classes)))

@@ -82,8 +82,9 @@ def checked(entry: dict[str, dict[str, JsonValue]]) -> dict[str, dict[str, JsonV
         raise UsageError(f"'{name[:100]}' is no random transform of MONAI that keeps the size of a patch", fix=fix)
     keys = _keys(arguments)
     for key in keys or ():
-        if key not in KEYS:
-            raise UsageError(f"{name} names the key '{str(key)[:100]}'", fix=f"choose from {', '.join(KEYS)}")
+        if not isinstance(key, str) or key not in KEYS:
+            what = f"{name} in patches.augmentation.monai names the key {str(key)[:100]!r} in 'keys'"
+            raise UsageError(what, fix=f"choose from {', '.join(KEYS)}, one or a list: keys: [image, target]")
     if name in INTENSITY and keys is not None and keys != ("image",):
         raise UsageError(
             f"{name} changes intensities, and those of a target or a label mean something", fix="keys: image"
@@ -123,8 +124,11 @@ def require_transforms(chosen: Chosen, box: Sequence[int], across: int | None, a
         if _DIMENSIONS.get(name, dimensions) != dimensions:
             raise UsageError(f"{name} is not for patches of {dimensions} dimensions", fix="choose another transform")
         crop = {KEYS[key]: np.random.default_rng(0).random((1, *box)).astype(np.float32) for key in there}
-        _built(name, arguments, tuple(crop), dimensions)
-        MonaiTransforms([{name: {**arguments, "prob": 1.0}}], across)(crop, np.random.default_rng(0))
+        try:
+            _built(name, arguments, tuple(crop), dimensions)
+            MonaiTransforms([{name: {**arguments, "prob": 1.0}}], across)(crop, np.random.default_rng(0))
+        except MemoryError as error:  # of one patch of noise: the arguments ask for it, and no patch is too large
+            raise _refused(name, error) from error
         plane: Any = arguments.get("spatial_axes", (0, 1))
         edges = [edge for axis, edge in enumerate(box) if axis != across]
         if (
@@ -242,7 +246,8 @@ def _keys(arguments: Mapping[str, JsonValue]) -> tuple[Any, ...] | None:
 
 
 def _refused(name: str, error: Exception) -> UsageError:
-    return UsageError(f"MONAI's {name} fails: {' '.join(str(error).split())[:200]}", fix="change its arguments")
+    said = " ".join(str(error).split())[:200] or "out of memory"
+    return UsageError(f"MONAI's {name} in patches.augmentation.monai fails: {said}", fix="change its arguments")
 
 
 def _listed(names: Collection[str]) -> str:

@@ -163,6 +163,14 @@ def model_folder(run: str | Path) -> Path:
     return folder / "model" if (folder / "model").is_dir() else folder
 
 
+def files_of_run(run: str | Path) -> tuple[Path, ...]:
+    """What commands read of a run: its model, its recipe and its records. None of them replaces these."""
+    folder = model_folder(run)
+    model = (path for path in folder.glob("*") if path.suffix in {".json", ".safetensors"})
+    records = ("recipe.yaml", "run.json", "cases.json", "metrics.jsonl") if folder.name == "model" else ()
+    return (*model, *(folder.parent / name for name in records))
+
+
 def read_weights(folder: Path) -> tuple[list[dict[str, Tensor]], dict[str, Any]]:
     """The weights of each network of a model or run folder, by name, and the content of ``model.json``.
 

@@ -5,6 +5,7 @@ Each is done on demand alone, by linear interpolation, and is written down besid
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -14,7 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from medgen import __version__
 from medgen.errors import InputError
-from medgen.files import atomic_path, require_free, require_output, write_json
+from medgen.files import atomic_path, require_apart, require_free, require_output, write_json
 from medgen.volume.damage import explained
 from medgen.volume.dicom import is_dicom, stack_values, without_copies
 from medgen.volume.grid import STRAIGHT, straighten
@@ -69,9 +70,11 @@ class Repaired:
 
         Raises:
             StorageError: the disk is full or the folder cannot be written.
-            UsageError: one of the files exists and may not be overwritten, or the name has another ending.
+            UsageError: one of the files is the source, or exists and may not be overwritten, or the name has another
+                ending.
         """
-        path, sidecar = repaired_files(path, overwrite=overwrite)
+        inputs = [self.volume.source] if self.volume.source else []
+        path, sidecar = repaired_files(path, inputs, overwrite=overwrite)
         before = sidecar.read_bytes() if sidecar.exists() else None
         try:
             with atomic_path(path) as temporary:
@@ -105,16 +108,24 @@ class Repaired:
         }
 
 
-def repaired_files(path: str | Path, *, overwrite: bool = False) -> tuple[Path, Path]:
+def repaired_files(
+    path: str | Path, inputs: Iterable[str | Path] = (), *, overwrite: bool = False
+) -> tuple[Path, Path]:
     """The files that :meth:`Repaired.write` writes, found writable before the work.
+
+    Args:
+        path: of the volume.
+        inputs: what is repaired, which is never replaced.
+        overwrite: whether other files that are there may be replaced.
 
     Raises:
         StorageError: the folder cannot be written.
-        UsageError: one of the files exists and may not be overwritten, or the name has another ending.
+        UsageError: one of the files is an input, or exists and may not be overwritten, or the name has another ending.
     """
     path = Path(path)
     require_nifti_name(path)
     sidecar = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".fix.json")
+    require_apart((path, sidecar), inputs)
     for each in (path, sidecar):
         require_output(each)
         require_free(each, overwrite=overwrite)

@@ -1,5 +1,8 @@
 """A case table and a prepared store as datasets of MONAI."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tiny
@@ -9,7 +12,8 @@ from monai.data import DataLoader as MonaiLoader
 from monai.transforms import CenterSpatialCropd, EnsureChannelFirst, LoadImage
 
 import medgen
-from medgen.errors import InputError, UsageError
+from medgen.errors import InputError, StorageError, UsageError
+from medgen.preparation.store import facts_of
 from medgen.volume import Volume, read_volume, write_volume
 
 RECIPE = {**tiny.recipe(), "method": "supervised"}
@@ -89,3 +93,56 @@ def test_labels_that_the_method_may_not_see_are_left_out(table):
     stored = medgen.monai.store(table, alone, table.parent / "store", workers=1)
     for learnt in (medgen.monai.dataset(table, alone), stored):
         assert [item["case"] for item in learnt.data] == ["case0", "case2", "case3"]  # the last is a test
+
+
+@pytest.mark.parametrize("loaded", ["here", "transformed", "workers", "cached"])
+@pytest.mark.parametrize("fault", ["folder", "image", "half", "empty", "facts"])
+def test_a_store_that_was_damaged_since_names_the_file(table, tmp_path, fault, loaded):
+    """An item without one of its arrays would pass for a case that has none."""
+    crop = CenterSpatialCropd(["image"], (4, 4, 4)) if loaded == "transformed" else None
+    made = medgen.monai.store(table, RECIPE, tmp_path / "store", split="val", transform=crop, workers=1)
+    folder = Path(made.data[0]["folder"])
+    broken = folder / ("case.json" if fault == "facts" else "image.npy")
+    if fault == "folder":
+        shutil.rmtree(folder)
+    elif fault == "image":
+        broken.unlink()
+    else:
+        content = broken.read_bytes()
+        broken.write_bytes(b"" if fault == "empty" else content[: len(content) // 2])
+    if fault in ("folder", "facts"):
+        facts_of.cache_clear()
+        broken = folder / "case.json"
+    load = {
+        "workers": lambda: list(MonaiLoader(made, num_workers=1)),
+        "cached": lambda: CacheDataset(made.data, made.transform, progress=False),
+    }.get(loaded, lambda: made[0])
+    with pytest.raises(StorageError, match="the store is damaged") as caught:
+        load()
+    assert str(broken) in str(caught.value)
+    assert "delete this folder of the store" in str(caught.value)
+
+
+def test_a_folder_that_vanished_is_not_an_item_without_images(table, tmp_path):
+    """Facts of a case are kept in memory; what was prepared is in them."""
+    made = medgen.monai.store(table, RECIPE, tmp_path / "store", split="val", workers=1)
+    assert "image" in made[0]
+    shutil.rmtree(tmp_path / "store")
+    with pytest.raises(StorageError, match="it is missing") as caught:
+        made[0]
+    assert Path(caught.value.where).name == "image.npy"
+
+
+def test_a_fault_of_a_transform_is_told_as_monai_tells_it(table):
+    made = medgen.monai.dataset(table, RECIPE, transform=CenterSpatialCropd(["absent"], (4, 4, 4)))
+    with pytest.raises(RuntimeError, match="applying transform"):
+        made[0]
+
+
+def test_a_volume_that_was_damaged_since_names_the_file(table):
+    made = medgen.monai.dataset(table, RECIPE, split="val")
+    path = Path(made.data[0]["t1"])
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(InputError) as caught:
+        made[0]
+    assert str(path) in str(caught.value)

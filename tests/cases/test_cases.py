@@ -298,6 +298,16 @@ def test_decathlon_channels_are_split_on_request_only(tmp_path):
     with pytest.raises(UsageError, match="the output exists"):
         from_msd(folder, split_into=tmp_path / "split")
     cases = from_msd(folder, split_into=tmp_path / "split", overwrite=True)
+    description = json.loads((folder / "dataset.json").read_text())
+    description["training"][0]["label"] = "volumes/prostate_00/prostate_00_adc.nii.gz"
+    label = folder / description["training"][0]["label"]
+    label.parent.mkdir(parents=True)
+    label.write_bytes(b"drawn by hand")
+    (folder / "dataset.json").write_text(json.dumps(description))
+    with pytest.raises(UsageError, match="the output is an input of the command"):
+        from_msd(folder, split_into=folder / "volumes", overwrite=True)
+    assert label.read_bytes() == b"drawn by hand"
+    assert not (folder / "volumes/prostate_00/prostate_00_t2.nii.gz").exists()
     whole = nibabel.load(folder / "imagesTs/prostate_02.nii.gz").get_fdata()
     for number, role in enumerate(("t2", "adc")):
         part = nibabel.load(cases[2].images[role])

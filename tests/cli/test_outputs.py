@@ -114,6 +114,53 @@ def test_no_input_and_no_other_file_is_replaced(capsys, monkeypatch, tmp_path, c
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+FOLDERS = {
+    "drawn": ("samples.json", "sample_0000_t1.nii.gz"),
+    "made": ("scores.json", "a_original_0000_t1.nii.gz"),
+    "way": ("interpolation.json", "interpolation_0000_t1.nii.gz"),
+    "walk": ("traversal.json", "traversal_1.npz", "traversal_2.png"),
+    "series": ("CT_0001.dcm",),
+    "run/model": ("model.json",),
+    "run": ("run.json",),
+}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "sample run -o drawn --neighbours cases.csv",
+        "latent reconstruct run -i cases.csv -o made",
+        "latent interpolate run -i cases.csv --from a --to b -o way",
+        "latent traverse run -o walk --codes walk/traversal_1.npz",
+        "latent traverse run -o walk --codes codes.csv --factor age --table walk/traversal_2.png",
+        "latent encode run -i cases.csv -o image.csv",
+        "latent encode run -i cases.csv -o run/model/model.csv",
+        "latent encode run -i cases.csv -o run/run.npz",
+        "fix image.nii.gz -o image.nii.gz",
+        "fix link.nii.gz -o image.nii.gz",
+        "dicom write series -o series --source image.nii.gz --as ct",
+        "dicom write series/CT_0001.dcm -o series --source image.nii.gz --as ct",
+    ],
+)
+def test_overwrite_is_not_about_what_the_command_reads(capsys, monkeypatch, tmp_path, command):
+    """The table names a file of each folder, as the table of 'medgen cases from-samples' does."""
+    monkeypatch.chdir(tmp_path)
+    files = [f"{folder}/{name}" for folder, names in FOLDERS.items() for name in names]
+    for name in (*files, "image.nii.gz", "image.csv", "codes.csv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    (tmp_path / "link.nii.gz").symlink_to("image.nii.gz")
+    rows = [f"case{number},train,{name}" for number, name in enumerate((*files, "image.csv"))]
+    (tmp_path / "cases.csv").write_text("\n".join(["case,split,odd", *rows]))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(SystemExit) as end:
+        main([*command.split(), "--overwrite"])
+    said = capsys.readouterr().err
+    assert end.value.code == 2, said
+    assert said.startswith(("error: the output is an input", "error: the output holds an input")), said
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 @pytest.mark.parametrize(
     ("layout", "options", "output"),
     [

@@ -259,14 +259,14 @@ MUTATIONS = (
     ),
     Mutation(
         "one case that fails ends the cohort",
-        "medgen/inference/cohort.py",
+        "medgen/inference/one_case.py",
         "    except Exception as error:  # whatever is wrong with one case, the others must finish\n",
         "    except ZeroDivisionError as error:\n",
         ("tests/inference/test_cohort.py",),
     ),
     Mutation(
         "the reason of a failed case names the folder of the patient",
-        "medgen/inference/cohort.py",
+        "medgen/inference/one_case.py",
         "reason = reason_of(error, case.images)",
         "reason = str(error)",
         ("tests/inference/test_cohort.py::TestCohort::test_nothing_tells_where_the_patient_was",),

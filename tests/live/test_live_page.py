@@ -229,6 +229,17 @@ def test_it_looks_once_a_second_at_most(run):
         watch_run(run, announce=print, every=0)
 
 
+@pytest.mark.parametrize("every", [86401, 1e10, float("inf"), float("nan")])
+def test_and_once_a_day_at_least(run, every):
+    with pytest.raises(UsageError, match="a look every"):
+        watch_run(run, announce=print, every=every)
+
+
+def test_a_device_that_is_not_there_is_no_page_without_pictures(run):
+    with pytest.raises(UsageError, match="there is no device 'cuda:97' here"):
+        watch_run(run, announce=print, device="cuda:97", until=lambda: True)
+
+
 def test_what_goes_wrong_with_a_picture_is_told_and_does_not_end_the_page(run, cases, tmp_path):
     page = LivePage(run, tmp_path, cases=cases)
     table = (tmp_path / "cases.csv").read_text()

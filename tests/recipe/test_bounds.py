@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_domains
 import yaml
 
 from medgen.errors import UsageError
@@ -66,6 +67,38 @@ def test_patches_that_no_memory_holds_together() -> None:
 def test_networks_that_no_memory_holds_take_none(width: str) -> None:
     with pytest.raises(UsageError, match=r"weights, and the limit is|cannot be built"):
         check_recipe(load_recipe(RECIPE, [f"config.width={width}"]))
+
+
+MONAI = {"network": {"monai": "UNet", "arguments": {"channels": [10_000, 10_000], "strides": [2]}}}
+
+
+def test_a_network_of_monai_is_counted_before_it_is_built(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """2.7 billion weights: nothing is drawn to look at them, and a machine of 40 GB does not begin to train them."""
+    from medgen.cli import main
+    from medgen.networks import monai_network
+
+    def drawn(values: str) -> None:
+        raise AssertionError("weights were drawn")
+
+    monkeypatch.setattr(monai_network, "built", drawn)
+    recipe = {"method": "segmentation", "config": MONAI, "data": {"inputs": ["t1"], "labels": "label"}}
+    recipe |= {"patches": {"size": [16, 16, 16]}, "schedule": {"precision": "32"}}
+    check_recipe(load_recipe(recipe, ["data.classes={lesion: [1]}"]))
+    table = tiny_domains.write_domains(tmp_path)
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"data": {**recipe["data"], "domains": ["source"]}}))
+    monkeypatch.setattr("medgen.run.planning.total_bytes", lambda: 4e10)
+    arguments = ["train", str(tmp_path / "recipe.yaml"), "--cases", str(table), "--device", "cpu"]
+    for more in ([], ["--plan"]):
+        with pytest.raises(SystemExit) as end:
+            main([*arguments, "--out", str(tmp_path / "run"), *more])
+        assert end.value.code == 2
+        said = capsys.readouterr().err
+        assert "2,701," in said
+        assert "40 GB" in said
+        assert f"in: {tmp_path / 'recipe.yaml'}" in said
+        assert not (tmp_path / "run").exists()
 
 
 def laughs(levels: int, repeats: int) -> str:

@@ -124,3 +124,22 @@ def test_the_command_writes_it(run, tmp_path, capsys):
     with pytest.raises(SystemExit) as exit_:
         main(["card", str(run), "--form", "monai"])
     assert json.loads(capsys.readouterr().out.split("\n", 1)[1])["name"] == "run"
+
+
+@pytest.mark.parametrize(
+    "output", ["model/model.json", "model/weights.safetensors", "run.json", "scores.json", "other"]
+)
+def test_a_card_replaces_nothing_that_it_was_made_from(run, tmp_path, capsys, output):
+    import shutil
+
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run/scores.json").write_text('{"task": "synthesis", "cases": [], "summary": {}}')
+    shutil.copy(tmp_path / "run/scores.json", tmp_path / "run/other")
+    given = ["--scores", str(tmp_path / "run/other")] if output == "other" else []
+    file = tmp_path / "run" / output
+    before = file.read_bytes()
+    with pytest.raises(SystemExit) as end:
+        main(["card", str(tmp_path / "run"), *given, "-o", str(file), "--overwrite"])
+    assert end.value.code == 2
+    assert "the output is an input of the command" in capsys.readouterr().err
+    assert file.read_bytes() == before

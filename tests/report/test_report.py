@@ -20,7 +20,7 @@ from medgen.report.drawing import draw_curve, new_figure
 from medgen.report.images import load_images
 from medgen.report.manifest import read_manifest
 from medgen.report.montage import cropped, montage
-from medgen.report.page import render_page
+from medgen.report.page import _remark, render_page
 from medgen.report.ranges import error_limit
 from medgen.report.slices import CaseImages, picture
 from medgen.report.sources import choose_cases, find_sources
@@ -412,3 +412,11 @@ def test_without_predictions_the_model_says_what_it_learnt_from(study):
     assert "phantoms alone" in read_warned(study).phantoms
     write_json(study / "run/model/model.json", {"trained_on": {"train": 3}, "phantoms": {}})
     assert read_warned(study) == Warned()
+
+
+def test_infinite_values_are_told_beside_the_mean(tmp_path):
+    values = summarise([math.inf, 30.0, 40.0])
+    write_json(tmp_path / "a.json", {"task": "synthesis", "cases": [], "summary": {"psnr": values}})
+    summary = read_scores(tmp_path / "a.json").summary["psnr"]
+    assert (summary.n, summary.failed, summary.infinite) == (2, 0, 1)
+    assert _remark(Column.of("psnr"), summary) == "1 infinite"

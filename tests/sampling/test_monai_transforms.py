@@ -195,6 +195,12 @@ def test_slices_are_changed_in_their_plane(tmp_path):
         ({"RandLambdad": {"func": "print"}}, "keeps the size"),
         ({"RandFlipd": {}, "RandZoomd": {}}, "in one entry"),
         ({"RandGaussianNoised": {"keys": "imag"}}, "choose from image, target, label"),
+        ({"RandFlipd": {"keys": {"image": None, "target": None}}}, "names the key \"{'image': None, 'target': None}\""),
+        ({"RandFlipd": {"keys": {"image": 1}}}, "choose from image, target, label"),
+        ({"RandFlipd": {"keys": [["image"]]}}, "names the key \"['image']\" in 'keys'"),
+        ({"RandFlipd": {"keys": [{}]}}, "choose from image, target, label"),
+        ({"RandFlipd": {"keys": 1}}, "choose from image, target, label"),
+        ({"RandGaussianNoised": {"keys": [["image"]]}}, "choose from image, target, label"),
         ({"RandGaussianNoised": {"keys": ["image", "target"]}}, "keys: image"),
         ({"RandAffined": {"spatial_size": [4, 4, 4]}}, "medgen sets it"),
         ({"RandZoomd": {"keep_size": False}}, "medgen sets it"),
@@ -211,8 +217,9 @@ def test_slices_are_changed_in_their_plane(tmp_path):
 )
 def test_what_may_not_be_asked_is_refused_when_the_recipe_is_read(entry, said):
     with pytest.raises(UsageError) as caught:
-        build(AugmentationConfig, {"monai": [entry]})
+        build(AugmentationConfig, {"monai": [entry]}, where="recipe.yaml")
     assert said in str(caught.value)
+    assert caught.value.where == "recipe.yaml"
 
 
 @pytest.mark.parametrize(
@@ -231,6 +238,20 @@ def test_what_monai_or_the_patch_does_not_take_is_refused_before_training(entry,
     with pytest.raises(UsageError) as caught:
         check_recipe(recipe)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["_built", "MonaiTransforms"])
+def test_arguments_that_no_memory_holds_are_a_fault_of_the_recipe(monkeypatch, place):
+    """As RandBiasFieldd with degree 10000, of a patch that any memory holds."""
+
+    def exhausted(*_):
+        raise MemoryError("Unable to allocate 1.21 TiB")
+
+    monkeypatch.setattr(f"medgen.sampling.monai_transforms.{place}", exhausted)
+    recipe = load_recipe(tiny.recipe(patches={"size": [16, 16, 16], "augmentation": {"monai": [{"RandFlipd": {}}]}}))
+    with pytest.raises(UsageError, match=r"RandFlipd in patches.augmentation.monai fails: Unable") as caught:
+        check_recipe(recipe, where="recipe.yaml")
+    assert caught.value.where == "recipe.yaml"
 
 
 def test_a_recipe_with_transforms_is_kept_as_it_is():

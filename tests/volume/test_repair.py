@@ -469,6 +469,15 @@ def test_a_mended_volume_is_good_for_everything(tmp_path):
     assert again.notes == ("even and straight: nothing to resample",)
 
 
+def test_a_volume_is_not_written_over_its_source(tmp_path):
+    path = tmp_path / "a.nii.gz"
+    save(path, noise())
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match="the output is an input"):
+        repair_volume(path).write(path, overwrite=True)
+    assert path.read_bytes() == before
+
+
 @pytest.mark.real_data
 @pytest.mark.parametrize(
     ("name", "flags", "shape", "spacing", "slices"),
