@@ -93,7 +93,7 @@ def _on_phantom(model: LoadedModel, out: Path, workers: int | None) -> dict[str,
     if not cases.is_file():
         make_tissue_phantom(cases.parent, subjects=6, seed=REPORTED, splits=(0, 0, 6), overwrite=True, workers=workers)
     scores: dict[str, list[dict[str, float]]] = {"whole": [], "stripped": []}
-    for case in read_cases(cases):
+    for case in read_cases(cases).cases:
         truth = read_label(case.images["label"]).data[0]
         kind = "whole" if (truth > len(BRAIN)).any() else "stripped"
         scores[kind].append(_dices(model.predict(read_volume(case.images["image"])).data[0], truth))
