@@ -50,9 +50,9 @@ def cut(path: Path) -> None:
 
 
 def spy(calls: list[object]) -> Callable[..., object]:
-    def prepare(*inputs: object) -> object:
+    def prepare(*inputs: object, **how: Any) -> object:
         calls.append(inputs)
-        return prepare_patient(*inputs)
+        return prepare_patient(*inputs, **how)
 
     return prepare
 
@@ -133,9 +133,9 @@ class TestCohort:
         class Clock:
             seconds = 0.0
 
-        def slow(*inputs: object) -> object:
+        def slow(*inputs: object, **how: Any) -> object:
             Clock.seconds += 90.0 if "head_2" in str(inputs[0]) else 1.0
-            return prepare_patient(*inputs)
+            return prepare_patient(*inputs, **how)
 
         monkeypatch.setattr("medgen.inference.limits.time.monotonic", lambda: Clock.seconds)
         monkeypatch.setattr("medgen.inference.model.prepare_patient", slow)

@@ -121,7 +121,7 @@ def test_series_of_the_user_stay_whatever_they_are_called(synthesiser, study, tm
     before = {path.name: path.read_bytes() for path in (tmp_path / "ct_dicom").iterdir()}
     predict(synthesiser, tmp_path / "ct_dicom", tmp_path / "ct.nii.gz", device="cpu", overwrite=True)
     predict(synthesiser, tmp_path / "ct_dicom", tmp_path / "ct.nii.gz", device="cpu", overwrite=True)
-    with pytest.raises(UsageError, match="in its source"):
+    with pytest.raises(UsageError, match="output is an input"):
         predict(synthesiser, tmp_path / "ct_dicom", tmp_path / "ct.nii.gz", device="cpu", overwrite=True, dicom=True)
     assert {path.name: path.read_bytes() for path in (tmp_path / "ct_dicom").iterdir()} == before
 

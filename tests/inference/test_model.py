@@ -327,7 +327,7 @@ class TestMemory:
         assert expected_need(1e9, 1) == pytest.approx(0.1e9 + 22e9)
 
     def test_numpy_out_of_memory_exits_5(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def full(*_: object) -> None:
+        def full(*_: object, **__: object) -> None:
             raise MemoryError("Unable to allocate 9 GiB")
 
         model, path = make_model(), save(head(), tmp_path / "t1.nii.gz")
