@@ -96,11 +96,37 @@ def test_a_name_is_predicted_with_right_after_the_installation(tmp_path, capsys)
     assert "phantoms alone" in capsys.readouterr().err
 
 
-def test_a_folder_of_that_name_comes_first(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "part", ["model/model.json", "model.json", "weights.safetensors", "recipe.yaml", "checkpoints/x"]
+)
+def test_a_run_of_that_name_comes_first(tmp_path, monkeypatch, caplog, part):
     monkeypatch.chdir(tmp_path)
     assert shipped.folder_of(NAMES[0]).is_absolute()
-    Path(NAMES[0]).mkdir()
-    assert shipped.folder_of(NAMES[0]) == Path(NAMES[0])
+    place = Path(NAMES[0]) / part
+    place.parent.mkdir(parents=True)
+    place.touch()
+    with caplog.at_level("INFO"):
+        assert shipped.folder_of(NAMES[0]) == shipped.folder_of(NAMES[0]) == Path(NAMES[0])
+    assert [each for each in caplog.messages if "hides the model" in each] == caplog.messages
+    assert len(caplog.messages) == 1
+
+
+@pytest.mark.parametrize("kind", ["empty", "results", "file"])
+def test_what_is_no_run_hides_no_model(tmp_path, monkeypatch, caplog, kind):
+    """As the folder that somebody made for the results of that model."""
+    monkeypatch.chdir(tmp_path)
+    place = Path(NAMES[0])
+    if kind == "file":
+        place.touch()
+    else:
+        place.mkdir()
+    if kind == "results":
+        (place / "ct.nii.gz").touch()
+    with caplog.at_level("INFO"):
+        assert load_model(NAMES[0], device="cpu").stages
+    assert sum("holds no model" in each for each in caplog.messages) == 1
+    with pytest.raises(UsageError, match="is not changed"):
+        calibrate(NAMES[0], "x.csv")
 
 
 @pytest.mark.parametrize("write", [lambda name: calibrate(name, "x.csv"), lambda name: fit_novelty(name, "x.csv")])

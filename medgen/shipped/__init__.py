@@ -8,8 +8,10 @@ says so.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,10 @@ from medgen.errors import UsageError
 
 WEIGHTS = "weights.safetensors"
 _FOLDER = Path(__file__).parent
+_OF_A_RUN = ("model.json", WEIGHTS, "model", "checkpoints", "recipe.yaml", "run.json")
+"""A folder with one of these is a run, finished or not, or the folder of a model, whole or not."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,13 +58,29 @@ def names() -> list[str]:
 
 
 def folder_of(run: str | Path) -> Path:
-    """The folder of a shipped model where ``run`` is the name of one and no folder of this name is here; else ``run``.
+    """The folder of a shipped model where ``run`` is the name of one and no run of this name is here; else ``run``.
+
+    Where a file or folder has the name of a shipped model, which of the two is taken is logged, once.
 
     >>> folder_of("a/run/of/mine").as_posix()
     'a/run/of/mine'
     """
     path = Path(run)
-    return _FOLDER / path if str(run) in names() and not path.exists() else path
+    if str(run) not in names():
+        return path
+    own = any((path / part).exists() for part in _OF_A_RUN)
+    if path.exists():
+        _told(str(run), path.absolute(), own=own)
+    return path if own else _FOLDER / path
+
+
+@lru_cache(maxsize=64)
+def _told(name: str, place: Path, *, own: bool) -> None:
+    """Say which model is meant; the place is one of what it is said of, and not repeated."""
+    if own:
+        log.info("'%s' is the run in this folder; it hides the model of this name that comes with medgen", name)
+    else:
+        log.info("'%s' here holds no model; it is the model of this name that comes with medgen", name)
 
 
 def available() -> list[Shipped]:
