@@ -7,10 +7,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from medgen.errors import UsageError
+from medgen.export.folder import require_outside
 from medgen.files import atomic_path, require_output
 from medgen.inference.loading import load_model
 from medgen.inference.portable import require_onnx, write_onnx, write_program
-from medgen.training.model_folder import model_folder
 from medgen.types import Export
 
 SUFFIXES: dict[str, Export] = {".onnx": "onnx", ".pt2": "torch"}
@@ -46,8 +46,8 @@ def export_model(
         The files, or the folder, that were written.
 
     Raises:
-        UsageError: the output is there, or its name does not fit the kind; or the model has no such form, and then the
-            message says what to do.
+        UsageError: the output is there, lies in the model or the export that it is made from, or its name does not fit
+            the kind; or the model has no such form, and then the message says what to do.
         ModelError: the model is missing or damaged.
         StorageError: the disk is full or the folder cannot be written; nothing is left.
     """
@@ -58,6 +58,7 @@ def export_model(
     if (named or "") != (kind if suffix else ""):
         needed = f"a name that ends in {suffix}" if suffix else "the name of a folder"
         raise UsageError(f"'{kind}' is written to {needed}", where=output, fix="choose another name, or another --as")
+    require_outside(run, output)
     if kind == "bundle":
         from medgen.export.bundle import write_bundle
 
@@ -79,11 +80,8 @@ def _write_networks(
     files = [output]
     if len(stages) > 1:
         files = [output.with_stem(f"{output.stem}_{number}") for number in range(1, len(stages) + 1)]
-    inside = model_folder(run).resolve()
     for file in files:
         require_output(file)
-        if file.resolve().parent == inside:
-            raise UsageError("the model folder holds the model alone", where=file, fix="choose another folder")
         if file.exists() and not overwrite:
             raise UsageError("the file is there already", where=file, fix="choose another name, or --overwrite")
     tile = [edge for axis, edge in enumerate(model.cascade.plan().size) if axis != model.cascade.across]

@@ -34,10 +34,10 @@ def export_folder(path: Path, *, overwrite: bool) -> Iterator[Path]:
 
 
 def require_replaceable(path: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that holds anything but an earlier export, or that cannot be replaced as a whole.
+    """Refuse a folder that holds anything but an earlier export as it was written, or that cannot be replaced whole.
 
     Raises:
-        UsageError: says what is there.
+        UsageError: says what is there, or was changed.
     """
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise UsageError("there is a file or a link of this name", where=path, fix="choose another folder")
@@ -45,15 +45,35 @@ def require_replaceable(path: Path, *, overwrite: bool) -> None:
     inside = _names(path) if path.exists() else set()
     if not inside:
         return
-    try:
-        listed = set(json.loads((path / MANIFEST).read_text(encoding="utf-8"))["files"])
-    except (OSError, ValueError, KeyError, TypeError):
-        listed = set()
-    if foreign := sorted(inside - listed - {MANIFEST}):
+    listed = _listed(path)
+    if foreign := sorted(inside - listed.keys() - {MANIFEST}):
         what = f"the folder holds '{foreign[0]}', which 'medgen export' did not write"
         raise UsageError(what, where=path, fix="choose another folder")
     if not overwrite:
         raise UsageError("the folder holds an export already", where=path, fix="choose another folder, or --overwrite")
+    if changed := [name for name in sorted(inside - {MANIFEST}) if _digest(path / name) != listed[name]]:
+        what = f"'{changed[0]}' in the folder was changed since 'medgen export' wrote it"
+        raise UsageError(what, where=path, fix="choose another folder, or move that file away")
+
+
+def require_outside(run: Path, output: Path) -> None:
+    """Refuse to write into the folder of a model, or into the export that it is taken from.
+
+    Args:
+        run: the run folder, its model folder, or an earlier export.
+        output: the file or folder to write.
+
+    Raises:
+        UsageError: says which it is.
+    """
+    model, place = model_folder(run).resolve(), output.resolve()
+    if place.is_relative_to(model):
+        raise UsageError("the model folder holds the model alone", where=output, fix="choose another folder")
+    described = model / "model.json"
+    for folder in model.parents:
+        if place.is_relative_to(folder) and described.relative_to(folder).as_posix() in _listed(folder):
+            what = "the output lies in the export that the model is taken from"
+            raise UsageError(what, where=output, fix="choose another folder")
 
 
 def copy_model(run: Path, folder: Path, card: Card) -> None:
@@ -69,6 +89,20 @@ def copy_model(run: Path, folder: Path, card: Card) -> None:
         if file.is_file() and file.suffix in {".json", ".safetensors"}:
             shutil.copyfile(file, folder / file.name)
     write_scores(card, folder)
+
+
+def _listed(folder: Path) -> dict[str, str]:
+    """The files of an export with their hashes; none where the folder is no export."""
+    try:
+        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        return {str(name): str(digest) for name, digest in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file; empty of a link, which no export has."""
+    return "" if path.is_symlink() else sha256(path)
 
 
 def _names(folder: Path) -> set[str]:

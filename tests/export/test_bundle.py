@@ -162,6 +162,45 @@ def test_only_an_earlier_export_is_replaced(run, bundle, capsys):
     mine.unlink()
 
 
+@pytest.mark.parametrize("name", ["model/model.json", "docs/README.md", "LICENSE"])
+def test_a_file_that_was_edited_in_a_bundle_is_not_replaced(run, bundle, tmp_path, name):
+    copy = shutil.copytree(bundle, tmp_path / "copy")
+    (copy / name).write_text("mine")
+    with pytest.raises(UsageError, match=f"'{name}' in the folder was changed since 'medgen export' wrote it"):
+        export_model(run, copy, overwrite=True)
+    assert (copy / name).read_text() == "mine"
+    (copy / name).unlink()
+    (copy / name).symlink_to(bundle / name)
+    with pytest.raises(UsageError, match="was changed"):
+        export_model(run, copy, overwrite=True)
+    (copy / name).unlink()  # what is gone is made again
+    export_model(run, copy, overwrite=True)
+    assert (copy / name).read_bytes() == (bundle / name).read_bytes()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("name", ["x", "x/y", "x.onnx", "x.pt2", "", "slicer"])
+def test_nothing_is_written_into_what_is_exported(run, bundle, tmp_path, name, overwrite):
+    copy = shutil.copytree(bundle, tmp_path / "copy")
+    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    kind = "slicer" if name == "slicer" else None
+    for source in (copy, copy / "model"):
+        with pytest.raises(UsageError, match="the model folder holds the model alone"):
+            export_model(source, copy / "model" / name, kind, overwrite=overwrite)
+        for inside in (copy / name, copy / "docs" / name):
+            with pytest.raises(UsageError, match="lies in the export that the model is taken from"):
+                export_model(source, inside, kind, overwrite=overwrite)
+    with pytest.raises(UsageError, match="the model folder holds the model alone"):
+        export_model(run, run / "model" / name, kind, overwrite=overwrite)
+    assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_may_hold_its_exports(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    assert export_model(copy, copy / "bundle") == [copy / "bundle"]
+    assert export_model(copy, copy / "bundle", overwrite=True) == [copy / "bundle"]
+
+
 @pytest.mark.parametrize(("name", "kind"), [("network", "onnx"), ("network.onnx", "torch"), ("b.pt2", "bundle")])
 def test_a_name_must_fit_the_kind(run, name, kind):
     with pytest.raises(UsageError, match="is written to"):
