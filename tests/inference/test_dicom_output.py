@@ -11,9 +11,13 @@ from dicom_files import NUMBER, PERSON, write_series
 from tiny_domains import recipe as lesion_recipe
 from tiny_domains import write_domains
 
+from medgen.cases import Case
 from medgen.errors import InputError, UsageError
 from medgen.inference.cohort import predict
+from medgen.inference.dicom_output import predict_files
 from medgen.inference.limits import Limits
+from medgen.inference.loading import load_model
+from medgen.inference.options import PredictOptions
 from medgen.run.experiment import train
 from medgen.volume import read_volume
 
@@ -134,6 +138,33 @@ def test_a_resumed_cohort_becomes_anonymous_and_cleans_up_after_a_kill(synthesis
     predict(synthesiser, table, tmp_path / "out", device="cpu", dicom=True, anonymize=True, resume=True)
     assert headers(tmp_path / "out/p1/p1_ct_dicom")[0].PatientIdentityRemoved == "YES"
     assert {path.name for path in (tmp_path / "out/p1").iterdir()} == {"p1_ct.nii.gz", "p1_ct_dicom"}
+
+
+def test_dicom_that_the_table_names_is_not_replaced_by_new(synthesiser, study, tmp_path):
+    """What medgen wrote before may be the input of another model, in whatever column."""
+    table = tmp_path / "cases.csv"
+    table.write_text("case,split,t1\np1,test,T1\n")
+    predict(synthesiser, table, tmp_path / "out", device="cpu", dicom=True)
+    folder = tmp_path / "out/p1/p1_ct_dicom"
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    (tmp_path / "out/p1/p1_ct.nii.gz").rename(tmp_path / "kept.nii.gz")
+    for named in ("out/p1/p1_ct_dicom", f"out/p1/p1_ct_dicom/{min(before).name}"):
+        table.write_text(f"case,split,t1,earlier\np1,test,T1,{named}\n")
+        for how in ({"overwrite": True}, {"resume": True}):
+            with pytest.raises(UsageError, match="an input of the command") as caught:
+                predict(synthesiser, table, tmp_path / "out", device="cpu", dicom=True, **how)
+            assert caught.value.where == folder
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    images = {"t1": study, "earlier": folder}
+    with pytest.raises(UsageError, match="an input of the command"):
+        predict_files(
+            load_model(synthesiser, device="cpu"),
+            Case("p1", "test", None, images),
+            tmp_path / "out/p1/p1_ct.nii.gz",
+            PredictOptions(dicom=True),
+            overwrite=True,
+        )
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_a_source_without_a_study_is_found_before_the_work(synthesiser, study, tmp_path):

@@ -180,8 +180,8 @@ def test_reports_of_others_are_kept(run, study, tmp_path):
     assert not (tmp_path / "ct.nii.gz").exists()
 
 
-def test_dicom_beside_a_result_replaces_no_input(tmp_path):
-    """A CT that medgen wrote as DICOM may be an input of the next model."""
+def test_a_folder_that_holds_an_input_is_no_output(tmp_path):
+    """Nor is it where the input is the folder; one beside it is."""
     from medgen.files import require_apart
 
     series = tmp_path / "out" / "p_ct_dicom"
