@@ -65,8 +65,8 @@ def make_tissue_phantom(
     """Make virtual heads with tissue labels in scans of any contrast, with and without the skull.
 
     Three of four people have a shrunken brain (see :mod:`medgen.phantom.head.atrophy`). Half have lesions; a lesion
-    has the label of the tissue that it lies in. For the ranges of contrast,
-    resolution, noise and non-uniformity see :mod:`medgen.phantom.head.contrasts`.
+    has the label of the tissue that it lies in. For the ranges of contrast, resolution, noise and non-uniformity see
+    :mod:`medgen.phantom.head.contrasts`.
 
     Args:
         out: folder to write: ``<case>/<case>_image.nii.gz`` (int16) and ``<case>_label.nii.gz`` (uint8: 0 around the
