@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from itertools import combinations
 from pathlib import Path
@@ -98,10 +98,15 @@ def _on_phantom(model: LoadedModel, out: Path, workers: int | None) -> dict[str,
         kind = "whole" if (truth > len(BRAIN)).any() else "stripped"
         scores[kind].append(_dices(model.predict(read_volume(case.images["image"])).data[0], truth))
     return {
-        kind: {name: fmean(each[name] for each in found) for name in found[0]}
+        kind: {name: mean for name in CLASSES if (mean := _mean(found, name)) is not None}
         for kind, found in scores.items()
-        if found
     }
+
+
+def _mean(found: Sequence[Mapping[str, float]], name: str) -> float | None:
+    """Over the scans that have the tissue, or in which it was found."""
+    values = [each[name] for each in found if name in each]
+    return fmean(values) if values else None
 
 
 def _on_template(model: LoadedModel) -> dict[str, float]:
