@@ -19,7 +19,7 @@ from medgen.errors import InputError, UsageError, content_errors
 from medgen.files import image_digest, write_json
 from medgen.methods.base import Method
 from medgen.methods.catalogue import resolve
-from medgen.recipe.check import check_recipe, untrained
+from medgen.recipe.check import as_drawn, check_recipe, untrained
 from medgen.recipe.settings import Recipe, load_recipe
 from medgen.run.same import FREE_TO_CHANGE
 from medgen.training.transfer import match
@@ -174,9 +174,10 @@ def plan_runs(
         for seed in range(regime.seeds or seeds):
             wanted.append((regime, seed, derive_recipe(base, regime, shifted=channel, seed=seed)))
         recipe = wanted[-1][2]  # the seeds differ in nothing else
-        methods[regime.name] = untrained(*check_recipe(recipe, allow_modules=allow_modules))
-        if regime.start in methods:
-            _require_whole(regime, methods[regime.name].state_dict(), methods[regime.start].state_dict())
+        checked = check_recipe(recipe, allow_modules=allow_modules)
+        methods[regime.name] = untrained(*checked)
+        if regime.start in methods:  # which of its networks began as copies of others, only drawn weights show
+            _require_whole(regime, as_drawn(*checked).state_dict(), methods[regime.start].state_dict())
     hashes: dict[Path, str] = {}
     divided = make_folds(table, folds)
     own = {regime: table_of(regime, table, divided) for regime in regimes}

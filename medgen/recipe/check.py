@@ -98,6 +98,12 @@ def untrained(recipe: Recipe, kind: type[Method], config: Config) -> Method:
     return without_values(kind, config, _shape(recipe, kind))
 
 
+def as_drawn(recipe: Recipe, kind: type[Method], config: Config) -> Method:
+    """The same with the weights that a training begins with, of some seed: for what depends on their values."""
+    with torch.random.fork_rng(devices=[]):
+        return kind(config, _shape(recipe, kind))
+
+
 def without_values(kind: type[Method], config: Config, shape: Shape) -> Method:
     """A method whose weights have a size and no values, so that they take neither memory nor time.
 

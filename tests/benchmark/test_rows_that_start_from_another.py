@@ -70,6 +70,16 @@ def test_a_network_that_the_start_fills_only_partly_is_refused(domains, tmp_path
         planned(domains, tmp_path, rows)
 
 
+@pytest.mark.parametrize("method", ["confirmed_candidates", "mean_teacher"])
+def test_networks_of_another_name_that_are_copies_are_filled_too(domains, tmp_path, method):
+    rows = {"more": {"like": method, "start": "source_only", "set": STILL}}
+    if method == "confirmed_candidates":  # the network of its teachers is not that of one network
+        without = {**STILL, "config.begin": 0, "config.teach": 0}
+        rows = {"teachers": {"like": method}, "taught": {"like": method, "start": "teachers", "set": without}}
+    last = planned(domains, tmp_path, plan(**rows), seeds=1)[-1]
+    assert last.start.regime.name == ("teachers" if method == "confirmed_candidates" else "source_only")
+
+
 def test_its_weights_are_those_of_the_start_however_many_run_at_once(domains, tmp_path):
     out = tmp_path / "out"
     found = run_benchmark(RECIPE, domains, out, plan=plan(), seeds=1, workers=2, device="cpu")
