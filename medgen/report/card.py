@@ -6,12 +6,10 @@ Hugging Face reads, and the fields of MONAI's ``metadata.json``.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +17,11 @@ import yaml
 
 from medgen.cases import columns_of
 from medgen.cases.phantoms import phantom_notice
-from medgen.errors import InputError, ModelError
+from medgen.errors import ModelError
 from medgen.files import sha256, write_json
 from medgen.methods.catalogue import resolve
 from medgen.report.content import read_json
+from medgen.report.score_files import found_name, scores_in, scores_of_weights
 from medgen.shipped import names
 from medgen.training.model_folder import model_folder, read_model
 
@@ -40,8 +39,6 @@ _HUGGING_FACE = {
 }
 """Its names of tasks."""
 _SHOWN = ("dice", "mae", "ssim", "psnr", "auroc", "ap", "score", "hd95", "nsd", "recall", "precision", "me")
-_SCORES = "scores*.json"
-"""Names of files of scores."""
 _UNITS = {"mae": "HU", "me": "HU", "hd95": "mm", "psnr": "dB"}
 
 
@@ -105,11 +102,11 @@ def read_card(run: str | Path, scores: Sequence[str | Path] = ()) -> Card:
     Args:
         run: the run folder, or its ``model`` folder.
         scores: files of ``medgen evaluate``; by default those named ``scores*.json`` in the model folder, or else those
-            in the run folder that it is in.
+            in the run folder that it is in, without those of other weights.
 
     Raises:
         ModelError: the model is missing or damaged, or its weights are not those that ``model.json`` names.
-        InputError: a file of scores is none.
+        InputError: a file of scores is none, or one that was named has the scores of other weights.
     """
     run = Path(run)
     folder = model_folder(run)
@@ -119,11 +116,11 @@ def read_card(run: str | Path, scores: Sequence[str | Path] = ()) -> Card:
         raise ModelError("the weights are not those that model.json names", where=folder, fix="copy the model again")
     manifest = folder.parent / "run.json" if folder.name == "model" else run / "run.json"
     facts = read_json(manifest) if manifest.is_file() else {}
-    files = [Path(each) for each in scores] or _files_of_scores(folder)
+    found = scores_of_weights(digest, folder, [Path(each) for each in scores])
     kind = resolve(str(content["method"])) if "." not in str(content["method"]) else None
     summary = (sys.modules[kind.__module__].__doc__ or "").strip().splitlines()[0] if kind else "a method of one's own"
     name = folder.resolve().parent.name if folder.name == "model" else folder.resolve().name
-    return Card(name, content, facts, digest, {file.name: _scores(file) for file in files}, summary)
+    return Card(name, content, facts, digest, found, summary)
 
 
 def write_scores(card: Card, folder: Path) -> None:
@@ -133,11 +130,10 @@ def write_scores(card: Card, folder: Path) -> None:
         card: of the model.
         folder: its folder; files of scores that are there are removed.
     """
-    for old in _scores_in(folder):
+    for old in scores_in(folder):
         old.unlink()
     for name, each in card.scores.items():
-        known = name if fnmatch(name, _SCORES) else f"scores_{Path(name).stem}.json"
-        write_json(folder / known, each)
+        write_json(folder / found_name(name), each)
 
 
 def as_markdown(card: Card) -> str:
@@ -251,26 +247,3 @@ def _table(title: str, rows: Sequence[tuple[str, str]]) -> str:
 def _cell(value: str) -> str:
     """A value whose bars do not end the cell."""
     return value.replace("|", "\\|")
-
-
-def _files_of_scores(folder: Path) -> list[Path]:
-    """Those that came with the model, or else those of its run; what lies beside a bare model folder is of others."""
-    return _scores_in(folder) or (_scores_in(folder.parent) if folder.name == "model" else [])
-
-
-def _scores_in(folder: Path) -> list[Path]:
-    return sorted(folder.glob(_SCORES))
-
-
-def _scores(path: Path) -> Mapping[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content.get("summary"), dict) or "task" not in content:
-            raise ValueError("no summary")
-        if not all({"mean", "n"} <= each.keys() for each in content["summary"].values()):
-            raise ValueError("no means")
-    except FileNotFoundError:
-        raise InputError("there is no such file of scores", where=path, fix="check the name") from None
-    except (ValueError, TypeError, KeyError, AttributeError, UnicodeDecodeError) as error:
-        raise InputError("this is no file of scores", where=path, fix="give one of 'medgen evaluate'") from error
-    return {"task": content["task"], "summary": content["summary"]}

@@ -116,6 +116,18 @@ def test_what_is_no_file_of_scores_is_refused(run, tmp_path):
         read_card(run, [tmp_path / "other.json"])
 
 
+def test_scores_of_other_weights_are_left_out_and_if_named_refused(run, tmp_path, caplog):
+    content = json.loads((run / "scores.json").read_text())
+    content["settings"]["predictions"]["weights_sha256"] = ["0" * 64]
+    copy = shutil.copytree(run, tmp_path / "run")
+    (copy / "scores_old.json").write_text(json.dumps(content))
+    assert list(read_card(copy).scores) == ["scores.json"]
+    assert "scores_old.json has scores of other weights" in caplog.text
+    with pytest.raises(InputError, match="scores of other weights"):
+        read_card(run, [copy / "scores_old.json"])
+    assert list(read_card(run, [run / "scores.json"]).scores) == ["scores.json"]
+
+
 def test_the_command_writes_it(run, tmp_path, capsys):
     with pytest.raises(SystemExit) as exit_:
         main(["card", str(run), "-o", str(tmp_path / "CARD.md")])
