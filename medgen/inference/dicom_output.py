@@ -101,15 +101,17 @@ def folders_of(files: Files, options: PredictOptions) -> tuple[Path, ...]:
     return (*folders, *([_maps_folder(files)] if _maps(files) else ()))
 
 
-def remove_stale(files: Files, source: Source) -> None:
-    """Remove the DICOM of an earlier prediction, once there is a new one: beside it it would pass for its own.
-
-    What medgen did not write stays, and so do the images that the prediction was made from.
-    """
-    inputs = {each.resolve() for each in files_in(source)}
+def stale_folders(files: Files) -> tuple[Path, ...]:
+    """DICOM of an earlier prediction, which medgen wrote: beside a new one it would pass for its own."""
     folders = [_folder(file, kind) for file in files.results.values() for kind in (_FOLDER, _CONTOURS)]
-    for folder in (*folders, _maps_folder(files)):
-        if is_ours(folder) and not any(each.is_relative_to(folder.resolve()) for each in inputs):
+    return tuple(folder for folder in (*folders, _maps_folder(files)) if is_ours(folder))
+
+
+def remove_stale(files: Files, source: Source) -> None:
+    """Remove them, once there is a new prediction; the images that it was made from stay."""
+    inputs = {each.resolve() for each in files_in(source)}
+    for folder in stale_folders(files):
+        if not any(each.is_relative_to(folder.resolve()) for each in inputs):
             shutil.rmtree(folder)
 
 

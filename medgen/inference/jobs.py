@@ -10,7 +10,7 @@ from pathlib import Path
 
 from medgen.cases import Case, WrongRow
 from medgen.errors import UsageError
-from medgen.inference.dicom_output import folders_of
+from medgen.inference.dicom_output import folders_of, stale_folders
 from medgen.inference.model import LoadedModel
 from medgen.inference.options import PredictOptions
 from medgen.inference.report import CaseReport, reason_of
@@ -26,7 +26,7 @@ class Job:
         case: of the table.
         name: its first result, relative to the output folder.
         files: that it makes, and folders that it fills.
-        left_over: files of an earlier run, which are removed once there is a new result.
+        left_over: files and folders of an earlier run, which are removed once there is a new result.
         fault: why its files cannot be named.
     """
 
@@ -59,7 +59,9 @@ def jobs_of(model: LoadedModel, cases: Sequence[Case], output: Path, options: Pr
                 what = f"the case stands in the table {counts[case.name]} times"
                 raise UsageError(what, fix="give every patient one row")
             files = model.files(output / name, options)
-            jobs.append(Job(case, name, (*files.all, *folders_of(files, options)), files.left_over))
+            jobs.append(
+                Job(case, name, (*files.all, *folders_of(files, options)), (*files.left_over, *stale_folders(files)))
+            )
         except UsageError as error:
             jobs.append(Job(case, "", (), fault=error))
     return jobs

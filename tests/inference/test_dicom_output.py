@@ -140,7 +140,8 @@ def test_a_resumed_cohort_becomes_anonymous_and_cleans_up_after_a_kill(synthesis
     assert {path.name for path in (tmp_path / "out/p1").iterdir()} == {"p1_ct.nii.gz", "p1_ct_dicom"}
 
 
-def test_dicom_that_the_table_names_is_not_replaced_by_new(synthesiser, study, tmp_path):
+@pytest.mark.parametrize("dicom", [True, False], ids=["new DICOM", "no new DICOM"])
+def test_dicom_that_the_table_names_is_neither_replaced_nor_removed(synthesiser, study, tmp_path, dicom):
     """What medgen wrote before may be the input of another model, in whatever column."""
     table = tmp_path / "cases.csv"
     table.write_text("case,split,t1\np1,test,T1\n")
@@ -152,7 +153,7 @@ def test_dicom_that_the_table_names_is_not_replaced_by_new(synthesiser, study, t
         table.write_text(f"case,split,t1,earlier\np1,test,T1,{named}\n")
         for how in ({"overwrite": True}, {"resume": True}):
             with pytest.raises(UsageError, match="an input of the command") as caught:
-                predict(synthesiser, table, tmp_path / "out", device="cpu", dicom=True, **how)
+                predict(synthesiser, table, tmp_path / "out", device="cpu", dicom=dicom, **how)
             assert caught.value.where == folder
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
     images = {"t1": study, "earlier": folder}
