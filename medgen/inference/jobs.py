@@ -121,7 +121,7 @@ def require_free(
             raise UsageError(
                 f"{_counted(foreign, output)}, of which prediction.json has no record, so --resume does not replace it",
                 where=output,
-                fix="choose another folder for -o; --overwrite replaces what is there",
+                fix="choose another folder, or move these files away; with 'medgen predict', --overwrite replaces them",
             )
         return
     if there := _there(file for job in jobs for file in job.files):
