@@ -109,12 +109,12 @@ def tabulate(
                 len({run.seed for run in own}),
                 target,
                 source,
-                _summaries(target, seed, draws),
-                _summaries(source, seed, draws) if source else {},
+                summaries(target, seed, draws),
+                summaries(source, seed, draws) if source else {},
                 health=verdicts([run for run in own if run.seed in target.seeds]),
             )
         )
-    return _compared(rows, references, seed, draws)
+    return completed(rows, references, seed, draws)
 
 
 def collect(runs: Sequence[Run], domain: str) -> Scored | None:
@@ -173,12 +173,16 @@ def _averaged(folds: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, d
     return {case: {name: mean_of(np.array(values)) for name, values in row.items()} for case, row in found.items()}
 
 
-def _summaries(scored: Scored, seed: int, draws: int) -> dict[str, RunSummary]:
+def summaries(scored: Scored, seed: int = 0, draws: int = 2000) -> dict[str, RunSummary]:
+    """Mean, deviations and interval of each metric; arguments are those of :func:`tabulate`."""
     return {name: summarise_runs(list(table), seed=seed, draws=draws) for name, table in scored.values.items()}
 
 
-def _compared(rows: Sequence[Row], references: Sequence[str], seed: int, draws: int) -> tuple[Row, ...]:
-    """The rows, completed by the share of the gap closed and the differences from the references."""
+def completed(rows: Sequence[Row], references: Sequence[str], seed: int = 0, draws: int = 2000) -> tuple[Row, ...]:
+    """The rows with the share of the gap that each closes and its differences from the references.
+
+    Args are those of :func:`tabulate`; the rows have no differences yet.
+    """
     by_name = {row.name: row for row in rows}
     against: dict[str, dict[str, dict[str, Any]]] = {row.name: {} for row in rows}
     for reference in references:
