@@ -1,6 +1,7 @@
 """The students of the lesion study beside the references of an earlier run, without training those again.
 
-    python pipelines/lesion_adaptation/run.py study --out runs/lesions --regimes confirmed confirmed_candidates confirmed_source
+    python pipelines/lesion_adaptation/run.py study --out runs/lesions \
+        --regimes confirmed confirmed_candidates confirmed_source
     python pipelines/lesion_adaptation/joined.py --out runs/lesions
 
 Takes the scores of every case of the rows ``EARLIER`` from the tables in docs/results/lesion_adaptation/ and those of
@@ -73,7 +74,7 @@ def join(pair: str, study: Path, page: Path) -> tuple[tuple[Row, ...], Mapping[s
     known = [{*row.target.cases} for row in rows]
     if any(each != known[0] for each in known):
         raise SystemExit(f"{pair}: the two runs have other test patients")
-    earlier = {name: {"seconds": [], "overrides": []} for name in EARLIER}
+    earlier: dict[str, Any] = {name: {"seconds": [], "overrides": []} for name in EARLIER}
     references = [row.name for row in rows if row.name not in ("target_only", "confirmed_candidates")]
     facts |= {"regimes": facts["regimes"] | earlier, "references": references}
     facts["title"] += f", {pair}: students and the references of an earlier run"
