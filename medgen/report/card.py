@@ -52,7 +52,7 @@ class Card:
         run: of ``run.json``; empty where only the model folder is there.
         sha256: of the weights, as computed now.
         scores: by name of the file, its ``task`` and ``summary``.
-        summary: what the method is, in the words of its module.
+        summary: what the model is, or else what its method is in the words of its module.
     """
 
     name: str
@@ -118,7 +118,8 @@ def read_card(run: str | Path, scores: Sequence[str | Path] = ()) -> Card:
     facts = read_json(manifest) if manifest.is_file() else {}
     found = scores_of_weights(digest, folder, [Path(each) for each in scores])
     kind = resolve(str(content["method"])) if "." not in str(content["method"]) else None
-    summary = (sys.modules[kind.__module__].__doc__ or "").strip().splitlines()[0] if kind else "a method of one's own"
+    method = (sys.modules[kind.__module__].__doc__ or "").strip().splitlines()[0] if kind else "a method of one's own"
+    summary = _sentence(str(content["summary"])) if "summary" in content else method
     name = folder.resolve().parent.name if folder.name == "model" else folder.resolve().name
     return Card(name, content, facts, digest, found, summary)
 
@@ -236,6 +237,10 @@ def _scored(name: str, each: Mapping[str, Any]) -> str:
         mean = "none" if found["mean"] is None else f"{found['mean']:.4g} {_UNITS.get(metric, '')}".strip()
         rows.append(f"| {metric} | {mean} | {interval} | {found['n']} |")
     return "\n".join([f"`{name}`:", "", "| metric | mean | 95 % interval | cases |", "|---|---|---|---|", *rows])
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _table(title: str, rows: Sequence[tuple[str, str]]) -> str:

@@ -24,6 +24,7 @@ from medgen.training.model_folder import model_folder, read_weights
 SUMMARIES = {
     "head-ct": "a T1 of the head to CT in HU; learnt from phantoms in T1 contrasts of many scanners",
     "contusions": "contusions in T2, FLAIR and gradient echo or SWI of a brain without its skull; learnt from phantoms",
+    "prostate": "zones and suspicious lesions of a prostate in T2W, ADC and high-b DWI; learnt from phantoms",
 }
 LIMIT_MB = 10.0
 """Of all models together."""
