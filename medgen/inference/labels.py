@@ -173,7 +173,7 @@ def _redrawn(
     maps = [_class_map(probabilities[1 + classes.index(name)], prepared, preparation, fill=0.0) for name in names]
     shares = np.concatenate([each.data for each in maps])
     image = np.nan_to_num(prepared.first.data[0].astype(np.float32), posinf=0.0, neginf=0.0)
-    found = by_intensities(image, shares, [settings.intensities[name] for name in names])
+    found = by_intensities(image, shares)
     return {name: each.with_data(part[None]) for name, each, part in zip(names, maps, found, strict=True)}
 
 

@@ -167,7 +167,7 @@ class LoadedModel(Loaded):
         outputs += self.cascade.first is not None  # its context
         outputs += 2 * len(route.makes) * (besides.scale is not None)  # both ends of the interval
         outputs += len(self.classes) * deviation
-        outputs += 2 * len(settings.intensities)  # their maps, and what the Gaussians make of them
+        outputs += 2 * len(settings.intensities)  # their maps, and what the intensities make of them
         if self.reads_slices:
             require_axial(images[route.reads[0]], read)
         limits, progress = options.limits, options.limits.watch(progress)

@@ -129,11 +129,11 @@ class InferenceConfig(Config):
     """Of a label map, by name of the class, the pieces that stay, and whether their holes are filled, e.g.
     ``{peripheral zone: {keep: largest}, tumour: {minimum_ml: 0.05}}``; of other classes ``minimum_ml`` decides. A
     prediction says how much was removed and filled."""
-    intensities: dict[str, Annotated[int, Field(ge=1, le=4)]] = {}
+    intensities: tuple[str, ...] = ()
     """Of a segmentation of tissues, the classes whose borders with one another are drawn again by the first input's own
-    intensities, and how many Gaussians each has, e.g. ``{grey: 1, white: 1, csf: 2}``; the network's probability is
-    the prior (:mod:`medgen.inference.intensities`). For a network that was trained on a coarser grid than the scans
-    have, or in other contrasts. Probability maps change with the label map; the validation during training does not."""
+    intensities, e.g. ``[grey, white, csf]``; the network's probability is the prior
+    (:mod:`medgen.inference.intensities`). For a network that was trained on a coarser grid than the scans have, or in
+    other contrasts. Probability maps change with the label map; the validation during training does not."""
     detection: DetectionConfig | None = None
     """Of a segmentation, the class in whose probability lesions are found; ``null``: none are. A prediction then has a
     detection map and a list of lesions besides."""

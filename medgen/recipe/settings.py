@@ -178,8 +178,9 @@ class Recipe(Config):
                 if name not in self.data.classes:
                     listed = ", ".join(self.data.classes) or "none"
                     raise ValueError(f"inference.{key} names the class '{name}', and data.classes has: {listed}")
-        if len(self.inference.intensities) == 1:
-            raise ValueError("inference.intensities draws borders between classes, and names one alone")
+        named = self.inference.intensities
+        if len(named) == 1 or len({*named}) < len(named):
+            raise ValueError("inference.intensities draws borders between classes: name two or more, each once")
         return self
 
     @model_validator(mode="after")

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from known_classes import make_segmenter, save_patient
+from scipy import ndimage
 
 from medgen.errors import UsageError
 from medgen.inference import labels
-from medgen.inference.intensities import by_intensities
+from medgen.inference.intensities import by_intensities, cut_away
 from medgen.inference.options import PredictOptions
 from medgen.recipe.settings import load_recipe
 from medgen.volume import read_volume
@@ -37,22 +38,20 @@ def right(found, truth, region):
 def test_borders_follow_the_scan_in_any_contrast(means, gain):
     image, truth, prior = head(means, gain=gain)
     region = prior.sum(axis=0) > 0.5
-    before, after = right(prior, truth, region), right(by_intensities(image, prior, (1, 1, 2)), truth, region)
+    before, after = right(prior, truth, region), right(by_intensities(image, prior), truth, region)
     assert before < 0.9
     assert after > 0.95
 
 
 def test_the_unit_of_the_scan_does_not_matter():
     image, _, prior = head(MEANS["t1"])
-    np.testing.assert_allclose(
-        by_intensities(image * 1000, prior, (1, 1, 2)), by_intensities(image, prior, (1, 1, 2)), atol=1e-4
-    )
+    np.testing.assert_allclose(by_intensities(image * 1000, prior), by_intensities(image, prior), atol=1e-4)
 
 
 def test_classes_keep_what_they_have_together_and_other_voxels_their_own():
     image, _, prior = head(MEANS["t1"])
     prior = prior * 0.9
-    found = by_intensities(image, prior, (1, 1, 2))
+    found = by_intensities(image, prior)
     np.testing.assert_allclose(found.sum(axis=0), prior.sum(axis=0), atol=1e-5)
     outside = prior.sum(axis=0) <= 0.5
     np.testing.assert_array_equal(found[:, outside], prior[:, outside])
@@ -61,37 +60,60 @@ def test_classes_keep_what_they_have_together_and_other_voxels_their_own():
 
 def test_a_scan_without_contrast_leaves_the_network_its_answer():
     image, _, prior = head((50.0, 50.0, 50.0), noise=1.0)
-    found = by_intensities(image, prior, (1, 1, 2))
+    found = by_intensities(image, prior)
     region = prior.max(axis=0) > 0.8
     assert (found.argmax(axis=0) == prior.argmax(axis=0))[region].mean() > 0.97
+
+
+def test_a_voxel_of_two_tissues_goes_to_that_of_which_it_holds_more():
+    """In every contrast at the same place, also where one tissue is far brighter than the others."""
+    image, truth, prior = head((0.0, 0.0, 0.0), noise=0.0)
+    fluid = ndimage.gaussian_filter((truth == 2).astype(float), 1.0)
+    region = (prior.sum(axis=0) > 0.5) & (truth != 1)
+    for grey, other in ((100.0, 20.0), (100.0, 400.0)):
+        tissue = np.where(truth == 1, 130.0 if other < grey else 80.0, grey)
+        mixed = tissue * (1 - fluid) + other * fluid + np.random.default_rng(0).normal(0, 2, truth.shape)
+        found = by_intensities(mixed.astype(np.float32), prior).argmax(axis=0) == 2
+        assert (found == (fluid > 0.5))[region].mean() > 0.97
+
+
+def test_what_was_cut_away_has_no_class():
+    image, truth, prior = head(MEANS["t1"])
+    where = np.indices(image.shape) - SIDE / 2 + 0.5
+    outside = np.sqrt((where**2).sum(axis=0)) > 15
+    image[outside], image[SIDE // 2, SIDE // 2, SIDE // 2] = 0, 0
+    np.testing.assert_array_equal(cut_away(image), outside)
+    found = by_intensities(image, prior)
+    assert not found[:, outside].any()
+    assert found[:, SIDE // 2, SIDE // 2, SIDE // 2].any()
+    assert not cut_away(image + 1).any()
 
 
 @pytest.mark.parametrize("image", [np.zeros((SIDE,) * 3, np.float32), np.full((SIDE,) * 3, 7.0, np.float32)])
 def test_nothing_to_see_changes_nothing(image):
     _, _, prior = head(MEANS["t1"])
-    np.testing.assert_array_equal(by_intensities(image, prior, (1, 1, 2)), prior)
+    np.testing.assert_array_equal(by_intensities(image, prior), prior)
     small = prior * (np.arange(SIDE) < 2)
-    np.testing.assert_array_equal(by_intensities(head(MEANS["t1"])[0], small, (1, 1, 2)), small)
+    np.testing.assert_array_equal(by_intensities(head(MEANS["t1"])[0], small), small)
 
 
 def test_a_prediction_uses_the_first_image_as_it_was_read(tmp_path, monkeypatch):
     seen = []
 
-    def reversed_classes(image, shares, gaussians):
-        seen.append((image, list(gaussians)))
+    def reversed_classes(image, shares):
+        seen.append(image)
         return shares[::-1]
 
     monkeypatch.setattr(labels, "by_intensities", reversed_classes)
     model, images = make_segmenter(), save_patient(tmp_path)
     without = model.predict(images).data[0]
     assert not seen
-    settings = model.cascade.settings.model_copy(update={"intensities": {name: 1 for name in model.classes}})
+    settings = model.cascade.settings.model_copy(update={"intensities": model.classes})
     monkeypatch.setattr(PredictOptions, "decided", lambda self, given: settings)
     found = model.predict(images).data[0]
     np.testing.assert_array_equal(found, np.array([0, 2, 1])[without])
-    ((image, gaussians),) = seen
+    (image,) = seen
     np.testing.assert_array_equal(image, read_volume(images[model.preparation.roles.inputs[0]]).data[0])
-    assert gaussians == [1, 1]
 
 
 RECIPE = {
@@ -102,9 +124,9 @@ RECIPE = {
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
-    [({"grey": 1, "fluid": 1}, "'fluid'"), ({"grey": 1}, "one alone"), ({"grey": 0, "white": 1}, "greater than")],
+    [(["grey", "fluid"], "'fluid'"), (["grey"], "two or more"), (["grey", "white", "grey"], "each once")],
 )
 def test_wrong_settings_are_refused(wrong, said):
-    load_recipe(RECIPE | {"inference": {"intensities": {"grey": 1, "white": 2}}})
+    load_recipe(RECIPE | {"inference": {"intensities": ["grey", "white"]}})
     with pytest.raises(UsageError, match=said):
         load_recipe(RECIPE | {"inference": {"intensities": wrong}})

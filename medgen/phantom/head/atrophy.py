@@ -43,9 +43,9 @@ class Atrophy:
 
     @classmethod
     def draw(cls, stream: Stream) -> Atrophy:
-        """None in one of four subjects; else up to 5 mm of ventricle, 1.8 mm of cortex and 3 mm of gap."""
+        """None in two of five subjects; else up to 5 mm of ventricle, 1.8 mm of cortex and 3 mm of gap."""
         generator = stream.generator("atrophy")
-        if generator.random() < 0.25:
+        if generator.random() < 0.4:
             return cls()
         widening, gap = generator.uniform(0, (_WIDEST_MM, _GAP_MM))
         return cls(float(widening), float(np.exp(generator.uniform(np.log(_THINNEST), np.log(_THICKEST)))), float(gap))

@@ -1,16 +1,17 @@
 """Scans of any contrast, for a network that must find tissues in whatever sequence it is given.
 
-The idea is that of SynthSeg (Billot et al., Medical Image Analysis 86:102789, 2023). Three of four scans obey physics
+The idea is that of SynthSeg (Billot et al., Medical Image Analysis 86:102789, 2023). Four of five scans obey physics
 (:mod:`medgen.phantom.head.randomised` draws the settings of the sequence); in the others every tissue has a brightness
 of its own, drawn at random.
 
 ====================  ===============================================================================
 what                  range
 ====================  ===============================================================================
-physical contrast     one of t1, t2, pd, flair and a gradient echo without its signal loss, with drawn settings
+physical contrast     t1 and t2 in three of ten scans each, flair in a quarter, seldom pd or a gradient echo without its
+                      signal loss; with drawn settings
 free contrast         each tissue 0.05 to 1 of the brightest; bone and teeth below 0.15 in three of four scans; the
                       fluid within 0.05 of air in one of four; grey and white matter differ by 0.06 at least
-voxel                 edge 0.8 to 3 mm, in one of two one axis up to 5 times as thick, 5 mm at most
+voxel                 edge 0.8 to 2 mm, in one of two one axis up to 5 times as thick, 5 mm at most
 noise                 0.5 to 8 % of white matter
 non-uniformity        5 to 60 %
 skull                 in half of the scans stripped, with an edge 4 mm inside to 3 mm outside the brain's
@@ -45,11 +46,14 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "air": ("air",),
 }
 """Tissues of each class, whose number in the label map is its place, from 1. Air is that within the head."""
-_PHYSICAL = 0.75
+_PHYSICAL = 0.8
 """Chance of a contrast that obeys physics."""
+_SHARES, _OTHER = {"t1": 0.3, "t2": 0.3, "flair": 0.25, "pd": 0.08}, 0.07
+"""How often each physical contrast is drawn; the gradient echo, magnitude or not, has the rest."""
 _LEAST = 0.06
 """Difference of grey and white matter relative to the brightest tissue, below which nothing could tell them apart."""
-_SHARPEST, _THICKEST = 3.0, 5.0
+_COARSEST, _THICKEST = 2.0, 5.0
+"""Edges of a voxel in mm within a slice and across."""
 _STRIPPED_MM = (-4.0, 3.0)
 
 
@@ -62,7 +66,7 @@ def any_scanner(stream: Stream) -> Scanner:
     generator = stream.generator("any contrast")
     noise, bias = (draw_log_uniform(generator, *limits) for limits in (NOISE, BIAS))
     voxel = draw_voxel(generator, thickest=_THICKEST)
-    x, y, z = (min(each, _SHARPEST) if each == min(voxel) else each for each in voxel)
+    x, y, z = (min(each, _COARSEST) if each == min(voxel) else each for each in voxel)
     protocol = _physical(generator, stream) if generator.random() < _PHYSICAL else _free(generator)
     return replace(
         make_scanner(SOURCE, stream),
@@ -74,8 +78,9 @@ def any_scanner(stream: Stream) -> Scanner:
 
 
 def _physical(generator: np.random.Generator, stream: Stream) -> Protocol:
-    protocols = list(random_scanner(stream).protocols.values())
-    return protocols[int(generator.integers(len(protocols)))]
+    protocols = random_scanner(stream).protocols
+    weights = [_SHARES.get(name, _OTHER) for name in protocols]
+    return protocols[list(protocols)[int(generator.choice(len(weights), p=np.divide(weights, sum(weights))))]]
 
 
 def _free(generator: np.random.Generator) -> Protocol:

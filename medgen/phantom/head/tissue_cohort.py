@@ -64,7 +64,7 @@ def make_tissue_phantom(
 ) -> Path:
     """Make virtual heads with tissue labels in scans of any contrast, with and without the skull.
 
-    Three of four people have a shrunken brain (see :mod:`medgen.phantom.head.atrophy`). Half have lesions; a lesion
+    Three of five people have a shrunken brain (see :mod:`medgen.phantom.head.atrophy`). Half have lesions; a lesion
     has the label of the tissue that it lies in. For the ranges of contrast, resolution, noise and non-uniformity see
     :mod:`medgen.phantom.head.contrasts`.
 
