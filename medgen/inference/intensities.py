@@ -112,7 +112,8 @@ def cut_away(image: NDArray[np.float32]) -> NDArray[np.bool_]:
     """
     pieces, _ = ndimage.label(image == 0)
     faces = [np.take(pieces, place, axis).ravel() for axis in range(pieces.ndim) for place in (0, -1)]
-    return np.isin(pieces, np.unique(np.concatenate(faces))) & (pieces > 0)
+    touching = np.unique(np.concatenate(faces))
+    return np.asarray(np.isin(pieces, touching[touching > 0]))
 
 
 def _fit(values: Floats, prior: Floats, basis: Floats) -> Mixture:

@@ -142,7 +142,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=("train", "evaluate"))
     parser.add_argument("--out", required=True, help="folder of the people, the run and the scores")
-    parser.add_argument("--people", type=int, default=72, help="virtual patients of training and validation")
+    parser.add_argument("--people", type=int, default=84, help="virtual patients of training and validation")
     parser.add_argument("--patients", help="folder of real patients with t1, t2 and flair on one grid")
     parser.add_argument("--model", help="another run, or the name of a model that comes with medgen")
     parser.add_argument("--workers", type=int, help="processes that make phantoms")

@@ -67,7 +67,7 @@ def test_a_scan_without_contrast_leaves_the_network_its_answer():
 
 def test_a_voxel_of_two_tissues_goes_to_that_of_which_it_holds_more():
     """In every contrast at the same place, also where one tissue is far brighter than the others."""
-    image, truth, prior = head((0.0, 0.0, 0.0), noise=0.0)
+    _, truth, prior = head((0.0, 0.0, 0.0), noise=0.0)
     fluid = ndimage.gaussian_filter((truth == 2).astype(float), 1.0)
     region = (prior.sum(axis=0) > 0.5) & (truth != 1)
     for grey, other in ((100.0, 20.0), (100.0, 400.0)):
@@ -78,7 +78,7 @@ def test_a_voxel_of_two_tissues_goes_to_that_of_which_it_holds_more():
 
 
 def test_what_was_cut_away_has_no_class():
-    image, truth, prior = head(MEANS["t1"])
+    image, _, prior = head(MEANS["t1"])
     where = np.indices(image.shape) - SIDE / 2 + 0.5
     outside = np.sqrt((where**2).sum(axis=0)) > 15
     image[outside], image[SIDE // 2, SIDE // 2, SIDE // 2] = 0, 0
