@@ -1,0 +1,81 @@
+"""Runs the commands of a document in the folder where the test stands, with less to do."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+import yaml
+from benchmark.without_processes import runs_in_this_process
+from documents import Block, commands
+
+from medgen.cli import app, main
+
+SMALL: dict[str, dict[str, str]] = {
+    "demo": {"--spacing": "8"},
+    "phantom head": {"--subjects": "4", "--spacing": "8", "--workers": "1"},
+    "phantom adaptation": {
+        **dict.fromkeys(("--source", "--target", "--test", "--source-test"), "2"),
+        **{"--spacing": "8", "--workers": "1"},
+    },
+    "benchmark": {"--seeds": "1", "--regimes": "source_only"},
+    "sample": {"--count": "4"},
+}
+"""Of a command: options, and what each is for a test."""
+SCHEDULE = ("schedule.steps=2", "schedule.batch=2", "schedule.validate_every=2", "schedule.save_every=2")
+WIDTH = {"context_aware_gan": "config.width=0.05"}
+"""Where it is not 0.1."""
+SIDES = {"cvae": 32}
+"""Voxels along each side of a patch, where 16 are too few."""
+DEEPMEDIC = 55
+
+
+def save_recipe(block: Block, folder: Path) -> None:
+    """The recipe of a document under the name that its text gives it."""
+    if block.language == "yaml" and "method" in yaml.safe_load(block.text):
+        (folder / block.file).write_text(block.text)
+
+
+def run_block(text: str, capsys: pytest.CaptureFixture[str], options: Mapping[str, Mapping[str, str]] = SMALL) -> None:
+    """Run each command; one that fails or says nothing is a fault of the document, or of medgen."""
+    for words in commands(text):
+        run_command(words, capsys, options)
+
+
+def run_command(words: list[str], capsys: pytest.CaptureFixture[str], options: Mapping[str, Mapping[str, str]]) -> None:
+    with pytest.raises(SystemExit) as ended, runs_in_this_process():
+        main(small(words[1:], options))
+    said = capsys.readouterr()
+    assert not ended.value.code, f"{words}: {said.err}"
+    assert said.out.strip(), words
+
+
+def small(words: Sequence[str], options: Mapping[str, Mapping[str, str]] = SMALL) -> list[str]:
+    """The same command with less to do."""
+    words = list(words)
+    if words[0].startswith("-"):
+        return words
+    names = words[: 1 + (words[0] in app and words[1:2] != [] and words[1] in app[words[0]])]
+    for option, value in options.get(" ".join(names), {}).items():
+        if option in words:
+            words[words.index(option) + 1] = value
+        else:
+            words += [option, value]
+    if words[0] in {"train", "benchmark"} and "--help" not in words:
+        words += [each for setting in settings(words) for each in ("--set", setting)]
+    return words
+
+
+def settings(words: Sequence[str]) -> list[str]:
+    """What makes the training of these words a matter of a second: patches as small as the networks take them."""
+    recipe = yaml.safe_load(Path(words[1]).read_text())
+    method, config = recipe["method"], recipe.get("config", {})
+    if any(word.startswith("method=") for word in words):
+        return [*SCHEDULE, "patches.size=[16,16]"]
+    sides = len(recipe["patches"]["size"]) if "patches" in recipe else 3
+    side = DEEPMEDIC if config.get("network") == "deepmedic" else SIDES.get(method, 16)
+    found = [*SCHEDULE, "preparation.spacing=null", f"patches.size={[side] * sides}"]
+    if sides == 3 and side == 16:
+        found.append(f"inference.size={[side] * sides}")
+    if side != DEEPMEDIC:
+        found.append(WIDTH.get(method, "config.width=0.1"))
+    return [each.replace(" ", "") for each in found]

@@ -1,0 +1,148 @@
+"""What the reader of a how-to page has: images, tables and trained runs, made once from phantoms."""
+
+import csv
+import shutil
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from dicom_files import write_series
+
+from medgen import make_head_phantom, make_prostate_phantom, train
+from medgen.cases import Case, read_cases, write_cases
+from medgen.volume import read_volume, write_volume
+
+TRAIN, VALIDATION, TEST = 3, 3, 2
+COMMON: dict[str, Any] = {
+    "config": {"width": 0.1},
+    "preparation": {"spacing": None},
+    "patches": {"size": [16, 16, 16]},
+    "schedule": {"steps": 2, "batch": 2, "validate_every": 2, "save_every": 2, "precision": "32"},
+    "inference": {"size": [16, 16, 16]},
+}
+MADE_OF_T1 = {"data": {"inputs": ["t1"], "mask": "mask"}, "patches": {"size": [16, 16], "sampling": "centred"}}
+RECIPES: dict[str, dict[str, Any]] = {
+    "ct": {"method": "supervised", "data": {"inputs": ["t1"], "target": "ct", "mask": "mask"}},
+    "ct of two": {"method": "supervised", "data": {"inputs": ["t1", "flair"], "target": "ct", "mask": "mask"}},
+    "cvae": {
+        "method": "cvae",
+        "data": {"inputs": ["t1"], "target": "ct", "mask": "mask"},
+        "patches": {"size": [32, 32, 32]},
+        "inference": {},
+    },
+    "translator": {
+        "method": "cyclegan",
+        "config": {"width": 0.1, "blocks": 1},
+        "data": {"inputs": ["t1"], "target": "flair", "mask": "mask"},
+        "inference": {},
+    },
+    "lesions": {
+        "method": "segmentation",
+        "data": {"inputs": ["flair", "t2"], "labels": "label", "classes": {"tumour": [1]}, "mask": "mask"},
+    },
+    "detector": {
+        "method": "adversarial_detector",
+        "data": {
+            "inputs": ["t2w", "adc", "hbv"],
+            "labels": "label",
+            "classes": {"peripheral zone": [1], "transition zone": [2], "tumour": [3]},
+        },
+        "preparation": {"spacing": None, "body_margin": 0},
+        "patches": {"size": [16, 16, 8], "augmentation": {"channel_dropout": {2: 0.5}}},
+        "inference": {"detection": {"class": "tumour"}},
+    },
+    "vae": {"method": "vae", "config": {"width": 0.1, "latent": 4, "levels": 2}, **MADE_OF_T1, "inference": {}},
+    "gan": {"method": "gan", **MADE_OF_T1, "inference": {}},
+    "encoder": {"method": "vicreg", "config": {"width": 0.1, "levels": 2}, **MADE_OF_T1, "inference": {}},
+    "segmenter": {
+        "method": "segmentation",
+        "data": {"inputs": ["t1"], "labels": "pieces", "classes": {"core": [1], "rim": [2]}, "mask": "mask"},
+        "patches": {"size": [16, 16], "sampling": "uniform"},
+        "inference": {},
+    },
+}
+"""Small runs by name; a block that one lacks is that of ``COMMON``."""
+
+
+Thing = Callable[["Reader", Path], object]
+"""Puts what a reader has at a path."""
+
+
+class Reader:
+    """Makes what readers have, each thing only once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @cached_property
+    def heads(self) -> list[Case]:
+        """Eight heads with lesions; the role ``pieces`` has two values where ``label`` has one."""
+        place, splits = self.folder / "heads", (TRAIN, VALIDATION, TEST)
+        make_head_phantom(place, subjects=sum(splits), splits=splits, spacing=8.0, lesions=True, workers=1)
+        found = []
+        for case in read_cases(place / "cases.csv").cases:
+            label = read_volume(case.images["label"])
+            upper = np.arange(label.data.shape[-1]) % 2
+            path = case.images["label"].with_name(f"{case.name}_pieces.nii.gz")
+            write_volume(label.with_data(label.data * (1 + upper)), path, kind="label")
+            found.append(Case(case.name, case.split, case.domain, {**case.images, "pieces": path}))
+        return found
+
+    @cached_property
+    def prostates(self) -> list[Case]:
+        """As many prostates, half of them with an aggressive tumour."""
+        splits = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
+        table = make_prostate_phantom(self.folder / "prostates", **splits, spacing=(4.0, 4.0, 4.0), workers=1)
+        return list(read_cases(table).cases)
+
+    def cases(self, role: str) -> list[Case]:
+        return self.prostates if role in {"t2w", "adc", "hbv", "lesion"} else self.heads
+
+    def run(self, name: str) -> Path:
+        """The trained run of that name; a number behind it is the seed."""
+        place = self.folder / "runs" / name.replace(" ", "_")
+        if not place.exists():
+            kind, _, seed = name.partition(" seed ")
+            recipe = {**COMMON, **RECIPES[kind], "seed": int(seed or 0)}
+            data = recipe["data"]
+            cases = self.cases(data["inputs"][0])
+            place.parent.mkdir(exist_ok=True)
+            train(recipe, write_cases(cases, place.with_suffix(".csv")), place, device="cpu")
+        return place
+
+
+def run(name: str) -> Thing:
+    return lambda reader, path: shutil.copytree(reader.run(name), path)
+
+
+def image(role: str) -> Thing:
+    return lambda reader, path: shutil.copy(reader.cases(role)[0].images[role], path)
+
+
+def table(*roles: str, **named: str) -> Thing:
+    """A case table with these columns; ``label="pieces"`` is another image under that name."""
+    columns = {**dict(zip(roles, roles, strict=True)), **named}
+
+    def put(reader: Reader, path: Path) -> None:
+        cases = reader.cases(next(iter(columns.values())))
+        write_cases(
+            [
+                Case(case.name, case.split, case.domain, {role: case.images[is_] for role, is_ in columns.items()})
+                for case in cases
+            ],
+            path,
+        )
+
+    return put
+
+
+def series(role: str, **options: Any) -> Thing:
+    """One of the images as a DICOM series, on a grid of its own."""
+
+    def put(reader: Reader, path: Path) -> None:
+        data = read_volume(reader.cases(role)[0].images[role]).data[0].astype(np.int16)
+        write_series(path, data, **options)
+
+    return put

@@ -1,0 +1,90 @@
+"""The commands of the how-to pages do what they say, on few and small patients.
+
+A block marked ``<!-- test: run -->`` goes on in the folder of the blocks before it; of one marked
+``<!-- test: alternatives -->``, each command begins with that folder as it was. ``how_to_folders.py`` says what the
+reader has before a block. As in ``test_documents_run.py``, only numbers that cost time are made smaller.
+"""
+
+import shutil
+from contextlib import chdir, contextmanager
+
+import pytest
+from document_runner import run_block, run_command, save_recipe
+from documents import HOW_TO, ROOT, SHELLS, blocks, commands
+from how_to_folders import ANEW, BEFORE, OPTIONS
+from how_to_things import Reader
+
+from medgen.baselines import scoring
+
+RUN = [path for path in HOW_TO if any(block.mark in {"run", "alternatives"} for block in blocks(path))]
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory):
+    return Reader(tmp_path_factory.mktemp("reader"))
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """The folder in which the commands are given."""
+    for name, trees in scoring.TREES.items():
+        monkeypatch.setitem(scoring.TREES, name, trees.model_copy(update={"trees": 5}))
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def begin(folder, page):
+    """An empty folder, but for the first recipe of each name in the page and the pipelines of the repository."""
+    for path in folder.iterdir():
+        remove(path)
+    (folder / "pipelines").symlink_to(ROOT / "pipelines")
+    for block in reversed(blocks(page)):
+        save_recipe(block, folder)
+
+
+def remove(path):
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def put(things, folder, reader):
+    for name, thing in things.items():
+        path = folder / name
+        remove(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        thing(reader, path)
+
+
+@contextmanager
+def as_it_was(folder):
+    """What is done inside is done to a copy."""
+    copy = shutil.copytree(folder, folder.with_name("copy"), symlinks=True)  # paths of a table are relative to it
+    with chdir(copy):
+        yield
+    shutil.rmtree(copy)
+
+
+@pytest.mark.usefixtures("few_trees")
+@pytest.mark.parametrize("page", RUN, ids=lambda path: path.stem)
+def test_the_commands_of_a_page_run(page, here, reader, capsys):
+    before, number = BEFORE.get(page.stem, {}), 0
+    begin(here, page)
+    for block in blocks(page):
+        save_recipe(block, here)
+        if block.language not in SHELLS:
+            continue
+        number += 1
+        things = dict(before.get(number, {}))
+        if ANEW in things:
+            begin(here, page)
+        put({name: thing for name, thing in things.items() if name != ANEW}, here, reader)
+        if block.mark == "run":
+            run_block(block.text, capsys, OPTIONS)
+        elif block.mark == "alternatives":
+            for words in commands(block.text):
+                with as_it_was(here):
+                    run_command(words, capsys, OPTIONS)
