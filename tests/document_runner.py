@@ -24,9 +24,8 @@ SMALL: dict[str, dict[str, str]] = {
 SCHEDULE = ("schedule.steps=2", "schedule.batch=2", "schedule.validate_every=2", "schedule.save_every=2")
 WIDTH = {"context_aware_gan": "config.width=0.05"}
 """Where it is not 0.1."""
-SIDES = {"cvae": 32}
-"""Voxels along each side of a patch, where 16 are too few."""
-DEEPMEDIC = 55
+SIZES = {"cvae": [32, 32, 32], "adversarial_detector": [32, 32, 8]}
+"""Voxels of a patch, where 16 along each side are too few."""
 
 
 def save_recipe(block: Block, folder: Path) -> None:
@@ -57,9 +56,10 @@ def small(words: Sequence[str], options: Mapping[str, Mapping[str, str]] = SMALL
     names = words[: 1 + (words[0] in app and words[1:2] != [] and words[1] in app[words[0]])]
     for option, value in options.get(" ".join(names), {}).items():
         if option in words:
-            words[words.index(option) + 1] = value
+            at = words.index(option) + 1
+            words[at : at + len(value.split())] = value.split()
         else:
-            words += [option, value]
+            words += [option, *value.split()]
     if words[0] in {"train", "benchmark"} and "--help" not in words:
         words += [each for setting in settings(words) for each in ("--set", setting)]
     return words
@@ -72,10 +72,11 @@ def settings(words: Sequence[str]) -> list[str]:
     if any(word.startswith("method=") for word in words):
         return [*SCHEDULE, "patches.size=[16,16]"]
     sides = len(recipe["patches"]["size"]) if "patches" in recipe else 3
-    side = DEEPMEDIC if config.get("network") == "deepmedic" else SIDES.get(method, 16)
-    found = [*SCHEDULE, "preparation.spacing=null", f"patches.size={[side] * sides}"]
-    if sides == 3 and side == 16:
-        found.append(f"inference.size={[side] * sides}")
-    if side != DEEPMEDIC:
+    deepmedic = config.get("network") == "deepmedic"
+    size = [55] * 3 if deepmedic else SIZES.get(method, [16] * sides)
+    found = [*SCHEDULE, "preparation.spacing=null", f"patches.size={size}"]
+    if size == [16] * 3:
+        found.append(f"inference.size={size}")
+    if not deepmedic:
         found.append(WIDTH.get(method, "config.width=0.1"))
     return [each.replace(" ", "") for each in found]

@@ -81,7 +81,7 @@ def test_the_commands_of_a_page_run(page, here, reader, capsys):
         things = dict(before.get(number, {}))
         if ANEW in things:
             begin(here, page)
-        put({name: thing for name, thing in things.items() if name != ANEW}, here, reader)
+        put({name: thing for name, thing in things.items() if thing}, here, reader)
         if block.mark == "run":
             run_block(block.text, capsys, OPTIONS)
         elif block.mark == "alternatives":
