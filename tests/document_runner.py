@@ -21,6 +21,8 @@ SMALL: dict[str, dict[str, str]] = {
     "sample": {"--count": "4"},
 }
 """Of a command: options, and what each is for a test."""
+FEWER = {"--samples": "2", "--count": "8", "--frames": "3", "--workers": "1"}
+"""Options of any command, where they are there."""
 SCHEDULE = ("schedule.steps=2", "schedule.batch=2", "schedule.validate_every=2", "schedule.save_every=2")
 WIDTH = {"context_aware_gan": "config.width=0.05"}
 """Where it is not 0.1."""
@@ -29,9 +31,11 @@ SIZES = {"cvae": [32, 32, 32], "adversarial_detector": [32, 32, 8]}
 
 
 def save_recipe(block: Block, folder: Path) -> None:
-    """The recipe of a document under the name that its text gives it."""
-    if block.language == "yaml" and "method" in yaml.safe_load(block.text):
-        (folder / block.file).write_text(block.text)
+    """The recipe or plan of a document under the name that its text gives it."""
+    if block.language == "yaml":
+        content = yaml.safe_load(block.text)
+        if "method" in content or ("regimes" in content and block.file != "recipe.yaml"):
+            (folder / block.file).write_text(block.text)
 
 
 def run_block(text: str, capsys: pytest.CaptureFixture[str], options: Mapping[str, Mapping[str, str]] = SMALL) -> None:
@@ -53,6 +57,9 @@ def small(words: Sequence[str], options: Mapping[str, Mapping[str, str]] = SMALL
     words = list(words)
     if words[0].startswith("-"):
         return words
+    for option, value in FEWER.items():
+        if option in words:
+            words[words.index(option) + 1] = value
     names = words[: 1 + (words[0] in app and words[1:2] != [] and words[1] in app[words[0]])]
     for option, value in options.get(" ".join(names), {}).items():
         if option in words:

@@ -1,11 +1,34 @@
 """What stands in the folder of a reader before each block of a how-to page, and which blocks are not run."""
 
 from document_runner import SMALL
-from how_to_things import Thing, bids, decathlon, each_case, image, nnunet, run, series, table
+from how_to_layouts import (
+    answered_study,
+    bids,
+    both,
+    decathlon,
+    each_case,
+    factors,
+    method,
+    nnunet,
+    picai,
+    predicted,
+    sampled,
+    series,
+    sheared,
+    some_odd,
+    study,
+    two_domains,
+)
+from how_to_things import Thing, image, recipe, run, table, text
 
 ANEW = "."
 """As a name: whatever earlier blocks left is not there."""
-OPTIONS = SMALL | {"phantom prostate": {"--train": "2", "--test": "2", "--spacing": "4 4 4", "--workers": "1"}}
+OPTIONS = SMALL | {
+    "phantom prostate": {"--train": "2", "--test": "2", "--spacing": "4 4 4", "--workers": "1"},
+    "phantom adaptation": SMALL["phantom adaptation"] | {"--validation": "2 2"},
+    "benchmark": {"--seeds": "1"},
+    "reader-study make": {"--count": "4"},
+}
 SHIPPED = {f"{role}.nii.gz": image(role) for role in ("t1", "t2", "flair")} | {"swi.nii.gz": image("ge")}
 DICOM = {role.upper(): series(role) for role in ("t2w", "adc", "hbv")}
 TABLE = {"cases.csv": table("t1", "ct", "mask")}
@@ -14,6 +37,8 @@ FOLDS = {ANEW: None, **{f"fold{n}": run(f"ct seed {n}") for n in range(3)}, **TA
 LESIONS = {ANEW: None, "run": run("lesions"), "cases.csv": table("flair", "t2", "label", "mask"), **SHIPPED}
 PROSTATES = {"cases.csv": table("t2w", "adc", "hbv", "label", "lesion")}
 DETECTORS = {ANEW: None, **{f"fold{n}": run(f"detector seed {n}") for n in range(3)}, **PROSTATES}
+SLICES = {"cases.csv": table("t1", "label", "mask")}
+GENERATOR = {"run": run("vae"), **SLICES}
 BEFORE: dict[str, dict[int, dict[str, Thing | None]]] = {
     "use-a-shipped-model": {1: SHIPPED},
     "predict-a-cohort": {
@@ -52,6 +77,58 @@ BEFORE: dict[str, dict[int, dict[str, Thing | None]]] = {
         6: DETECTORS,
         7: {**DETECTORS, "run": run("detector"), "t2w.nii.gz": image("t2w"), "adc.nii.gz": image("adc")},
     },
+    "dicom-in-dicom-out": {
+        1: {"study.zip": study("t1", "t2w"), "download": study("t1", "t2w")},
+        2: {ANEW: None, "run": run("ct"), "study": study("t1")},
+        3: {
+            **{ANEW: None, "run": run("detector"), **DICOM, "study": study("t2w", "adc", "hbv")},
+            "cases.csv": text("case,split,t2w,adc,hbv\np1,test,T2W,ADC,HBV\n"),
+        },
+        4: {ANEW: None, "run": run("ct"), "study/T1": series("t1", heights=[*range(10), *range(11, 20)])},
+    },
+    "mend-a-refused-series": {
+        1: {
+            "HBV": series("hbv", heights=[*range(7), *range(8, 13)]),
+            "CT": both(series("ct", step=(0, 0.7, 3)), series("ct", number=5)),
+            "sheared.nii.gz": sheared("t1", qform=True),
+            "label.nii.gz": sheared("label", qform=False),
+        }
+    },
+    "use-a-model-elsewhere": {1: CT, 3: CT},
+    "score-detected-lesions": {
+        1: {
+            "images": picai(labels=False),
+            "picai_labels/csPCa_lesion_delineations/human_expert/resampled": picai(labels=True),
+            "recipe.yaml": recipe("cancer"),
+        },
+        2: {ANEW: None, "run": run("detector"), **PROSTATES},
+        3: {"adversarial": predicted, "cross_entropy": predicted},
+    },
+    "judge-samples": {
+        1: {"gan": run("gan"), **SLICES},
+        3: {ANEW: None, "segmenter": run("segmenter"), "run": run("gan of volumes"), "samples": sampled, **SLICES},
+        4: {"encoder": run("encoder"), "volumes": each_case("{case}_t1.nii.gz", "t1")},
+    },
+    "warn-of-odd-images": {1: TABLE, 2: {"run": run("ct")}, 3: {"mixed.csv": some_odd}},
+    "look-at-samples": {
+        1: GENERATOR,
+        4: {ANEW: None, **GENERATOR, "encoder": run("encoder")},
+        5: {ANEW: None, **GENERATOR, "encoder": run("encoder"), "samples": sampled},
+    },
+    "read-latent-codes": {1: {"run": run("vae"), **SLICES, "factors.csv": factors}},
+    "run-a-reader-study": {
+        1: GENERATOR,
+        2: {
+            **{ANEW: None, **TABLE, "predictions": each_case("{case}/{case}_ct.nii.gz", "ct")},
+            **dict.fromkeys(("real_t1", "generated_t1"), each_case("{case}_t1.nii.gz", "t1")),
+        },
+        4: {ANEW: None, "study": answered_study},
+    },
+    "start-from-another-run": {1: {"other": run("ct"), "recipe.yaml": recipe("ct"), **TABLE}},
+    "add-a-method": {2: {ANEW: None, **SLICES, "my_lab/linear_code.py": method}},
+    "predict-with-intervals": {1: {"cvae": run("cvae"), **TABLE}, 2: {n: t for n, t in FOLDS.items() if n != ANEW}},
+    "run-a-benchmark": {1: {"cases.csv": two_domains}},
+    "adapt-to-a-new-scanner": {3: SHIPPED},
     "many-plausible-results": {1: TABLE},
     "translate-without-pairs": {1: {"cases.csv": table("t1", "flair", "mask")}},
 }

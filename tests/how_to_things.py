@@ -1,15 +1,13 @@
 """What the reader of a how-to page has: images, tables and trained runs, made once from phantoms."""
 
-import json
 import shutil
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
-from dicom_files import write_series
+import yaml
 
 from medgen import make_head_phantom, make_prostate_phantom, train
 from medgen.cases import Case, read_cases, write_cases
@@ -55,14 +53,19 @@ RECIPES: dict[str, dict[str, Any]] = {
         "patches": {"size": [32, 32, 8], "augmentation": {"channel_dropout": {2: 0.5}}},
         "inference": {"detection": {"class": "tumour"}},
     },
+    "cancer": {
+        "method": "adversarial_detector",
+        "data": {"inputs": ["t2w", "adc", "hbv"], "labels": "lesion", "classes": {"tumour": [2, 3, 4, 5]}},
+        "patches": {"size": [32, 32, 8]},
+        "inference": {"detection": {"class": "tumour"}},
+    },
     "vae": {"method": "vae", "config": {"width": 0.1, "latent": 4, "levels": 2}, **MADE_OF_T1, "inference": {}},
     "gan": {"method": "gan", **MADE_OF_T1, "inference": {}},
     "encoder": {"method": "vicreg", "config": {"width": 0.1, "levels": 2}, **MADE_OF_T1, "inference": {}},
+    "gan of volumes": {"method": "gan", "data": {"inputs": ["t1"], "mask": "mask"}, "inference": {}},
     "segmenter": {
         "method": "segmentation",
         "data": {"inputs": ["t1"], "labels": "pieces", "classes": {"core": [1], "rim": [2]}, "mask": "mask"},
-        "patches": {"size": [16, 16], "sampling": "uniform"},
-        "inference": {},
     },
 }
 """Small runs by name; a block that one lacks is that of ``COMMON``."""
@@ -102,14 +105,18 @@ class Reader:
     def cases(self, role: str) -> list[Case]:
         return self.prostates if role in {"t2w", "adc", "hbv", "lesion"} else self.heads
 
+    @staticmethod
+    def recipe(name: str) -> dict[str, Any]:
+        """A number behind the name is the seed."""
+        kind, _, seed = name.partition(" seed ")
+        return {**COMMON, **RECIPES[kind], "seed": int(seed or 0)}
+
     def run(self, name: str) -> Path:
-        """The trained run of that name; a number behind it is the seed."""
+        """The trained run of that name."""
         place = self.folder / "runs" / name.replace(" ", "_")
         if not place.exists():
-            kind, _, seed = name.partition(" seed ")
-            recipe = {**COMMON, **RECIPES[kind], "seed": int(seed or 0)}
-            data = recipe["data"]
-            cases = self.cases(data["inputs"][0])
+            recipe = self.recipe(name)
+            cases = self.cases(recipe["data"]["inputs"][0])
             place.parent.mkdir(exist_ok=True)
             train(recipe, write_cases(cases, place.with_suffix(".csv")), place, device="cpu")
         return place
@@ -140,77 +147,9 @@ def table(*roles: str, **named: str) -> Thing:
     return put
 
 
-def series(role: str, **options: Any) -> Thing:
-    """One of the images as a DICOM series, on a grid of its own."""
-
-    def put(reader: Reader, path: Path) -> None:
-        data = read_volume(reader.cases(role)[0].images[role]).data[0].astype(np.int16)
-        write_series(path, data, **options)
-
-    return put
+def recipe(name: str) -> Thing:
+    return lambda reader, path: path.write_text(yaml.safe_dump(reader.recipe(name)))
 
 
-def nnunet(*roles: str, label: str = "label", test: int = 1) -> Thing:
-    """A folder in the layout of nnU-Net, of which ``test`` patients are for the test."""
-
-    def put(reader: Reader, path: Path) -> None:
-        for folder in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
-            (path / folder).mkdir(parents=True)
-        cases = reader.cases(roles[0])
-        for number, case in enumerate(cases):
-            end = "Ts" if number >= len(cases) - test else "Tr"
-            for channel, role in enumerate(roles):
-                shutil.copy(case.images[role], path / f"images{end}" / f"{case.name}_{channel:04d}.nii.gz")
-            shutil.copy(case.images[label], path / f"labels{end}" / f"{case.name}.nii.gz")
-        names = {str(number): role for number, role in enumerate(roles)}
-        description = {"channel_names": names, "labels": {"background": 0, "core": 1, "rim": 2}}
-        (path / "dataset.json").write_text(json.dumps({**description, "file_ending": ".nii.gz"}))
-
-    return put
-
-
-def decathlon(*roles: str) -> Thing:
-    """A folder in the layout of the Medical Segmentation Decathlon, its images in four dimensions."""
-
-    def put(reader: Reader, path: Path) -> None:
-        for folder in ("imagesTr", "labelsTr"):
-            (path / folder).mkdir(parents=True)
-        listed = []
-        for case in reader.cases(roles[0]):
-            image, label = (f"./{folder}/{case.name}.nii.gz" for folder in ("imagesTr", "labelsTr"))
-            channels = [nibabel.load(case.images[role]) for role in roles]
-            data = np.stack([np.asarray(each.dataobj, np.float32) for each in channels], -1)
-            nibabel.save(nibabel.Nifti1Image(data, channels[0].affine, channels[0].header), path / image)
-            shutil.copy(case.images["label"], path / label)
-            listed.append({"image": image, "label": label})
-        modality = {str(number): role for number, role in enumerate(roles)}
-        (path / "dataset.json").write_text(json.dumps({"modality": modality, "training": listed, "test": []}))
-
-    return put
-
-
-def bids(**suffixes: str) -> Thing:
-    """A folder in the layout of BIDS: for each role the last word of its files."""
-
-    def put(reader: Reader, path: Path) -> None:
-        for number, case in enumerate(reader.heads):
-            subject = f"sub-{number:02d}"
-            (path / subject / "anat").mkdir(parents=True)
-            for role, suffix in suffixes.items():
-                shutil.copy(case.images[role], path / subject / "anat" / f"{subject}_{suffix}.nii.gz")
-        described = {"Name": "phantom", "BIDSVersion": "1.10.0"}
-        (path / "dataset_description.json").write_text(json.dumps(described))
-
-    return put
-
-
-def each_case(name: str, role: str) -> Thing:
-    """A folder with one image of each patient, such as the output of another program."""
-
-    def put(reader: Reader, path: Path) -> None:
-        for case in reader.cases(role):
-            place = path / name.format(case=case.name)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(case.images[role], place)
-
-    return put
+def text(content: str) -> Thing:
+    return lambda reader, path: path.write_text(content)

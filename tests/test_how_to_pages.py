@@ -6,6 +6,7 @@ reader has before a block. As in ``test_documents_run.py``, only numbers that co
 """
 
 import shutil
+import sys
 from contextlib import chdir, contextmanager
 
 import pytest
@@ -32,7 +33,10 @@ def here(tmp_path, monkeypatch):
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    return folder
+    monkeypatch.syspath_prepend(folder)
+    yield folder
+    for name in [name for name in sys.modules if name.split(".")[0] == "my_lab"]:
+        del sys.modules[name]
 
 
 def begin(folder, page):
