@@ -80,7 +80,7 @@ def settings(words: Sequence[str]) -> list[str]:
         return [*SCHEDULE, "patches.size=[16,16]"]
     sides = len(recipe["patches"]["size"]) if "patches" in recipe else 3
     deepmedic = config.get("network") == "deepmedic"
-    size = [55] * 3 if deepmedic else SIZES.get(method, [16] * sides)
+    size = [61] * 3 if deepmedic else SIZES.get(method, [16] * sides)
     found = [*SCHEDULE, "preparation.spacing=null", f"patches.size={size}"]
     if size == [16] * 3:
         found.append(f"inference.size={size}")
