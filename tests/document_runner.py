@@ -82,8 +82,8 @@ def settings(words: Sequence[str]) -> list[str]:
     deepmedic = config.get("network") == "deepmedic"
     size = [61] * 3 if deepmedic else SIZES.get(method, [16] * sides)
     found = [*SCHEDULE, "preparation.spacing=null", f"patches.size={size}"]
-    if size == [16] * 3:
-        found.append(f"inference.size={size}")
+    if size == [16] * 3 and method != "progressive_gan":
+        found.append("inference.size=[32,32,32]")
     if not deepmedic:
         found.append(WIDTH.get(method, "config.width=0.1"))
     return [each.replace(" ", "") for each in found]

@@ -19,28 +19,35 @@ from how_to_layouts import (
     study,
     two_domains,
 )
-from how_to_things import Thing, image, recipe, run, table, text
+from how_to_things import Thing, image, piece, recipe, run, table, text
 
 ANEW = "."
 """As a name: whatever earlier blocks left is not there."""
 OPTIONS = SMALL | {
     "phantom prostate": {"--train": "2", "--test": "2", "--spacing": "4 4 4", "--workers": "1"},
-    "phantom adaptation": SMALL["phantom adaptation"] | {"--validation": "2 2"},
+    "phantom adaptation": SMALL["phantom adaptation"] | {"--test": "1", "--source-test": "1", "--validation": "1 1"},
     "benchmark": {"--seeds": "1"},
     "reader-study make": {"--count": "4"},
 }
 SHIPPED = {f"{role}.nii.gz": image(role) for role in ("t1", "t2", "flair")} | {"swi.nii.gz": image("ge")}
 DICOM = {role.upper(): series(role) for role in ("t2w", "adc", "hbv")}
+PIECES = {name: piece("ge" if name == "swi.nii.gz" else name.partition(".")[0]) for name in SHIPPED}
 TABLE = {"cases.csv": table("t1", "ct", "mask")}
-CT = {ANEW: None, "run": run("ct"), "t1.nii.gz": image("t1"), **TABLE}
-FOLDS = {ANEW: None, **{f"fold{n}": run(f"ct seed {n}") for n in range(3)}, **TABLE}
-LESIONS = {ANEW: None, "run": run("lesions"), "cases.csv": table("flair", "t2", "label", "mask"), **SHIPPED}
+TWO = {"cases.csv": table("t1", "ct", "mask", only="test")}
+CT = {ANEW: None, "run": run("ct"), "t1.nii.gz": image("t1"), **TWO}
+FOLDS = {"fold0": run("ct"), "fold1": run("ct seed 1"), "fold2": run("ct seed 2")}
+LESIONS = {
+    ANEW: None,
+    "run": run("lesions"),
+    "cases.csv": table("flair", "t2", "label", "mask", only="test"),
+    **SHIPPED,
+}
 PROSTATES = {"cases.csv": table("t2w", "adc", "hbv", "label", "lesion")}
-DETECTORS = {ANEW: None, **{f"fold{n}": run(f"detector seed {n}") for n in range(3)}, **PROSTATES}
+TWO_OF_THEM = {"cases.csv": table("t2w", "adc", "hbv", only="test")}
 SLICES = {"cases.csv": table("t1", "label", "mask")}
 GENERATOR = {"run": run("vae"), **SLICES}
 BEFORE: dict[str, dict[int, dict[str, Thing | None]]] = {
-    "use-a-shipped-model": {1: SHIPPED},
+    "use-a-shipped-model": {1: PIECES},
     "predict-a-cohort": {
         1: CT,
         2: {**CT, "run": run("ct of two"), "flair.nii.gz": image("flair")},
@@ -48,9 +55,9 @@ BEFORE: dict[str, dict[int, dict[str, Thing | None]]] = {
         4: CT,
         6: {**LESIONS, "dataset": bids(t1="T1w", t2="T2w", flair="FLAIR")},
         7: LESIONS,
-        8: FOLDS,
-        9: FOLDS,
-        10: {**CT, "translator": run("translator"), "run": run("cvae"), "cases.csv": table("t1", "flair", "mask")},
+        8: {ANEW: None, **FOLDS, **TWO},
+        9: {ANEW: None, **FOLDS, **TWO},
+        10: {**CT, "translator": run("translator"), "run": run("cvae"), "cases.csv": table("t1", "flair", only="test")},
         11: CT,
         12: CT,
     },
@@ -74,8 +81,8 @@ BEFORE: dict[str, dict[int, dict[str, Thing | None]]] = {
     "detect-prostate-cancer": {
         1: PROSTATES,
         3: {f"{role}.nii.gz": image(role) for role in ("t2w", "adc", "hbv")},
-        6: DETECTORS,
-        7: {**DETECTORS, "run": run("detector"), "t2w.nii.gz": image("t2w"), "adc.nii.gz": image("adc")},
+        6: {ANEW: None, "fold0": run("detector"), "fold1": run("detector seed 1"), "fold2": run("detector seed 2"), **TWO_OF_THEM},
+        7: {ANEW: None, "run": run("detector"), "t2w.nii.gz": image("t2w"), "adc.nii.gz": image("adc")},
     },
     "dicom-in-dicom-out": {
         1: {"study.zip": study("t1", "t2w"), "download": study("t1", "t2w")},
@@ -126,7 +133,10 @@ BEFORE: dict[str, dict[int, dict[str, Thing | None]]] = {
     },
     "start-from-another-run": {1: {"other": run("ct"), "recipe.yaml": recipe("ct"), **TABLE}},
     "add-a-method": {2: {ANEW: None, **SLICES, "my_lab/linear_code.py": method}},
-    "predict-with-intervals": {1: {"cvae": run("cvae"), **TABLE}, 2: {n: t for n, t in FOLDS.items() if n != ANEW}},
+    "predict-with-intervals": {
+        1: {"cvae": run("cvae"), **TABLE},
+        2: {f"fold{n}": run(f"ct seed {n}") for n in range(2)},
+    },
     "run-a-benchmark": {1: {"cases.csv": two_domains}},
     "adapt-to-a-new-scanner": {3: SHIPPED},
     "many-plausible-results": {1: TABLE},

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import yaml
 
@@ -19,7 +20,7 @@ COMMON: dict[str, Any] = {
     "preparation": {"spacing": None},
     "patches": {"size": [16, 16, 16]},
     "schedule": {"steps": 2, "batch": 2, "validate_every": 2, "save_every": 2, "precision": "32"},
-    "inference": {"size": [16, 16, 16]},
+    "inference": {"size": [32, 32, 32], "overlap": 0},
 }
 MADE_OF_T1 = {"data": {"inputs": ["t1"], "mask": "mask"}, "patches": {"size": [16, 16], "sampling": "centred"}}
 RECIPES: dict[str, dict[str, Any]] = {
@@ -130,19 +131,32 @@ def image(role: str) -> Thing:
     return lambda reader, path: shutil.copy(reader.cases(role)[0].images[role], path)
 
 
-def table(*roles: str, **named: str) -> Thing:
-    """A case table with these columns; ``label="pieces"`` is another image under that name."""
+def piece(role: str) -> Thing:
+    """The middle of an image, for models whose voxels are much smaller than those of the phantom."""
+
+    def put(reader: Reader, path: Path) -> None:
+        whole = nibabel.load(reader.cases(role)[0].images[role])
+        first = [(side - 8) // 2 for side in whole.shape]
+        nibabel.save(whole.slicer[tuple(slice(at, at + 8) for at in first)], path)
+
+    return put
+
+
+def table(*roles: str, only: str = "", **named: str) -> Thing:
+    """A case table with these columns; ``label="pieces"`` is another image under that name.
+
+    Args:
+        roles: columns.
+        only: the one split that it has.
+        named: other columns.
+    """
     columns = {**dict(zip(roles, roles, strict=True)), **named}
 
     def put(reader: Reader, path: Path) -> None:
-        cases = reader.cases(next(iter(columns.values())))
-        write_cases(
-            [
-                Case(case.name, case.split, case.domain, {role: case.images[is_] for role, is_ in columns.items()})
-                for case in cases
-            ],
-            path,
-        )
+        cases = [case for case in reader.cases(next(iter(columns.values()))) if only in ("", case.split)]
+        images = [{role: case.images[name] for role, name in columns.items()} for case in cases]
+        rows = zip(cases, images, strict=True)
+        write_cases([Case(case.name, case.split, case.domain, of_case) for case, of_case in rows], path)
 
     return put
 
