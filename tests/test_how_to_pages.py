@@ -16,6 +16,7 @@ from how_to_folders import ANEW, BEFORE, OPTIONS
 from how_to_things import Reader
 
 from medgen.baselines import scoring
+from medgen.networks import deepmedic
 
 RUN = [path for path in HOW_TO if any(block.mark in {"run", "alternatives"} for block in blocks(path))]
 
@@ -74,7 +75,10 @@ def as_it_was(folder):
 
 @pytest.mark.usefixtures("few_trees")
 @pytest.mark.parametrize("page", RUN, ids=lambda path: path.stem)
-def test_the_commands_of_a_page_run(page, here, reader, capsys):
+def test_the_commands_of_a_page_run(page, here, reader, capsys, monkeypatch):
+    if "preset: small" in page.read_text():
+        small = deepmedic.PRESETS["small"]._replace(filters=(4,) * deepmedic.DEPTH, hidden=(8, 8))
+        monkeypatch.setitem(deepmedic.PRESETS, "small", small)
     before, number = BEFORE.get(page.stem, {}), 0
     begin(here, page)
     for block in blocks(page):
