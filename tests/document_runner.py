@@ -45,6 +45,7 @@ def run_block(text: str, capsys: pytest.CaptureFixture[str], options: Mapping[st
 
 
 def run_command(words: list[str], capsys: pytest.CaptureFixture[str], options: Mapping[str, Mapping[str, str]]) -> None:
+    assert words[0].endswith("medgen"), f"{words}: only medgen's commands are run"
     with pytest.raises(SystemExit) as ended, runs_in_this_process():
         main(small(words[1:], options))
     said = capsys.readouterr()

@@ -43,7 +43,7 @@ LESIONS = {
     **SHIPPED,
 }
 PROSTATES = {"cases.csv": table("t2w", "adc", "hbv", "label", "lesion")}
-TWO_OF_THEM = {"cases.csv": table("t2w", "adc", "hbv", only="test")}
+DETECTORS = {"fold0": run("detector"), "fold1": run("detector seed 1"), "fold2": run("detector seed 2")}
 SLICES = {"cases.csv": table("t1", "label", "mask")}
 GENERATOR = {"run": run("vae"), **SLICES}
 BEFORE: dict[str, dict[int, dict[str, Thing | None]]] = {
@@ -81,7 +81,7 @@ BEFORE: dict[str, dict[int, dict[str, Thing | None]]] = {
     "detect-prostate-cancer": {
         1: PROSTATES,
         3: {f"{role}.nii.gz": image(role) for role in ("t2w", "adc", "hbv")},
-        6: {ANEW: None, "fold0": run("detector"), "fold1": run("detector seed 1"), "fold2": run("detector seed 2"), **TWO_OF_THEM},
+        6: {ANEW: None, **DETECTORS, "cases.csv": table("t2w", "adc", "hbv", only="test")},
         7: {ANEW: None, "run": run("detector"), "t2w.nii.gz": image("t2w"), "adc.nii.gz": image("adc")},
     },
     "dicom-in-dicom-out": {
@@ -143,3 +143,20 @@ BEFORE: dict[str, dict[int, dict[str, Thing | None]]] = {
     "translate-without-pairs": {1: {"cases.csv": table("t1", "flair", "mask")}},
 }
 """By page and by number of a shell block, from 1: what stands under each name."""
+
+CONTAINER = "docker and apptainer build images and need the network; test_packaging.py tests what the recipes name"
+NO_GPU = "the machine of the tests has no GPU, and no second machine"
+PARSED: dict[tuple[str, int], str] = {
+    ("dicom-in-dicom-out", 5): "needs an archive that listens; tests/dicom/test_real_server.py does all of it with one",
+    ("dicom-in-dicom-out", 6): "dciodvfy is another program; tests/dicom run it where it is installed",
+    ("run-a-reader-study", 3): "serves until it is ended; tests/cli/test_reader_study.py starts it and ends it",
+    ("run-in-a-container", 1): CONTAINER,
+    ("run-in-a-container", 2): CONTAINER,
+    ("run-in-a-container", 3): CONTAINER,
+    ("run-in-a-container", 4): CONTAINER,
+    ("use-a-gpu-or-cluster", 1): NO_GPU,
+    ("use-a-gpu-or-cluster", 2): NO_GPU,
+    ("use-a-gpu-or-cluster", 3): NO_GPU,
+    ("use-a-model-elsewhere", 2): "MONAI's command line needs fire, which medgen does not; tests/export/test_bundle.py",
+}
+"""Shell blocks, by page and number, that no test runs as they stand, and why."""
