@@ -24,7 +24,8 @@ from how_to_things import Thing, image, piece, recipe, run, table, text
 ANEW = "."
 """As a name: whatever earlier blocks left is not there."""
 OPTIONS = SMALL | {
-    "phantom prostate": {"--train": "2", "--test": "2", "--spacing": "4 4 4", "--workers": "1"},
+    "phantom head": SMALL["phantom head"] | {"--subjects": "3"},
+    "phantom prostate": {"--train": "1", "--test": "1", "--spacing": "4 4 4", "--workers": "1"},
     "phantom adaptation": SMALL["phantom adaptation"] | {"--test": "1", "--source-test": "1", "--validation": "1 1"},
     "benchmark": {"--seeds": "1"},
     "reader-study make": {"--count": "4"},
