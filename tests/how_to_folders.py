@@ -36,6 +36,7 @@ PIECES = {name: piece("ge" if name == "swi.nii.gz" else name.partition(".")[0]) 
 TABLE = {"cases.csv": table("t1", "ct", "mask")}
 TWO = {"cases.csv": table("t1", "ct", "mask", only="test")}
 CT = {ANEW: None, "run": run("ct"), "t1.nii.gz": image("t1"), **TWO}
+EXPORTED = {**CT, "run": run("ct to export")}
 FOLDS = {"fold0": run("ct"), "fold1": run("ct seed 1"), "fold2": run("ct seed 2")}
 LESIONS = {
     ANEW: None,
@@ -102,7 +103,7 @@ BEFORE: dict[str, dict[int, dict[str, Thing | None]]] = {
             "label.nii.gz": sheared("label", qform=False),
         }
     },
-    "use-a-model-elsewhere": {1: CT, 3: CT},
+    "use-a-model-elsewhere": {1: EXPORTED, 3: EXPORTED},
     "score-detected-lesions": {
         1: {
             "images": picai(labels=False),

@@ -25,6 +25,12 @@ COMMON: dict[str, Any] = {
 MADE_OF_T1 = {"data": {"inputs": ["t1"], "mask": "mask"}, "patches": {"size": [16, 16], "sampling": "centred"}}
 RECIPES: dict[str, dict[str, Any]] = {
     "ct": {"method": "supervised", "data": {"inputs": ["t1"], "target": "ct", "mask": "mask"}},
+    "ct to export": {
+        "method": "supervised",
+        "config": {"generator": "fcn", "width": 0.1},
+        "data": {"inputs": ["t1"], "target": "ct", "mask": "mask"},
+        "patches": {"size": [24, 24, 24]},
+    },
     "ct of two": {"method": "supervised", "data": {"inputs": ["t1", "flair"], "target": "ct", "mask": "mask"}},
     "cvae": {
         "method": "cvae",
