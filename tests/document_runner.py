@@ -77,14 +77,13 @@ def settings(words: Sequence[str]) -> list[str]:
     """What makes the training of these words a matter of a second: patches as small as the networks take them."""
     recipe = yaml.safe_load(Path(words[1]).read_text())
     method, config = recipe["method"], recipe.get("config", {})
-    if any(word.startswith("method=") for word in words):
-        return [*SCHEDULE, "patches.size=[16,16]"]
+    method = next((word.removeprefix("method=") for word in words if word.startswith("method=")), method)
     sides = len(recipe["patches"]["size"]) if "patches" in recipe else 3
     deepmedic = config.get("network") == "deepmedic"
     size = [61] * 3 if deepmedic else SIZES.get(method, [16] * sides)
     found = [*SCHEDULE, "preparation.spacing=null", f"patches.size={size}"]
     if size == [16] * 3 and method != "progressive_gan":
         found.append("inference.size=[32,32,32]")
-    if not deepmedic:
+    if not deepmedic and "." not in method:  # nobody knows the settings of a reader's own method
         found.append(WIDTH.get(method, "config.width=0.1"))
     return [each.replace(" ", "") for each in found]
