@@ -12,6 +12,7 @@ DOCUMENTS = sorted(
     [*ROOT.glob("*.md"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md"))],
     key=lambda path: path.as_posix(),
 )
+HOW_TO = [path for path in DOCUMENTS if path.parent == ROOT / "docs/how-to"]
 SHELLS = ("bash", "sh", "console", "shell")
 _BLOCK = re.compile(r"(?:<!-- test: (\w+) -->[ \t]*\n\s*)?^[ \t]*```(\w*)[^\n]*\n(.*?)^[ \t]*```[ \t]*$", re.S | re.M)
 _FILE = re.compile(r"`([\w-]+\.yaml)`")

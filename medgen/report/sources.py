@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,7 @@ from medgen.cases import Case, read_cases
 from medgen.errors import InputError
 from medgen.recipe.yaml import read_yaml
 from medgen.report.columns import Column
-from medgen.report.content import (
-    Curves,
-    MethodScores,
-    read_baselines,
-    read_curves,
-    read_scores,
-)
+from medgen.report.content import Curves, MethodScores, read_baselines, read_curves, read_scores
 from medgen.report.health import Validations, read_validations
 from medgen.report.manifest import read_manifest, read_warnings
 from medgen.report.runs import choose_run, find_runs, scored_by, unlike_scores, weights_of
@@ -82,9 +77,9 @@ class Sources:
     status: str = ""
     every: float | None = None
 
-    @property
+    @cached_property
     def settings(self) -> dict[str, Any]:
-        """The recipe as plain values."""
+        """The recipe as plain values; they are asked for hundreds of times, and reading them takes its time."""
         values = read_yaml(self.recipe) if self.recipe else None
         return values if isinstance(values, dict) else {}
 

@@ -9,7 +9,7 @@ from test_report import make_reader_study, text_of, write_scores
 
 from medgen.cli import main
 from medgen.files import sha256, write_json
-from medgen.report import figures
+from medgen.report import figures, sources
 from medgen.report.runs import choose_run, find_runs
 
 OURS, OTHERS = "a" * 64, "b" * 64
@@ -47,6 +47,14 @@ def study(tmp_path, monkeypatch):
     give_weights(folder / "run", OURS)
     record(folder)
     return folder
+
+
+def test_the_recipe_is_parsed_once_for_what_was_found_and_once_for_what_is_shown(study, monkeypatch, capsys):
+    """It is asked for at every picture and table, and hundreds of parsings took most of the time of a report."""
+    parsed, read_yaml = [], sources.read_yaml
+    monkeypatch.setattr(sources, "read_yaml", lambda text: parsed.append(text) or read_yaml(text))
+    said(study, capsys)
+    assert len(parsed) <= 2
 
 
 def test_what_fits_is_not_commented(study, capsys):
