@@ -49,7 +49,7 @@ DETECTORS = {"fold0": run("detector"), "fold1": run("detector seed 1"), "fold2":
 SLICES = {"cases.csv": table("t1", "label", "mask")}
 GENERATOR = {"run": run("vae"), **SLICES}
 BEFORE: dict[str, dict[int, dict[str, Thing | None]]] = {
-    "use-a-shipped-model": {1: PIECES},
+    "use-a-shipped-model": {1: PIECES | {f"{role}.nii.gz": image(role) for role in ("t2w", "adc", "hbv")}},
     "predict-a-cohort": {
         1: CT,
         2: {**CT, "run": run("ct of two"), "flair.nii.gz": image("flair")},
