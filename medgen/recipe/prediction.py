@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -140,6 +140,12 @@ class InferenceConfig(Config):
     licence: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\n\r]*$")] = "not stated"
     """Terms under which the weights may be used and passed on, in words or as an SPDX identifier, on one line. It
     changes nothing; ``model.json`` says it."""
+
+    @field_validator("intensities", mode="before")
+    @classmethod
+    def _once_a_mapping(cls, value: Any) -> Any:
+        """Of models that were trained when each class had a number of Gaussians, the names."""
+        return tuple(value) if isinstance(value, Mapping) else value
 
     @field_validator("flips")
     @classmethod

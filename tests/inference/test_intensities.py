@@ -127,6 +127,7 @@ RECIPE = {
     [(["grey", "fluid"], "'fluid'"), (["grey"], "two or more"), (["grey", "white", "grey"], "each once")],
 )
 def test_wrong_settings_are_refused(wrong, said):
-    load_recipe(RECIPE | {"inference": {"intensities": ["grey", "white"]}})
+    known = load_recipe(RECIPE | {"inference": {"intensities": ["grey", "white"]}})
+    assert known == load_recipe(RECIPE | {"inference": {"intensities": {"grey": 1, "white": 2}}})  # as it once was
     with pytest.raises(UsageError, match=said):
         load_recipe(RECIPE | {"inference": {"intensities": wrong}})
