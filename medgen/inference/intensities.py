@@ -21,16 +21,16 @@ from scipy import ndimage, special
 
 from medgen.types import Floats
 
-_VOXELS, _ROUNDS, _ORDER, _SWEEPS = 50_000, 3, 3, 4
+_VOXELS, _ROUNDS, _ORDER, _SWEEPS = 50_000, 2, 3, 4
 """Voxels that the mixture is fitted to and its rounds, order of the polynomial of the gain, rounds of the field. The
-rounds are few since with more of them tissues change places where the network is wrong (tried: 3, 6, 8 and 30)."""
+rounds are few since with more of them tissues change places where the network is wrong (tried: 1 to 30)."""
 _FLOOR = 0.02
 """Least prior of a class, since the network may be wrong."""
 _TEMPER = 0.5
 """Exponent of the network's probabilities: it is too sure of itself on scans unlike its training."""
-_PULL = 1.5
+_PULL = 1.0
 """Of the six neighbours together, on the logarithm of the odds."""
-_SUREST = 0.3
+_SUREST = 0.02
 """Share of a class's voxels, those with the highest prior, at which its Gaussians begin."""
 _LEAST_SPREAD = 0.02
 """Standard deviation of a Gaussian relative to the median of the brain, below which none falls."""
