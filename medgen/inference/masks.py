@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -13,19 +13,22 @@ from scipy import ndimage
 
 from medgen.cases import Case, read_cases, write_cases
 from medgen.errors import InputError, UsageError
+from medgen.files import require_apart, require_free
 from medgen.inference.cohort import predict_cohort
 from medgen.inference.loading import load_model
 from medgen.inference.model import LoadedModel
+from medgen.inference.report import REPORT
+from medgen.inference.writing import output_name
 from medgen.preparation.resampling import resample
 from medgen.types import Progress
-from medgen.volume import Grid, Volume, read_label, read_volume, write_volume
+from medgen.volume import Volume, read_label, read_volume, write_volume
 
 Mask: TypeAlias = NDArray[np.bool_]
 Part: TypeAlias = Literal["brain", "head"]
 
 MODEL = "head-tissues"
 BRAIN = ("grey", "white", "csf")
-_READ, _MADE = "image", "label"
+_READ, _MADE, _MASK = "image", "label", "mask"
 
 
 def mask_of(tissues: Volume, classes: Sequence[str], part: Part) -> Mask:
@@ -77,10 +80,12 @@ def make_mask(
         progress: called with (done, total, what).
 
     Raises:
-        UsageError: the output exists, or the model finds other classes.
+        UsageError: the output exists or is the image, or the model finds other classes.
         InputError: the image cannot be read, or has no brain.
         ModelError: there is no such model.
     """
+    require_apart(output, [image])
+    require_free(output, overwrite=overwrite)
     model = _tissue_model(run, device)
     volume = read_volume(image)
     mask = mask_of(replace(model.predict(volume, progress=progress), source=str(image)), model.classes, part)
@@ -120,13 +125,20 @@ def mask_cases(
         Path of the new table.
 
     Raises:
-        UsageError: a case lacks the image, or outputs exist and neither ``overwrite`` nor ``resume`` is set.
+        UsageError: a case lacks the image, an output is an image of the table, or outputs exist and neither
+            ``overwrite`` nor ``resume`` is set, or no tissues of an earlier run lie there to resume.
         CasesFailed: some cases failed; no table is written.
         InputError: an image has no brain.
     """
-    cases, out = read_cases(table).cases, Path(out)
+    read, out = read_cases(table), Path(out)
+    cases = read.cases
     if lacking := [case.name for case in cases if role not in case.images]:
         raise UsageError(f"{lacking[0]} has no image '{role}'", where=table, fix="name a column that every case has")
+    outputs = [out / "cases.csv", *(file for case in cases for file in _outputs(case, out, strip).values())]
+    require_apart([out / "tissues", *outputs], read.files, fix="choose another folder for -o")
+    if not (resume and (out / "tissues" / REPORT).is_file()):
+        for file in outputs:
+            require_free(file, overwrite=overwrite)
     model = _tissue_model(run, device)
     found = [replace(case, images={_READ: case.images[role]}) for case in cases]
     predict_cohort(
@@ -139,23 +151,21 @@ def mask_cases(
 def _mask_case(case: Case, role: str, classes: Sequence[str], out: Path, part: Part, strip: bool) -> Case:
     tissues = read_label(out / "tissues" / case.name / f"{case.name}_{_MADE}.nii.gz")
     mask = mask_of(replace(tissues, source=str(case.images[role])), classes, part)
-    folder = out / case.name
-    images: dict[str, Path] = dict(case.images)
-    images["mask"] = _write(tissues, mask, folder / f"{case.name}_mask.nii.gz", strip=False, overwrite=True)
-    if strip:
-        images |= _stripped(case.images, tissues.grid, mask, folder)
-    return replace(case, images=images)
-
-
-def _stripped(images: Mapping[str, Path], grid: Grid, mask: Mask, folder: Path) -> dict[str, Path]:
-    written = {}
-    for role, path in images.items():
-        if role in ("label", "mask") or role.startswith("ct"):
+    outputs = _outputs(case, out, strip)
+    for name, file in outputs.items():
+        if name == _MASK:
+            _write(tissues, mask, file, strip=False, overwrite=True)
             continue
-        volume = read_volume(path)
-        there = resample(mask.astype(np.float32), grid.affine, volume.affine, volume.shape, fill=0.0) >= 0.5
-        written[role] = _write(volume, there, folder / f"{folder.name}_{role}.nii.gz", strip=True, overwrite=True)
-    return written
+        volume = read_volume(case.images[name])
+        there = resample(mask.astype(np.float32), tissues.affine, volume.affine, volume.shape, fill=0.0) >= 0.5
+        _write(volume, there, file, strip=True, overwrite=True)
+    return replace(case, images={**case.images, **outputs})
+
+
+def _outputs(case: Case, out: Path, strip: bool) -> dict[str, Path]:
+    """Files of a case by their columns."""
+    roles = [role for role in case.images if role not in ("label", _MASK) and not role.startswith("ct")]
+    return {role: out / output_name(case, role) for role in (_MASK, *(roles if strip else ()))}
 
 
 def _write(volume: Volume, mask: Mask, output: Path, *, strip: bool, overwrite: bool) -> Path:
