@@ -177,6 +177,7 @@ def test_the_command(table, tmp_path, capsys):
     assert not run(tmp_path / "a/t1.nii.gz", "-o", tmp_path / "mask.nii.gz", "--of", "head")
     assert read_label(tmp_path / "mask.nii.gz").data.sum() > 0.98 * 14 * 16 * 14
     assert run(tmp_path / "a/t1.nii.gz", "-o", tmp_path / "other.nii.gz", "--resume") == 2
+    capsys.readouterr()
     assert not run(table, "-o", tmp_path / "out", "--strip", "--json")
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert json.loads(capsys.readouterr().out)["lines"] == [str(tmp_path / "out/cases.csv")]
     assert (tmp_path / "out/cases.csv").is_file()
