@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from medgen.inference.encoding import encode
     from medgen.inference.generation import sample
     from medgen.inference.loading import load_model
+    from medgen.inference.masks import make_mask, mask_cases
     from medgen.inference.synthetic_cases import cases_from_samples
     from medgen.inference.traversal import interpolate, traverse
     from medgen.live import watch_run
@@ -72,9 +73,11 @@ __all__ = [
     "load_model",
     "make_adaptation_phantom",
     "make_head_phantom",
+    "make_mask",
     "make_prostate_phantom",
     "make_reader_study",
     "make_tissue_phantom",
+    "mask_cases",
     "plan",
     "predict",
     "prepare",
@@ -139,6 +142,7 @@ _HOMES = {
     "medgen.inference.encoding": ("encode",),
     "medgen.inference.generation": ("sample",),
     "medgen.inference.loading": ("load_model",),
+    "medgen.inference.masks": ("make_mask", "mask_cases"),
     "medgen.inference.synthetic_cases": ("cases_from_samples",),
     "medgen.inference.traversal": ("interpolate", "traverse"),
     "medgen.live": ("watch_run",),

@@ -27,6 +27,7 @@ COMMANDS = {
     "predict": "RUN --input -i --output -o --overwrite --resume --nan --geometry --frame --probabilities "
     "--threshold --uncertainty --samples --dropout --interval --keep-samples --guard --dicom --contours --anonymize "
     "--bids --device --engine",
+    "mask": "INPUT --output -o --of --role --strip --model --overwrite --resume --device",
     "calibrate": "RUN --input -i --split --samples --dropout --seed --coverage --by-tissue --guaranteed --accept "
     "--max-mae --mask-role --ensemble --device --allow-module",
     "sample": "RUN --output -o --count --seed --temperature --truncation --interpolate --frames --neighbours "

@@ -25,6 +25,7 @@ from medgen.cli.export import export
 from medgen.cli.failures import exit_code_of
 from medgen.cli.fix import fix
 from medgen.cli.latent import app as latent
+from medgen.cli.mask import mask
 from medgen.cli.models import models
 from medgen.cli.novelty import app as novelty
 from medgen.cli.output import json_output, library_notes
@@ -72,6 +73,7 @@ app.command(prepare, sort_key=5)
 app.command(train, sort_key=6)
 app.command(watch, sort_key=6.5)
 app.command(predict, sort_key=7)
+app.command(mask, sort_key=7.1)
 app.command(calibrate, sort_key=7.2)
 app.command(sample, sort_key=7.3)
 app.command(latent)

@@ -23,6 +23,8 @@ from medgen.training.model_folder import model_folder, read_weights
 
 SUMMARIES = {
     "head-ct": "a T1 of the head to CT in HU; learnt from phantoms in T1 contrasts of many scanners",
+    "head-tissues": "grey and white matter, fluid, bone, soft tissue and air in an MR of the head in any contrast, with or "
+    "without the skull; learnt from phantoms",
     "contusions": "contusions in T2, FLAIR and gradient echo or SWI of a brain without its skull; learnt from phantoms",
     "prostate": "zones and suspicious lesions of a prostate in T2W, ADC and high-b DWI; learnt from phantoms",
 }
