@@ -49,7 +49,10 @@ DETECTORS = {"fold0": run("detector"), "fold1": run("detector seed 1"), "fold2":
 SLICES = {"cases.csv": table("t1", "label", "mask")}
 GENERATOR = {"run": run("vae"), **SLICES}
 BEFORE: dict[str, dict[int, dict[str, Thing | None]]] = {
-    "use-a-shipped-model": {1: PIECES | {f"{role}.nii.gz": image(role) for role in ("t2w", "adc", "hbv")}},
+    "use-a-shipped-model": {
+        1: PIECES | {f"{role}.nii.gz": image(role) for role in ("t2w", "adc", "hbv")} | {"scan.nii.gz": image("t2")},
+        2: {"t1.nii.gz": image("t1"), "flair.nii.gz": image("flair"), "cases.csv": table("t1", "flair", only="test")},
+    },
     "predict-a-cohort": {
         1: CT,
         2: {**CT, "run": run("ct of two"), "flair.nii.gz": image("flair")},

@@ -39,8 +39,8 @@ def export(
         run: the run folder, or its 'model' folder.
         output: the folder, or the file. A cascade of several networks is several files, NAME_1.onnx and so on.
         kind: bundle: for MONAI, the default. onnx: the default for names ending in .onnx. torch: a torch.export
-            program, the default for .pt2. slicer: what the extension SlicerModalityConverter of 3D Slicer loads, for its
-            versions that tell a model the grid of an image; the newer ones do not, and the model refuses there.
+            program, the default for .pt2. slicer: what the extension SlicerModalityConverter of 3D Slicer loads, for
+            its versions that tell a model the grid of an image; the newer ones do not, and the model refuses there.
         scores: a file of 'medgen evaluate' for the card; repeatable; by default scores*.json in the model folder, or
             else in the run folder.
         overwrite: replace a file, or a folder that an earlier export made.

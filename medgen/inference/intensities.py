@@ -30,7 +30,7 @@ _TEMPER = 0.5
 """Exponent of the network's probabilities: it is too sure of itself on scans unlike its training."""
 _PULL = 1.0
 """Of the six neighbours together, on the logarithm of the odds."""
-_SUREST = 0.02
+_SUREST = 0.05
 """Share of a class's voxels, those with the highest prior, at which its Gaussians begin."""
 _LEAST_SPREAD = 0.02
 """Standard deviation of a Gaussian relative to the median of the brain, below which none falls."""

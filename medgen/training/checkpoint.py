@@ -18,6 +18,7 @@ from torch.nn.utils import get_total_norm
 
 from medgen.errors import ModelError, StorageError
 from medgen.files import atomic_path, sha256, write_json
+from medgen.training.packed import unpacked
 
 KEPT = 2
 """Checkpoints of a run that stay on disk: the newest, and one to fall back on."""
@@ -150,7 +151,7 @@ def load_weights(path: Path, *, digest: str | None = None) -> dict[str, Tensor]:
         weights: dict[str, Tensor] = load_file(path)
     except SafetensorError as error:
         raise ModelError(f"the weights are damaged: {error}", where=path, fix="copy them again") from None
-    return weights
+    return unpacked(weights)
 
 
 def _index(folder: Path) -> list[_Entry]:
