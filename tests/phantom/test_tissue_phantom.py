@@ -14,7 +14,7 @@ from medgen.phantom.head.anatomy import build_head
 from medgen.phantom.head.atrophy import Atrophy
 from medgen.phantom.head.contrasts import CLASSES, IMAGE, any_scanner, stripped_mask, tissue_labels
 from medgen.phantom.head.pathology import brain_mask
-from medgen.phantom.head.sequences import DrawnContrast
+from medgen.phantom.head.sequences import DrawnContrast, SpinEcho
 from medgen.phantom.head.template import load_template
 from medgen.phantom.head.tissues import INDEX, nominal_tissues
 from medgen.phantom.randomness import SCANNER, SUBJECT, Stream
@@ -109,9 +109,9 @@ def test_a_shrunken_brain_has_wide_furrows_and_ventricles_and_a_gap_at_the_skull
     assert (shrunken(gap=3.0) == CSF).sum() > 1.2 * (whole == CSF).sum()
 
 
-def test_three_of_four_brains_have_shrunk():
+def test_three_of_five_brains_have_shrunk():
     drawn = [Atrophy.draw(Stream(0, SUBJECT, number)) for number in range(200)]
-    assert 35 < drawn.count(Atrophy()) < 65
+    assert 65 < drawn.count(Atrophy()) < 95
     some = [each for each in drawn if each != Atrophy()]
     for values, low, high in (
         ([each.widening for each in some], 0, 5),
@@ -122,12 +122,16 @@ def test_three_of_four_brains_have_shrunk():
         assert high - 0.2 * (high - low) < max(values) <= high
 
 
-def test_one_of_four_contrasts_is_free_and_none_hides_grey_in_white():
+def test_one_of_five_contrasts_is_free_and_none_hides_grey_in_white():
     scanners = [any_scanner(Stream(0, SCANNER, number)) for number in range(200)]
     assert any_scanner(Stream(0, SCANNER, 7)) == scanners[7]
     sequences = [scanner.protocols[IMAGE].sequence for scanner in scanners]
+    echoes = [each for each in sequences if isinstance(each, SpinEcho)]
+    t2 = [each for each in echoes if each.repetition >= 2500 and each.echo >= 60 and not each.invert]
+    assert 35 < len(t2) < 62  # three of ten physical contrasts
+    assert 27 < sum(each.invert for each in echoes) < 53  # FLAIR, a quarter
     free = [sequence for sequence in sequences if isinstance(sequence, DrawnContrast)]
-    assert 35 < len(free) < 65
+    assert 27 < len(free) < 55
     signals = np.array([sequence.signal(nominal_tissues()) for sequence in free])
     assert np.abs(signals[:, INDEX["grey"]] - signals[:, INDEX["white"]]).min() >= 0.06
     assert 0.3 < (signals[:, INDEX["grey"]] > signals[:, INDEX["white"]]).mean() < 0.7
