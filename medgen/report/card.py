@@ -230,13 +230,19 @@ def _counted(each: Mapping[str, Any]) -> str:
 
 def _scored(name: str, each: Mapping[str, Any]) -> str:
     rows = []
-    for metric in (name for name in _SHOWN if name in each["summary"]):
+    for metric in _shown(each["summary"]):
         found = each["summary"][metric]
         low, high = found.get("ci95") or (None, None)
         interval = f"[{low:.4g}, {high:.4g}]" if low is not None and high is not None else "too few cases"
         mean = "none" if found["mean"] is None else f"{found['mean']:.4g} {_UNITS.get(metric, '')}".strip()
         rows.append(f"| {metric} | {mean} | {interval} | {found['n']} |")
     return "\n".join([f"`{name}`:", "", "| metric | mean | 95 % interval | cases |", "|---|---|---|---|", *rows])
+
+
+def _shown(summary: Mapping[str, Any]) -> list[str]:
+    """The metrics of a card, the Dice of each class after that of all."""
+    known = [name for name in _SHOWN if name in summary]
+    return known[:1] + [name for name in summary if name.startswith("dice_")] + known[1:]
 
 
 def _sentence(text: str) -> str:
