@@ -1,8 +1,8 @@
 """Trained models that come with medgen: a name stands for the folder of such a run.
 
-Each is a folder of this package with ``model.json``, ``weights.safetensors`` (in half precision, or kernels in eight bits a number), ``scores.json`` (what
-its card says, no case) and ``CARD.md``, made by ``pipelines/shipped/ship.py`` from phantoms alone, and every result
-says so.
+Each is a folder of this package with ``model.json``, ``weights.safetensors`` (in half precision, or kernels in eight
+bits a number), ``scores.json`` (what its card says, no case) and ``CARD.md``, made by ``pipelines/shipped/ship.py``
+from phantoms alone, and every result says so.
 """
 
 from __future__ import annotations
