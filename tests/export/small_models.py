@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from medgen.methods.base import Shape
 from medgen.methods.catalogue import create
@@ -21,8 +22,10 @@ def save_small(folder: Path, config: dict[str, Any], *, patch: int = 16, size: i
     labels = "preset" in config
     shape = Shape(1, 2 if labels else 1, (patch,) * 3)
     method = "segmentation" if labels else "supervised"
-    stages = [create(method, config, shape).eval()]
-    stages += [create(method, config, shape.with_context()).eval()] * (int(config.get("stages", 1)) - 1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)  # of some other weights, every probability is 1
+        stages = [create(method, config, shape).eval()]
+        stages += [create(method, config, shape.with_context()).eval()] * (int(config.get("stages", 1)) - 1)
     kept = LABELS if labels else SYNTHESIS
     description = {
         "method": method,
